@@ -1,0 +1,39 @@
+"""The project's errors: one line each, saying the file, the key, the value and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HEViTPoseError(Exception):
+    """Anything the project refuses or fails at. The command line prints it and exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(HEViTPoseError):
+    """The request itself is wrong: an unknown name, key or value. Exits with 2."""
+
+    exit_code = 2
+
+
+class DataError(HEViTPoseError):
+    """A file is missing, damaged, or not what it was said to be. Exits with 1."""
+
+
+def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
+    """An error for a name outside a closed set, with the nearest known name.
+
+    Args:
+        kind: what the name stands for, e.g. ``"model"``.
+        value: the name as it was given.
+        known: every accepted name.
+
+    Returns:
+        The error, for the caller to raise.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {value!r}{hint} (known: {', '.join(known)})")

@@ -1,0 +1,177 @@
+"""What exists, as visible data: variants, alternatives, peers, datasets, presets.
+
+Torch-free, so that configuration, the command line, records and reports can name things without
+loading a framework. Sizes are (W, H); a model's numbers are those of the reconstruction described
+in ``docs/reconstruction.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from hevitpose.errors import UsageError, unknown_name
+
+#: Attention of a block. ``cgsr`` is the paper's; the others are the ablation's alternatives.
+ATTENTIONS = ("cgsr", "mhsa", "sra", "linear-sra", "cga", "window", "none")
+#: What stands between two stages. ``subsample-ope`` is the paper's.
+DOWNSAMPLINGS = (
+    "subsample-ope",  # [DWConv + FFN] -> inverted-residual subsampling with SE -> [DWConv + FFN]
+    "subsample-only",  # the same without the two DWConv + FFN pairs
+    "ope",  # convolution k3 s2 + LN: an overlapping embedding of PEOW 1
+    "non-overlapping",  # convolution k2 s2 + LN: PEOW 0
+    "patch-merging",  # Swin: 2x2 neighbours concatenated, LN, linear
+    "max-pool",  # 2x2 max-pool + 1x1 convolution
+)
+#: The feed-forward network of a block.
+FFNS = ("standard", "mix-ffn", "gated")
+#: How the last stage's map (stride 16) becomes heatmaps (stride 4).
+HEADS = ("deconv", "pixel-shuffle", "bilinear")
+#: Patch-embedding overlap widths of stage 1 (kernel K = PEOW + 4 at stride 4).
+PEOWS = (0, 1, 3, 5)
+#: Every side of an input must be a multiple of this.
+STRIDE_MULTIPLE = 32
+#: Heatmaps are this much smaller than the input.
+HEATMAP_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class HEViTPoseSpec:
+    """One network, completely: three stages and a head.
+
+    Tuples have one entry per stage. Every field is a config key (``model.attention=mhsa``).
+    """
+
+    widths: tuple[int, int, int]  # channels C
+    depths: tuple[int, int, int]  # blocks L
+    groups: tuple[int, int, int] = (2, 4, 8)  # channel groups G of CGSR-MHA
+    reductions: tuple[int, int, int] = (8, 2, 1)  # spatial reduction R of keys and values
+    heads: int = 4  # per group in CGSR-MHA; the other attentions use it as their head count
+    head_filters: tuple[int, int] = (192, 96)
+    peow: int = 3  # patch-embedding overlap width of stage 1
+    attention: str = "cgsr"
+    cascade: bool = True  # cgsr: group i also receives group i-1's output
+    reduction_mode: str = "conv"  # cgsr: "conv" (kernel R, stride R) or "avg-pool"
+    head_conv: bool = True  # cgsr: each head's own 1x1 convolution on q, k, v
+    group_linear: bool = True  # cgsr: the Linear after each group's heads
+    window: int = 8  # cga, window: side of a window in tokens
+    downsampling: str = "subsample-ope"
+    ffn: str = "standard"
+    ffn_ratio: int = 2  # hidden channels / channels
+    ffns_per_block: int = 2  # 1 drops the block's second FFN
+    dwconv: bool = True  # the block's depthwise convolutions
+    head: str = "deconv"
+    drop_path_rate: float = 0.0  # of the last block; rises linearly from 0
+    zero_init_residual: bool = False  # last BN of residual branches starts at zero
+
+    def __post_init__(self) -> None:
+        for key in ("widths", "depths", "groups", "reductions"):
+            value = getattr(self, key)
+            if len(value) != 3 or any(not isinstance(v, int) or v < 1 for v in value):
+                raise UsageError(f"model.{key}: {value!r}, expected three positive integers")
+        for key, known in (
+            ("downsampling", DOWNSAMPLINGS),
+            ("ffn", FFNS),
+            ("head", HEADS),
+            ("reduction_mode", ("conv", "avg-pool")),
+        ):
+            if getattr(self, key) not in known:
+                raise unknown_name(f"model.{key}", getattr(self, key), known)
+        if self.peow not in PEOWS:
+            raise UsageError(f"model.peow: {self.peow!r}, expected one of {PEOWS}")
+        if self.heads < 1 or self.window < 1 or self.ffn_ratio < 1:
+            raise UsageError("model.heads, model.window, model.ffn_ratio: expected at least 1")
+        if self.ffns_per_block not in (1, 2):
+            raise UsageError(f"model.ffns_per_block: {self.ffns_per_block!r}, expected 1 or 2")
+        if not 0 <= self.drop_path_rate < 1:
+            raise UsageError(f"model.drop_path_rate: {self.drop_path_rate!r}, expected [0, 1)")
+        if len(self.head_filters) != 2 or min(self.head_filters) < 1:
+            raise UsageError(
+                f"model.head_filters: {self.head_filters!r}, expected two positive integers"
+            )
+        self._check_divisions()
+
+    def _check_divisions(self) -> None:
+        for stage, (width, groups) in enumerate(zip(self.widths, self.groups, strict=True), 1):
+            if self.attention == "cgsr" and width % (groups * self.heads):
+                raise UsageError(
+                    f"model: stage {stage} has {width} channels, which groups {groups} x heads "
+                    f"{self.heads} = {groups * self.heads} does not divide"
+                )
+            if self.attention not in ("cgsr", "none") and width % self.heads:
+                raise UsageError(
+                    f"model: stage {stage} has {width} channels, which heads {self.heads} "
+                    "does not divide"
+                )
+
+
+#: T, S and B of the paper (reconstructed), and a small one of ours for CPU-sized work.
+VARIANTS = {
+    "hevitpose_nano": HEViTPoseSpec(  # not in the paper
+        widths=(32, 64, 96),
+        depths=(1, 1, 1),
+        groups=(2, 2, 2),
+        reductions=(4, 2, 1),
+        heads=2,
+        head_filters=(96, 48),
+    ),
+    "hevitpose_t": HEViTPoseSpec(widths=(64, 128, 192), depths=(1, 2, 3)),
+    "hevitpose_s": HEViTPoseSpec(widths=(128, 160, 256), depths=(1, 3, 3)),
+    "hevitpose_b": HEViTPoseSpec(widths=(128, 256, 384), depths=(1, 2, 3)),
+}
+#: Other networks with the field's heads, for comparison; built by ``hevitpose.models.peers``.
+PEERS = (
+    "pose_resnet50",
+    "pose_resnext50",
+    "pose_resnest50",
+    "pose_hrnet_w32",
+    "pose_mobilenetv2",
+    "pose_shufflenetv2",
+    "pose_swin_s",
+    "pose_pvtv2_b2",
+    "pose_efficientvit_m4",
+    "vitpose_s",
+    "vitpose_b",
+    "hrformer_s",
+    "rtmpose_s",
+    "rtmpose_m",
+)
+DATASETS = ("synthetic", "coco", "mpii", "crowdpose", "ochuman")
+
+
+def model_names() -> tuple[str, ...]:
+    """Every name that :func:`hevitpose.create_model` takes."""
+    return (*VARIANTS, *PEERS)
+
+
+def full_name(name: str) -> str:
+    """``b`` or ``hevitpose_b`` to ``hevitpose_b``; a peer's name stays as it is.
+
+    Raises:
+        UsageError: no model has this name.
+    """
+    if f"hevitpose_{name}" in VARIANTS:
+        return f"hevitpose_{name}"
+    if name in VARIANTS or name in PEERS:
+        return name
+    raise unknown_name("model", name, (*model_names(), "nano", "t", "s", "b"))
+
+
+def resolve(name: str, **overrides: object) -> HEViTPoseSpec:
+    """A variant with some of its fields replaced.
+
+    Args:
+        name: a variant, ``hevitpose_b`` or short ``b``.
+        overrides: fields of :class:`HEViTPoseSpec`; lists become tuples.
+
+    Raises:
+        UsageError: unknown variant, unknown field, or a value the network cannot have.
+    """
+    full = full_name(name)
+    if full not in VARIANTS:
+        raise UsageError(f"model {name!r} is a peer: HEViTPose's fields do not apply to it")
+    known = {field.name for field in fields(HEViTPoseSpec)}
+    for key in overrides:
+        if key not in known:
+            raise unknown_name("model option", key, known)
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in overrides.items()}
+    return replace(VARIANTS[full], **values)  # type: ignore[arg-type]
