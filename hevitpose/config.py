@@ -1,0 +1,481 @@
+"""One typed configuration: what a run is, before it runs.
+
+A run's config is made of four layers, later ones winning: the schema's defaults, a preset
+(``quick``, ``standard``, ``paper``), a yaml file, and overrides given on the command line
+(``training.lr=1e-3``, or the authors' upper-case pairs ``TRAIN.LR 1e-3``). Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.spec import (
+    DATASETS,
+    PEERS,
+    STRIDE_MULTIPLE,
+    VARIANTS,
+    HEViTPoseSpec,
+    full_name,
+    resolve,
+)
+
+CONFIGS = Path(__file__).parent / "configs"
+PRESETS = ("quick", "standard", "paper")
+
+#: The authors' upper-case keys and what they are called here.
+ALIASES = {
+    "DATASET.DATASET": "data.dataset",
+    "DATASET.ROOT": "data.root",
+    "DATASET.TRAIN": "data.train_split",
+    "DATASET.TEST": "data.val_split",
+    "DATASET.FLIP": "training.augmentation.flip",
+    "DATASET.SCALE_FACTOR": "training.augmentation.scale",
+    "DATASET.ROT_FACTOR": "training.augmentation.rotation",
+    "WORKERS": "data.workers",
+    "MODEL.NAME": "model.name",
+    "MODEL.NUM_JOINTS": "model.num_keypoints",
+    "MODEL.PRETRAINED": "model.pretrained",
+    "MODEL.IMAGE_SIZE": "data.input_size",
+    "MODEL.SIGMA": "codec.sigma",
+    "TRAIN.BATCH_SIZE_PER_GPU": "training.batch_size",
+    "TRAIN.IMAGES_PER_GPU": "training.batch_size",
+    "TRAIN.BEGIN_EPOCH": "",
+    "TRAIN.END_EPOCH": "training.epochs",
+    "TRAIN.LR": "training.lr",
+    "TRAIN.LR_FACTOR": "training.gamma",
+    "TRAIN.LR_STEP": "training.milestones",
+    "TRAIN.OPTIMIZER": "training.optimizer",
+    "TRAIN.WD": "training.weight_decay",
+    "TEST.BATCH_SIZE_PER_GPU": "data.eval_batch_size",
+    "TEST.IMAGES_PER_GPU": "data.eval_batch_size",
+    "TEST.COCO_BBOX_FILE": "data.boxes",
+    "TEST.FLIP_TEST": "codec.flip_test",
+    "TEST.IMAGE_THRE": "data.box_threshold",
+    "TEST.MODEL_FILE": "model.checkpoint",
+    "TEST.NMS_THRE": "",
+    "TEST.OKS_THRE": "codec.nms_threshold",
+    "TEST.USE_GT_BBOX": "data.boxes",
+}
+
+
+def _free(default: Any, **kwargs: Any) -> Any:
+    """A field that never enters a run's id: a path, a display setting, a worker count."""
+    return Field(default, json_schema_extra={"in_id": False}, **kwargs)
+
+
+class Section(BaseModel):
+    """Base of every part of the config: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class _ModelFields(Section):
+    name: str = "hevitpose_b"
+    num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
+    pretrained: Path | None = _free(None)  # weights to start from; its sha256 is in the record
+    checkpoint: Path | None = _free(None)  # weights that valid, infer and predict read
+
+    @model_validator(mode="after")
+    def _resolve_now(self) -> _ModelFields:
+        full_name(self.name)
+        if full_name(self.name) not in PEERS:
+            self.spec()
+        elif self.options():
+            key = next(iter(self.options()))
+            raise UsageError(f"model.{key}: {self.name} is a peer and has no such option")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The fields of :class:`~hevitpose.spec.HEViTPoseSpec` that were given."""
+        own = set(_ModelFields.model_fields)
+        return {k: v for k, v in self if k not in own and v is not None}
+
+    def spec(self) -> HEViTPoseSpec:
+        """The network, completely."""
+        return resolve(self.name, **self.options())
+
+
+_spec_types = get_type_hints(HEViTPoseSpec)
+#: ``model``: a name, and any field of :class:`~hevitpose.spec.HEViTPoseSpec`.
+ModelConfig = create_model(  # type: ignore[call-overload]
+    "ModelConfig",
+    __base__=_ModelFields,
+    **{f.name: (_spec_types[f.name] | None, None) for f in fields(HEViTPoseSpec)},
+)
+
+
+class DataConfig(Section):
+    """``data``: which people, cropped how."""
+
+    dataset: str = "synthetic"  # a name of spec.DATASETS, or the yaml of a custom dataset
+    root: Path | None = _free(None)  # the folder that holds coco/, mpii/, ...; see folder
+    train_split: str = "train"
+    val_split: str = "val"
+    input_size: tuple[int, int] = (256, 256)  # W, H
+    boxes: str = "gt"  # "gt", or a detector's json whose digest is in the fingerprint
+    box_threshold: float = 0.0
+    present_only: bool = False  # leave out people whose image file is absent, and count them
+    skip_bad: bool = False  # leave out what cannot be read, and list it in the record
+    minival: float = Field(0.05, gt=0, lt=1)  # share of training images held out for selection
+    people: int = _free(5000, ge=20)  # synthetic: how many; in the id by the fingerprint
+    image_size: int = _free(256, ge=64)  # synthetic: side of an image; likewise
+    workers: int | None = _free(None, ge=0)  # None: by the machine
+    eval_batch_size: int = _free(64, ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """The root, ``data`` (``data/synthetic`` for synthetic people) where none was given."""
+        if self.root is not None:
+            return self.root
+        return Path("data/synthetic" if self.dataset == "synthetic" else "data")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.dataset not in DATASETS and not self.dataset.endswith((".yaml", ".yml")):
+            raise unknown_name("dataset", self.dataset, DATASETS)
+        for axis, side in zip("WH", self.input_size, strict=True):
+            if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:
+                raise UsageError(
+                    f"data.input_size: {axis} = {side}, expected a multiple of {STRIDE_MULTIPLE}"
+                )
+        return self
+
+
+class CodecConfig(Section):
+    """``codec``: keypoints to heatmaps and back."""
+
+    encode: Literal["standard", "unbiased", "udp"] = "standard"
+    sigma: float = Field(2.0, gt=0)  # heatmap pixels
+    decode: Literal["argmax", "default", "dark", "udp"] = "default"
+    flip_test: bool = True
+    joint_weights: bool = False  # MPII's weights of the loss
+    nms_threshold: float = Field(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+
+    @property
+    def udp(self) -> bool:
+        """Whether crops follow the unbiased data processing geometry."""
+        return self.encode == "udp"
+
+    @model_validator(mode="after")
+    def _check(self) -> CodecConfig:
+        if (self.encode == "udp") != (self.decode == "udp"):
+            raise UsageError(
+                f"codec: encode {self.encode!r} with decode {self.decode!r}; "
+                "udp encodes and decodes together"
+            )
+        return self
+
+
+class AugmentationConfig(Section):
+    """``training.augmentation``: constants of MMPose 0.29's top-down pipelines."""
+
+    flip: float = Field(0.5, ge=0, le=1)  # probability
+    scale: float = Field(0.5, ge=0)  # factor clip(N(0,1) * scale + 1, 1 - scale, 1 + scale)
+    rotation: float = Field(40.0, ge=0)  # degrees clip(N(0,1) * r, -2r, 2r)
+    rotation_probability: float = Field(0.6, ge=0, le=1)
+    shift: float = Field(0.16, ge=0)  # of the box; COCO and CrowdPose only
+    shift_probability: float = Field(0.3, ge=0, le=1)
+    half_body: float = Field(0.3, ge=0, le=1)  # probability; COCO and CrowdPose only
+
+
+class TrainingConfig(Section):
+    """``training``: the recipe. Defaults are the ``paper`` preset."""
+
+    epochs: float = Field(210, gt=0)
+    steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
+    batch_size: int = Field(64, ge=1)  # per device
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(5e-4, gt=0)  # at base_batch; scales linearly with the total batch
+    base_batch: int | None = Field(None, ge=1)  # None: batch_size, so one device is unscaled
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(None, gt=0)
+    warmup_steps: int = Field(500, ge=0)
+    warmup_ratio: float = Field(0.001, gt=0, le=1)
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (170, 200)  # epochs
+    gamma: float = Field(0.1, gt=0, le=1)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int = Field(2, ge=1)  # changes float results, so it is in the id
+    deterministic: bool = True
+    channels_last: bool = True
+    optimize: bool = True  # train the fast form (same parameters)
+    sync_bn: bool = True  # with several devices
+    eval_every: float = Field(10, gt=0)  # epochs between evaluations; the end is always evaluated
+    selection: Literal["last", "minival", "val"] = "minival"
+    checkpoint_steps: int | None = _free(None, ge=1)  # None: one epoch or a tenth of the run
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class Config(Section):
+    """One run, completely."""
+
+    preset: str | None = _free(None)  # which preset it started from; its values are what counts
+    model: ModelConfig = ModelConfig()  # type: ignore[valid-type]
+    data: DataConfig = DataConfig()
+    codec: CodecConfig = CodecConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)  # per node
+    nodes: int = Field(1, ge=1)
+    imports: tuple[Path, ...] = _free(())  # users' own modules; their source is in the source hash
+
+    @property
+    def total_batch(self) -> int:
+        """Images per optimiser step over all devices."""
+        return self.training.batch_size * self.devices * self.nodes
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate after linear scaling with the total batch."""
+        base = self.training.base_batch or self.training.batch_size
+        return self.training.lr * self.total_batch / base
+
+    def hash_inputs(self) -> dict[str, Any]:
+        """What identifies the run: every field but paths, display, workers and neutral values.
+
+        A field added after the first release declares ``json_schema_extra={"neutral": value}``;
+        at that value it is left out, so old ids stay.
+        """
+        inputs = _hash_inputs(self)
+        inputs["model"]["name"] = full_name(self.model.name)
+        inputs["data"]["dataset"] = Path(self.data.dataset).stem
+        inputs["data"]["boxes"] = "gt" if self.data.boxes == "gt" else "detector"
+        for key in ("device", "devices", "nodes"):
+            inputs.pop(key, None)
+        inputs["total_batch"] = self.total_batch
+        return inputs
+
+    @property
+    def digest(self) -> str:
+        """sha256 of :meth:`hash_inputs`."""
+        text = json.dumps(self.hash_inputs(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved config as plain json data, unset model options left out."""
+        data = self.model_dump(mode="json")
+        data["model"] = {k: v for k, v in data["model"].items() if v is not None}
+        return data
+
+    def with_overrides(self, overrides: Sequence[str] | Mapping[str, Any]) -> Config:
+        """A copy with some keys replaced (``["training.lr=1e-3"]`` or ``{"training.lr": 1e-3}``).
+
+        Raises:
+            UsageError: unknown key, or a value of another type or out of range.
+        """
+        data = self.dump()
+        given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+        for key, value in given.items():
+            _put(data, key, value)
+        return validate(data, "override")
+
+
+def _hash_inputs(section: BaseModel) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value = getattr(section, name)
+        if extra.get("in_id") is False or ("neutral" in extra and value == extra["neutral"]):
+            continue
+        if isinstance(value, BaseModel):
+            inputs[name] = _hash_inputs(value)
+        elif not (isinstance(section, _ModelFields) and value is None):
+            inputs[name] = list(value) if isinstance(value, tuple) else value
+    return inputs
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe yaml that refuses a key given twice, and reads ``1e-3`` as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} given twice (line {line})"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A yaml file as plain data.
+
+    Raises:
+        DataError: absent, not yaml, or not a mapping.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (safe)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not yaml: {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: a {type(data).__name__}, expected a mapping of sections")
+    return data
+
+
+def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` words and the authors' ``KEY value`` pairs to a flat mapping.
+
+    Raises:
+        UsageError: a word that is neither, or an upper-case key that has no meaning here.
+    """
+    result: dict[str, Any] = {}
+    words = iter(tokens)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            if key != key.upper():
+                raise UsageError(
+                    f"override {word!r}: expected key=value, or an upper-case KEY value"
+                )
+            try:
+                value = next(words)
+            except StopIteration:
+                raise UsageError(f"override {word}: its value is missing") from None
+        if key == key.upper():
+            if key not in ALIASES:
+                raise unknown_name("upper-case key", key, ALIASES)
+            if key == "TEST.USE_GT_BBOX":
+                if value.lower() in ("true", "1"):
+                    result["data.boxes"] = "gt"
+                continue
+            key = ALIASES[key] or key
+            if key == key.upper():
+                raise UsageError(f"override {key}: has no counterpart here, leave it out")
+        result[key] = _parse_value(key, value)
+    return result
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"override {key}: {text!r} is not a yaml value") from error
+    if isinstance(value, str):
+        if "," in value:
+            return [_parse_value(key, part) for part in value.split(",") if part]
+        try:
+            return float(value)  # yaml 1.1 reads 1e-3 as text
+        except ValueError:
+            return value
+    return value
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UsageError(f"config key {key!r}: {parent!r} is a value, not a section")
+    data[last] = value
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def validate(data: Mapping[str, Any], where: str) -> Config:
+    """Plain data to a :class:`Config`.
+
+    Args:
+        data: sections of keys.
+        where: what the data came from, for the error's first word.
+
+    Raises:
+        UsageError: one line with every offending key, its value, and what was expected.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(item) for item in error.errors(include_url=False)]
+        raise UsageError(f"{where}: " + "; ".join(problems)) from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _problem(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in item["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return str(unknown_name(f"config key {key}", str(item["loc"][-1]), section.model_fields))
+    return f"{key}: {item['input']!r}: {item['msg']}"
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the configs that come with the package."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+
+
+def load_config(
+    source: str | Path | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    preset: str | None = None,
+) -> Config:
+    """The config of a run.
+
+    Args:
+        source: a shipped name (``mpii``), a yaml file, or ``None`` for the defaults.
+        overrides: words as on the command line, or a flat mapping of dotted keys.
+        preset: ``quick``, ``standard`` or ``paper``; wins over the file's own ``preset`` key.
+
+    Raises:
+        UsageError: unknown name, key or value.
+        DataError: the file cannot be read.
+    """
+    data: dict[str, Any] = {}
+    where = "config"
+    if source is not None:
+        path = Path(source)
+        if path.suffix not in (".yaml", ".yml"):
+            if str(source) not in shipped():
+                raise unknown_name("config", str(source), (*shipped(), "FILE.yaml"))
+            path = CONFIGS / f"{source}.yaml"
+        data, where = read_yaml(path), str(source)
+    given = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    preset = given.pop("preset", preset) or data.get("preset")
+    if preset is not None:
+        if preset not in PRESETS:
+            raise unknown_name("preset", str(preset), PRESETS)
+        data = _merge(read_yaml(CONFIGS / "presets" / f"{preset}.yaml"), data)
+        data["preset"] = preset
+    if given:
+        where = f"{where} with overrides" if source is not None else "override"
+    for key, value in given.items():
+        _put(data, key, value)
+    return validate(data, where)
+
+
+__all__ = [
+    "ALIASES",
+    "PRESETS",
+    "VARIANTS",
+    "Config",
+    "load_config",
+    "parse_overrides",
+    "read_yaml",
+    "shipped",
+    "validate",
+]
