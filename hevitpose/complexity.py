@@ -1,0 +1,358 @@
+"""Parameters and FLOPs of a model under three named conventions.
+
+One network has many "GFLOPs"; a number without its convention is not a number. All three here count
+one multiply-accumulate as one:
+
+==========  =====================================================================================
+``mmcv``    what MMPose prints, and so what stands beside published numbers: a rule per *module*
+            (convolution, linear, norm, ReLU, pooling, upsampling); everything functional is 0.
+            The original goes by exact type; here a subclass counts as its base, so that the
+            number is about the operation (timm's ``LayerNorm2d`` is a LayerNorm).
+``fvcore``  ``fvcore.nn.FlopCountAnalysis``: a rule per *operator* of a trace, with a rule added
+            for ``scaled_dot_product_attention``, which it has none for.
+``torch``   ``torch.utils.flop_counter.FlopCounterMode`` / 2: matrix products, convolutions and
+            attention products, nothing else.
+==========  =====================================================================================
+
+Values do not matter, only shapes: under ``mmcv`` and ``torch`` a model on the ``meta`` device is
+counted without computing or allocating anything, and :func:`meta_copy` makes such a copy of any
+model. ``fvcore`` traces the model, which needs real tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+
+CONVENTIONS = ("mmcv", "fvcore", "torch")
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """One module with everything inside it."""
+
+    name: str  # dotted path; "" is the whole model
+    type: str  # class name
+    params: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What one forward pass of a model costs."""
+
+    params: int  # trainable or not, shared parameters once
+    flops: int  # multiply-accumulates of the whole batch, under `convention`
+    convention: str
+    input_size: tuple[int, int]  # (W, H), pixels
+    batch: int
+    by_module: tuple[ModuleRow, ...]  # depth-first, the model itself first
+    uncounted: tuple[tuple[str, int], ...]  # (what ran without a rule, how often), by name
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object: everything but the per-module rows."""
+        return {
+            "params": self.params,
+            "flops": self.flops,
+            "convention": self.convention,
+            "input_size": list(self.input_size),
+            "batch": self.batch,
+            "uncounted": dict(self.uncounted),
+        }
+
+
+def count(
+    model: nn.Module,
+    input_size: tuple[int, int] = (256, 256),
+    convention: str = "mmcv",
+    batch: int = 1,
+) -> Complexity:
+    """Count the parameters and FLOPs of one forward pass in evaluation mode.
+
+    The pass runs on the model's own device and in its own precision; the mode of every module is
+    restored and no hook stays behind, also when the pass fails.
+
+    Args:
+        model: takes one image tensor (N, 3, H, W).
+        input_size: (W, H) in pixels.
+        convention: one of :data:`CONVENTIONS`.
+        batch: images in the pass; ``flops`` is for all of them.
+
+    Raises:
+        UsageError: an unknown convention, an input size or batch that is not positive, or
+            ``fvcore`` on a meta model.
+        HEViTPoseError: fvcore is asked for and not installed.
+    """
+    if convention not in CONVENTIONS:
+        raise unknown_name("convention", convention, CONVENTIONS)
+    if len(input_size) != 2 or any(not isinstance(side, int) or side < 1 for side in input_size):
+        raise UsageError(f"input size: {input_size!r}, expected two positive integers (W, H)")
+    if not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"batch: {batch!r}, expected a positive integer")
+    width, height = input_size
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    images = torch.zeros(batch, 3, height, width, device=parameter.device, dtype=parameter.dtype)
+    counter = {"mmcv": _count_mmcv, "fvcore": _count_fvcore, "torch": _count_torch}[convention]
+    with _evaluation(model), torch.no_grad():
+        flops, uncounted = counter(model, images)
+    rows = tuple(
+        ModuleRow(name, type(module).__name__, parameters(module), flops.get(name, 0))
+        for name, module in model.named_modules()
+    )
+    return Complexity(
+        params=rows[0].params,
+        flops=rows[0].flops,
+        convention=convention,
+        input_size=(width, height),
+        batch=batch,
+        by_module=rows,
+        uncounted=tuple(sorted(uncounted.items())),
+    )
+
+
+def parameters(module: nn.Module) -> int:
+    """Numbers in a module's parameters, frozen ones included, shared ones once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy that has shapes and no values: counting it needs no memory and no time.
+
+    Parameters and buffers are never duplicated on the way; the model itself stays as it is.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.to("meta")
+    return copy.deepcopy(model, memo)
+
+
+def render(complexity: Complexity, depth: int | None = 2) -> str:
+    """The per-module table as text, the convention in its first line.
+
+    Args:
+        complexity: from :func:`count`.
+        depth: dots below the model that are shown; ``None`` for all of them.
+    """
+    width, height = complexity.input_size
+    title = (
+        f"convention {complexity.convention}, input {height}x{width}, batch {complexity.batch}: "
+        f"{complexity.params / 1e6:.4f}M parameters, {complexity.flops / 1e9:.4f}G FLOPs"
+    )
+    table = [("module", "type", "params", "MFLOPs", "share")]
+    for row in complexity.by_module:
+        level = row.name.count(".") + 1 if row.name else 0
+        if depth is not None and level > depth:
+            continue
+        table.append(
+            (
+                "  " * level + (row.name.rpartition(".")[2] or "(model)"),
+                row.type,
+                f"{row.params:,}",
+                f"{row.flops / 1e6:,.3f}",
+                f"{row.flops / complexity.flops:.1%}" if complexity.flops else "-",
+            )
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    lines = [title]
+    for line in table:
+        left = (cell.ljust(size) for cell, size in zip(line[:2], widths[:2], strict=True))
+        right = (cell.rjust(size) for cell, size in zip(line[2:], widths[2:], strict=True))
+        lines.append("  ".join((*left, *right)))
+    if complexity.uncounted:
+        lines.append("ran without a rule, counted as 0: " + describe_uncounted(complexity))
+    return "\n".join(lines)
+
+
+def describe_uncounted(complexity: Complexity) -> str:
+    """``aten::gelu x12, aten::softmax x6``: what ran and has no rule in the convention."""
+    return ", ".join(f"{name} x{calls}" for name, calls in complexity.uncounted)
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every module has the mode it came with."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+# ------------------------------------------------------------------------------------------- mmcv
+
+
+def _convolution(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Weights x output positions, and one per output element for the bias."""
+    per_image_and_position = y.shape[0] * math.prod(y.shape[2:])
+    bias = y.numel() if module.bias is not None else 0
+    return module.weight.numel() * per_image_and_position + bias
+
+
+def _transposed_convolution(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Weights x *input* positions: each input pixel is multiplied with the whole kernel."""
+    per_image_and_position = x.shape[0] * math.prod(x.shape[2:])
+    bias = y.numel() if module.bias is not None else 0
+    return module.weight.numel() * per_image_and_position + bias
+
+
+def _linear(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Inputs x outputs per position; the bias counts 0 (unlike a convolution's)."""
+    return x.numel() * y.shape[-1]
+
+
+def _norm(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """One per element, two where a scale and shift follow."""
+    affine = getattr(module, "affine", False) or getattr(module, "elementwise_affine", False)
+    return x.numel() * (2 if affine else 1)
+
+
+def _per_input(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    return x.numel()
+
+
+def _per_output(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    return y.numel()
+
+
+_Rule = Callable[[Any, Tensor, Tensor], int]
+# First match wins; ConvTranspose and Conv share a base that is in neither row.
+_RULES: tuple[tuple[tuple[type[nn.Module], ...], _Rule], ...] = (
+    ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _transposed_convolution),
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), _convolution),
+    ((nn.Linear,), _linear),
+    ((nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm), _norm),
+    ((nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.ELU), _per_input),
+    ((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _per_input),
+    ((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _per_input),
+    ((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _per_input),
+    ((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _per_input),
+    ((nn.Upsample,), _per_output),
+)
+# They move nothing and compute nothing at evaluation; naming them would only be noise.
+_SILENT = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten)
+
+
+def _rule(module: nn.Module) -> _Rule | None:
+    return next((rule for types, rule in _RULES if isinstance(module, types)), None)
+
+
+def _count_mmcv(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Counter[str]]:
+    flops: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    uncounted: Counter[str] = Counter()
+
+    def hook_for(name: str, rule: _Rule | None) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            calls[name] += 1
+            if rule is None:
+                uncounted[type(module).__name__] += 1
+            else:
+                flops[name] += rule(
+                    module, args[0] if args else next(iter(kwargs.values())), output
+                )
+
+        return hook
+
+    handles, ruled = [], {}
+    for name, module in model.named_modules():
+        rule = _rule(module)
+        if rule is None and (isinstance(module, _SILENT) or any(True for _ in module.children())):
+            continue
+        if rule is not None:
+            ruled[name] = module
+        handles.append(module.register_forward_hook(hook_for(name, rule), with_kwargs=True))
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, module in ruled.items():
+        # Its weights may have been used by a function (nn.MultiheadAttention does): say so.
+        if not calls[name] and any(True for _ in module.parameters()):
+            uncounted[f"{type(module).__name__} never called as a module"] += 1
+    return _with_parents(flops), uncounted
+
+
+def _with_parents(flops: Counter[str]) -> dict[str, int]:
+    """Add every module's own number to all modules around it."""
+    total: Counter[str] = Counter()
+    for name, value in flops.items():
+        total[name] += value
+        while name:
+            name = name.rpartition(".")[0]
+            total[name] += value
+    return dict(total)
+
+
+# ----------------------------------------------------------------------------------------- fvcore
+
+
+def attention_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """fvcore's missing rule: q.k and attention.v of ``scaled_dot_product_attention``.
+
+    For queries (..., L, E), keys (..., S, E) and values (..., S, F): ... x L x S x (E + F).
+    """
+    query, key, value = (_trace_shape(item) for item in inputs[:3])
+    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _trace_shape(value: Any) -> list[int]:
+    return value.type().sizes()
+
+
+def _count_fvcore(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Counter[str]]:
+    try:
+        from fvcore.nn import FlopCountAnalysis
+    except ImportError as error:
+        raise HEViTPoseError(
+            "convention 'fvcore': the package fvcore is not installed (pip install fvcore); "
+            "'mmcv' and 'torch' work without it"
+        ) from error
+    if images.is_meta:
+        raise UsageError(
+            "convention 'fvcore': the model is on the meta device, which cannot be traced; "
+            "expected a model with values (cpu or cuda)"
+        )
+    analysis = FlopCountAnalysis(model, images)
+    # (Its set_op_handle(op, None) does not switch off an operator that has a default handle.)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", attention_products)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit's deprecation notice, on every call
+        flops = {name: int(value) for name, value in analysis.by_module().items()}
+    return flops, Counter(analysis.unsupported_ops())
+
+
+# ------------------------------------------------------------------------------------------ torch
+
+
+def _count_torch(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Counter[str]]:
+    counter = FlopCounterMode(display=False)
+    # On a CPU the fused attention kernel is not in the counter's registry and would count 0.
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        model(images)
+    # Keys are "Global" and then dotted paths that begin with the model's class name.
+    flops = {"": counter.get_total_flops() // 2}
+    for path, operators in counter.get_flop_counts().items():
+        root, _, name = path.partition(".")
+        if root == type(model).__name__ and name:
+            flops[name] = sum(operators.values()) // 2
+    return flops, Counter()
