@@ -1,0 +1,53 @@
+"""HEViTPose: an independent reconstruction of the pose network, runnable and measurable.
+
+Heavy names load on first use, so that ``import hevitpose`` loads no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hevitpose.checkpoint import from_pretrained, save_checkpoint
+    from hevitpose.config import Config, load_config
+    from hevitpose.inference import PosePredictor
+    from hevitpose.models import create_model
+    from hevitpose.optimize import optimize
+
+_LAZY = {
+    "Config": "hevitpose.config",
+    "PosePredictor": "hevitpose.inference",
+    "create_model": "hevitpose.models",
+    "from_pretrained": "hevitpose.checkpoint",
+    "load_config": "hevitpose.config",
+    "optimize": "hevitpose.optimize",
+    "save_checkpoint": "hevitpose.checkpoint",
+}
+
+__all__ = [
+    "Config",
+    "PosePredictor",
+    "__version__",
+    "create_model",
+    "from_pretrained",
+    "load_config",
+    "optimize",
+    "save_checkpoint",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    # The submodule and the function `optimize` share a name: the function is what a user means.
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
