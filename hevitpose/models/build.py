@@ -1,0 +1,89 @@
+"""``create_model``: a name and overrides to a network; the same names in timm's registry."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from timm.models import register_model
+from torch import nn
+
+from hevitpose.errors import UsageError
+from hevitpose.models.backbone import HEViTPose
+from hevitpose.spec import PEERS, full_name, resolve
+
+
+def create_model(
+    name: str, num_keypoints: int = 17, *, seed: int | None = None, **overrides: Any
+) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        name: a variant (``"hevitpose_b"``, short ``"b"``) or a peer (``"pose_resnet50"``).
+        num_keypoints: heatmaps, e.g. 17 for COCO, 16 for MPII, 14 for CrowdPose.
+        seed: weights drawn from this seed alone, the global generator left as it was. ``None``
+            draws from the global generator.
+        overrides: fields of :class:`hevitpose.spec.HEViTPoseSpec`, e.g. ``attention="mhsa"``; of a
+            peer, what that peer takes.
+
+    Returns:
+        The network in training mode, the form that reads like the equations;
+        ``hevitpose.optimize`` makes the fast one. It has ``name``, ``num_keypoints`` and ``spec``.
+
+    Raises:
+        UsageError: an unknown name or option, or a value that the network cannot have.
+    """
+    name = full_name(name)
+    if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int) or num_keypoints < 1:
+        raise UsageError(f"num_keypoints: {num_keypoints!r}, expected an integer of at least 1")
+    with _seeded(seed):
+        if name in PEERS:
+            from hevitpose.models.peers import create_peer
+
+            return create_peer(name, num_keypoints, **overrides)
+        return HEViTPose(resolve(name, **overrides), num_keypoints, name)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Any:
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also reseed the accelerators, which fork_rng leaves out.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _timm_entry(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """What a registered function does: timm's own options dropped, pretrained weights refused."""
+    if pretrained:
+        raise UsageError(f"{name}: pretrained=True, but no pretrained weights are published")
+    for key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+        options.pop(key, None)
+    return create_model(name, **options)
+
+
+@register_model
+def hevitpose_nano(pretrained: bool = False, **options: Any) -> nn.Module:
+    """HEViTPose-nano, not in the paper; for CPU-sized work."""
+    return _timm_entry("hevitpose_nano", pretrained, options)
+
+
+@register_model
+def hevitpose_t(pretrained: bool = False, **options: Any) -> nn.Module:
+    """HEViTPose-T: 3.21M parameters, 1.75 GFLOPs at 256x256 (K = 16)."""
+    return _timm_entry("hevitpose_t", pretrained, options)
+
+
+@register_model
+def hevitpose_s(pretrained: bool = False, **options: Any) -> nn.Module:
+    """HEViTPose-S: 5.88M parameters, 3.65 GFLOPs at 256x256 (K = 16)."""
+    return _timm_entry("hevitpose_s", pretrained, options)
+
+
+@register_model
+def hevitpose_b(pretrained: bool = False, **options: Any) -> nn.Module:
+    """HEViTPose-B: 10.63M parameters, 5.58 GFLOPs at 256x256 (K = 16)."""
+    return _timm_entry("hevitpose_b", pretrained, options)
