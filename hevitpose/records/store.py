@@ -1,0 +1,305 @@
+"""The store: a folder with one file per record, named by its id.
+
+Only success is ``ID.json``, and it is created exclusively: however many runners share a store,
+there is at most one. Failures are ``ID.N.failed.json``. A file is written beside its final name,
+flushed, and then linked to it, so that it is there completely or not at all; a process that is
+killed in between leaves a dot-file which :meth:`RecordStore.sweep` removes (a lock that the kernel
+drops with the process tells it from one that is being written).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.records.ids import digest
+from hevitpose.records.migrations import NewerSchemaError, migrate
+from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
+
+_FILE = re.compile(rf"({ID_PATTERN})(?:\.([1-9][0-9]*)\.failed)?\.json")
+
+
+class Problem(NamedTuple):
+    """A file (or line) that is not a usable record, and why."""
+
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+def parse_record(text: str | bytes) -> Record:
+    """One record of any known schema version from its JSON.
+
+    Raises:
+        NewerSchemaError: written by a newer release.
+        ValueError: not a record; the message is one line.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError("expected a JSON object")
+    try:
+        record = Record.model_validate(migrate(data))
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"not a record of its schema version ({error!r})") from None
+    if record.inputs and digest(record.inputs) != record.id:
+        raise ValueError(f"id {record.id} is not the hash of its inputs ({digest(record.inputs)})")
+    return record
+
+
+class RecordStore:
+    """Records under one folder.
+
+    Args:
+        root: the folder; made when the first record is written.
+
+    Attributes:
+        problems: files that the last :meth:`load` or :meth:`iter` could not use.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.problems: list[Problem] = []
+        self._writable: bool | None = None  # not known before the first look
+
+    # Reading -------------------------------------------------------------------------------
+
+    def load(self, *, failures: bool = True) -> list[Record]:
+        """Every usable record, in the order of file names; see :attr:`problems` for the rest.
+
+        Args:
+            failures: also the records of failed attempts.
+        """
+        return list(self.iter(failures=failures))
+
+    def iter(self, *, failures: bool = True) -> Iterator[Record]:
+        """Like :meth:`load`, one at a time."""
+        self.problems = []
+        newer = False
+        for path in self._files():
+            match = _FILE.fullmatch(path.name)
+            if match and match[2] and not failures:
+                continue
+            try:
+                if not match:
+                    raise ValueError("foreign file: its name is not that of a record")
+                yield self._read(path, match)
+            except NewerSchemaError as error:
+                newer = True
+                self.problems.append(Problem(path.name, str(error)))
+            except (ValueError, OSError) as error:
+                self.problems.append(Problem(path.name, one_line(error)))
+        self._writable = not newer
+
+    def get(self, record_id: str) -> Record | None:
+        """The successful record of this id, or None.
+
+        Raises:
+            DataError: there is a file of this name, but it is not that record.
+        """
+        path = self.root / f"{record_id}.json"
+        try:
+            return self._read(path, _FILE.fullmatch(path.name))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path}: {one_line(error)}") from None
+
+    def __contains__(self, record_id: str) -> bool:
+        return (self.root / f"{record_id}.json").exists()
+
+    def failures(self, record_id: str) -> list[Record]:
+        """Earlier failed attempts, oldest first; unreadable ones are left out."""
+        found: list[tuple[int, Record]] = []
+        for path in self.root.glob(f"{record_id}.*.failed.json"):
+            match = _FILE.fullmatch(path.name)
+            try:
+                if match:
+                    found.append((int(match[2]), self._read(path, match)))
+            except (ValueError, OSError):
+                continue  # load() names it
+        return [record for _, record in sorted(found, key=lambda item: item[0])]
+
+    def find(self, prefix: str) -> Record:
+        """The record whose id starts with this; of a run that never succeeded, its last failure.
+
+        Raises:
+            UsageError: no record, or more than one id, starts with it.
+        """
+        if not re.fullmatch(r"[0-9a-f]{1,20}", prefix):
+            raise UsageError(f"record id {prefix!r}: expected up to 20 hexadecimal digits")
+        names = (_FILE.fullmatch(path.name) for path in self.root.glob(f"{prefix}*.json"))
+        ids = sorted({match[1] for match in names if match})
+        if not ids:
+            raise UsageError(f"{self.root}: no record whose id starts with {prefix!r}")
+        if len(ids) > 1:
+            raise UsageError(f"record id {prefix!r} is ambiguous: {', '.join(ids)}")
+        record = self.get(ids[0]) or next(reversed(self.failures(ids[0])), None)
+        if record is None:
+            raise DataError(f"{self.root}: the failure records of {ids[0]} cannot be read")
+        return record
+
+    def _files(self) -> list[Path]:
+        try:
+            return sorted(
+                path
+                for path in self.root.iterdir()
+                if path.suffix == ".json" and not path.name.startswith(".")
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise HEViTPoseError(f"{self.root}: cannot be read as a store ({error})") from None
+
+    def _read(self, path: Path, match: re.Match[str] | None) -> Record:
+        record = parse_record(path.read_bytes())
+        if match is None or record.id != match[1]:
+            raise ValueError(f"holds the record {record.id}, not the one of its name")
+        if (record.status == "ok") == bool(match[2]):
+            raise ValueError(f"status {record.status!r} does not belong under this file name")
+        return record
+
+    # Writing -------------------------------------------------------------------------------
+
+    def add(self, record: Record) -> bool:
+        """Stores a success; at most one per id, whoever else is writing.
+
+        Returns:
+            False if the store had this id already: then nothing is changed.
+
+        Raises:
+            HEViTPoseError: the record failed, the disk is full or read-only, or the store holds
+                records of a newer release. Nothing is left half-written.
+        """
+        if record.status != "ok":
+            raise HEViTPoseError(f"record {record.id}: status {record.status!r} is not a success")
+        return self._write(record, lambda _: f"{record.id}.json") == 1
+
+    def add_failure(self, record: Record) -> Path:
+        """Stores a failed attempt under the next free number.
+
+        Returns:
+            Its file, ``ID.N.failed.json``.
+
+        Raises:
+            HEViTPoseError: as :meth:`add`; also for a record that did not fail.
+        """
+        if record.status == "ok":
+            raise HEViTPoseError(f"record {record.id}: status 'ok' is not a failure")
+        number = self._write(record, lambda n: f"{record.id}.{n}.failed.json", several=True)
+        return self.root / f"{record.id}.{number}.failed.json"
+
+    def check_writable(self) -> None:
+        """Refuses a store that holds records of a newer release: it is read-only here.
+
+        Raises:
+            HEViTPoseError: it does.
+        """
+        if self._writable is None:
+            kept = self.problems
+            for _ in self.iter():
+                pass
+            self.problems = kept
+        if not self._writable:
+            raise HEViTPoseError(
+                f"{self.root}: holds records of a newer schema than {SCHEMA_VERSION}; it can be "
+                "read but not written by this release (update, or write to another folder)"
+            )
+
+    def sweep(self) -> list[str]:
+        """Removes what killed writers left; files that are being written are left alone."""
+        removed = []
+        for path in self.root.glob(".*.tmp"):
+            try:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            except OSError:  # locked by its writer, or gone in the meantime
+                continue
+            removed.append(path.name)
+        return removed
+
+    def _write(self, record: Record, name: Callable[[int], str], *, several: bool = False) -> int:
+        """Links the record's text to the first free ``name(n)``; 0 where the only one is taken."""
+        self.check_writable()
+        temporary = self.root / f".{record.id}.{secrets.token_hex(4)}.tmp"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("x", encoding="utf-8") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # says "in use" to sweep()
+                    file.write(record.to_json())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    number = 1
+                    while True:
+                        try:
+                            os.link(temporary, self.root / name(number))
+                            break
+                        except FileExistsError:
+                            if not several:
+                                return 0
+                            number += 1
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(self.root)
+        except OSError as error:
+            raise HEViTPoseError(
+                f"{self.root}: cannot write record {record.id} ({error.strerror or error})"
+            ) from None
+        return number
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a text file as a whole.
+
+    Raises:
+        HEViTPoseError: it cannot be written; what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def one_line(error: Exception) -> str:
+    """A validation error as ``field: what is wrong``; other errors as their first line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return f"{where + ': ' if where else ''}{first['msg']}{more}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error.msg} at line {error.lineno})"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(error).splitlines()[0] if str(error) else repr(error)

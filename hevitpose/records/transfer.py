@@ -1,0 +1,139 @@
+"""Records travel: between machines as one file, and into the committed store by promotion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.records.schema import SCHEMA_VERSION
+from hevitpose.records.store import Problem, RecordStore, one_line, parse_record, write_atomically
+
+_EXPORT_FORMAT = "hevitpose-records"
+
+
+class ImportReport(NamedTuple):
+    """What an import did."""
+
+    added: list[str]  # ids
+    present: list[str]  # ids that the store had already
+    problems: list[Problem]
+
+
+def export_records(
+    store: RecordStore,
+    file: Path | str,
+    ids: Sequence[str] | None = None,
+    *,
+    failures: bool = False,
+) -> int:
+    """Writes records to one file that another store can import; nothing about them changes.
+
+    Args:
+        store: where they are.
+        file: JSON lines, a header first; replaced as a whole if it exists.
+        ids: ids or their beginnings; all when None.
+        failures: also failed attempts (of the selected, or of all).
+
+    Returns:
+        How many.
+
+    Raises:
+        UsageError: an unknown id.
+        HEViTPoseError: the file cannot be written.
+    """
+    if ids is None:
+        records = store.load(failures=failures)
+    else:
+        records = [store.find(prefix) for prefix in ids]
+        if failures:
+            more = [old for record in records for old in store.failures(record.id)]
+            records = [record for record in records if record.status == "ok"] + more
+    header = {
+        "format": _EXPORT_FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "records": len(records),
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    lines = [json.dumps(header)]
+    lines += [
+        json.dumps(record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
+        for record in records
+    ]
+    write_atomically(Path(file), "\n".join(lines) + "\n")
+    return len(records)
+
+
+def import_records(store: RecordStore, file: Path | str) -> ImportReport:
+    """Takes over what :func:`export_records` wrote; each record keeps its provenance.
+
+    Importing twice changes nothing.
+
+    Raises:
+        DataError: the file is absent, not an export, or was cut short.
+        HEViTPoseError: the store cannot be written.
+    """
+    path = Path(file)
+    report = ImportReport([], [], [])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        header = json.loads(lines[0])
+        if header["format"] != _EXPORT_FORMAT:
+            raise ValueError
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise DataError(f"{path}: not a file that `hevitpose records export` wrote") from None
+    if header.get("records") != len(lines) - 1:
+        raise DataError(
+            f"{path}: holds {len(lines) - 1} records, its first line says {header.get('records')}"
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            record = parse_record(line)
+        except ValueError as error:
+            report.problems.append(Problem(f"{path.name}:{number}", one_line(error)))
+            continue
+        if record.status == "ok":
+            new = store.add(record)
+        else:
+            new = record not in store.failures(record.id)
+            if new:
+                store.add_failure(record)
+        (report.added if new else report.present).append(record.id)
+    return report
+
+
+def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> ImportReport:
+    """Copies chosen records, unchanged, to the store that is committed (``results/measured``).
+
+    Raises:
+        UsageError: an unknown id.
+        HEViTPoseError: a record failed, or names an absolute path of the machine it was made on.
+    """
+    records = [store.find(prefix) for prefix in ids]
+    for record in records:
+        if record.status != "ok":
+            raise HEViTPoseError(f"record {record.id}: status {record.status!r}, expected ok")
+        for key, value in _absolute_paths(record.model_dump(include={"config", "artifacts"})):
+            raise HEViTPoseError(
+                f"record {record.id}: {key} is {value!r}, expected no absolute path"
+            )
+    report = ImportReport([], [], [])
+    for record in records:
+        (report.added if target.add(record) else report.present).append(record.id)
+    return report
+
+
+def _absolute_paths(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _absolute_paths(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _absolute_paths(item, key)
+    elif isinstance(value, (str, Path)) and Path(value).is_absolute():
+        yield key, str(value)

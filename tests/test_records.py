@@ -1,0 +1,342 @@
+"""The record's schema, ids and store."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hevitpose import records
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.records import Record, RecordStore
+from hevitpose.records import store as store_module
+
+FIXTURES = Path(__file__).parent / "fixtures" / "records"
+
+
+def make(seed: int = 0, **changes) -> Record:
+    identity = records.accuracy_id(
+        model={"name": "hevitpose_nano"},
+        config={"training": {"lr": 5e-4}},
+        fingerprint="synthetic:v1:0",
+        seed=seed,
+        threads=1,
+        precision="fp32",
+        device="cpu",
+        source_hash="ab",
+    )
+    values = {
+        "id": identity.id,
+        "inputs": identity.inputs,
+        "kind": "accuracy",
+        "model": "hevitpose_nano",
+        "seed": seed,
+        "metrics": {"PCKh": 61.5},
+        "started_at": datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "seconds": 1.5,
+    } | changes
+    return Record.model_validate(values)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+class TestSchema:
+    def test_roundtrip_is_identical(self):
+        record = make(
+            latency={"conditions": {"batch": 1}, "samples": [1.25, 1.5], "p50": 1.375, "n": 2},
+            curve=[{"epoch": 1, "loss": 0.1}],
+            artifacts={"weights": {"path": "cells/x/best.safetensors", "sha256": "0" * 64}},
+            dataset={"name": "coco", "split": "val", "fingerprint": "sha256:0", "boxes": "gt"},
+        )
+        assert records.parse_record(record.to_json()) == record
+        assert records.parse_record(record.to_json()).to_json() == record.to_json()
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"status": "failed"},  # no reason
+            {"error": "it broke"},  # ok with an error
+            {"metrics": {}},  # ok without its measurement
+            {"metrics": {"PCKh": float("nan")}},
+            {"kind": "complexity"},
+            {"kind": "latency", "latency": {"conditions": {}}},
+            {"surprise": 1},
+            {"started_at": datetime(2025, 1, 1)},  # no time zone
+            {"source": "published"},
+            {"id": "../../etc/passwd"},
+            {"seconds": -1},
+        ],
+    )
+    def test_contradictions_are_refused(self, changes):
+        with pytest.raises(ValidationError):
+            make(**changes)
+
+    def test_published(self):
+        assert make(source="published: arXiv 2311.13615").source.endswith("13615")
+
+
+class TestIds:
+    def test_order_of_keys_does_not_matter(self):
+        assert records.digest({"a": 1, "b": [2]}) == records.digest({"b": (2,), "a": 1})
+
+    def test_every_input_matters(self):
+        base = {
+            "model": {"name": "a"},
+            "config": {"lr": 1e-3},
+            "fingerprint": "x",
+            "seed": 0,
+            "threads": 1,
+            "precision": "fp32",
+            "device": "cpu",
+            "source_hash": "h",
+        }
+        other = {
+            "model": {"name": "b"},
+            "config": {"lr": 2e-3},
+            "fingerprint": "y",
+            "seed": 1,
+            "threads": 2,
+            "precision": "bf16",
+            "device": "cuda",
+            "source_hash": "i",
+        }
+        ids = {records.accuracy_id(**base).id}
+        ids |= {records.accuracy_id(**(base | {key: other[key]})).id for key in base}
+        assert len(ids) == 1 + len(base)
+
+    def test_attempts_are_rows(self):
+        def timing(n: int) -> str:
+            return records.latency_id(
+                model={}, conditions={}, machine={}, versions={}, source_hash="", attempt=n
+            ).id
+
+        assert timing(1) != timing(2)
+
+    def test_differences(self):
+        old = {"config": {"lr": 1, "gone": 0}, "seed": 0}
+        new = {"config": {"lr": 2, "new": 1}, "seed": 0}
+        assert records.differences(old, new) == [
+            "config.gone: 0 -> None",
+            "config.lr: 1 -> 2",
+            "config.new: None -> 1",
+        ]
+
+
+class TestStore:
+    def test_success_once(self, tmp_path):
+        store = RecordStore(tmp_path / "records")
+        assert store.add(make())
+        assert not store.add(make(metrics={"PCKh": 1.0}))  # at most one: the first stays
+        assert store.get(make().id) == make()
+        assert files(store.root) == [f"{make().id}.json"]
+        assert make().id in store and make(seed=1).id not in store
+        assert store.get(make(seed=1).id) is None
+
+    def test_failures_are_numbered_and_never_successes(self, tmp_path):
+        store = RecordStore(tmp_path)
+        first = make(status="failed", error="boom", metrics={})
+        second = make(status="oom", error="killed", metrics={})
+        assert store.add_failure(first).name == f"{first.id}.1.failed.json"
+        assert store.add_failure(second).name == f"{first.id}.2.failed.json"
+        assert store.failures(first.id) == [first, second]
+        assert store.get(first.id) is None and first.id not in store
+        assert store.find(first.id[:6]) == second
+        with pytest.raises(HEViTPoseError, match="not a success"):
+            store.add(first)
+        with pytest.raises(HEViTPoseError, match="not a failure"):
+            store.add_failure(make())
+        assert len(store.load()) == 2 and store.load(failures=False) == []
+
+    def test_unusable_files_are_named_not_fatal(self, tmp_path):
+        store = RecordStore(tmp_path)
+        good, other = make(), make(seed=1)
+        store.add(good)
+        (tmp_path / f"{other.id}.json").write_text(good.to_json())  # under another's name
+        (tmp_path / "notes.json").write_text("{}")
+        (tmp_path / f"{'0' * 20}.json").write_text("{ truncated")
+        (tmp_path / f"{'1' * 20}.json").write_bytes(b"\xff\xfe")
+        (tmp_path / f"{'2' * 20}.json").write_text("[]")
+        (tmp_path / f"{'3' * 20}.json").write_text('{"schema_version": "x"}')
+        (tmp_path / f"{'4' * 20}.json").write_text(make(status="failed", error="e").to_json())
+        changed = json.loads(good.to_json()) | {"inputs": {"seed": 7}}
+        (tmp_path / f"{good.id}.1.failed.json").write_text(json.dumps(changed))
+        (tmp_path / "README.md").write_text("not looked at")
+        assert store.load() == [good]
+        assert {problem.file for problem in store.problems} == {
+            f"{other.id}.json",
+            "notes.json",
+            *(f"{digit * 20}.json" for digit in "01234"),
+            f"{good.id}.1.failed.json",
+        }
+        assert all("\n" not in str(problem) for problem in store.problems)
+        with pytest.raises(DataError, match="not JSON"):
+            store.get("0" * 20)
+
+    def test_newer_schema_makes_the_store_read_only(self, tmp_path):
+        store = RecordStore(tmp_path)
+        store.add(make())
+        newer = json.loads(make(seed=1).to_json()) | {"schema_version": 2, "novel": 1}
+        (tmp_path / f"{make(seed=1).id}.json").write_text(json.dumps(newer))
+        store = RecordStore(tmp_path)
+        with pytest.raises(HEViTPoseError, match=r"newer schema than 1.*read but not written"):
+            store.add(make(seed=2))
+        assert store.load() == [make()]
+        assert "reads up to 1" in store.problems[0].reason
+        assert len(files(tmp_path)) == 2
+
+    def test_find(self, tmp_path):
+        store = RecordStore(tmp_path)
+        for seed in range(40):
+            store.add(make(seed))
+        assert store.find(make(3).id) == make(3)
+        with pytest.raises(UsageError, match="ambiguous"):
+            store.find(next(d for d in "0123456789abcdef" if len(list(tmp_path.glob(f"{d}*"))) > 1))
+        with pytest.raises(UsageError, match="no record"):
+            store.find("0" * 20)
+        with pytest.raises(UsageError, match="hexadecimal"):
+            store.find("../x")
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+    @pytest.mark.parametrize("call", ["fsync", "link"])
+    def test_full_or_read_only_disk(self, tmp_path, monkeypatch, code, call):
+        def fail(*_):
+            raise OSError(code, os.strerror(code))
+
+        store = RecordStore(tmp_path)
+        monkeypatch.setattr(store_module.os, call, fail)
+        with pytest.raises(HEViTPoseError, match=os.strerror(code)) as error:
+            store.add(make())
+        assert "\n" not in str(error.value)
+        assert files(tmp_path) == []
+
+    def test_root_that_cannot_be(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(HEViTPoseError, match="cannot"):
+            RecordStore(tmp_path / "file" / "records").add(make())
+
+
+def _write_forever(root: str) -> None:
+    store = RecordStore(root)
+    for seed in range(10**6):
+        store.add(make(seed))
+
+
+def _write_same(root: str, barrier, queue) -> None:
+    store = RecordStore(root)
+    barrier.wait()
+    queue.put(sum(store.add(make(seed)) for seed in range(40)))
+
+
+class TestConcurrency:
+    def test_killed_writers_leave_whole_records(self, tmp_path):
+        context = multiprocessing.get_context("fork")
+        for _ in range(8):
+            process = context.Process(target=_write_forever, args=(str(tmp_path),))
+            process.start()
+            time.sleep(0.03)
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        store = RecordStore(tmp_path)
+        found = store.load()
+        assert len(found) > 8 and store.problems == []
+        store.sweep()
+        assert len(files(tmp_path)) == len(found)
+
+    def test_sweep_spares_a_live_writer(self, tmp_path):
+        dead, live = tmp_path / ".dead.tmp", tmp_path / ".live.tmp"
+        dead.write_text("")
+        with live.open("w") as file:
+            store_module.fcntl.flock(file, store_module.fcntl.LOCK_EX)
+            assert RecordStore(tmp_path).sweep() == [".dead.tmp"]
+        assert files(tmp_path) == [".live.tmp"]
+
+    def test_two_runners_one_record(self, tmp_path):
+        context = multiprocessing.get_context("fork")
+        barrier, queue = context.Barrier(2), context.Queue()
+        workers = [
+            context.Process(target=_write_same, args=(str(tmp_path), barrier, queue))
+            for _ in range(2)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert queue.get() + queue.get() == 40 == len(files(tmp_path))
+
+
+class TestTransfer:
+    def test_export_import_keeps_everything(self, tmp_path):
+        here, there = RecordStore(tmp_path / "a"), RecordStore(tmp_path / "b")
+        good = make(machine={"gpu": "example GPU"}, code={"commit": "c0ffee"})
+        failed = make(1, status="failed", error="boom", metrics={})
+        here.add(good)
+        here.add_failure(failed)
+        file = tmp_path / "out" / "records.jsonl"
+        assert records.export_records(here, file) == 1
+        assert records.export_records(here, file, failures=True) == 2
+        for added, present in ((2, 0), (0, 2)):  # the second time changes nothing
+            report = records.import_records(there, file)
+            assert (len(report.added), len(report.present)) == (added, present)
+        assert files(here.root) == files(there.root)
+        assert there.get(good.id).to_json() == good.to_json()
+
+    def test_bad_files(self, tmp_path):
+        store, file = RecordStore(tmp_path / "a"), tmp_path / "x.jsonl"
+        with pytest.raises(DataError, match="cannot be read"):
+            records.import_records(store, file)
+        for text in ("", "[]", "{}", "\x00", '{"format": "other"}'):
+            file.write_text(text)
+            with pytest.raises(DataError, match="not a file that"):
+                records.import_records(store, file)
+        for seed in range(2):
+            store.add(make(seed))
+        records.export_records(store, file)
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(lines[:-1]))
+        with pytest.raises(DataError, match="holds 1 records, its first line says 2"):
+            records.import_records(store, file)
+        file.write_text("\n".join([*lines[:-1], lines[-1].replace("61.5", "oops")]))
+        report = records.import_records(RecordStore(tmp_path / "b"), file)
+        assert len(report.added) == 1 and report.problems[0].file == "x.jsonl:3"
+
+    def test_promote(self, tmp_path):
+        here, there = RecordStore(tmp_path / "a"), RecordStore(tmp_path / "b")
+        good = make()
+        here.add(good)
+        assert records.promote(here, [good.id[:8]], there).added == [good.id]
+        assert records.promote(here, [good.id], there).present == [good.id]
+        assert there.get(good.id) == good
+        here.add(make(1, config={"data": {"root": "/home/someone/data"}}))
+        with pytest.raises(HEViTPoseError, match=r"config\.data\.root.*no absolute path"):
+            records.promote(here, [make(1).id], there)
+        here.add_failure(make(2, status="failed", error="boom"))
+        with pytest.raises(HEViTPoseError, match="expected ok"):
+            records.promote(here, [make(2).id], there)
+        assert len(there.load()) == 1
+
+
+def test_stored_examples_of_every_schema_load():
+    found = {path.name: path for path in FIXTURES.glob("*.json")}
+    assert set(found) == {f"schema{n}.json" for n in range(records.SCHEMA_VERSION + 1)}
+    old = records.parse_record(found["schema0.json"].read_text())
+    assert old.flops.mmcv == 0.1234 and old.axes == {"model.attention": "mhsa"}
+    assert old.started_at == datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    current = records.parse_record(found["schema1.json"].read_text())
+    assert current.metrics["PCKh"] == 61.5 and current.train.steps == 300
+
+
+def test_torch_free():
+    code = "import hevitpose.records, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
