@@ -1,0 +1,78 @@
+"""Datasets: readers, crops, loading. Nothing here imports torch but ``loader``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.spec import DATASETS
+
+if TYPE_CHECKING:
+    from hevitpose.data.table import PoseTable
+
+__all__ = ["load"]
+
+
+def load(
+    dataset: str,
+    root: str | Path,
+    split: str,
+    *,
+    input_size: tuple[int, int],
+    boxes: str = "gt",
+    box_threshold: float = 0.0,
+    training: bool = False,
+    present_only: bool = False,
+    skip_bad: bool = False,
+) -> PoseTable:
+    """The people of one split of a dataset.
+
+    Args:
+        dataset: ``coco``, ``mpii``, ``crowdpose``, ``ochuman``, ``synthetic``, or the yaml file
+            of a custom dataset.
+        root: the folder that holds ``coco/``, ``mpii/`` and so on (``data``, ``data/synthetic``).
+        split: ``train``, ``val``, ``test``; CrowdPose and MPII also ``trainval``.
+        input_size: the network's (W, H); its aspect ratio extends the boxes.
+        boxes: ``gt``, or a file of detections.
+        box_threshold: detections below it are dropped.
+        training: refuses what has no keypoints (detections, unlabelled splits).
+        present_only: leave out people whose image is absent and count those images.
+        skip_bad: leave out bad records and images, listed in ``table.skipped``.
+
+    Raises:
+        UsageError: unknown dataset or split, or options that exclude each other.
+        DataError: files or records are missing or bad, or nobody is left.
+    """
+    from hevitpose.data.table import require_people, settle_images
+
+    if len(input_size) != 2 or min(input_size) < 2:
+        raise UsageError(f"input_size {input_size!r}: expected (W, H) in pixels")
+    if training and (boxes != "gt" or split == "test" and dataset in ("coco", "mpii")):
+        raise UsageError(f"{dataset} {split} with boxes {boxes!r} has no keypoints to train on")
+    root = Path(root)
+    options = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
+    if str(dataset).endswith((".yaml", ".yml")):
+        from hevitpose.data import custom
+
+        table = custom.load(Path(dataset), split, box_threshold=box_threshold, **options)
+    elif dataset in ("synthetic", "mpii"):
+        from hevitpose.data import mpii
+
+        table = mpii.load(root, split, dataset=dataset, **options)
+    elif dataset in DATASETS:
+        reader = import_module(f"hevitpose.data.{dataset}")
+        table = reader.load(root, split, box_threshold=box_threshold, **options)
+    else:
+        raise unknown_name("dataset", dataset, (*DATASETS, "FILE.yaml"))
+    if not table.image_root.is_dir():
+        raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
+    table = settle_images(table, present_only=present_only, skip_bad=skip_bad)
+    if dataset == "synthetic":
+        import dataclasses
+
+        from hevitpose.data import synthetic
+
+        table = dataclasses.replace(table, fingerprint=synthetic.fingerprint(root))
+    return require_people(table)

@@ -1,0 +1,198 @@
+"""Keypoint layouts as data: names, flip pairs, OKS sigmas, skeletons, joint weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from hevitpose.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class KeypointLayout:
+    """The meaning of K keypoints. Checked when made: indices, pairs, counts, signs.
+
+    Raises:
+        UsageError: an index outside 0..K-1, a joint in two flip pairs, a wrong number of sigmas
+            or weights, or a sigma that is not positive.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]  # swapped by a horizontal flip
+    sigmas: tuple[float, ...]  # OKS per-keypoint constants
+    skeleton: tuple[tuple[int, int], ...] = ()  # limbs to draw, 0-based
+    upper_body: tuple[int, ...] = ()  # half-body augmentation; empty: it is never applied
+    joint_weights: tuple[float, ...] = field(default=())  # of the loss; empty becomes ones
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if not self.joint_weights:
+            object.__setattr__(self, "joint_weights", (1.0,) * count)
+        if not count or len(set(self.names)) != count:
+            raise UsageError(f"keypoints {self.name}: names must be given and differ")
+        for key in ("sigmas", "joint_weights"):
+            values = getattr(self, key)
+            if len(values) != count:
+                raise UsageError(
+                    f"keypoints {self.name}: {len(values)} {key}, expected one per name ({count})"
+                )
+            if not all(math.isfinite(value) and value > 0 for value in values):
+                raise UsageError(f"keypoints {self.name}: {key} must be positive numbers")
+        for key in ("flip_pairs", "skeleton"):
+            for pair in getattr(self, key):
+                if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= i < count for i in pair):
+                    raise UsageError(
+                        f"keypoints {self.name}: {key} has {pair}, "
+                        f"expected two different indices from 0 to {count - 1}"
+                    )
+        paired = [index for pair in self.flip_pairs for index in pair]
+        if len(set(paired)) != len(paired):
+            raise UsageError(f"keypoints {self.name}: a joint is in two flip_pairs")
+        if not all(0 <= index < count for index in self.upper_body):
+            raise UsageError(f"keypoints {self.name}: upper_body outside 0 to {count - 1}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def flip_index(self) -> tuple[int, ...]:
+        """Permutation of 0..K-1: joint k of the flipped picture is joint ``flip_index[k]``."""
+        index = list(range(len(self)))
+        for left, right in self.flip_pairs:
+            index[left], index[right] = right, left
+        return tuple(index)
+
+
+COCO = KeypointLayout(
+    name="coco",
+    names=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+    skeleton=(
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7)),
+        *((6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+    ),
+    upper_body=tuple(range(11)),
+)
+
+#: Sigmas: MMPose's for MPII, adapted from COCO's (MPII itself has no OKS).
+MPII = KeypointLayout(
+    name="mpii",
+    names=(
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "pelvis",
+        "thorax",
+        "upper_neck",
+        "head_top",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+    ),
+    flip_pairs=((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)),
+    sigmas=(
+        *(0.089, 0.083, 0.107, 0.107, 0.083, 0.089, 0.026, 0.026),
+        *(0.026, 0.026, 0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
+    ),
+    skeleton=(
+        *((0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8)),
+        *((8, 9), (8, 12), (12, 11), (11, 10), (8, 13), (13, 14), (14, 15)),
+    ),
+    upper_body=tuple(range(7, 16)),
+    joint_weights=(
+        *(1.5, 1.2, 1.0, 1.0, 1.2, 1.5, 1.0, 1.0),
+        *(1.0, 1.0, 1.5, 1.2, 1.0, 1.0, 1.2, 1.5),
+    ),
+)
+
+CROWDPOSE = KeypointLayout(
+    name="crowdpose",
+    names=(
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+        "head_top",
+        "neck",
+    ),
+    flip_pairs=((0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)),
+    sigmas=(
+        *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107),
+        *(0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+    ),
+    skeleton=(
+        *((10, 8), (8, 6), (11, 9), (9, 7), (6, 7), (0, 6), (1, 7)),
+        *((0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (12, 13), (13, 0), (13, 1)),
+    ),
+    upper_body=(0, 1, 2, 3, 4, 5, 12, 13),
+)
+
+LAYOUTS = {layout.name: layout for layout in (COCO, MPII, CROWDPOSE)}
+
+#: Joints that two layouts call differently (MPII's name first).
+_SYNONYMS = {"upper_neck": "neck"}
+
+
+def layout(name: str) -> KeypointLayout:
+    """One of the three fixed layouts.
+
+    Raises:
+        UsageError: no layout has this name.
+    """
+    if name not in LAYOUTS:
+        raise unknown_name("keypoint layout", name, LAYOUTS)
+    return LAYOUTS[name]
+
+
+def mapping(source: KeypointLayout, target: KeypointLayout) -> tuple[int, ...]:
+    """Where each joint of ``target`` is found in ``source``, by name.
+
+    MPII to CrowdPose is complete; MPII to COCO lacks the five joints of the face.
+
+    Returns:
+        One index into ``source`` per joint of ``target``; -1 where ``source`` has no such joint.
+    """
+    index = {_SYNONYMS.get(name, name): i for i, name in enumerate(source.names)}
+    return tuple(index.get(_SYNONYMS.get(name, name), -1) for name in target.names)
+
+
+MPII_TO_CROWDPOSE = mapping(MPII, CROWDPOSE)
+MPII_TO_COCO = mapping(MPII, COCO)

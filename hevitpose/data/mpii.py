@@ -1,0 +1,174 @@
+"""MPII as the field distributes it: a list of people with centre, scale and joints, 1-based.
+
+Rules of protocols: centre y += 15 * scale, then centre -= 1; the box is 200 * scale, padded by
+1.25; joints -= 1. From here on everything is 0-based.
+"""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.data import jsonfile
+from hevitpose.data.coco import find
+from hevitpose.data.keypoints import MPII
+from hevitpose.data.table import PoseTable, Problems, file_hash, image_name_array
+from hevitpose.data.transforms import box_to_center_size
+from hevitpose.errors import DataError, UsageError
+
+#: Where a split's people are, below ROOT/mpii/annotations; later spellings are other code bases'.
+ANNOTATIONS = {
+    "train": ("mpii_train.json", "train.json"),
+    "val": ("mpii_val.json", "valid.json"),
+    "trainval": ("mpii_trainval.json", "trainval.json"),
+    "test": ("mpii_test.json", "test.json"),
+}
+GROUND_TRUTH = ("mpii_gt_val.mat", "gt_valid.mat")
+
+
+def ground_truth_path(root: Path) -> Path:
+    """The .mat file with val's ground truth that PCKh is computed from, in ROOT/mpii.
+
+    Raises:
+        DataError: it is not there.
+    """
+    return find(root / "mpii" / "annotations", {"val": GROUND_TRUTH}, "val")
+
+
+def load(
+    root: Path,
+    split: str,
+    *,
+    input_size: tuple[int, int],
+    boxes: str = "gt",
+    skip_bad: bool = False,
+    dataset: str = "mpii",
+) -> PoseTable:
+    """MPII people of one split, from ROOT/mpii. ``person_ids`` are positions in the file."""
+    if boxes != "gt":
+        raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
+    folder = root / "mpii"
+    table = read(
+        find(folder / "annotations", ANNOTATIONS, split),
+        folder / "images",
+        dataset=dataset,
+        split=split,
+        input_size=input_size,
+        skip_bad=skip_bad,
+    )
+    return table
+
+
+def read(
+    path: Path,
+    image_root: Path,
+    *,
+    dataset: str,
+    split: str,
+    input_size: tuple[int, int],
+    skip_bad: bool = False,
+) -> PoseTable:
+    """One file of people; the test split has no joints. Image files are not looked at.
+
+    Raises:
+        DataError: the file or a record is not what it should be.
+    """
+    problems, joints_expected = Problems(path), split != "test"
+    names: dict[str, int] = {}
+    ids, image_index = array("q"), array("q")
+    places, points, flags = array("d"), array("d"), array("b")
+    dropped = 0
+    for key, position, record in jsonfile.records(path):
+        if key != "" or (position < 0 and record != []):
+            raise DataError(f"{path}: an object, expected MPII's list of people")
+        if position < 0:
+            break
+        try:
+            name, center, scale = _place(record)
+            joints, visible = _joints(record) if joints_expected else ([0.0] * 32, [0] * 16)
+        except ValueError as error:
+            problems.add("person", f"[{position}]", str(error))
+            continue
+        index = names.setdefault(name, len(names))
+        if joints_expected and not any(visible) and split != "val":
+            dropped += 1  # val keeps everybody, so that its order stays the ground truth's
+            continue
+        ids.append(position)
+        image_index.append(index)
+        places.extend((*center, scale))
+        points.extend(joints)
+        flags.extend(visible)
+    skipped = problems.settle(skip_bad)
+    place = np.array(places, np.float64).reshape(-1, 3)
+    visible = np.array(flags, np.uint8).reshape(-1, len(MPII))
+    keypoints = np.array(points, np.float64).reshape(-1, len(MPII), 2) - 1
+    keypoints[visible == 0] = 0
+    bboxes = _boxes(place)
+    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
+    files = [path]
+    truth = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+    if split == "val":
+        files += truth[:1]
+    return PoseTable(
+        dataset=dataset,
+        split=split,
+        layout=MPII,
+        image_root=image_root,
+        annotation_file=path,
+        image_ids=np.arange(len(names), dtype=np.int64),
+        image_names=image_name_array(list(names)),
+        image_sizes=np.zeros((len(names), 2), np.int32),
+        image_index=np.array(image_index, np.int32),
+        person_ids=np.array(ids, np.int64),
+        centers=centers.astype(np.float32),
+        sizes=sizes.astype(np.float32),
+        bboxes=bboxes.astype(np.float32),
+        keypoints=keypoints.astype(np.float32),
+        visible=visible,
+        areas=np.zeros(len(ids), np.float32),
+        box_scores=np.ones(len(ids), np.float32),
+        counts={
+            "images": len(names),
+            "people": len(ids),
+            "dropped_unlabelled": dropped,
+            "skipped": len(skipped),
+        },
+        fingerprint=file_hash(files),
+        skipped=skipped,
+    )
+
+
+def _boxes(place: np.ndarray) -> np.ndarray:
+    """(N, 3) centre x, y and scale, 1-based, to 0-based square boxes (N, 4), not padded."""
+    side = 200 * place[:, 2]
+    x = place[:, 0] - 1
+    y = place[:, 1] + 15 * place[:, 2] - 1
+    return np.stack((x - side / 2, y - side / 2, side, side), axis=1)
+
+
+def _place(record: Any) -> tuple[str, list[float], float]:
+    if not isinstance(record, dict):
+        raise ValueError("not an object, expected image, center, scale and joints")
+    name = jsonfile.file_name(record, "image")
+    center = jsonfile.numbers(record, "center", 2)
+    scale = jsonfile.number(record, "scale")
+    if not 0 < scale < 1e4:
+        raise ValueError(f"scale is {scale:g}, expected a positive height / 200 px")
+    return name, center, scale
+
+
+def _joints(record: dict[str, Any]) -> tuple[list[float], list[int]]:
+    joints = record.get("joints")
+    if not isinstance(joints, list) or len(joints) != len(MPII):
+        found = len(joints) if isinstance(joints, list) else "no list of"
+        raise ValueError(f"{found} joints, expected {len(MPII)}")
+    flat: list[float] = []
+    for index, joint in enumerate(joints):
+        flat += jsonfile.numbers({f"joints[{index}]": joint}, f"joints[{index}]", 2)
+    flags = jsonfile.numbers(record, "joints_vis", len(MPII))
+    if any(flag not in (0, 1) for flag in flags):
+        raise ValueError(f"joints_vis is {flags}, expected zeros and ones")
+    return flat, [int(flag) for flag in flags]

@@ -1,0 +1,208 @@
+"""People as arrays: what every reader returns and everything else takes.
+
+Arrays, not Python objects: forked loader workers share their pages, because nothing ever touches a
+reference count in them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hevitpose.data.images import file_sizes
+from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.errors import DataError
+
+
+class Skipped(NamedTuple):
+    """Something that was left out because it was bad."""
+
+    what: str  # "annotation", "image", "box"
+    where: str  # which one
+    why: str  # what it has and what was expected
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.where}: {self.why}"
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTable:
+    """N people in M images. Pixels are 0-based; sizes are (W, H); boxes are (x, y, w, h)."""
+
+    dataset: str
+    split: str
+    layout: KeypointLayout
+    image_root: Path
+    annotation_file: Path
+    image_ids: np.ndarray  # (M,) int64
+    image_names: np.ndarray  # (M,) bytes, UTF-8, below image_root
+    image_sizes: np.ndarray  # (M, 2) int32; 0 where the annotations do not say
+    image_index: np.ndarray  # (N,) int32 into the images
+    person_ids: np.ndarray  # (N,) int64: annotation id, or position in the file
+    centers: np.ndarray  # (N, 2) float32, of the crop
+    sizes: np.ndarray  # (N, 2) float32: box extended to the input's aspect ratio and padded
+    bboxes: np.ndarray  # (N, 4) float32
+    keypoints: np.ndarray  # (N, K, 2) float32; 0 where not labelled
+    visible: np.ndarray  # (N, K) uint8, labelled where > 0
+    areas: np.ndarray  # (N,) float32; 0 where the dataset has none
+    box_scores: np.ndarray  # (N,) float32; 1 for ground truth
+    boxes: str = "gt"  # or "FILE>=threshold"
+    counts: dict[str, int] = field(default_factory=dict)  # people, dropped_*, absent_images, ...
+    fingerprint: str = ""
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.person_ids)
+
+    @property
+    def num_keypoints(self) -> int:
+        """K."""
+        return len(self.layout)
+
+    def image_path(self, person: int) -> Path:
+        """The image file that person number ``person`` of this table is in."""
+        return self.image_root / self.image_names[self.image_index[person]].decode()
+
+    def take(self, people: np.ndarray | Sequence[int]) -> PoseTable:
+        """The table of some of the people (indices or a mask); images stay."""
+        people = np.asarray(people)
+        changed = {key: getattr(self, key)[people] for key in PERSON_ARRAYS}
+        count = len(changed["person_ids"])
+        return dataclasses.replace(self, **changed, counts={**self.counts, "people": count})
+
+
+#: The fields with one row per person.
+PERSON_ARRAYS = (
+    *("image_index", "person_ids", "centers", "sizes", "bboxes"),
+    *("keypoints", "visible", "areas", "box_scores"),
+)
+
+
+class Problems:
+    """Collects what is bad in a file, so that one message can name several.
+
+    Args:
+        path: the file in whose name the message speaks.
+    """
+
+    SHOWN = 5
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: list[Skipped] = []
+
+    def add(self, what: str, where: object, why: str) -> None:
+        self.found.append(Skipped(what, str(where), why))
+
+    def settle(self, skip_bad: bool) -> tuple[Skipped, ...]:
+        """What was left out; without ``skip_bad`` anything bad ends here.
+
+        Raises:
+            DataError: there is something bad, and it may not be skipped.
+        """
+        if self.found and not skip_bad:
+            first = "; ".join(str(problem) for problem in self.found[: self.SHOWN])
+            rest = len(self.found) - self.SHOWN
+            more = f"; and {rest} more" if rest > 0 else ""
+            raise DataError(f"{self.path}: {first}{more} (skip_bad leaves such records out)")
+        return tuple(self.found)
+
+
+def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> PoseTable:
+    """Deals with image files that are absent or empty, by their directory entries alone.
+
+    Args:
+        table: people as the annotations have them.
+        present_only: people whose image is absent are left out and the images counted.
+        skip_bad: absent and empty images are left out and listed.
+
+    Returns:
+        The table of people whose image is there; with ``present_only``, its images are those
+        present. The fingerprint is completed with the images' names and bytes.
+
+    Raises:
+        DataError: an image that somebody is in is absent or empty, or nobody is left.
+    """
+    names = [name.decode() for name in table.image_names]
+    try:
+        sizes = file_sizes(table.image_root, names)
+    except OSError as error:
+        raise DataError(f"{table.image_root}: {error.strerror or error}, expected images") from None
+    needed = np.zeros(len(names), bool)
+    needed[table.image_index] = True
+    absent, empty = sizes < 0, sizes == 0
+    problems = Problems(table.image_root)
+    if not present_only:
+        count = int((absent & needed).sum())
+        if count == needed.sum() and count:
+            raise DataError(
+                f"{table.image_root}: none of the {count} images named by "
+                f"{table.annotation_file} is there, the first is {names[np.flatnonzero(needed)[0]]}"
+            )
+        for index in np.flatnonzero(absent & needed):
+            problems.add("image", names[index], f"absent, one of {count}, expected a file")
+    for index in np.flatnonzero(empty & needed):
+        problems.add("image", names[index], "zero bytes, expected an image")
+    skipped = problems.settle(skip_bad)
+    left = table.take(~(absent | empty)[table.image_index])
+    counts = dict(left.counts)
+    counts["absent_images"] = int((absent if present_only else absent & needed).sum())
+    fingerprint = _with_images(table.fingerprint, names, sizes)
+    left = dataclasses.replace(
+        left, counts=counts, skipped=(*table.skipped, *skipped), fingerprint=fingerprint
+    )
+    return _present_images(left, ~absent) if present_only else left
+
+
+def _present_images(table: PoseTable, present: np.ndarray) -> PoseTable:
+    new_index = np.cumsum(present, dtype=np.int32) - 1
+    return dataclasses.replace(
+        table,
+        image_ids=table.image_ids[present],
+        image_names=table.image_names[present],
+        image_sizes=table.image_sizes[present],
+        image_index=new_index[table.image_index].astype(np.int32),
+    )
+
+
+def require_people(table: PoseTable) -> PoseTable:
+    """The table itself.
+
+    Raises:
+        DataError: nobody is in it.
+    """
+    if len(table):
+        return table
+    counted = ", ".join(f"{key} {value}" for key, value in table.counts.items() if value)
+    raise DataError(
+        f"{table.annotation_file}: no usable people ({counted or 'none listed'}), "
+        "expected at least one"
+    )
+
+
+def file_hash(files: Iterable[Path]) -> str:
+    """sha256 over the bytes of the files, one after the other with their lengths between."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _with_images(annotations: str, names: list[str], sizes: np.ndarray) -> str:
+    """The data fingerprint: annotation files, then sorted (name, bytes) of the images there."""
+    digest = hashlib.sha256(annotations.encode())
+    order = sorted((name, int(size)) for name, size in zip(names, sizes, strict=True) if size >= 0)
+    digest.update("\n".join(f"{name}\0{size}" for name, size in order).encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def image_name_array(names: list[str]) -> np.ndarray:
+    """File names as one array of bytes."""
+    return np.array([name.encode() for name in names], dtype=np.bytes_)
