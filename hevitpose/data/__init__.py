@@ -1,18 +1,16 @@
-"""Datasets: readers, crops, loading. Nothing here imports torch but ``loader``."""
+"""Datasets: readers, crops, loading. Only ``loader`` and ``stream`` import torch."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from hevitpose.data.table import PoseTable, require_people, settle_images
 from hevitpose.errors import DataError, UsageError, unknown_name
 from hevitpose.spec import DATASETS
 
-if TYPE_CHECKING:
-    from hevitpose.data.table import PoseTable
-
-__all__ = ["load"]
+__all__ = ["PoseTable", "load"]
 
 
 def load(
@@ -45,14 +43,12 @@ def load(
         UsageError: unknown dataset or split, or options that exclude each other.
         DataError: files or records are missing or bad, or nobody is left.
     """
-    from hevitpose.data.table import require_people, settle_images
-
     if len(input_size) != 2 or min(input_size) < 2:
         raise UsageError(f"input_size {input_size!r}: expected (W, H) in pixels")
-    if training and (boxes != "gt" or split == "test" and dataset in ("coco", "mpii")):
+    if training and (boxes != "gt" or (split == "test" and dataset in ("coco", "mpii"))):
         raise UsageError(f"{dataset} {split} with boxes {boxes!r} has no keypoints to train on")
     root = Path(root)
-    options = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
+    options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
     if str(dataset).endswith((".yaml", ".yml")):
         from hevitpose.data import custom
 

@@ -103,7 +103,8 @@ def read(
         path: the annotations.
         image_root: the folder that ``file_name`` is relative to.
         layout: the K keypoints that a person must have.
-        dataset: name for the table; split: likewise.
+        dataset: name for the table.
+        split: likewise.
         input_size: the network's (W, H); its aspect ratio extends the boxes.
         boxes: ``gt``, or a file of detections.
         box_threshold: detections below it are dropped.

@@ -97,7 +97,7 @@ def damage(path: Path, size: tuple[int, int] = (0, 0)) -> str | None:
         The fault in words, or None.
     """
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
             if not length:
                 return "zero bytes"

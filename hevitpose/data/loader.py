@@ -1,19 +1,18 @@
-"""Loading: one person's crop per item, in an order and with an augmentation that depend on
-(seed, epoch, index) alone, whatever the number of workers or processes.
+"""Loading: one person's crop per item, augmented by a function of (seed, epoch, index) alone,
+whatever the number of workers or processes. ``stream`` has the order.
 
 Items are uint8 crops; normalisation and targets are made in batches, on the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, get_worker_info
 
 from hevitpose.data.images import read_image
 from hevitpose.data.table import PoseTable
@@ -30,8 +29,7 @@ from hevitpose.data.transforms import (
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-# Separate streams of random numbers: data order and augmentation never share one.
-_ORDER, _AUGMENT = 1, 2
+_AUGMENT = 2  # key of augmentation's stream of random numbers; ``stream`` has the order's
 
 
 class PoseDataset(Dataset):
@@ -58,6 +56,7 @@ class PoseDataset(Dataset):
         self.augmentation = augmentation
         self.seed = seed
         self.udp = udp
+        self._threads_set = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -77,6 +76,9 @@ class PoseDataset(Dataset):
             DataError: the image is absent or damaged.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not self._threads_set and get_worker_info() is not None:
+            cv2.setNumThreads(0)  # one worker is one thread; a pool each would fight over the cores
+            self._threads_set = True
         table = self.table
         image_size = table.image_sizes[table.image_index[index]]
         image = read_image(table.image_path(index), (int(image_size[0]), int(image_size[1])))
@@ -104,7 +106,7 @@ class PoseDataset(Dataset):
         if self.augmentation is None:
             return CropParameters(center, size, 0.0, False)
         return sample_augmentation(
-            generator(self.seed, _AUGMENT, epoch, index),
+            np.random.default_rng((self.seed, _AUGMENT, epoch, index)),
             self.augmentation,
             center,
             size,
@@ -115,79 +117,19 @@ class PoseDataset(Dataset):
         )
 
 
-def generator(seed: int, stream: int, epoch: int, index: int = 0) -> np.random.Generator:
-    """The random numbers of one sample, a function of its key alone."""
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence((seed, stream, epoch, index)))
-    )
-
-
-class EpochSampler(Sampler):
-    """(epoch, index) of every person once per epoch, divided among the processes without padding.
-
-    Process r of w takes positions r, r + w, ... of the epoch's order, so that one step of w
-    processes sees the same people as one step of a single process with w times the batch.
-
-    Args:
-        n: how many people there are.
-        seed: of the order.
-        shuffle: a new permutation every epoch; otherwise 0..n-1.
-        rank: this process.
-        world: how many processes.
-        even: drop the last n % world positions of the order, so that all processes have equally
-            many (training with DDP needs it; evaluation must not).
-    """
-
-    def __init__(
-        self,
-        n: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        rank: int = 0,
-        world: int = 1,
-        even: bool = False,
-    ) -> None:
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} of {world}, expected 0 to {world - 1}")
-        self.n, self.seed, self.shuffle, self.rank, self.world = n, seed, shuffle, rank, world
-        self.even = even
-        self.epoch = self.start = 0
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Sets the epoch, and how many of this process's people were already seen in it."""
-        self.epoch, self.start = epoch, start
-
-    def __len__(self) -> int:
-        total = self.n - self.n % self.world if self.even else self.n
-        return max(0, (total - self.rank + self.world - 1) // self.world - self.start)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.n)
-        if self.shuffle:
-            order = generator(self.seed, _ORDER, self.epoch).permutation(self.n)
-        if self.even:
-            order = order[: self.n - self.n % self.world]
-        mine = order[self.rank :: self.world][self.start :]
-        epoch = self.epoch
-        return ((epoch, int(index)) for index in mine)
-
-
-def worker_init(worker: int) -> None:
-    """For ``DataLoader(worker_init_fn=...)``: a worker is one thread, OpenCV's pool included."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
-def normalise(images: Tensor) -> Tensor:
+def normalise(
+    images: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+) -> Tensor:
     """Crops to the network's input, in a batch, on the images' device.
 
     Args:
         images: (N, H, W, 3) uint8 RGB.
+        memory_format: ``torch.channels_last`` spares a copy where the network wants that.
 
     Returns:
-        (N, 3, H, W) float32, contiguous: (x / 255 - mean) / std per channel.
+        (N, 3, H, W) float32: (x / 255 - mean) / std per channel.
     """
     mean = torch.tensor(MEAN, device=images.device).mul_(255).view(1, 3, 1, 1)
     scale = torch.tensor(STD, device=images.device).mul_(255).reciprocal_().view(1, 3, 1, 1)
-    out = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    out = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format)
     return out.sub_(mean).mul_(scale)

@@ -98,6 +98,7 @@ class Problems:
         self.found: list[Skipped] = []
 
     def add(self, what: str, where: object, why: str) -> None:
+        """Notes one bad thing."""
         self.found.append(Skipped(what, str(where), why))
 
     def settle(self, skip_bad: bool) -> tuple[Skipped, ...]:
@@ -190,7 +191,7 @@ def file_hash(files: Iterable[Path]) -> str:
     """sha256 over the bytes of the files, one after the other with their lengths between."""
     digest = hashlib.sha256()
     for path in files:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 

@@ -217,8 +217,10 @@ def sample_augmentation(
     Args:
         rng: the sample's own generator.
         augmentation: probabilities and ranges.
-        center: (2,) of the box; size: (2,) of the padded, extended box.
-        keypoints: (K, 2) in image pixels; visible: (K,), labelled where > 0.
+        center: (2,) of the box.
+        size: (2,) of the padded, extended box.
+        keypoints: (K, 2) in image pixels.
+        visible: (K,), labelled where > 0.
         layout: which joints are the upper body.
         aspect_ratio: W / H of the crop.
     """
