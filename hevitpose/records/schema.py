@@ -91,11 +91,15 @@ class Latency(_Part):
 class Train(_Part):
     """What training cost."""
 
-    epochs: NonNegativeInt | None = None
-    steps: NonNegativeInt | None = None
-    seconds: NonNegativeFloat | None = None
+    epochs: NonNegativeFloat | None = None  # passes over the training people, also part of one
+    steps: NonNegativeInt | None = None  # of the optimiser
+    seconds: NonNegativeFloat | None = None  # evaluation and loading included
     images_per_s: NonNegativeFloat | None = None
-    best_epoch: NonNegativeInt | None = None
+    best_epoch: NonNegativeFloat | None = None  # whose weights are reported
+    lr: NonNegativeFloat | None = None  # after scaling with the total batch
+    total_batch: NonNegativeInt | None = None  # images a step, over all devices
+    people: NonNegativeInt | None = None  # trained on
+    loss: FiniteFloat | None = None  # mean of the last chunk of steps
 
 
 class Interval(_Part):
