@@ -1,0 +1,27 @@
+"""Synthetic people: the embedded default data set, so that everything runs with no download.
+
+Rendered articulated people with real JPEGs and with annotations in all four formats that the
+project reads, in their usual layout below one root. Deterministic from a seed and ``VERSION``.
+"""
+
+from hevitpose.data.synthetic.driver import (
+    MARKER,
+    VERSION,
+    SyntheticInfo,
+    fingerprint,
+    generate,
+    is_complete,
+    read_marker,
+)
+from hevitpose.data.synthetic.sheet import contact_sheet
+
+__all__ = [
+    "MARKER",
+    "VERSION",
+    "SyntheticInfo",
+    "contact_sheet",
+    "fingerprint",
+    "generate",
+    "is_complete",
+    "read_marker",
+]

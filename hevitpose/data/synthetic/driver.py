@@ -1,0 +1,333 @@
+"""Generating a data set: splits, worker processes, and a folder that is complete or absent.
+
+Everything is written below ``ROOT/.partial`` and moved into place at the end; the marker
+``ROOT/synthetic.json`` comes last. A folder without the marker is never taken for a data set.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.errors import DataError, UsageError
+
+#: Raised whenever the same parameters would give other pictures or annotations.
+VERSION = 1
+MARKER = "synthetic.json"
+_PARTIAL = ".partial"
+_LOCK = ".synthetic.lock"
+_FORMATS = ("coco", "mpii", "crowdpose", "ochuman")
+#: How many people stand in a picture, and how often.
+_CROWD = ((1, 0.58), (2, 0.25), (3, 0.11), (4, 0.06))
+_VAL, _TEST = 0.15, 0.05  # shares of the people
+_CHUNK = 16  # images a worker takes at a time
+_JPEG_QUALITY = 92
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SyntheticInfo:
+    """What a generated folder holds; the content of its marker file.
+
+    Attributes:
+        version: of the generator.
+        seed: of all randomness.
+        people: in all splits together.
+        size: side of every image in pixels.
+        images: in all splits together.
+        splits: for each split ``{"images": n, "people": n}``.
+    """
+
+    version: int
+    seed: int
+    people: int
+    size: int
+    images: int
+    splits: dict[str, dict[str, int]]
+
+
+def generate(
+    root: Path | str,
+    people: int = 5000,
+    size: int = 256,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> SyntheticInfo:
+    """Write the synthetic data set below ``root`` unless it is already there.
+
+    The files depend on ``people``, ``size``, ``seed`` and ``VERSION`` alone, not on ``workers``.
+
+    Args:
+        root: folder that will hold ``coco``, ``mpii``, ``crowdpose`` and ``ochuman``.
+        people: number of people in all splits together, at least 3.
+        size: side of the square images in pixels, 64 to 2048.
+        seed: 0 or above.
+        workers: processes; default as many as CPUs that this process may use; with 1, or for
+            fewer than about 100 images by default, everything happens in this process.
+        progress: called with (images done, images in all).
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        UsageError: an argument out of range, or ``root`` holds something else.
+        DataError: the disk is full, or a file or folder cannot be written.
+    """
+    _check_arguments(people, size, seed, workers)
+    root = Path(root)
+    info, crowds = _plan(people, size, seed)
+    if read_marker(root) == info:
+        return info
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _lock(root):
+            if read_marker(root) == info:  # another process made it meanwhile
+                return info
+            _clear_leftovers(root, info)
+            _build(root, info, crowds, workers, progress)
+    except OSError as error:
+        where = error.filename or root
+        what = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror
+        raise DataError(f"{where}: cannot write the synthetic data: {what}") from error
+    return info
+
+
+def fingerprint(root: Path | str) -> str:
+    """``synthetic:v1:seed0:people5000:size256``: what a record says of this data.
+
+    Raises:
+        DataError: ``root`` holds no complete synthetic data set.
+    """
+    info = read_marker(Path(root))
+    if info is None:
+        raise DataError(f"{Path(root) / MARKER}: absent, expected a complete synthetic data set")
+    return f"synthetic:v{info.version}:seed{info.seed}:people{info.people}:size{info.size}"
+
+
+def is_complete(root: Path | str, people: int = 5000, size: int = 256, seed: int = 0) -> bool:
+    """Whether ``root`` holds the data set that :func:`generate` would write for these values."""
+    _check_arguments(people, size, seed, None)
+    return read_marker(Path(root)) == _plan(people, size, seed)[0]
+
+
+def read_marker(root: Path) -> SyntheticInfo | None:
+    """The marker of a complete data set, or None where there is none.
+
+    Raises:
+        DataError: the marker is there but damaged.
+    """
+    path = root / MARKER
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return SyntheticInfo(**content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a marker of synthetic data: {error}") from error
+
+
+def _check_arguments(people: int, size: int, seed: int, workers: int | None) -> None:
+    for name, value, low, high in (
+        ("people", people, 3, 10_000_000),
+        ("size", size, 64, 2048),
+        ("seed", seed, 0, 2**63 - 1),
+        ("workers", 1 if workers is None else workers, 1, 1024),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise UsageError(f"{name}: {value!r}, expected an integer from {low} to {high}")
+
+
+def _plan(people: int, size: int, seed: int) -> tuple[SyntheticInfo, list[int]]:
+    """The marker, and the number of people in each image; images are in the order of splits."""
+    rng = np.random.default_rng((seed, 0, VERSION))
+    counts, weights = zip(*_CROWD, strict=True)
+    crowds = rng.choice(counts, size=people, p=weights).tolist()
+    ends = np.cumsum(crowds)
+    images = int(np.searchsorted(ends, people)) + 1
+    crowds = crowds[:images]
+    crowds[-1] -= int(ends[images - 1]) - people
+    if images < 3:  # every split needs an image
+        crowds, images = [1] * people, people
+    ends = np.cumsum(crowds)
+    train = int(np.clip(np.searchsorted(ends, people * (1 - _VAL - _TEST)), 1, images - 2))
+    val = int(np.clip(np.searchsorted(ends, people * (1 - _TEST)), train + 1, images - 1))
+    parts = {"train": crowds[:train], "val": crowds[train:val], "test": crowds[val:]}
+    splits = {name: {"images": len(c), "people": sum(c)} for name, c in parts.items()}
+    return SyntheticInfo(VERSION, seed, people, size, images, splits), crowds
+
+
+def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
+    """Remove what an interrupted run of ours left; refuse anything else."""
+    marker = read_marker(root)
+    if marker is not None:
+        raise UsageError(
+            f"{root}: holds synthetic data version {marker.version}, people {marker.people}, size "
+            f"{marker.size}, seed {marker.seed}; wanted version {info.version}, people "
+            f"{info.people}, size {info.size}, seed {info.seed}: remove it or choose another root"
+        )
+    names = sorted(path.name for path in root.iterdir() if path.name != _LOCK)
+    if _PARTIAL in names:
+        for name in (*_FORMATS, _PARTIAL):  # .partial goes last: it is what says "ours"
+            if (root / name).exists():
+                shutil.rmtree(root / name)
+        names = [name for name in names if name not in (*_FORMATS, _PARTIAL)]
+    if names:
+        raise UsageError(
+            f"{root}: not empty (holds {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}) "
+            "and not a synthetic data set: choose another root"
+        )
+
+
+def _build(
+    root: Path,
+    info: SyntheticInfo,
+    crowds: list[int],
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    from hevitpose.data.synthetic import formats
+
+    partial = root / _PARTIAL
+    partial.mkdir()
+    for split in formats.SPLITS:
+        for folder in formats.folders(split):
+            (partial / folder).mkdir(parents=True, exist_ok=True)
+    pictures = _render_all(partial, info, crowds, workers, progress)
+    formats.write(partial, pictures)
+    for name in _FORMATS:
+        (partial / name).rename(root / name)
+    marker = partial / MARKER
+    marker.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    marker.replace(root / MARKER)
+    partial.rmdir()
+
+
+def _jobs(info: SyntheticInfo, crowds: list[int]) -> list[dict[str, Any]]:
+    """One entry per image: everything that its pixels and annotations depend on."""
+    splits = [name for name, n in info.splits.items() for _ in range(n["images"])]
+    firsts = (np.cumsum(crowds) - crowds + 1).tolist()
+    return [
+        {
+            "id": i + 1,
+            "split": split,
+            "first": first,
+            "people": n,
+            "size": info.size,
+            "seed": info.seed,
+        }
+        for i, (split, first, n) in enumerate(zip(splits, firsts, crowds, strict=True))
+    ]
+
+
+def _render_all(partial, info, crowds, workers, progress):
+    jobs = _jobs(info, crowds)
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    if workers is None:
+        workers = 1 if len(jobs) < 100 else _usable_cpus()
+    workers = min(workers, len(chunks))
+    pictures = []
+    run = _in_process if workers == 1 else _in_pool
+    for done in run(partial, chunks, workers):
+        pictures += done
+        if progress is not None:
+            progress(len(pictures), len(jobs))
+    return sorted(pictures, key=lambda picture: picture.id)
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # counts what a container or taskset leaves
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _in_process(partial: Path, chunks: list, workers: int) -> Iterator[list]:
+    for chunk in chunks:
+        yield _render_chunk(partial, chunk)
+
+
+def _in_pool(partial: Path, chunks: list, workers: int) -> Iterator[list]:
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        waiting: set[Future] = set()
+        for chunk in chunks:
+            waiting.add(pool.submit(_render_chunk, partial, chunk))
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(f"{partial}: a worker process died (out of memory?)") from error
+    finally:  # also on Ctrl-C: let the running chunks end, so that nobody writes any more
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _render_chunk(partial: Path, jobs: list[dict[str, Any]]) -> list:
+    """Render and write some images; returns their ``formats.Picture`` entries."""
+    import cv2
+
+    from hevitpose.data.synthetic.formats import Picture, folders
+    from hevitpose.data.synthetic.scene import render_scene
+
+    out = []
+    for job in jobs:
+        # Keyed by seed and image: no image depends on which process drew it, or after what.
+        rng = np.random.default_rng((job["seed"], 1, job["id"], VERSION))
+        scene = render_scene(rng, job["people"], job["size"])
+        ok, data = cv2.imencode(".jpg", scene.image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+        if not ok:
+            raise DataError(f"image {job['id']}: OpenCV cannot encode JPEG")
+        name = f"{job['id']:012d}.jpg"
+        first, *others = (partial / folder / name for folder in folders(job["split"]))
+        # Not cv2.imwrite: it reports a full disk as success.
+        first.write_bytes(data.tobytes())
+        for other in others:
+            _link(first, other)
+        people = list(enumerate(scene.people, job["first"]))
+        out.append(Picture(job["id"], name, job["size"], job["split"], people))
+    return out
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        shutil.copyfile(source, target)  # a file system without hard links
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """One generation at a time below ``root``; a second one waits and finds the work done."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock: there, two at once are the caller's affair
+        yield
+        return
+    with (root / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
