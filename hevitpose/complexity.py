@@ -305,7 +305,7 @@ def _with_parents(flops: Counter[str]) -> dict[str, int]:
 
 
 def attention_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """fvcore's missing rule: q.k and attention.v of ``scaled_dot_product_attention``.
+    """The rule that fvcore lacks: q.k and attention.v of ``scaled_dot_product_attention``.
 
     For queries (..., L, E), keys (..., S, E) and values (..., S, F): ... x L x S x (E + F).
     """
@@ -319,7 +319,9 @@ def _trace_shape(value: Any) -> list[int]:
 
 def _count_fvcore(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Counter[str]]:
     try:
-        from fvcore.nn import FlopCountAnalysis
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing it uses torch.jit, deprecated
+            from fvcore.nn import FlopCountAnalysis
     except ImportError as error:
         raise HEViTPoseError(
             "convention 'fvcore': the package fvcore is not installed (pip install fvcore); "
@@ -336,7 +338,7 @@ def _count_fvcore(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Cou
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit's deprecation notice, on every call
+        warnings.simplefilter("ignore")  # so does every trace
         flops = {name: int(value) for name, value in analysis.by_module().items()}
     return flops, Counter(analysis.unsupported_ops())
 

@@ -1,0 +1,60 @@
+"""Other pose networks to compare with: timm backbones with the field's heads.
+
+Every name of ``hevitpose.spec.PEERS`` is a function here; ``hevitpose.create_model`` calls
+:func:`create_peer`. Their parameters and GFLOPs against the published ones: ``published.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from hevitpose.errors import UsageError, unknown_name
+from hevitpose.models.peers import convolutional, hrformer, rtmpose, transformers
+from hevitpose.models.peers.base import Peer
+from hevitpose.spec import PEERS
+
+__all__ = ["Peer", "create_peer"]
+
+_BUILDERS: dict[str, Callable[..., Peer]] = {
+    name: getattr(module, name)
+    for name in PEERS
+    for module in (convolutional, transformers, hrformer, rtmpose)
+    if hasattr(module, name)
+}
+
+
+def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
+    """Build a peer with fresh weights.
+
+    Args:
+        name: one of ``hevitpose.spec.PEERS``.
+        num_keypoints: K.
+        overrides: ``input_size``, the (W, H) the network is built for (it matters where weights
+            depend on it: the positions of ViTPose, the head of RTMPose; elsewhere it is only
+            checked), and ``drop_path_rate`` where the network has stochastic depth (default 0).
+
+    Returns:
+        The network; its ``codec`` says what its output is: ``"heatmap"`` (N, K, H / 4, W / 4), or
+        ``"simcc"``, a pair of logits (N, K, 2 W) and (N, K, 2 H).
+
+    Raises:
+        UsageError: an unknown name or override, or an input size that does not fit.
+    """
+    if name not in _BUILDERS:
+        raise unknown_name("peer", name, PEERS)
+    builder = _BUILDERS[name]
+    known = [key for key in inspect.signature(builder).parameters if key != "num_keypoints"]
+    for key in overrides:
+        if key not in known:
+            raise unknown_name(f"option of {name}", key, known)
+    size = overrides.get("input_size")
+    if size is not None:
+        if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
+            raise UsageError(f"input_size: {size!r}, expected two positive integers (W, H)")
+        overrides["input_size"] = tuple(size)
+    model = builder(num_keypoints, **overrides)
+    model.name = name
+    model.num_keypoints = num_keypoints
+    return model

@@ -1,0 +1,95 @@
+"""What every peer shares: a backbone, the field's head, the check of the input, the same start."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import timm
+from torch import Tensor, nn
+
+from hevitpose.errors import UsageError
+from hevitpose.models.head import HeatmapHead
+from hevitpose.models.layers import init_weights
+
+
+class Peer(nn.Module):
+    """A backbone that gives one map, and a head that reads it.
+
+    Weights start by HEViTPose's rules, the last 1x1 convolution at N(0, 0.001), so that networks
+    differ by their structure and not by how they start.
+
+    Args:
+        backbone: images (N, 3, H, W) to a map (N, C, h, w).
+        head: the map to heatmaps (N, K, H / 4, W / 4).
+        multiple: every side of an input must be a multiple of this.
+        input_size: (W, H) the network is built for; checked now where given. Any other size that
+            `multiple` divides is taken as well.
+    """
+
+    codec: Literal["heatmap", "simcc"] = "heatmap"  # what decodes the output
+    spec = None  # HEViTPose's fields do not apply
+    name: str  # these two are set by create_peer
+    num_keypoints: int
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        multiple: int = 32,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.multiple = multiple
+        if input_size is not None:
+            self.check_input(*input_size)
+        init_weights(self)
+        if isinstance(head, HeatmapHead):
+            head.init_final()
+
+    def check_input(self, width: int, height: int) -> None:
+        """Refuse a size that the strides do not divide.
+
+        Raises:
+            UsageError: a side is not a multiple of `multiple`.
+        """
+        if width % self.multiple or height % self.multiple:
+            raise UsageError(
+                f"{getattr(self, 'name', type(self).__name__)}: input {height}x{width} (H x W), "
+                f"expected sides that are multiples of {self.multiple}"
+            )
+
+    def forward(self, images_N3HW: Tensor, return_intermediates: bool = False) -> Any:
+        """Heatmaps (N, K, H / 4, W / 4).
+
+        With `return_intermediates`, ``(heatmaps, [map])``, the map being what the head reads.
+
+        Raises:
+            UsageError: the size of the images does not fit.
+        """
+        height, width = images_N3HW.shape[-2:]
+        self.check_input(width, height)
+        features = self.backbone(images_N3HW)
+        output = self.head(features)
+        return (output, [features]) if return_intermediates else output
+
+
+def timm_backbone(name: str, **options: Any) -> nn.Module:
+    """A timm network without pooling and classifier, so that its forward gives the last map."""
+    return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **options)
+
+
+def simple_baseline(
+    backbone: nn.Module,
+    channels: int,
+    num_keypoints: int,
+    filters: tuple[int, ...] = (256, 256, 256),
+    **options: Any,
+) -> Peer:
+    """A backbone with the head of SimpleBaselines (Xiao et al., ECCV 2018).
+
+    Three transposed convolutions of 256 filters (k4 s2 p1, without bias), each BN ReLU, on the
+    stride-32 map, then a 1x1 convolution. `filters` and `options` (of :class:`Peer`) vary it.
+    """
+    return Peer(backbone, HeatmapHead(channels, num_keypoints, filters), **options)

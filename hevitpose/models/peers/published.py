@@ -1,0 +1,94 @@
+"""What was published about the size of each network, beside what this code gives.
+
+Where the two agree to the printed digits or 0.5% (whichever is wider), the published pair stands
+alone. Where they cannot, :attr:`Published.here` holds this code's numbers, and the note says why.
+Tests hold the code to whichever applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """Parameters and GFLOPs as printed (strings keep the digits), and under what conditions."""
+
+    params_m: str | None  # millions
+    gflops: str | None  # multiply-accumulates / 1e9, `mmcv` convention unless the note says
+    source: str
+    input_size: tuple[int, int] = (256, 256)  # (W, H)
+    num_keypoints: int = 16
+    here: tuple[str | None, str | None] = (None, None)  # ours, where ours differs
+    note: str = ""
+
+    @property
+    def expected(self) -> tuple[str | None, str | None]:
+        """(params_m, gflops) that this code must give."""
+        return (self.here[0] or self.params_m, self.here[1] or self.gflops)
+
+
+#: Half a printed digit, or this fraction, whichever is wider, counts as agreement.
+TOLERANCE = 0.005
+
+_HEVITPOSE = "HEViTPose README"
+_FIGURE = "HEViTPose README, PerformanceComparison figure"
+_COCO: dict[str, object] = {"input_size": (192, 256), "num_keypoints": 17}
+
+PUBLISHED: dict[str, Published] = {
+    "hevitpose_t": Published("3.21", "1.75", _HEVITPOSE),
+    "hevitpose_s": Published("5.88", "3.64", _HEVITPOSE),
+    "hevitpose_b": Published("10.63", "5.58", _HEVITPOSE),
+    "pose_resnet50": Published("34.00", "7.28", _FIGURE),
+    "pose_resnext50": Published("33.47", "7.48", _FIGURE),
+    "pose_resnest50": Published("35.93", "8.97", _FIGURE),
+    "pose_hrnet_w32": Published(
+        "28.02",
+        "9.85",
+        _FIGURE + "; LEViTPose README",
+        here=("28.54", "10.27"),
+        note="stock HRNet-W32 is 28.54M and 9.5 to 10.3G depending on the counter",
+    ),
+    "pose_mobilenetv2": Published("9.57", "2.12", _FIGURE),
+    "pose_shufflenetv2": Published("7.55", "1.83", _FIGURE),
+    "pose_swin_s": Published("54.08", "15.40", "arXiv 2311.13615 abstract (from its ratios)"),
+    "pose_pvtv2_b2": Published(
+        "29.05",
+        "5.77",
+        _FIGURE,
+        here=(None, "6.58"),
+        note="5.77G leaves out q, kv and output projections, hidden in nn.MultiheadAttention",
+    ),
+    "pose_efficientvit_m4": Published(
+        "9.84", "5.91", _FIGURE, note="9.84M measured from the figure (to 0.7%)"
+    ),
+    "vitpose_s": Published(
+        None, None, "ViTPose (NeurIPS 2022) prints none for S", here=("24.29", "5.26"), **_COCO
+    ),
+    "vitpose_b": Published("90", None, "ViTPose model card", here=(None, "17.85"), **_COCO),
+    "hrformer_s": Published(
+        "7.8",
+        "2.8",
+        "HRFormer (NeurIPS 2021)",
+        here=("7.75", "3.05"),
+        note="2.8G counts convolutions and linears only, divided by 1024^3 (as HRNet's paper "
+        "does): that count of this code is 2.77",
+        **_COCO,
+    ),
+    "rtmpose_s": Published("5.47", "0.68", "RTMPose README", **_COCO),
+    "rtmpose_m": Published("13.59", "1.93", "RTMPose README", **_COCO),
+}
+
+
+def agrees(measured: float, printed: str, tolerance: float = TOLERANCE) -> bool:
+    """Whether a number equals a printed one to its digits or to `tolerance`, the wider of the two.
+
+    Args:
+        measured: in the printed number's unit.
+        printed: e.g. ``"28.54"``, whose last digit is good to 0.005.
+        tolerance: fraction of the printed number.
+    """
+    decimals = len(printed.partition(".")[2])
+    return abs(measured - float(printed)) <= max(
+        0.5 * 10**-decimals + 1e-9, tolerance * float(printed)
+    )
