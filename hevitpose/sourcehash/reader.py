@@ -1,0 +1,174 @@
+"""Hashing a definition, narrowed to the alternatives that a run uses."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hevitpose.sourcehash.modules import Module, Part, imported, is_text
+
+HASH_LENGTH = 16
+_LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+_NOT_HASHED = frozenset({"ctx", "kind", "type_comment"})
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Alternatives of which a run uses some."""
+
+    selected: frozenset[str]
+    alternatives: frozenset[str]
+
+    @classmethod
+    def of(cls, selected: Iterable[str] | str, alternatives: Iterable[str]) -> Axis:
+        """From one or several selected names and all there are."""
+        chosen = {selected} if isinstance(selected, str) else set(selected)
+        return cls(frozenset(chosen), frozenset(alternatives) | chosen)
+
+
+class Axes:
+    """The axes of a run, with a key to remember results by."""
+
+    def __init__(self, axes: Mapping[str, Axis]) -> None:
+        self.axes = dict(axes)
+        self.key = tuple(sorted((k, tuple(sorted(v.selected))) for k, v in axes.items()))
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(node: ast.AST) -> tuple[str, ...]:
+    kind = type(node)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(sorted(set(kind._fields) - _NOT_HASHED))
+    return _FIELDS[kind]
+
+
+class Reader:
+    """Hashes a definition and notes the names it reads, without what the axes rule out."""
+
+    def __init__(self, axes: Mapping[str, Axis], package: str) -> None:
+        self.axes, self.package = axes, package
+        self.narrowed = False  # whether an axis decided anything
+        self.base: ast.Name | None = None  # where the attribute chain being read starts
+        self.text: list[str] = []
+        self.names: set[tuple[str, ...]] = set()
+        self.imports: set[tuple[str, str | None]] = set()
+
+    def read(self, node: object) -> None:
+        """Takes in a node, a list of nodes, or a plain value."""
+        if isinstance(node, list):
+            self.text.append("[")
+            self._items(node)
+            self.text.append("]")
+        elif isinstance(node, ast.AST):
+            self._node(node)
+        else:
+            self.text.append(f"{type(node).__name__}:{node!r}")
+
+    def _items(self, items: Sequence[object]) -> bool:
+        """Reads a list up to where an axis ends it: ``if AXIS == chosen: return``."""
+        for item in items:
+            truth = self._decide(item.test) if isinstance(item, ast.If) else None
+            if truth is not None and isinstance(item, ast.If):
+                branch = item.body if truth else item.orelse
+                if self._items(branch) or (branch and isinstance(branch[-1], _LEAVING)):
+                    return True
+            elif not is_text(item):
+                self.read(item)
+                self.text.append(",")
+        return False
+
+    def _node(self, node: ast.AST) -> None:
+        if isinstance(node, ast.IfExp):
+            truth = self._decide(node.test)
+            if truth is not None:
+                return self.read(node.body if truth else node.orelse)
+        if isinstance(node, ast.Dict):
+            node = self._narrow(node)
+        self._note(node)
+        self.text.append(type(node).__name__ + "(")
+        for name in _fields(node):
+            value = getattr(node, name, None)
+            if value is None or (isinstance(value, list) and not value):
+                continue
+            self.text.append(name + "=")
+            self.read(value)
+        self.text.append(")")
+
+    def _note(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Name):
+            if node is not self.base:
+                self.names.add((node.id,))
+        elif isinstance(node, ast.Attribute):
+            chain: list[str] = []
+            part: ast.AST = node
+            while isinstance(part, ast.Attribute):
+                chain.append(part.attr)
+                part = part.value
+            if isinstance(part, ast.Name) and part is not self.base:
+                self.base = part  # `tools.polish` reads tools.polish, not all of tools
+                self.names.add((part.id, *reversed(chain)))
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.imports |= {target for _, target in imported(self.package, node)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if "." in node.value and node.value.replace(".", "").isidentifier():
+                self.imports.add((node.value, None))  # importlib.import_module("hevitpose.x")
+
+    def _decide(self, test: ast.expr) -> bool | None:
+        """The truth of a test that an axis settles, else None."""
+        if isinstance(test, ast.BoolOp):
+            known = [self._decide(value) for value in test.values]
+            settled = isinstance(test.op, ast.Or)
+            if settled in known:
+                return settled
+            return None if None in known else not settled
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            inner = self._decide(test.operand)
+            return None if inner is None else not inner
+        if not (isinstance(test, ast.Compare) and len(test.ops) == 1):
+            return None
+        left = test.left
+        name = left.attr if isinstance(left, ast.Attribute) else getattr(left, "id", None)
+        if not isinstance(name, str) or name not in self.axes:
+            return None
+        if len(self.axes[name].selected) != 1:
+            return None
+        try:
+            right = ast.literal_eval(test.comparators[0])
+        except ValueError:
+            return None
+        (value,) = self.axes[name].selected
+        values = right if isinstance(right, (tuple, list, set)) else (right,)
+        if not all(isinstance(item, str) for item in values):
+            return None
+        self.narrowed = True
+        if isinstance(test.ops[0], (ast.Eq, ast.In)):
+            return value in values
+        return value not in values if isinstance(test.ops[0], (ast.NotEq, ast.NotIn)) else None
+
+    def _narrow(self, node: ast.Dict) -> ast.Dict:
+        """A registry with only its selected entries."""
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        for axis in self.axes.values():
+            if len(keys) > 1 and set(keys) <= axis.alternatives and set(keys) & axis.selected:
+                self.narrowed = True
+                kept = [i for i, key in enumerate(keys) if key in axis.selected]
+                return ast.Dict([node.keys[i] for i in kept], [node.values[i] for i in kept])
+        return node
+
+
+def read_part(module: Module, name: str, nodes: Sequence[ast.AST], axes: Axes) -> Part:
+    """A definition hashed; kept for all axes if none decides anything, else for these."""
+    for key in ((name, None), (name, axes.key)):
+        if key in module.parts:
+            return module.parts[key]
+    reader = Reader(axes.axes, module.package)
+    for node in nodes:
+        reader.read(node)
+    digest = hashlib.sha256("".join(reader.text).encode()).hexdigest()[:HASH_LENGTH]
+    part = Part(digest, frozenset(reader.names), frozenset(reader.imports))
+    module.parts[name, axes.key if reader.narrowed else None] = part
+    return part
