@@ -1,0 +1,1 @@
+"""Tables, plots and pages: views of result records. Torch-free, so they render in seconds."""

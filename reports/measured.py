@@ -1,0 +1,218 @@
+"""Records as reports see them: loaded from stores, checked, and grouped.
+
+What cannot be used is named and left out, never averaged in silence: corrupt and foreign files
+(the store says so), one id with two contents, counts of one network that disagree, metrics out of
+their range.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hevitpose.records import Problem, Record, RecordStore
+
+#: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
+PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+PERCENT_METRICS = frozenset((*PCKH_JOINTS, "Mean", "Mean@0.1", "PCKh", "minival_pck"))
+#: Shares of one, as the COCO and CrowdPose evaluators give them; shown times 100.
+UNIT_PREFIXES = ("AP", "AR")
+#: What an older or shorter name stands for.
+METRIC_ALIASES = {"PCKh": "Mean", "PCKh@0.5": "Mean", "PCKh@0.1": "Mean@0.1"}
+#: Metrics of predicting the mean pose for everybody, as ``mean_pose_Mean``.
+BASELINE_PREFIX = "mean_pose_"
+_IGNORED_FILES = ("README.md", ".gitkeep")
+#: Config keys that do not decide a result.
+_FREE_KEYS = frozenset(
+    ("preset", "seed", "device", "devices", "nodes", "imports", "data.root", "data.workers",
+     "data.people", "data.image_size", "data.eval_batch_size", "model.pretrained",
+     "model.checkpoint", "training.checkpoint_steps")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Usable records, and what was left out and why."""
+
+    records: tuple[Record, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    _index: dict[str, Record] = field(default_factory=dict, compare=False, repr=False)
+
+    def of(self, kind: str, *, ok: bool = True) -> list[Record]:
+        """Records of one kind; by default only successes."""
+        return [r for r in self.records if r.kind == kind and (r.status == "ok" or not ok)]
+
+    def get(self, record_id: str) -> Record | None:
+        """A success by its id."""
+        if not self._index:
+            self._index.update((r.id, r) for r in self.records if r.status == "ok")
+        return self._index.get(record_id)
+
+
+def metric(record: Record, name: str) -> float | None:
+    """A metric in percent, or None.
+
+    Args:
+        record: of kind accuracy.
+        name: ``Mean`` (PCKh@0.5), ``Mean@0.1``, a joint, or an AP or AR of the evaluators.
+    """
+    value = record.metrics.get(name)
+    if value is None:
+        for alias, canonical in METRIC_ALIASES.items():
+            if canonical == name and record.metrics.get(alias) is not None:
+                value = record.metrics[alias]
+    if value is None:
+        return None
+    return 100 * value if name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES) else value
+
+
+def out_of_range(record: Record) -> str | None:
+    """What no measurement can be, as one line; None when all is possible."""
+    for name, value in record.metrics.items():
+        if value is None:
+            continue
+        bare = name.removeprefix(BASELINE_PREFIX)
+        top = 1.0 if bare.startswith(UNIT_PREFIXES) else 100.0 if bare in PERCENT_METRICS else None
+        # The COCO evaluator says -1 where a range holds no person.
+        absent = bare.startswith(UNIT_PREFIXES) and value == -1
+        if top is not None and not absent and not 0 <= value <= top:
+            return f"metrics.{name}: {value!r}, expected 0 to {top:g}"
+    for name, interval in record.intervals.items():
+        if interval.low > interval.high:
+            return f"intervals.{name}: low {interval.low!r} above high {interval.high!r}"
+    if record.kind == "complexity" and record.status == "ok" and record.params == 0:
+        return "params: 0, expected a network"
+    latency = record.latency
+    if latency is not None and latency.p50 is not None:
+        if latency.p50 == 0:
+            return "latency.p50: 0, expected a positive time"
+        if latency.samples and not min(latency.samples) <= latency.p50 <= max(latency.samples):
+            return f"latency.p50: {latency.p50!r}, outside its own samples"
+    return None
+
+
+def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = ()) -> Measured:
+    """Sorts out what cannot be used.
+
+    Args:
+        records: pairs of the file that a record came from, and the record.
+        problems: what loading found already.
+    """
+    found = list(problems)
+    kept: dict[str, tuple[str, Record]] = {}
+    failures: list[Record] = []
+    contradictory: set[str] = set()
+    for file, record in records:
+        reason = out_of_range(record)
+        if reason:
+            found.append(Problem(file, reason))
+        elif record.status != "ok":
+            failures.append(record)
+        elif record.id in kept and kept[record.id][1] != record:
+            found.append(Problem(file, f"contradicts {kept[record.id][0]}: one id, two contents"))
+            contradictory.add(record.id)
+        else:
+            kept.setdefault(record.id, (file, record))
+    for record_id in contradictory:
+        file, _ = kept.pop(record_id)
+        found.append(Problem(file, "contradicted by another record of this id"))
+    for record_id, reason in _contradicting_counts(kept).items():
+        file, _ = kept.pop(record_id)
+        found.append(Problem(file, reason))
+    usable = [record for _, record in kept.values()] + failures
+    usable.sort(key=lambda r: (r.kind, r.model, r.started_at, r.id))
+    return Measured(tuple(usable), tuple(sorted(set(found))))
+
+
+def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, str]:
+    """Counts of one network by one code that disagree: none of them can be believed."""
+    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for _, record in kept.values():
+        if record.kind == "complexity" and record.cell_id and record.code.source_hash:
+            groups[record.cell_id, record.code.source_hash].append(record)
+    reasons = {}
+    for (cell_id, _), group in groups.items():
+        if len({record.params for record in group}) > 1:
+            values = ", ".join(str(record.params) for record in group)
+            for record in group:
+                reasons[record.id] = f"params of network {cell_id} contradict: {values}"
+    return reasons
+
+
+def load(roots: Sequence[Path]) -> Measured:
+    """Every usable record of these stores; the rest is in ``problems``.
+
+    Raises:
+        HEViTPoseError: a folder cannot be read.
+    """
+    problems: list[Problem] = []
+    pairs: list[tuple[str, Record]] = []
+    for root in roots:
+        store = RecordStore(root)
+        for record in store.iter():
+            suffix = "" if record.status == "ok" else ".failed"
+            if record.latency is not None and record.latency.samples and not out_of_range(record):
+                # Thousands of raw times per record would fill the memory and are not shown.
+                slim = record.latency.model_copy(update={"samples": []})
+                record = record.model_copy(update={"latency": slim})
+            pairs.append((f"{root.name}/{record.id}{suffix}.json", record))
+        problems += [Problem(f"{root.name}/{p.file}", p.reason) for p in store.problems]
+        if root.is_dir():
+            problems += [
+                Problem(f"{root.name}/{path.name}", "foreign file: not a record")
+                for path in sorted(root.iterdir())
+                if path.suffix != ".json"
+                and path.name not in _IGNORED_FILES
+                and not (path.name.startswith(".") and path.name.endswith(".tmp"))
+                and path.is_file()
+            ]
+    return check(pairs, problems)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one mapping of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def setting(record: Record, without: Iterable[str] = ()) -> str:
+    """What two runs must share to stand in one table: all but axes, seed, paths and display.
+
+    Args:
+        record: of kind accuracy.
+        without: dotted config keys that the table varies.
+    """
+    left_out = _FREE_KEYS | set(without)
+    config = {k: v for k, v in flatten(record.config).items() if k not in left_out}
+    dataset = record.dataset
+    facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None
+    return json.dumps([record.variant, config, facts], sort_keys=True, default=str)
+
+
+def input_size(record: Record) -> tuple[int, int] | None:
+    """(W, H) of the network's input, from the config or the timing conditions."""
+    size = (record.config.get("data") or {}).get("input_size")
+    if size is None:
+        size = record.inputs.get("input")
+    if isinstance(size, Sequence) and len(size) == 2 and not isinstance(size, str):
+        return int(size[0]), int(size[1])
+    return None
+
+
+def h_by_w(size: tuple[int, int] | None) -> str:
+    """A size as text, height first."""
+    return f"{size[1]}x{size[0]}" if size else "not stated"
+
+
+def newest(records: Iterable[Record]) -> Record | None:
+    """The record that started last."""
+    return max(records, key=lambda r: (r.started_at, r.id), default=None)

@@ -1,0 +1,201 @@
+"""One look for every plot: colours, markers, fonts, and the digest that stands for a picture.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; series also differ in marker and
+line, so that a grey print says the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Raised when the look of all plots changes: it is part of each picture's digest.
+STYLE_VERSION = 1
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+GREY = "#767676"
+SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: Where a label may stand, as seen from its point.
+_AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.7), (-0.8, 0.7), (0.8, -0.7), (-0.8, -0.7))
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",  # glyphs travel with the file
+    "svg.hashsalt": "hevitpose",
+    "text.parse_math": False,  # names from records are text, whatever they hold
+}
+
+
+def digest(data: Any) -> str:
+    """What a picture shows, as a hash: its data and the style's version."""
+    text = json.dumps([STYLE_VERSION, data], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def save(figure: Figure, folder: Path, name: str, data: Any) -> list[Path]:
+    """Writes SVG and PNG, each with the digest of its data instead of a date.
+
+    Args:
+        figure: finished.
+        folder: made if absent.
+        name: file stem.
+        data: everything that the picture shows, as plain data.
+
+    Returns:
+        The two files.
+    """
+    from hevitpose.records import write_atomically
+
+    mark = f"data-digest:{digest(data)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix, metadata in (
+        ("svg", {"Date": None, "Creator": None, "Description": mark}),
+        ("png", {"Software": None, "Description": mark}),
+    ):
+        path = folder / f"{name}.{suffix}"
+        temporary = folder / f".{name}.{suffix}.tmp"
+        figure.savefig(temporary, format=suffix, metadata=metadata)
+        if suffix == "svg":
+            text = temporary.read_text(encoding="utf-8")
+            temporary.unlink()
+            write_atomically(path, "\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+        else:
+            temporary.replace(path)
+        paths.append(path)
+    return paths
+
+
+def read_digest(path: Path) -> str | None:
+    """The digest inside a picture; None when there is none."""
+    try:
+        head = path.read_bytes()[:20_000]
+    except OSError:
+        return None
+    start = head.find(b"data-digest:")
+    if start < 0:
+        return None
+    return head[start + 12 : start + 32].decode("ascii", "replace")
+
+
+def new_figure(width: float = 6.4, height: float = 4.2, rows: int = 1, columns: int = 1) -> Any:
+    """A figure and its axes in the project's look, without touching global state.
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcdefaults()
+    plt.rcParams.update(RC)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, height), layout="constrained", squeeze=rows * columns == 1
+    )
+    return figure, axes
+
+
+def close(figure: Figure) -> None:
+    """Frees a figure."""
+    from matplotlib import pyplot as plt
+
+    plt.close(figure)
+
+
+def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: float = 7.5) -> None:
+    """Writes a label beside each point so that labels overlap neither each other nor points.
+
+    Tries positions around the point at growing distance and takes the first free one; a label that
+    had to move far gets a thin line to its point.
+
+    Args:
+        axes: with its limits set.
+        points: x, y in data units, and text.
+        size: of the font.
+    """
+    figure = axes.figure
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    spots = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken: list[Any] = []
+    frame = axes.get_window_extent(renderer)
+    order = sorted(range(len(points)), key=lambda i: -spots[i][1])
+    for i in order:
+        x, y, text = points[i]
+        label = axes.annotate(
+            text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
+            ha="center", va="center", zorder=6,
+        )  # fmt: skip
+        box = label.get_window_extent(renderer)
+        width, height = box.width, box.height
+        best = None
+        for distance in (9, 14, 20, 28, 38, 50, 64):
+            for dx, dy in _AROUND:
+                center_x = spots[i][0] + dx * (distance + width / 2)
+                center_y = spots[i][1] + dy * (distance + height / 2)
+                trial = (
+                    center_x - width / 2 - 1, center_y - height / 2 - 1,
+                    center_x + width / 2 + 1, center_y + height / 2 + 1,
+                )  # fmt: skip
+                inside = (
+                    trial[0] >= frame.x0 and trial[2] <= frame.x1
+                    and trial[1] >= frame.y0 and trial[3] <= frame.y1
+                )  # fmt: skip
+                free = not any(_overlap(trial, other) for other in taken) and not any(
+                    trial[0] - 5 < sx < trial[2] + 5 and trial[1] - 5 < sy < trial[3] + 5
+                    for j, (sx, sy) in enumerate(spots)
+                    if j != i
+                )
+                if inside and free:
+                    best = (center_x, center_y, trial, distance)
+                    break
+            if best:
+                break
+        if best is None:
+            center_x, center_y = spots[i][0], spots[i][1] + 12
+            best = (center_x, center_y, (center_x, center_y, center_x, center_y), 0)
+        scale = 72 / figure.dpi
+        label.set_position(((best[0] - spots[i][0]) * scale, (best[1] - spots[i][1]) * scale))
+        taken.append(best[2])
+        if best[3] > 20:
+            label.arrowprops = None
+            axes.annotate(
+                "", (x, y), xytext=((best[0] - spots[i][0]) * scale * 0.72,
+                                    (best[1] - spots[i][1]) * scale * 0.72),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
+            )  # fmt: skip
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

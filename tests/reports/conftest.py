@@ -1,0 +1,142 @@
+"""Records made up for the tests of tables, plots and pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hevitpose import records
+from hevitpose.records import Record
+
+START = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Factory:
+    """Records of cells of one network, on synthetic people."""
+
+    def cell_id(self, cell: str) -> str:
+        return records.cell_id({"name": "hevitpose_nano", "cell": cell}, (128, 128))
+
+    def common(self, cell: str, grid: str | None, **changes) -> dict:
+        default = cell == "default"
+        return {
+            "model": "hevitpose_nano",
+            "variant": "nano",
+            "grid": None if default else grid,
+            "cell": cell,
+            "axes": {} if default else {"model.attention": cell},
+            "cell_id": self.cell_id(cell),
+            "config": {
+                "preset": "quick",
+                "model": {"name": "hevitpose_nano"} | ({} if default else {"attention": cell}),
+                "data": {"dataset": "synthetic", "input_size": [128, 128]},
+                "training": {"steps": 300},
+            },
+            "code": {"commit": COMMIT, "dirty": False, "version": "0.1.0", "source_hash": "ab"},
+            "machine": {"cpu": "example cpu", "threads": 2},
+            "versions": {"python": "3.11.2", "torch": "2.6.0"},
+            "started_at": START,
+            "seconds": 45.0,
+        } | changes
+
+    def accuracy(self, cell="default", seed=0, mean=60.0, grid="attention", **changes) -> Record:
+        identity = records.accuracy_id(
+            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            config=changes.pop("id_config", {}),
+            fingerprint="synthetic:v1:0",
+            seed=seed,
+            threads=1,
+            precision="fp32",
+            device="cpu",
+            source_hash="ab",
+        )
+        values = self.common(cell, grid) | {
+            "id": identity.id,
+            "inputs": identity.inputs,
+            "kind": "accuracy",
+            "seed": seed,
+            "dataset": {
+                "name": "synthetic", "split": "val", "fingerprint": "synthetic:v1:0",
+                "boxes": "gt", "counts": {"people": 250},
+            },
+            "flip_test": True,
+            "decoder": "default",
+            "selection": "minival",
+            "threads": 1,
+            "precision": "fp32",
+            "metrics": {
+                "Head": 80.0, "Shoulder": 75.0, "Elbow": 60.0, "Wrist": 50.0, "Hip": 70.0,
+                "Knee": 55.0, "Ankle": 45.0, "Mean": mean, "Mean@0.1": 12.5, "AP": 0.305,
+                "mean_pose_Mean": 21.5,
+            },
+            "train": {"epochs": 2, "steps": 300, "seconds": 40.0, "images_per_s": 120.0},
+            "curve": [
+                {"epoch": 1, "step": 150, "loss": 0.01, "Mean": mean - 20},
+                {"epoch": 2, "step": 300, "loss": 0.005, "Mean": mean},
+            ],
+        }  # fmt: skip
+        return Record.model_validate(values | changes)
+
+    def complexity(
+        self, cell="default", params=401_234, gflops=0.1234, grid="attention", **changes
+    ):
+        identity = records.complexity_id(
+            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            input_size=(128, 128),
+            source_hash="ab",
+        )
+        values = self.common(cell, grid) | {
+            "id": identity.id,
+            "inputs": identity.inputs,
+            "kind": "complexity",
+            "params": params,
+            "flops": {"mmcv": gflops},
+        }
+        return Record.model_validate(values | changes)
+
+    def latency(self, cell="default", p50=9.5, grid="attention", batch=1, attempt=1, **changes):
+        conditions = {
+            "device": "cpu", "batch": batch, "input": "128x128", "dtype": "fp32", "layout": "nchw",
+            "mode": "fused", "threads": 2, "scope": "model",
+        }  # fmt: skip
+        conditions |= changes.pop("conditions", {})
+        identity = records.latency_id(
+            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            conditions=conditions,
+            machine={"cpu": "example cpu"},
+            versions={"torch": "2.6.0"},
+            source_hash="ab",
+            attempt=attempt,
+        )
+        values = self.common(cell, grid) | {
+            "id": identity.id,
+            "inputs": identity.inputs,
+            "kind": "latency",
+            "latency": {
+                "conditions": conditions, "samples": [p50, p50, p50 + 0.25], "p50": p50,
+                "iqr": 0.1, "n": 200,
+            },
+            "started_at": START + timedelta(seconds=attempt),
+        }  # fmt: skip
+        return Record.model_validate(values | changes)
+
+    def failed(self, cell="mhsa", seed=0, status="failed", error="it broke", **changes) -> Record:
+        return self.accuracy(cell, seed, metrics={}, status=status, error=error, **changes)
+
+    def grid(self, cells=("mhsa", "none"), seeds=5, shift=-3.0) -> list[Record]:
+        """A complete small grid: each cell ``shift`` points below the one before."""
+        found = []
+        for number, cell in enumerate(("default", *cells)):
+            found += [self.complexity(cell), self.latency(cell, 9.5 + number)]
+            for seed in range(seeds):
+                wobble = 0.3 * ((seed * 7 + number * 3) % 5 - 2)
+                mean = 60 + shift * number + 0.5 * seed + wobble
+                found.append(self.accuracy(cell, seed, mean))
+        return found
+
+
+@pytest.fixture(scope="session")
+def make() -> Factory:
+    return Factory()
