@@ -99,6 +99,16 @@ class _ModelFields(Section):
         own = set(_ModelFields.model_fields)
         return {k: v for k, v in self if k not in own and v is not None}
 
+    def changes(self) -> dict[str, Any]:
+        """The options whose value is not the variant's own: what makes it another network."""
+        own = VARIANTS.get(full_name(self.name))
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options().items()}
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in given.items()
+            if own is None or getattr(own, k) != v
+        }
+
     def spec(self) -> HEViTPoseSpec:
         """The network, completely."""
         return resolve(self.name, **self.options())
@@ -248,7 +258,8 @@ class Config(Section):
         at that value it is left out, so old ids stay.
         """
         inputs = _hash_inputs(self)
-        inputs["model"]["name"] = full_name(self.model.name)
+        name = full_name(self.model.name)
+        inputs["model"] = {"name": name, **self.model.changes()}
         inputs["data"]["dataset"] = Path(self.data.dataset).stem
         inputs["data"]["boxes"] = "gt" if self.data.boxes == "gt" else "detector"
         for key in ("device", "devices", "nodes"):

@@ -1,4 +1,4 @@
-"""The project's errors: one line each, saying the file, the key, the value and what was expected."""
+"""The project's errors: one line each, naming file, key, value and what was expected."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class UsageError(HEViTPoseError):
 
 class DataError(HEViTPoseError):
     """A file is missing, damaged, or not what it was said to be. Exits with 1."""
+
+
+class DivergedError(HEViTPoseError):
+    """The loss or the weights of a training run are no longer finite."""
 
 
 def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:

@@ -1,0 +1,257 @@
+"""Weights on disk: safetensors with the network's description inside, loaded strictly.
+
+A ``.safetensors`` file is complete: name, number of keypoints and every architecture number are in
+its header, so that :func:`from_pretrained` needs nothing else. A Lightning ``.ckpt`` (for resuming
+a run) is read for its weights too, with ``weights_only=True``: nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.models import create_model
+
+FORMAT = "hevitpose-1"
+#: Prefix of the network's weights inside a Lightning checkpoint.
+LIGHTNING_PREFIX = "model."
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well.
+
+    Raises:
+        HEViTPoseError: the file cannot be written (full or read-only disk); ``path`` is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """What rebuilds a network: name, number of keypoints, architecture numbers."""
+    spec = getattr(model, "spec", None)
+    return {
+        "name": model.name,
+        "num_keypoints": model.num_keypoints,
+        "options": asdict(spec) if spec is not None else dict(getattr(model, "options", {})),
+    }
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a checkpoint file holds."""
+
+    state: dict[str, Tensor]
+    model: dict[str, Any]  # see describe
+    config: dict[str, Any]  # of the run that made it; may be empty
+    layout: KeypointLayout | None  # what the keypoints mean
+
+
+def save_checkpoint(
+    model: nn.Module,
+    path: Path | str,
+    config: Mapping[str, Any] | None = None,
+    layout: KeypointLayout | None = None,
+) -> Path:
+    """Write a network's weights and description as one safetensors file, in one step.
+
+    Args:
+        model: a network of :func:`hevitpose.create_model`, or its training form.
+        path: the file to write.
+        config: the run's resolved config, kept beside the weights.
+        layout: what the keypoints mean, so that a reader can name and draw them.
+
+    Raises:
+        HEViTPoseError: the file cannot be written; nothing half-written is left.
+    """
+    path = Path(path)
+    metadata = {
+        "format": FORMAT,
+        "model": json.dumps(describe(model)),
+        "config": json.dumps(config or {}),
+        "layout": json.dumps(asdict(layout) if layout else None),
+    }
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_safetensors(state, metadata))
+    return path
+
+
+def read_checkpoint(path: Path | str) -> Stored:
+    """Weights and descriptions of a ``.safetensors`` or Lightning ``.ckpt`` file.
+
+    Raises:
+        DataError: absent, truncated, malicious, or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such checkpoint")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_lightning(path)
+
+
+def _read_safetensors(path: Path) -> Stored:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise DataError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}")
+    try:
+        parts = {key: json.loads(metadata[key]) for key in ("model", "config", "layout")}
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: its description cannot be read ({error!r})") from error
+    return _stored(path, state, parts)
+
+
+def _stored(path: Path, state: dict[str, Tensor], parts: Mapping[str, Any]) -> Stored:
+    """Descriptions checked as far as reading them needs; a file may say anything."""
+    model, config, layout = (parts.get(key) for key in ("model", "config", "layout"))
+    if not (isinstance(model, dict) and isinstance(config, dict)):
+        raise DataError(f"{path}: its model and config are not descriptions")
+    try:
+        known = None if layout is None else KeypointLayout(**_tuples(layout))
+    except (TypeError, UsageError) as error:
+        raise DataError(f"{path}: its keypoint layout cannot be read ({error})") from error
+    return Stored(state, model, config, known)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, at any depth, as the tuples that were written."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {k: _tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _read_lightning(path: Path) -> Stored:
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise DataError(f"{path}: not a readable checkpoint of weights ({reason})") from error
+    if not isinstance(data, dict) or "hevitpose" not in data or "state_dict" not in data:
+        raise DataError(f"{path}: not a checkpoint of this project (no 'hevitpose' entry)")
+    state = {
+        key.removeprefix(LIGHTNING_PREFIX): value
+        for key, value in data["state_dict"].items()
+        if key.startswith(LIGHTNING_PREFIX)
+    }
+    if not isinstance(data["hevitpose"], dict):
+        raise DataError(f"{path}: its 'hevitpose' entry is not a description")
+    return _stored(path, state, data["hevitpose"])
+
+
+def load_weights(
+    model: nn.Module, path: Path | str, *, reset_keypoints: bool = False
+) -> tuple[str, ...]:
+    """Load a checkpoint's weights into a network, strictly.
+
+    Args:
+        model: the network to fill.
+        path: ``.safetensors`` or Lightning ``.ckpt``.
+        reset_keypoints: allow another number of keypoints: the head's last layer is then
+            initialised anew instead of loaded.
+
+    Returns:
+        Names of the entries that were reinitialised (empty without ``reset_keypoints``).
+
+    Raises:
+        DataError: the file is damaged, or its entries do not fit; missing, unexpected and
+            differently shaped entries are listed.
+    """
+    stored = read_checkpoint(path)
+    state, description = stored.state, stored.model
+    own = model.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    reset: tuple[str, ...] = ()
+    if description.get("num_keypoints") != model.num_keypoints and shapes:
+        if not reset_keypoints:
+            raise DataError(
+                f"{path}: has {description.get('num_keypoints')} keypoints, the model "
+                f"{model.num_keypoints}; ask for a reset of {', '.join(shapes)} to load the rest"
+            )
+        reset, shapes = tuple(shapes), []
+    problems = [
+        f"{what}: {', '.join(names[:8])}{f' and {len(names) - 8} more' * (len(names) > 8)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("shape", shapes))
+        if names
+    ]
+    if problems:
+        raise DataError(
+            f"{path}: is a {description.get('name')}, does not fit {model.name}; "
+            + "; ".join(problems)
+        )
+    model.load_state_dict({**own, **{k: v for k, v in state.items() if k not in reset}})
+    return reset
+
+
+def from_pretrained(
+    path: Path | str, *, num_keypoints: int | None = None, reset_keypoints: bool = False
+) -> nn.Module:
+    """The network of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a file, or a folder that holds ``model.safetensors``.
+        num_keypoints: another number of keypoints than the checkpoint's.
+        reset_keypoints: with ``num_keypoints``: initialise the head's last layer anew.
+
+    Raises:
+        DataError: the file is damaged or not ours.
+        UsageError: it names a model that does not exist here.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    description = read_checkpoint(path).model
+    try:
+        name, trained = description["name"], int(description["num_keypoints"])
+        options = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: its model description is incomplete ({error!r})") from error
+    model = create_model(name, num_keypoints=num_keypoints or trained, **options)
+    load_weights(model, path, reset_keypoints=reset_keypoints)
+    return model.eval()
+
+
+__all__ = [
+    "Stored",
+    "describe",
+    "from_pretrained",
+    "load_weights",
+    "read_checkpoint",
+    "replacing",
+    "save_checkpoint",
+]

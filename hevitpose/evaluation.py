@@ -1,0 +1,208 @@
+"""From a network's heatmaps to a dataset's metrics: the room where data, codec and metrics meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hevitpose.codec import Codec, make_codec
+from hevitpose.config import Config
+from hevitpose.data.keypoints import CROWDPOSE, MPII_TO_CROWDPOSE
+from hevitpose.data.loader import normalise
+from hevitpose.data.mpii import ground_truth_path
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DataError
+from hevitpose.metrics.crowdpose import evaluate_crowdpose
+from hevitpose.metrics.oks import coco_results, evaluate_keypoints
+from hevitpose.metrics.pckh import load_ground_truth, pckh
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Keypoints of a table's people, in the table's order."""
+
+    index: np.ndarray  # (N,) int64, rows of the table
+    keypoints: np.ndarray  # (N, K, 2) float32, image pixels, 0-based
+    scores: np.ndarray  # (N, K) float32
+
+    @classmethod
+    def join(cls, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Predictions:
+        """Batches of any number of ranks, sorted by row, each row exactly once.
+
+        Raises:
+            ValueError: a row came twice.
+        """
+        index, keypoints, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        order = np.argsort(index, kind="stable")
+        if len(index) > 1 and (np.diff(index[order]) == 0).any():
+            raise ValueError("an evaluation sample was predicted twice")
+        return cls(index[order], keypoints[order], scores[order])
+
+
+def codec_of(model: nn.Module, config: Config) -> Codec:
+    """The codec that a network's head names, with the config's settings."""
+    name = getattr(model, "codec", "heatmap")
+    options: dict[str, Any] = {}
+    if name == "heatmap":
+        options = {
+            "sigma": config.codec.sigma,
+            "method": config.codec.encode,
+            "decoder": config.codec.decode,
+        }
+    return make_codec(name, config.data.input_size, **options)
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    codec: Codec,
+    flip_pairs: Sequence[tuple[int, int]] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints of a batch of crops, in image pixels.
+
+    Args:
+        model: in evaluation mode.
+        batch: ``image``, ``center`` and ``size`` of :class:`~hevitpose.data.loader.PoseDataset`.
+        codec: decoder and geometry.
+        flip_pairs: for the flip test; None for a single pass.
+
+    Returns:
+        Keypoints (N, K, 2) float32, 0-based, and scores (N, K).
+    """
+    images = normalise(batch["image"]).contiguous(memory_format=torch.channels_last)
+    outputs = model(images) if flip_pairs is None else codec.flip_test(model, images, flip_pairs)
+    outputs = tuple(o.float() for o in outputs) if isinstance(outputs, tuple) else outputs.float()
+    xy, scores = codec.decode(outputs)
+    keypoints = codec.to_image(xy.double(), batch["center"].double(), batch["size"].double())
+    return keypoints.float().cpu().numpy(), scores.cpu().numpy()
+
+
+def score(
+    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+) -> dict[str, float]:
+    """The metrics that belong to a table's dataset.
+
+    MPII: PCKh in percent. COCO, OCHuman, CrowdPose and custom datasets: AP and AR in 0..1.
+    Synthetic people: PCKh, and the AP of the same predictions over the 14 CrowdPose joints, which
+    MPII's 16 contain, with CrowdPose's sigmas (plain COCO evaluation, areas used).
+
+    Raises:
+        DataError: the split's ground truth is missing, or has none.
+    """
+    rows = table.take(predictions.index)
+    if table.dataset == "mpii":
+        return score_pckh(rows, predictions)
+    if table.dataset == "synthetic":
+        return score_pckh(rows, predictions) | _synthetic_ap(rows, predictions, nms_threshold)
+    results = results_of(rows, predictions, nms_threshold=nms_threshold)
+    truth = ground_truth_of(rows)
+    if table.dataset == "crowdpose":
+        return evaluate_crowdpose(results, truth)
+    return evaluate_keypoints(results, truth, sigmas=table.layout.sigmas)
+
+
+def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
+    """PCKh of MPII-format people against the split's ``.mat`` ground truth, in percent.
+
+    Raises:
+        DataError: there is no ground truth for this split, or it lists other people.
+    """
+    path = ground_truth_path(table.annotation_file.parent.parent.parent)
+    if table.split not in ("val", "minival"):
+        raise DataError(
+            f"{table.annotation_file}: PCKh needs head boxes, which MPII has for val only "
+            f"({path}); use data.val_split=val"
+        )
+    truth = load_ground_truth(path)
+    people = table.person_ids
+    if people.max() >= len(truth.keypoints):
+        raise DataError(
+            f"{path}: {len(truth.keypoints)} people, {table.annotation_file} has person "
+            f"{people.max()}; expected the same list"
+        )
+    return pckh(  # the ground truth is 1-based
+        predictions.keypoints + 1,
+        truth.keypoints[people],
+        truth.head_boxes[people],
+        truth.missing[people],
+    )
+
+
+def results_of(
+    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+) -> list[dict[str, Any]]:
+    """Predictions as entries of a COCO result file: rescored, and thinned by OKS per image."""
+    areas = table.sizes[:, 0].astype(np.float64) * table.sizes[:, 1]
+    return coco_results(
+        predictions.keypoints,
+        predictions.scores,
+        box_scores=table.box_scores,
+        image_ids=table.image_ids[table.image_index],
+        areas=areas,
+        sigmas=table.layout.sigmas,
+        nms_threshold=nms_threshold,
+    )
+
+
+def ground_truth_of(table: PoseTable) -> dict[str, Any]:
+    """The annotation file's content for the images of a table (all of them, people or not)."""
+    data = json.loads(table.annotation_file.read_text(encoding="utf-8"))
+    images = set(table.image_ids.tolist())
+    if len(images) < len(data["images"]):
+        data["images"] = [i for i in data["images"] if i["id"] in images]
+        data["annotations"] = [a for a in data["annotations"] if a["image_id"] in images]
+    return data
+
+
+def _synthetic_ap(
+    table: PoseTable, predictions: Predictions, nms_threshold: float
+) -> dict[str, float]:
+    root = table.annotation_file.parent.parent.parent
+    path = root / "crowdpose" / "annotations" / f"crowdpose_{table.split}.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    by_name = {image["file_name"]: image["id"] for image in data["images"]}
+    names = [name.decode() for name in table.image_names]
+    image_ids = np.array([by_name[name] for name in names], np.int64)
+    mapping = list(MPII_TO_CROWDPOSE)
+    mapped = dataclasses.replace(table, layout=CROWDPOSE, image_ids=image_ids)
+    results = results_of(
+        mapped,
+        Predictions(
+            predictions.index, predictions.keypoints[:, mapping], predictions.scores[:, mapping]
+        ),
+        nms_threshold=nms_threshold,
+    )
+    return evaluate_keypoints(results, data, sigmas=CROWDPOSE.sigmas)
+
+
+def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05) -> float:
+    """Percent of labelled joints within ``threshold`` x the crop's longer side.
+
+    For choosing a checkpoint on held-out training people, whose head boxes nobody has; never
+    reported as a result.
+    """
+    rows = table.take(predictions.index)
+    distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)
+    hit = distance <= threshold * rows.sizes.max(axis=1)[:, None]
+    return float(100 * hit[rows.visible > 0].mean())
+
+
+def mean_pose(train: PoseTable, val: PoseTable) -> Predictions:
+    """What predicting everybody's average pose inside the box would give: a floor for any network.
+
+    Joints are averaged over ``train`` in units of the crop, and put into the crops of ``val``.
+    """
+    seen = (train.visible > 0)[..., None]
+    unit = (train.keypoints - train.centers[:, None]) / train.sizes[:, None]
+    mean = (unit * seen).sum(0) / np.maximum(seen.sum(0), 1)
+    keypoints = mean[None] * val.sizes[:, None] + val.centers[:, None]
+    scores = np.ones((len(val), len(val.layout)), np.float32)
+    return Predictions(np.arange(len(val)), keypoints.astype(np.float32), scores)
