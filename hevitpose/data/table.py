@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hevitpose.data.images import file_sizes
+from hevitpose.data.images import damage, file_sizes
 from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.errors import DataError
+from hevitpose.progress import Progress, silent
 
 
 class Skipped(NamedTuple):
@@ -152,7 +155,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
         problems.add("image", names[index], "zero bytes, expected an image")
     skipped = problems.settle(skip_bad)
     left = table.take(~(absent | empty)[table.image_index])
-    counts = dict(left.counts)
+    counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
     counts["absent_images"] = int((absent if present_only else absent & needed).sum())
     fingerprint = _with_images(table.fingerprint, names, sizes)
     left = dataclasses.replace(
@@ -169,6 +172,57 @@ def _present_images(table: PoseTable, present: np.ndarray) -> PoseTable:
         image_names=table.image_names[present],
         image_sizes=table.image_sizes[present],
         image_index=new_index[table.image_index].astype(np.int32),
+    )
+
+
+def verify_images(
+    table: PoseTable,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    progress: Progress = silent,
+) -> PoseTable:
+    """Looks into every image that somebody is in, before hours are spent on the rest.
+
+    First and last bytes and the header are read (about 10,000 images a second and core); pixels
+    only where those are suspicious. Damage that leaves them whole shows when the image is loaded.
+
+    Args:
+        table: the people.
+        workers: threads; None for a few per core.
+        skip_bad: leave out and list what is bad.
+        progress: told how many images are done, of how many.
+
+    Returns:
+        The table of people whose image can be read.
+
+    Raises:
+        DataError: an image is truncated, empty, absent, not an image, or of another size than the
+            annotations say; or nobody is left.
+    """
+    needed = np.unique(table.image_index)
+
+    def look(index: int) -> str | None:
+        size = table.image_sizes[index]
+        path = table.image_root / table.image_names[index].decode()
+        return damage(path, (int(size[0]), int(size[1])))
+
+    problems, bad = Problems(table.image_root), np.zeros(len(table.image_names), bool)
+    with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:
+        for done, (index, why) in enumerate(
+            zip(needed, pool.map(look, needed, chunksize=64), strict=True), 1
+        ):
+            progress(done, len(needed))
+            if why:
+                bad[index] = True
+                problems.add("image", table.image_names[index].decode(), why)
+    skipped = problems.settle(skip_bad)
+    if not skipped:
+        return table
+    left = table.take(~bad[table.image_index])
+    counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
+    return require_people(
+        dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
     )
 
 

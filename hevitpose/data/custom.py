@@ -1,0 +1,145 @@
+"""A user's own dataset: annotations in COCO's format, described by one yaml file.
+
+::
+
+    name: hands
+    keypoints: [wrist, left_tip, right_tip]
+    flip_pairs: [[left_tip, right_tip]]
+    sigmas: [0.062, 0.05, 0.05]
+    skeleton: [[wrist, left_tip], [wrist, right_tip]]
+    splits:
+      train: {annotations: train.json, images: images}
+      val: {annotations: val.json, images: images}
+
+Paths are relative to the yaml file. Optional: ``category`` (person), ``use_area`` (true; false
+where the annotations have no ``area``), ``upper_body`` (for half-body augmentation) and
+``joint_weights`` (of the loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hevitpose.data.coco import find_boxes, read
+from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DataError, UsageError, unknown_name
+
+
+class Split(BaseModel):
+    """Where one split is, relative to the yaml file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    annotations: Path
+    images: Path
+
+
+class CustomDataset(BaseModel):
+    """The yaml file. Joints are named by their names or by their positions from 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    keypoints: tuple[str, ...] = Field(min_length=1)
+    flip_pairs: tuple[tuple[int | str, int | str], ...]
+    sigmas: tuple[float, ...]
+    skeleton: tuple[tuple[int | str, int | str], ...] = ()
+    upper_body: tuple[int | str, ...] = ()
+    joint_weights: tuple[float, ...] = ()
+    category: str = "person"
+    use_area: bool = True
+    splits: dict[str, Split] = Field(min_length=1)
+
+    def layout(self) -> KeypointLayout:
+        """The keypoints, checked.
+
+        Raises:
+            UsageError: an unknown joint, or counts that do not agree.
+        """
+        return KeypointLayout(
+            name=self.name,
+            names=self.keypoints,
+            flip_pairs=self._pairs(self.flip_pairs),
+            sigmas=self.sigmas,
+            skeleton=self._pairs(self.skeleton),
+            upper_body=tuple(self._joint(joint) for joint in self.upper_body),
+            joint_weights=self.joint_weights,
+        )
+
+    def _pairs(self, pairs: Sequence[tuple[int | str, int | str]]) -> tuple[tuple[int, int], ...]:
+        return tuple((self._joint(left), self._joint(right)) for left, right in pairs)
+
+    def _joint(self, joint: int | str) -> int:
+        if isinstance(joint, int):
+            return joint
+        if joint not in self.keypoints:
+            raise unknown_name("keypoint", joint, self.keypoints)
+        return self.keypoints.index(joint)
+
+
+def describe(path: Path) -> tuple[CustomDataset, KeypointLayout]:
+    """Reads and checks the yaml file.
+
+    Raises:
+        UsageError: it says something that cannot be.
+        DataError: it is absent or is not yaml.
+    """
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a dataset's yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not yaml ({first})") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected keys (name, keypoints, flip_pairs, sigmas, splits)")
+    try:
+        dataset = CustomDataset.model_validate(content)
+        return dataset, dataset.layout()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, item['loc']))}: {str(item['input'])[:60]!r}: {item['msg']}"
+            for item in error.errors(include_url=False)[:5]
+        ]
+        raise UsageError(f"{path}: " + "; ".join(problems)) from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def load(
+    path: Path,
+    split: str,
+    *,
+    input_size: tuple[int, int],
+    boxes: str = "gt",
+    box_threshold: float = 0.0,
+    skip_bad: bool = False,
+) -> PoseTable:
+    """One split of the dataset that a yaml file describes.
+
+    Raises:
+        UsageError: the file is wrong or has no such split.
+        DataError: the annotations are wrong, or the category has other keypoint names.
+    """
+    dataset, layout = describe(path)
+    if split not in dataset.splits:
+        raise unknown_name(f"split of {path}", split, dataset.splits)
+    place = dataset.splits[split]
+    return read(
+        path.parent / place.annotations,
+        path.parent / place.images,
+        layout,
+        dataset=dataset.name,
+        split=split,
+        input_size=input_size,
+        boxes=find_boxes(path.parent, boxes),
+        box_threshold=box_threshold,
+        needs_area=dataset.use_area,
+        category=dataset.category,
+        skip_bad=skip_bad,
+    )
