@@ -23,7 +23,7 @@ class Identity(NamedTuple):
 
 
 def digest(value: Any) -> str:
-    """Hash of plain data: canonical JSON (sorted keys), so equal data have equal hashes.
+    """Hash of plain data: canonical JSON (sorted keys, 2.0 as 2), so equal data have equal hashes.
 
     Args:
         value: dicts with string keys, lists, tuples (as lists), strings, finite numbers, None.
@@ -31,8 +31,16 @@ def digest(value: Any) -> str:
     Raises:
         TypeError, ValueError: the value is not such data, or holds NaN or infinity.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def identify(inputs: Mapping[str, Any]) -> Identity:

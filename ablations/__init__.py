@@ -1,0 +1,1 @@
+"""Ablations: grids as data, and the runner that turns them into records."""
