@@ -8,6 +8,7 @@ that names the record, or is left out and listed (``skip_bad``).
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def load(
     )
 
 
-def find(folder: Path, names: dict[str, tuple[str, ...]], split: str) -> Path:
+def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path:
     """The annotation file of a split under any of its spellings.
 
     Raises:
@@ -247,7 +248,8 @@ def _read_category(
 class _ImageCollector:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
-        self.ids, self.sizes, self.names = array("q"), array("q"), []
+        self.ids, self.sizes = array("q"), array("q")
+        self.names: list[str] = []
         self.known: set[int] = set()
 
     def add(self, position: int, record: Any) -> None:

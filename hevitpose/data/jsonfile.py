@@ -148,7 +148,7 @@ def whole(record: dict[str, Any], key: str, default: int | None = None) -> int:
 
 def number(record: dict[str, Any], key: str, limit: float = LIMIT) -> float:
     """A finite number."""
-    value = record.get(key)
+    value: Any = record.get(key)
     if type(value) not in (int, float) or not abs(value) <= limit:  # also false for NaN
         raise ValueError(f"{key} {_found(record, key)}, expected a finite number")
     return float(value)

@@ -52,7 +52,7 @@ class PoseDataset(Dataset):
         udp: bool = False,
     ) -> None:
         self.table = table
-        self.input_size = tuple(input_size)
+        self.input_size = (input_size[0], input_size[1])
         self.augmentation = augmentation
         self.seed = seed
         self.udp = udp

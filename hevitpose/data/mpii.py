@@ -51,7 +51,7 @@ def load(
     if boxes != "gt":
         raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
     folder = root / "mpii"
-    table = read(
+    return read(
         find(folder / "annotations", ANNOTATIONS, split),
         folder / "images",
         dataset=dataset,
@@ -59,7 +59,6 @@ def load(
         input_size=input_size,
         skip_bad=skip_bad,
     )
-    return table
 
 
 def read(
@@ -103,9 +102,9 @@ def read(
         flags.extend(visible)
     skipped = problems.settle(skip_bad)
     place = np.array(places, np.float64).reshape(-1, 3)
-    visible = np.array(flags, np.uint8).reshape(-1, len(MPII))
+    labelled = np.array(flags, np.uint8).reshape(-1, len(MPII))
     keypoints = np.array(points, np.float64).reshape(-1, len(MPII), 2) - 1
-    keypoints[visible == 0] = 0
+    keypoints[labelled == 0] = 0
     bboxes = _boxes(place)
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
     files = [path]
@@ -127,7 +126,7 @@ def read(
         sizes=sizes.astype(np.float32),
         bboxes=bboxes.astype(np.float32),
         keypoints=keypoints.astype(np.float32),
-        visible=visible,
+        visible=labelled,
         areas=np.zeros(len(ids), np.float32),
         box_scores=np.ones(len(ids), np.float32),
         counts={

@@ -143,14 +143,16 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
     absent, empty = sizes < 0, sizes == 0
     problems = Problems(table.image_root)
     if not present_only:
-        count = int((absent & needed).sum())
-        if count == needed.sum() and count:
+        missing = np.flatnonzero(absent & needed)
+        if len(missing) and not (skip_bad and len(missing) < needed.sum()):
+            first = ", ".join(names[index] for index in missing[: Problems.SHOWN])
             raise DataError(
-                f"{table.image_root}: none of the {count} images named by "
-                f"{table.annotation_file} is there, the first is {names[np.flatnonzero(needed)[0]]}"
+                f"{table.image_root}: {len(missing)} of the {needed.sum()} images that "
+                f"{table.annotation_file} has people in are absent, the first are {first} "
+                "(present_only leaves their people out and counts them)"
             )
-        for index in np.flatnonzero(absent & needed):
-            problems.add("image", names[index], f"absent, one of {count}, expected a file")
+        for index in missing:
+            problems.add("image", names[index], "absent, expected a file")
     for index in np.flatnonzero(empty & needed):
         problems.add("image", names[index], "zero bytes, expected an image")
     skipped = problems.settle(skip_bad)

@@ -23,13 +23,13 @@ def _is_tensor(value: Array) -> bool:
     return type(value).__module__.partition(".")[0] == "torch"
 
 
-def _like(reference: Array, value: Array) -> Array:
-    """``value`` as ``reference``'s kind: a tensor on its device, or a NumPy array."""
-    if not _is_tensor(reference):
-        return np.asarray(value)
+def _namespace(value: Array) -> Any:
+    """The library that computes with ``value``: torch or NumPy."""
+    if not _is_tensor(value):
+        return np
     import torch
 
-    return torch.as_tensor(value, device=reference.device)
+    return torch
 
 
 def box_to_center_size(
@@ -50,15 +50,12 @@ def box_to_center_size(
     boxes = _float(boxes)
     center = boxes[..., :2] + boxes[..., 2:] * 0.5
     width, height = boxes[..., 2], boxes[..., 3]
-    if _is_tensor(boxes):
-        import torch
-
-        sides = (torch.maximum(width, height * aspect_ratio),)
-        sides += (torch.maximum(height, width / aspect_ratio),)
-        return center, torch.stack(sides, dim=-1) * padding
-    extended_width = np.maximum(width, height * aspect_ratio)
-    extended_height = np.maximum(height, width / aspect_ratio)
-    return center, np.stack((extended_width, extended_height), axis=-1) * padding
+    xp = _namespace(boxes)
+    width, height = (
+        xp.maximum(width, height * aspect_ratio),
+        xp.maximum(height, width / aspect_ratio),
+    )
+    return center, xp.stack((width, height), -1) * padding
 
 
 def _float(value: Array) -> Array:
@@ -96,17 +93,14 @@ def affine_matrix(
         (N, 2, 3), or (2, 3) for one unbatched box. NumPy's comes in float64, a tensor's in the
         floating type of ``center`` (computed in double precision where the device has it).
     """
-    tensor = _is_tensor(center)
+    xp, tensor = _namespace(center), _is_tensor(center)
     if tensor:
-        import torch as xp
-
         dtype = center.dtype if center.is_floating_point() else xp.get_default_dtype()
         work = xp.float32 if center.device.type == "mps" else xp.float64
         center = center.to(work)
         size = xp.as_tensor(size, dtype=work, device=center.device)
         radians = xp.deg2rad(xp.as_tensor(rotation_degrees, dtype=work, device=center.device))
     else:
-        xp = np
         center = np.asarray(center, np.float64)
         size = np.asarray(size, np.float64)
         radians = np.deg2rad(np.asarray(rotation_degrees, np.float64))
@@ -159,8 +153,9 @@ def heatmap_to_image(
         (N, K, 2) in image pixels: p * size / (W, H) + center - size / 2; UDP divides by
         (W-1, H-1).
     """
-    cells = (heatmap_size[0] - udp, heatmap_size[1] - udp)
-    per_cell = size / _like(size, np.asarray(cells, np.float32))
+    per_cell = _namespace(size).stack(
+        (size[..., 0] / (heatmap_size[0] - udp), size[..., 1] / (heatmap_size[1] - udp)), -1
+    )
     return xy * per_cell[..., None, :] + (center - size * 0.5)[..., None, :]
 
 
