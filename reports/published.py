@@ -1,0 +1,243 @@
+"""Numbers from papers: typed, cited, and never without their cautions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from hevitpose.errors import DataError
+from hevitpose.records.store import one_line
+from hevitpose.spec import model_names
+from reports.text import Cell
+
+ROOT = Path(__file__).resolve().parent.parent / "results" / "published"
+
+JOINTS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+NUMBERS = (
+    "params_m", "gflops", *JOINTS, "mean", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar",
+    "fps_gpu", "fps_cpu", "latency_cpu_ms", "latency_gpu_ms",
+)  # fmt: skip
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _words(value: Any) -> Any:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+_Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[_Percent | None, BeforeValidator(_empty_is_none)]
+Positive = Annotated[_Positive | None, BeforeValidator(_empty_is_none)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """What can be cited."""
+
+    short: str  # as tables show it
+    title: str
+    year: int | None = None
+    url: str | None = None
+    doi: str | None = None
+
+    @property
+    def link(self) -> str:
+        """Where it can be read."""
+        return f"https://doi.org/{self.doi}" if self.doi else self.url or ""
+
+
+class Caution(_Strict):
+    """What must be said beside certain fields."""
+
+    fields: tuple[str, ...] | Literal["all"]
+    text: str
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> Caution:
+        for name in () if self.fields == "all" else self.fields:
+            if name not in NUMBERS:
+                raise ValueError(f"unknown field {name!r}")
+        return self
+
+
+class Number(_Strict):
+    """One statement: a model on a dataset, with everything printed about it.
+
+    Raises:
+        pydantic.ValidationError: a number out of range, a status that contradicts how the number
+            was obtained, or a network this project does not have.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    network: str = ""  # this project's name for it; empty where it has none
+    dataset: Literal["mpii", "coco", "crowdpose", "ochuman", "none"]
+    split: Literal["val", "test", "test-dev", "complexity"]
+    input: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]  # H x W
+    params_m: Positive = None
+    gflops: Positive = None
+    head: Percent = None
+    shoulder: Percent = None
+    elbow: Percent = None
+    wrist: Percent = None
+    hip: Percent = None
+    knee: Percent = None
+    ankle: Percent = None
+    mean: Percent = None
+    ap: Percent = None
+    ap50: Percent = None
+    ap75: Percent = None
+    ap_m: Percent = None
+    ap_l: Percent = None
+    ar: Percent = None
+    fps_gpu: Positive = None
+    fps_cpu: Positive = None
+    latency_cpu_ms: Positive = None
+    latency_gpu_ms: Positive = None
+    status: Literal["current", "superseded", "measured from a figure"]
+    how: Literal["printed", "computed", "figure"]
+    from_figure: Words = ()  # fields read off a figure
+    boxes: str = ""
+    cautions: Words = ()
+    source: str
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Number:
+        if self.network and self.network not in model_names():
+            raise ValueError(f"network {self.network!r} is none of this project's")
+        if (self.how == "figure") != (self.status == "measured from a figure"):
+            raise ValueError(f"how {self.how!r} contradicts status {self.status!r}")
+        for name in self.from_figure:
+            if name not in NUMBERS or getattr(self, name) is None:
+                raise ValueError(f"from_figure names {name!r}, which has no value")
+        if all(getattr(self, name) is None for name in NUMBERS):
+            raise ValueError("no number")
+        if self.ap is not None and self.ap50 is not None and self.ap > self.ap50:
+            raise ValueError(f"ap {self.ap} above ap50 {self.ap50}")
+        return self
+
+    @property
+    def side(self) -> int:
+        """The longer side of the input in pixels."""
+        return max(int(part) for part in self.input.split("x"))
+
+
+@dataclass(frozen=True)
+class Published:
+    """Every published number, with its sources and cautions."""
+
+    numbers: tuple[Number, ...]
+    sources: dict[str, Source]
+    cautions: dict[str, Caution]
+
+    def of(
+        self, dataset: str, split: str | None = None, *, superseded: bool = False
+    ) -> Iterator[Number]:
+        """Rows of one dataset (and split); superseded ones only on request."""
+        for row in self.numbers:
+            if row.dataset == dataset and split in (None, row.split):
+                if superseded or row.status != "superseded":
+                    yield row
+
+    def cell(self, row: Number, name: str, digits: int) -> Cell:
+        """A number as a table shows it, with every footnote that belongs to it."""
+        value = getattr(row, name)
+        if value is None:
+            return Cell("–", kind="published")
+        return Cell(f"{value:.{digits}f}", value, "published", notes=self.notes(row, name))
+
+    def notes(self, row: Number, name: str) -> tuple[str, ...]:
+        """The cautions about one field of a row."""
+        found = []
+        for key in row.cautions:
+            caution = self.cautions[key]
+            if caution.fields == "all" or name in caution.fields:
+                found.append(caution.text)
+        return tuple(found)
+
+    def cite(self, key: str) -> str:
+        """A source in a line: title, year, link."""
+        source = self.sources[key]
+        year = f", {source.year}" if source.year else ""
+        return f"[{source.short}] {source.title}{year}, {source.link}"
+
+
+def load(root: Path = ROOT) -> Published:
+    """Reads and validates ``results/published``.
+
+    Raises:
+        DataError: a file is absent or not what its schema says; the message has file and line.
+    """
+    sources = _read_yaml(root / "sources.yaml", Source)
+    cautions = _read_yaml(root / "cautions.yaml", Caution)
+    path = root / "numbers.csv"
+    numbers = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for line, row in enumerate(csv.DictReader(file, restkey="surplus"), start=2):
+                numbers.append(_number(path, line, row, sources, cautions))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in enumerate(numbers, start=2):
+        key = (row.model, row.dataset, row.split, row.input, row.source, _filled(row))
+        if key in seen:
+            raise DataError(f"{path}:{line}: states the same as line {seen[key]}")
+        seen[key] = line
+    return Published(tuple(numbers), sources, cautions)
+
+
+def _filled(row: Number) -> str:
+    return " ".join(name for name in NUMBERS if getattr(row, name) is not None)
+
+
+def _number(
+    path: Path, line: int, row: Any, sources: dict[str, Source], cautions: dict[str, Caution]
+) -> Number:
+    try:
+        number = Number.model_validate(row)
+        if number.source not in sources:
+            raise ValueError(f"source: {number.source!r} is not in sources.yaml")
+        for key in number.cautions:
+            if key not in cautions:
+                raise ValueError(f"cautions: {key!r} is not in cautions.yaml")
+    except (ValidationError, ValueError) as error:
+        raise DataError(f"{path}:{line}: {one_line(error)}") from None
+    return number
+
+
+def _read_yaml(path: Path, kind: type[Any]) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, kind]).validate_python(data)  # type: ignore[valid-type]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        raise DataError(f"{path}: {one_line(error)}") from None
+
+
+@cache
+def published() -> Published:
+    """The committed numbers, read once."""
+    return load()
