@@ -1,0 +1,85 @@
+"""What a machine does while it is timed: clocks, throttling, energy. Reads; never sets anything."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+
+_QUERY = {
+    "sm_mhz": "clocks.sm",
+    "memory_mhz": "clocks.mem",
+    "power_w": "power.draw",
+    "power_limit_w": "power.limit",
+    "temperature_c": "temperature.gpu",
+    "throttle_reasons": "clocks_throttle_reasons.active",
+}
+ENERGY_SECONDS = 5.0
+
+
+def machine_state(device: str) -> dict[str, Any]:
+    """Clocks and throttle reasons now; what cannot be read is None.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    state: dict[str, Any] = {
+        "cpu_mhz": round(frequency.current) if frequency else None,
+        "load_1min": round(psutil.getloadavg()[0], 2),
+    }
+    if device.startswith("cuda"):
+        state.update(_nvidia_smi(torch.device(device).index or 0))
+    return state
+
+
+def _nvidia_smi(index: int) -> dict[str, str | None]:
+    command = [
+        "nvidia-smi",
+        f"--id={_uuid(index)}",
+        f"--query-gpu={','.join(_QUERY.values())}",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return dict.fromkeys(_QUERY)
+    values = output.stdout.strip().split(", ")
+    return dict(zip(_QUERY, values, strict=False))
+
+
+def _uuid(index: int) -> str:
+    """The card's own name: torch's numbers follow CUDA_VISIBLE_DEVICES, nvidia-smi's do not."""
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return f"GPU-{uuid}" if uuid else str(index)
+
+
+def energy_per_call(call: Callable[[], Any], device: str) -> float | None:
+    """Joules of a call, from the card's total-energy counter over at least five seconds.
+
+    None on a CPU, without the ``pynvml`` module, or where the card does not report it.
+    """
+    if not device.startswith("cuda"):
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(_uuid(torch.device(device).index or 0))
+        torch.cuda.synchronize(device)
+        before = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        start, calls = time.monotonic(), 0
+        while time.monotonic() - start < ENERGY_SECONDS:
+            call()
+            calls += 1
+            torch.cuda.synchronize(device)
+        after = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError:
+        return None
+    return (after - before) / 1000 / calls
