@@ -1,0 +1,94 @@
+"""Layouts against the protocol's text, and against each other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hevitpose.data.keypoints import (
+    COCO,
+    CROWDPOSE,
+    LAYOUTS,
+    MPII,
+    MPII_TO_COCO,
+    MPII_TO_CROWDPOSE,
+    layout,
+)
+from hevitpose.errors import UsageError
+
+# design/protocols.md, section 1, as it is written there
+COCO_SIGMAS = ".026 .025 .025 .035 .035 .079 .079 .072 .072 .062 .062 .107 .107 .087 .087 .089 .089"
+CROWDPOSE_SIGMAS = ".079 .079 .072 .072 .062 .062 .107 .107 .087 .087 .089 .089 .079 .079"
+MPII_WEIGHTS = "1.5 1.2 1 1 1.2 1.5 1 1 1 1 1.5 1.2 1 1 1.2 1.5"
+
+
+def numbers(text):
+    return tuple(float(word) for word in text.split())
+
+
+def test_constants_are_the_protocols():
+    assert COCO.sigmas == numbers(COCO_SIGMAS)
+    assert CROWDPOSE.sigmas == numbers(CROWDPOSE_SIGMAS)
+    assert MPII.joint_weights == numbers(MPII_WEIGHTS)
+    assert (len(COCO), len(CROWDPOSE), len(MPII)) == (17, 14, 16)
+    assert (MPII.names[0], MPII.names[6], MPII.names[9]) == ("right_ankle", "pelvis", "head_top")
+
+
+@pytest.mark.parametrize("known", LAYOUTS.values(), ids=lambda known: known.name)
+def test_flip_exchanges_left_and_right_names(known):
+    for index, name in enumerate(known.names):
+        other = known.names[known.flip_index[index]]
+        if name.startswith("left_"):
+            assert other == "right_" + name.removeprefix("left_")
+        elif name.startswith("right_"):
+            assert other == "left_" + name.removeprefix("right_")
+        else:
+            assert other == name
+        assert known.flip_index[known.flip_index[index]] == index
+
+
+@pytest.mark.parametrize("known", LAYOUTS.values(), ids=lambda known: known.name)
+def test_sigmas_weights_and_halves_are_symmetric(known):
+    for left, right in known.flip_pairs:
+        assert known.sigmas[left] == known.sigmas[right]
+        assert known.joint_weights[left] == known.joint_weights[right]
+        assert (left in known.upper_body) == (right in known.upper_body)
+        limbs = {frozenset(pair) for pair in known.skeleton}
+        mirrored = {frozenset(known.flip_index[i] for i in pair) for pair in known.skeleton}
+        assert limbs == mirrored
+
+
+def test_mappings():
+    assert all(index >= 0 for index in MPII_TO_CROWDPOSE)
+    for target, source in enumerate(MPII_TO_CROWDPOSE[:12]):
+        assert MPII.names[source] == CROWDPOSE.names[target]
+    assert MPII.names[MPII_TO_CROWDPOSE[12]] == "head_top"
+    assert MPII.names[MPII_TO_CROWDPOSE[13]] == "upper_neck"
+    assert MPII_TO_COCO[:5] == (-1,) * 5
+    for target, source in enumerate(MPII_TO_COCO[5:], 5):
+        assert MPII.names[source] == COCO.names[target]
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"sigmas": COCO.sigmas[:-1]}, "16 sigmas"),
+        ({"sigmas": (0.0, *COCO.sigmas[1:])}, "positive"),
+        ({"sigmas": (float("nan"), *COCO.sigmas[1:])}, "positive"),
+        ({"flip_pairs": ((1, 17),)}, "flip_pairs"),
+        ({"flip_pairs": ((1, 2), (2, 3))}, "two flip_pairs"),
+        ({"skeleton": ((1, 1),)}, "skeleton"),
+        ({"upper_body": (17,)}, "upper_body"),
+        ({"names": ("nose", *COCO.names[:-1])}, "differ"),
+        ({"joint_weights": (1.0,)}, "joint_weights"),
+    ],
+)
+def test_bad_layout(changed, word):
+    with pytest.raises(UsageError, match=word):
+        dataclasses.replace(COCO, **changed)
+
+
+def test_unknown_layout():
+    with pytest.raises(UsageError, match="did you mean 'mpii'"):
+        layout("mpi")
