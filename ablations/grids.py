@@ -24,7 +24,7 @@ import ast
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from pydantic import BaseModel
 
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.identity import config_hash
 from hevitpose.spec import ATTENTIONS, PEERS, STRIDE_MULTIPLE, full_name
 
 FOLDER = Path(__file__).parent
@@ -262,7 +263,7 @@ class _Reader:
 
     def _resolve(self, raw: Sequence[_Raw]) -> list[Cell]:
         default = Cell(DEFAULT, {}, self.base, 1, is_default=True)
-        default_key = identity_of(self.base)
+        default_key = config_hash(self.base)
         cells: list[Cell] = []
         names: dict[str, int] = {DEFAULT: 0}
         resolved: dict[str, _Raw] = {}
@@ -283,7 +284,7 @@ class _Reader:
             if reason:
                 self.note(item.line, f"cell {item.name!r}: {reason}")
                 continue
-            key = identity_of(config)
+            key = config_hash(config)
             if key == default_key:
                 if default.name == DEFAULT:
                     default = Cell(item.name, {}, config, item.line, is_default=True)
@@ -320,31 +321,6 @@ def _text(value: Any) -> str:
 
 
 # What a configuration is, and what the network refuses ------------------------------------------
-
-
-def model_inputs(config: Config) -> dict[str, Any]:
-    """The network completely: name, every option, keypoints; what ids and cells hash.
-
-    Two configurations that spell the same network differently have the same.
-    """
-    from hevitpose.data.keypoints import LAYOUTS
-
-    name = full_name(config.model.name)
-    options = {} if name in PEERS else asdict(config.model.spec())
-    dataset = "mpii" if config.data.dataset == "synthetic" else config.data.dataset
-    keypoints = config.model.num_keypoints
-    if keypoints is None and dataset in LAYOUTS:
-        keypoints = len(LAYOUTS[dataset].names)
-    return {"name": name, "num_keypoints": keypoints, **options}
-
-
-def identity_of(config: Config) -> str:
-    """Equal for configurations that are the same run but for the seed."""
-    from hevitpose.records import digest
-
-    inputs = config.hash_inputs() | {"model": model_inputs(config)}
-    inputs.pop("seed", None)
-    return digest(inputs)
 
 
 def refused_key(key: str) -> str | None:
