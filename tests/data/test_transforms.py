@@ -191,7 +191,9 @@ def test_half_body():
     upper, lower = points[:11], points[11:]
     found = draws(always, count=2000)
     tops = [np.allclose(p.center, upper.mean(0)) for p in found]
-    assert all(np.allclose(p.center, lower.mean(0)) for p, top in zip(found, tops) if not top)
+    assert all(
+        np.allclose(p.center, lower.mean(0)) for p, top in zip(found, tops, strict=True) if not top
+    )
     assert np.mean(tops) == pytest.approx(0.691, abs=0.03)  # P(N(0, 1) < 0.5)
     for half, wanted in ((upper, True), (lower, False)):
         box = (0, 0, *np.ptp(half, axis=0))
