@@ -655,6 +655,13 @@ def validate(
         return evaluate.metrics, evaluate.predictions, dataset_facts(table)
 
 
+def world() -> tuple[int, int]:
+    """This process's rank and how many there are, also after training has ended."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def dataset_facts(table: PoseTable) -> dict[str, Any]:
     """What a record says of the data a metric was taken on."""
     return {

@@ -1,0 +1,205 @@
+"""Training: what must hold of a run whatever it learns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hevitpose.checkpoint import read_checkpoint
+from hevitpose.config import load_config
+from hevitpose.data import load
+from hevitpose.errors import DataError, DivergedError, UsageError
+from hevitpose.training import Plan, learning_rate_factor, split_minival, train, validate
+
+TINY = {
+    "data.input_size": [64, 64],
+    "data.eval_batch_size": 8,
+    "training.steps": 6,
+    "training.batch_size": 4,
+    "training.warmup_steps": 2,
+    "training.checkpoint_steps": 2,
+    "training.threads": 1,
+    "codec.flip_test": False,
+}
+
+
+@pytest.fixture
+def tiny(synthetic_root):
+    def make(**changes):
+        given = {**TINY, "data.root": synthetic_root, **changes}
+        return load_config("synthetic", given)
+
+    return make
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / "model.safetensors").state
+
+
+def assert_same(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+class Killed(Exception):
+    """Stands in for a process that dies in the middle of a chunk."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model.drop_path_rate": 0.5},
+        {"training.ema_decay": 0.9, "training.clip_norm": 1.0},
+        {"training.selection": "minival", "data.minival": 0.3, "training.eval_every": 0.1},
+    ],
+    ids=["plain", "drop-path", "ema", "minival"],
+)
+def test_a_killed_run_continues_bit_identically(tiny, tmp_path, changes):
+    config = tiny(**changes)
+    whole = train(config, tmp_path / "whole")
+
+    def die(done, total):
+        if done == 5:  # in the third chunk of two steps: back to step 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, tmp_path / "cut", progress=die)
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    resumed = train(config, tmp_path / "cut")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert resumed.metrics == whole.metrics
+    assert resumed.curve == whole.curve
+    assert not list((tmp_path / "cut").glob("*.tmp")) + list((tmp_path / "cut").glob(".*.tmp"))
+
+
+def test_drop_path_is_active_and_keyed_by_the_seed(tiny, tmp_path):
+    train(tiny(), tmp_path / "none")
+    train(tiny(**{"model.drop_path_rate": 0.5}), tmp_path / "drop")
+    a, b = weights(tmp_path / "none"), weights(tmp_path / "drop")
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_workers_do_not_change_the_result(tiny, tmp_path):
+    train(tiny(**{"data.workers": 0}), tmp_path / "0")
+    train(tiny(**{"data.workers": 2}), tmp_path / "2")
+    assert_same(weights(tmp_path / "0"), weights(tmp_path / "2"))
+
+
+def test_global_generators_neither_matter_nor_move(tiny, tmp_path):
+    torch.manual_seed(1)
+    train(tiny(), tmp_path / "1")
+    state = torch.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(2)
+    train(tiny(), tmp_path / "2")
+    assert_same(weights(tmp_path / "1"), weights(tmp_path / "2"))
+
+
+def test_folder_is_complete_and_valid_repeats_the_numbers(tiny, tmp_path):
+    config = tiny()
+    result = train(config, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    assert {"Mean", "AP"} <= result.metrics.keys()
+    for file in ("model.safetensors", "last.ckpt"):
+        again, predictions, facts = validate(
+            config.with_overrides({"model.checkpoint": tmp_path / file})
+        )
+        assert again == result.metrics
+        assert len(predictions.index) == facts["counts"]["people"]
+
+
+def test_another_runs_folder_is_refused(tiny, tmp_path):
+    train(tiny(), tmp_path)
+    with pytest.raises(UsageError, match="another config"):
+        train(tiny(**{"training.lr": 0.1}), tmp_path)
+
+
+def test_nan_loss_stops_before_anything_is_saved(tiny, tmp_path):
+    config = tiny(**{"training.lr": 1e30, "training.warmup_steps": 0})
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf) at step \d+|not finite"):
+        train(config, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_missing_and_truncated_images_stop_before_the_first_step(tiny, tmp_path, synthetic_root):
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_root, root)
+    victim = sorted((root / "mpii" / "images").iterdir())[0]
+    victim.unlink()
+    with pytest.raises(DataError, match=victim.name):
+        train(tiny(**{"data.root": root}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_minival_holds_out_whole_images(synthetic_root):
+    table = load("synthetic", synthetic_root, "train", input_size=(64, 64))
+    people, held = split_minival(table, 0.2)
+    assert len(people) + len(held) == len(table)
+    assert not set(people.image_index) & set(held.image_index)
+    assert held.split == "minival"
+    again = split_minival(table, 0.2)[1]
+    assert (again.person_ids == held.person_ids).all()
+
+
+def test_schedule_of_the_paper():
+    config = load_config("mpii")
+    plan = Plan(steps=210 * 100, steps_per_epoch=100, chunk=100, eval_chunks=10)
+    factor = learning_rate_factor(config, plan)
+    assert factor(0) == pytest.approx(0.001)
+    assert factor(250) == pytest.approx(0.5005)  # half way from 0.001 to 1 in 500 steps
+    assert factor(500) == 1
+    assert factor(169 * 100 + 99) == 1
+    assert factor(170 * 100) == pytest.approx(0.1)
+    assert factor(200 * 100) == pytest.approx(0.01)
+
+
+def test_plan_counts_fractional_epochs():
+    config = load_config(
+        None, {"training.epochs": 3, "training.batch_size": 4, "training.eval_every": 1}
+    )
+    plan = Plan.of(config, people=10)
+    assert plan.steps == 8  # ceil(3 x 10 / 4)
+    assert plan.steps_per_epoch == 2.5
+
+
+def test_sync_bn_is_not_dropped_in_silence(tiny, tmp_path):
+    with pytest.raises(UsageError, match="sync_bn"):
+        train(tiny(devices=2), tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_interrupt_leaves_a_folder_that_continues(tiny, tmp_path, synthetic_root):
+    overrides = [f"{k}={json.dumps(v) if v is not None else ''}" for k, v in TINY.items()]
+    overrides += [f"data.root={synthetic_root}", "training.steps=100000"]
+    command = [sys.executable, "-m", "hevitpose.cli", "train", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [*command, *overrides], stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    for _ in range(600):
+        if (tmp_path / "run" / "last.ckpt").exists():
+            break
+        assert process.poll() is None, process.stderr.read()
+        signal.sigtimedwait([], 0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert "interrupted" in errors
+    read_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert not list((tmp_path / "run").glob(".*.tmp"))
