@@ -7,9 +7,12 @@ from typing import Any, Literal
 import timm
 from torch import Tensor, nn
 
-from hevitpose.errors import UsageError
+from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models.head import HeatmapHead
 from hevitpose.models.layers import init_weights
+
+#: The first timm that has every backbone used here (CSPNeXt came last).
+TIMM = "1.0.31"
 
 
 class Peer(nn.Module):
@@ -76,7 +79,13 @@ class Peer(nn.Module):
 
 
 def timm_backbone(name: str, **options: Any) -> nn.Module:
-    """A timm network without pooling and classifier, so that its forward gives the last map."""
+    """A timm network without pooling and classifier, so that its forward gives the last map.
+
+    Raises:
+        HEViTPoseError: the installed timm is too old to have it.
+    """
+    if not timm.is_model(name):
+        raise HEViTPoseError(f"timm {timm.__version__} has no {name!r}: expected timm >= {TIMM}")
     return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **options)
 
 
