@@ -32,6 +32,8 @@ ANNOTATIONS = {
     "val": ("coco_val.json", "person_keypoints_val2017.json"),
     "test": ("coco_test.json", "image_info_test-dev2017.json"),
 }
+#: Pixels; a narrower box would be of no width in float32.
+SMALLEST = 1e-3
 IMAGES = {"train": "train2017", "val": "val2017", "test": "test2017"}
 
 
@@ -486,7 +488,7 @@ def read_boxes(
                 low += 1
                 continue
             box = jsonfile.numbers(record, "bbox", 4)
-            if not (box[2] > 0 and box[3] > 0):
+            if min(box[2:]) < SMALLEST:
                 raise ValueError(f"bbox is {box}, expected a positive width and height")
             if image not in known:
                 raise ValueError(f"image_id {image} is unknown, expected an image's")

@@ -154,7 +154,7 @@ def _place(record: Any) -> tuple[str, list[float], float]:
     name = jsonfile.file_name(record, "image")
     center = jsonfile.numbers(record, "center", 2)
     scale = jsonfile.number(record, "scale")
-    if not 0 < scale < 1e4:
+    if not 1e-5 < scale < 1e4:
         raise ValueError(f"scale is {scale:g}, expected a positive height / 200 px")
     return name, center, scale
 

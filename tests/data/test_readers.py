@@ -434,7 +434,7 @@ def test_one_message_names_several_records(tmp_path):
     content = files.coco(people=9)
     for record in content["annotations"][:7]:
         record["bbox"] = [1, 1, -1, 5]
-    with pytest.raises(DataError, match="id 100.*id 104.*and 2 more"):
+    with pytest.raises(DataError, match=r"id 100.*id 104.*and 2 more"):
         load("coco", files.root(tmp_path, coco=content), "val", input_size=SIZE)
 
 
@@ -443,7 +443,7 @@ def test_usage(root):
         load("cocoo", root, "val", input_size=SIZE)
     with pytest.raises(UsageError, match="expected one of train, val, test"):
         load("coco", root, "valid", input_size=SIZE)
-    with pytest.raises(DataError, match="no coco_train.json or person_keypoints_train2017"):
+    with pytest.raises(DataError, match=r"no coco_train\.json or person_keypoints_train2017"):
         load("coco", root, "train", input_size=SIZE)
     with pytest.raises(DataError, match="no such box file"):
         load("coco", root, "val", input_size=SIZE, boxes="nowhere.json")
@@ -451,7 +451,7 @@ def test_usage(root):
         load("mpii", root, "val", input_size=SIZE, boxes="boxes.json")
     with pytest.raises(UsageError, match="no keypoints to train on"):
         load("coco", root, "val", input_size=SIZE, boxes="boxes.json", training=True)
-    with pytest.raises(DataError, match="mpii_gt_val.mat"):
+    with pytest.raises(DataError, match=r"mpii_gt_val\.mat"):
         ground_truth_path(root)
 
 
