@@ -20,6 +20,7 @@ from PIL import Image
 from hevitpose.errors import DataError
 
 _RAW = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"  # how such files begin
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -73,7 +74,7 @@ def read_image(path: Path, size: tuple[int, int] = (0, 0)) -> np.ndarray:
         raise DataError(f"{path}: zero bytes, expected an image")
     image = _decode(data, cv2.IMREAD_COLOR)
     if image is None or not _complete(data):
-        raise DataError(f"{path}: {_why_unreadable(data, image)}, expected a whole image")
+        raise DataError(f"{path}: {_why_unreadable(data)}, expected a whole image")
     height, width = image.shape[:2]
     if size[0] and (width, height) != tuple(size):
         if (height, width) == tuple(size):
@@ -109,7 +110,7 @@ def damage(path: Path, size: tuple[int, int] = (0, 0)) -> str | None:
                 data = np.frombuffer(file.read(), np.uint8)
                 image = _decode(data, cv2.IMREAD_COLOR)
                 if image is None or not _complete(data):
-                    return _why_unreadable(data, image)
+                    return _why_unreadable(data)
             if not size[0]:
                 return None
             file.seek(0)
@@ -134,21 +135,21 @@ def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
 
 def _ends_well(head: bytes, tail: bytes) -> bool:
     """JPEG and PNG have an end marker; zeros and line ends behind it are harmless."""
-    if head[:2] == b"\xff\xd8":
+    if head[:2] == _JPEG:
         return tail.rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
-    if head == b"\x89PNG\r\n\x1a\n":
+    if head == _PNG:
         return b"IEND" in tail[-16:]
     return False
 
 
 def _complete(data: np.ndarray) -> bool:
-    """Whether the file holds all its pixels. OpenCV paints what a cut JPEG lacks in grey.
+    """Whether the file holds all its pixels. Some OpenCVs paint what a cut JPEG lacks in grey.
 
     A file without its end marker is decoded again by a strict reader, since cameras append data
     behind the marker. Formats other than JPEG and PNG are left to OpenCV's own judgement.
     """
     head = data[:8].tobytes()
-    if head[:2] != b"\xff\xd8" and head != b"\x89PNG\r\n\x1a\n":
+    if head[:2] != _JPEG and head != _PNG:
         return True
     if _ends_well(head, data[-64:].tobytes()):
         return True
@@ -160,5 +161,6 @@ def _complete(data: np.ndarray) -> bool:
     return True
 
 
-def _why_unreadable(data: np.ndarray, image: np.ndarray | None) -> str:
-    return f"not an image ({data.size} bytes)" if image is None else "truncated"
+def _why_unreadable(data: np.ndarray) -> str:
+    known = data[:2].tobytes() == _JPEG or data[:8].tobytes() == _PNG
+    return "truncated" if known else f"not an image ({data.size} bytes)"
