@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from hevitpose.records import Record
+from hevitpose.spec import VARIANTS
 from reports.measured import (
     BASELINE_PREFIX,
     METRIC_ALIASES,
@@ -26,7 +27,7 @@ from reports.measured import (
     newest,
     setting,
 )
-from reports.text import join
+from reports.text import join, plain
 
 #: The cell that every grid compares with.
 DEFAULT = "default"
@@ -123,6 +124,8 @@ def build(
         for cell, group in groups.items()
     ]
     rows.sort(key=lambda row: not row.is_default)
+    if rows and rows[0].is_default and rows[0].name == DEFAULT:
+        rows[0] = replace(rows[0], name=_default_name(rows))
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     return Grid(
         name,
@@ -132,6 +135,22 @@ def build(
         _baseline(everything),
         tuple(older),
     )
+
+
+def _default_name(rows: Sequence[Row]) -> str:
+    """What the default's value is on the one axis that all other rows vary; else "default"."""
+    axes = {key for row in rows for record in row.records for key in record.axes}
+    if len(axes) != 1:
+        return DEFAULT
+    (axis,) = axes
+    config = next((flatten(r.config) for r in rows[0].accuracy if r.config), {})
+    value = config.get(axis)
+    variant = VARIANTS.get(rows[0].records[0].model) if rows[0].records else None
+    if value is None and variant is not None and axis.startswith("model."):
+        value = getattr(variant, axis.removeprefix("model."), None)
+    taken = {row.name for row in rows}
+    name = plain(value) if isinstance(value, (str, int, float)) else DEFAULT
+    return DEFAULT if name in taken else name
 
 
 def _group(
@@ -266,17 +285,15 @@ def _holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def _with_verdict(row: Row, difference: Estimate | None, p: Mapping[str, float]) -> Row:
-    values = dict(row.__dict__)
-    values["difference"] = difference
-    if difference is not None and row.name in p:
-        values["p"] = p[row.name]
-        if p[row.name] < 0.05:
-            values["verdict"] = "better" if difference.value > 0 else "worse"
-        else:
-            values["verdict"] = f"not distinguishable at n = {difference.n}"
-    elif difference is not None:
-        values["verdict"] = f"no verdict (n = {difference.n}, needs {VERDICT_SEEDS})"
-    return Row(**values)
+    if difference is None:
+        return row
+    if row.name not in p:
+        verdict = f"no verdict (n = {difference.n}, needs {VERDICT_SEEDS})"
+    elif p[row.name] >= 0.05:
+        verdict = f"not distinguishable at n = {difference.n}"
+    else:
+        verdict = "better" if difference.value > 0 else "worse"
+    return replace(row, difference=difference, p=p.get(row.name), verdict=verdict)
 
 
 def best(rows: Sequence[Row]) -> Row | None:
@@ -341,11 +358,9 @@ def describe_conditions(records: Sequence[Record]) -> str:
         return ""
     first = records[0]
     assert first.latency is not None
-    conditions = dict(first.latency.conditions)
-    device = first.machine.gpu if conditions.get("device") == "cuda" else first.machine.cpu
-    size = conditions.get("input")
-    if isinstance(size, str):
-        conditions["input"] = size
+    conditions = {k: _word(v) for k, v in first.latency.conditions.items()}
+    on_gpu = str(conditions.get("device", "")).startswith("cuda")
+    device = first.machine.gpu if on_gpu else first.machine.cpu
     counts = [r.latency.n for r in records if r.latency is not None]
     n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     settings = ", ".join(f"{key} {value}" for key, value in conditions.items() if value is not None)
@@ -357,6 +372,10 @@ def describe_conditions(records: Sequence[Record]) -> str:
         + (f"; {noisy} noisy (IQR above 10% of the median)" if noisy else "")
         + "."
     )
+
+
+def _word(value: object) -> object:
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 def commits(records: Iterable[Record]) -> str:

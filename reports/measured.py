@@ -8,13 +8,15 @@ their range.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hevitpose.records import Problem, Record, RecordStore
+from hevitpose.spec import VARIANTS
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
@@ -32,6 +34,10 @@ _FREE_KEYS = frozenset(
      "data.people", "data.image_size", "data.eval_batch_size", "model.pretrained",
      "model.checkpoint", "training.checkpoint_steps")
 )  # fmt: skip
+
+
+#: Keys of the config's model section that are not options of the network.
+_NOT_OPTIONS = frozenset(("name", "num_keypoints", "pretrained", "checkpoint"))
 
 
 @dataclass(frozen=True)
@@ -199,10 +205,12 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
 
 
 def input_size(record: Record) -> tuple[int, int] | None:
-    """(W, H) of the network's input, from the config or the timing conditions."""
-    size = (record.config.get("data") or {}).get("input_size")
-    if size is None:
-        size = record.inputs.get("input")
+    """(W, H) of the network's input: of the count, of the timing, else of the config."""
+    text = record.latency.conditions.get("input") if record.latency else None
+    if isinstance(text, str) and re.fullmatch(r"\d+x\d+", text):
+        height, width = text.split("x")
+        return int(width), int(height)
+    size = record.inputs.get("input") or (record.config.get("data") or {}).get("input_size")
     if isinstance(size, Sequence) and len(size) == 2 and not isinstance(size, str):
         return int(size[0]), int(size[1])
     return None
@@ -211,6 +219,33 @@ def input_size(record: Record) -> tuple[int, int] | None:
 def h_by_w(size: tuple[int, int] | None) -> str:
     """A size as text, height first."""
     return f"{size[1]}x{size[0]}" if size else "not stated"
+
+
+def is_plain_network(record: Record) -> bool:
+    """Whether the record is of a model as it is named, no option changed."""
+    options = set(record.config.get("model") or {}) - _NOT_OPTIONS
+    if options or any(key.startswith("model.") for key in record.axes):
+        return False
+    given = record.inputs.get("model")
+    if not isinstance(given, Mapping) or record.model not in VARIANTS:
+        return True
+    stock = asdict(VARIANTS[record.model])
+    return all(
+        key not in given or _as_lists(given[key]) == _as_lists(value)
+        for key, value in stock.items()
+    )
+
+
+def _as_lists(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def num_keypoints(record: Record) -> int | None:
+    """How many heatmaps the network has, where the record says so."""
+    for model in (record.inputs.get("model"), record.config.get("model")):
+        if isinstance(model, Mapping) and isinstance(model.get("num_keypoints"), int):
+            return int(model["num_keypoints"])
+    return None
 
 
 def newest(records: Iterable[Record]) -> Record | None:

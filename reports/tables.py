@@ -159,7 +159,7 @@ def caption(facts: dict[str, str]) -> str:
 
 
 def _grid_row(row: grids.Row, *, bold: bool) -> tuple[Cell, ...]:
-    name = f"{row.name} (default)" if row.is_default and row.name != "default" else row.name
+    name = f"{row.name} (default)" if row.is_default and row.name != grids.DEFAULT else row.name
     complexity, latency = row.complexity, row.latency
     ids = tuple(r.id for r in row.accuracy)
     notes = []

@@ -1,0 +1,303 @@
+"""What the paper states, what this suite measured, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from hevitpose.errors import DataError
+from hevitpose.records import Record
+from hevitpose.records.store import one_line
+from hevitpose.spec import VARIANTS, model_names
+from reports import grids
+from reports.measured import Measured
+from reports.published import ROOT, Published
+from reports.tables_accuracy import measured_groups, score_cell
+from reports.tables_cost import counted, latest_timings
+from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
+
+Check = Literal[
+    "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy",
+    "default_is_best", "fewer_is_worse",
+]  # fmt: skip
+_ABOUT_AN_AXIS = ("default_is_best", "fewer_is_worse")
+
+
+class Claim(BaseModel):
+    """One statement and the rule that checks it.
+
+    Raises:
+        pydantic.ValidationError: an unknown key or network, or a rule without what it needs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    statement: str
+    source: str
+    check: Check
+    model: str | None = None
+    against: str | None = None
+    published: Annotated[float, Field(gt=0)] | None = None
+    tolerance: Annotated[float, Field(gt=0)] | None = None
+    unit: str = ""
+    dataset: str | None = None
+    split: str | None = None
+    metric: str | None = None
+    axis: str | None = None  # config key that the statement is about
+    note: str | None = None
+    why_not: str | None = None  # why it cannot be measured here
+
+    @model_validator(mode="after")
+    def _complete(self) -> Claim:
+        needed = ["axis"] if self.check in _ABOUT_AN_AXIS else ["model", "published", "tolerance"]
+        if self.check.endswith(("_reduction", "_ratio")):
+            needed.append("against")
+        if self.check == "accuracy":
+            needed += ["dataset", "split", "metric"]
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"check {self.check!r} needs {key}")
+        for name in (self.model, self.against):
+            if name is not None and name not in model_names():
+                raise ValueError(f"network {name!r} is none of this project's")
+        return self
+
+
+class Finding(NamedTuple):
+    """What was measured about a claim."""
+
+    value: float | None = None
+    text: str | None = None  # for claims about an axis
+    verdict: str = ""
+    why: str = ""  # not measured because
+    records: tuple[str, ...] = ()
+    note: str = ""
+
+
+def load_claims(root: Path = ROOT) -> dict[str, Claim]:
+    """Reads ``claims.yaml``.
+
+    Raises:
+        DataError: absent, or not what the schema says.
+    """
+    path = root / "claims.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, Claim]).validate_python(data)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        raise DataError(f"{path}: {one_line(error)}") from None
+
+
+def claims_table(
+    measured: Measured,
+    published: Published,
+    grid_views: Sequence[grids.Grid],
+    claims: dict[str, Claim] | None = None,
+) -> Table:
+    """Every claim with its verdict: reproduced, differs by, or not measured and why."""
+    rows = []
+    sources: dict[str, None] = {}
+    for claim in (claims or load_claims()).values():
+        sources[claim.source] = None
+        finding = _find(claim, measured, grid_views)
+        notes = tuple(note for note in (claim.note, finding.note) if note)
+        stated = Cell("–", kind="published")
+        if claim.published is not None:
+            shown = f"{claim.published:g}{' ' if claim.unit == 'G' else ''}{claim.unit}"
+            stated = Cell(shown, claim.published, "published", notes=notes)
+        rows.append(
+            (
+                Cell(f"{claim.statement} [{published.sources[claim.source].short}]"),
+                stated,
+                _measured_cell(claim, finding),
+                Cell(
+                    _verdict(claim, finding),
+                    kind="text" if finding.records else "missing",
+                    notes=() if claim.published is not None else notes,
+                ),
+            )
+        )
+    return Table(
+        "claims",
+        "What the paper states, checked",
+        (
+            Column("claim", "Claim", numeric=False),
+            Column("published", "Published"),
+            Column("measured", "Measured here"),
+            Column("verdict", "Verdict", numeric=False),
+        ),
+        tuple(rows),
+        legend=(
+            "Italic: published; upright: measured by this suite on its reconstruction of the "
+            "network. Ablation verdicts hold for the data and scale that they name.",
+        ),
+        sources=tuple(published.cite(key) for key in sources),
+    )
+
+
+def _measured_cell(claim: Claim, finding: Finding) -> Cell:
+    if finding.text is not None:
+        return Cell(finding.text, kind="measured", records=finding.records)
+    if finding.value is None:
+        return MISSING
+    digits = {"M": 4, "G": 4}.get(claim.unit, 1)
+    cell = number(finding.value, digits, records=finding.records)
+    space = " " if claim.unit == "G" else ""
+    return Cell(f"{cell.text}{space}{claim.unit}", cell.value, "measured", records=cell.records)
+
+
+def _verdict(claim: Claim, finding: Finding) -> str:
+    if finding.verdict:
+        return finding.verdict
+    if finding.value is None:
+        return f"{NOT_MEASURED}: {claim.why_not or finding.why}"
+    assert claim.published is not None and claim.tolerance is not None
+    gap = finding.value - claim.published
+    # A bound that the printed digits reach exactly counts as inside, whatever binary makes of it.
+    if abs(gap) <= claim.tolerance + 1e-9:
+        return "reproduced"
+    digits = 4 if claim.unit in ("M", "G") else 1
+    unit = {"%": " points"}.get(claim.unit, claim.unit)
+    return f"differs by {gap:+.{digits}f}{unit}".replace("-", "−")
+
+
+def _find(claim: Claim, measured: Measured, grid_views: Sequence[grids.Grid]) -> Finding:
+    if claim.check in _ABOUT_AN_AXIS:
+        return _find_axis(claim, grid_views)
+    if claim.check == "accuracy":
+        return _find_accuracy(claim, measured)
+    if claim.check == "speed_ratio":
+        return _find_speed(claim, measured)
+    return _find_counts(claim, measured)
+
+
+def _find_counts(claim: Claim, measured: Measured) -> Finding:
+    def count(model: str | None) -> tuple[float, str] | None:
+        record = counted(measured, model) if model else None
+        if record is None or record.params is None or record.flops is None:
+            return None
+        value = record.params / 1e6 if claim.check.startswith("params") else record.flops.mmcv
+        return None if value is None else (value, record.id)
+
+    own = count(claim.model)
+    if own is None:
+        return Finding(why=f"no count of {claim.model} at 256x256 is recorded")
+    if claim.against is None:
+        return Finding(own[0], records=(own[1],))
+    other = count(claim.against)
+    if other is None:
+        return Finding(why=f"no count of {claim.against} at 256x256 is recorded")
+    return Finding(100 * (1 - own[0] / other[0]), records=(own[1], other[1]))
+
+
+def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
+    assert claim.model and claim.dataset and claim.split and claim.metric
+    groups = measured_groups(measured, claim.dataset, claim.split).get(claim.model)
+    if not groups:
+        return Finding(why=f"no run of {claim.model} on {claim.dataset} {claim.split} is recorded")
+    best = max(groups, key=lambda runs: max(r.started_at for r in runs))
+    cell = score_cell(best, claim.metric)
+    if cell.value is None:
+        return Finding(why=f"the runs on {claim.dataset} {claim.split} have no {claim.metric}")
+    data = best[0].dataset
+    return Finding(
+        cell.value,
+        records=cell.records,
+        note=f"n = {len(best)} seeds; boxes: {data.boxes if data else 'not stated'}",
+    )
+
+
+def _find_speed(claim: Claim, measured: Measured) -> Finding:
+    """The ratio of p50 under equal conditions on one machine; the largest batch decides."""
+
+    def key(record: Record) -> tuple[object, ...]:
+        assert record.latency is not None
+        conditions = tuple(sorted((k, str(v)) for k, v in record.latency.conditions.items()))
+        return conditions, record.machine.cpu, record.machine.gpu
+
+    timings = latest_timings(measured)
+    own = {key(r): r for r in timings if r.model == claim.model}
+    other = {key(r): r for r in timings if r.model == claim.against}
+    common = [k for k in own if k in other]
+    if not common:
+        return Finding(why=f"{claim.model} and {claim.against} were not timed side by side")
+
+    def weight(k: tuple[object, ...]) -> tuple[bool, float, str]:
+        latency = own[k].latency
+        assert latency is not None
+        on_gpu = str(latency.conditions.get("device", "")).startswith("cuda")
+        batch = latency.conditions.get("batch")
+        return on_gpu, float(batch) if isinstance(batch, (int, float)) else 0.0, str(k)
+
+    chosen = max(common, key=weight)
+    mine, theirs = own[chosen], other[chosen]
+    assert mine.latency and theirs.latency and mine.latency.p50 and theirs.latency.p50
+    return Finding(
+        theirs.latency.p50 / mine.latency.p50,
+        records=(mine.id, theirs.id),
+        note=grids.describe_conditions([mine, theirs]),
+    )
+
+
+# Statements about one axis of an ablation -------------------------------------------------------
+
+
+def _find_axis(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
+    assert claim.axis is not None
+    compared: list[tuple[grids.Grid, grids.Row]] = []
+    for grid in grid_views:
+        for row in grid.rows:
+            if not row.is_default and row.accuracy and _only_axis(row.accuracy[0]) == claim.axis:
+                compared.append((grid, row))
+    if claim.check == "fewer_is_worse":
+        compared = [item for item in compared if _is_fewer(item[1].accuracy[0], claim.axis)]
+    if not compared:
+        return Finding(why=f"no ablation that varies {claim.axis} alone is recorded")
+    grid = compared[0][0]
+    rows = [row for view, row in compared if view is grid]
+    verdicts = [row.verdict for row in rows]
+    where = f"{grid.facts['model']} on {grid.facts['dataset']} {grid.facts['split']}"
+    text = "; ".join(
+        f"{row.name} {row.difference.value:+.1f}".replace("-", "−")
+        if row.difference
+        else f"{row.name} {NOT_MEASURED}"
+        for row in rows
+    )
+    if all(verdict == "worse" for verdict in verdicts):
+        verdict = f"supported ({where}): every alternative is worse"
+    elif any(verdict == "better" for verdict in verdicts):
+        names = ", ".join(row.name for row in rows if row.verdict == "better")
+        verdict = f"contradicted ({where}): better is {names}"
+    elif any(verdict.startswith("no verdict") or not verdict for verdict in verdicts):
+        verdict = f"no verdict ({where}): needs {grids.VERDICT_SEEDS} seeds"
+    else:
+        verdict = f"not distinguishable for some ({where})"
+    ids = tuple(record.id for row in rows for record in row.accuracy)
+    return Finding(text=text, verdict=verdict, records=ids)
+
+
+def _only_axis(record: Record) -> str | None:
+    """The one key in which a cell truly differs from its variant's default, else None."""
+    stock = VARIANTS.get(record.model)
+    changed = []
+    for key, value in record.axes.items():
+        name = key.removeprefix("model.")
+        if stock is not None and key.startswith("model.") and hasattr(stock, name):
+            default = getattr(stock, name)
+            if value == default or (isinstance(default, tuple) and list(default) == value):
+                continue
+        changed.append(key)
+    return changed[0] if len(changed) == 1 else None
+
+
+def _is_fewer(record: Record, axis: str) -> bool:
+    stock = VARIANTS.get(record.model)
+    value = record.axes.get(axis)
+    default = getattr(stock, axis.removeprefix("model."), None) if stock else None
+    return isinstance(value, (int, float)) and isinstance(default, (int, float)) and value < default
