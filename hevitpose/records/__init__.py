@@ -23,7 +23,13 @@ from hevitpose.records.schema import (
     Record,
     Train,
 )
-from hevitpose.records.store import Problem, RecordStore, parse_record, write_atomically
+from hevitpose.records.store import (
+    Problem,
+    RecordStore,
+    one_line,
+    parse_record,
+    write_atomically,
+)
 from hevitpose.records.transfer import ImportReport, export_records, import_records, promote
 
 __all__ = [
@@ -51,6 +57,7 @@ __all__ = [
     "export_records",
     "import_records",
     "latency_id",
+    "one_line",
     "parse_record",
     "promote",
     "write_atomically",

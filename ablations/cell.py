@@ -1,0 +1,73 @@
+"""The work of a cell: its three measurements, each a function that a child calls by name.
+
+A function takes the resolved config, the cell's folder and a progress report, and gives the fields
+of a record. What it reaches by name is the source hash of the record. Another module with the same
+three functions can stand in for this one (the tests' stub does).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hevitpose.config import Config
+from hevitpose.progress import Progress
+
+
+def accuracy(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
+    """Trains from scratch (or from the folder's last checkpoint), evaluates on the val split."""
+    from hevitpose.training import train
+
+    result = train(config, folder, resume=True, progress=report)
+    return {
+        "metrics": result.metrics,
+        "train": result.train,
+        "curve": result.curve,
+        "artifacts": {name: str(path) for name, path in result.artifacts.items()},
+        "dataset": result.dataset,
+        "peak_memory": result.peak_memory,
+    }
+
+
+def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
+    """Parameters, and GFLOPs under the mmcv and torch conventions."""
+    from hevitpose.complexity import count, meta_copy
+
+    model = meta_copy(_build(config))
+    counts = {c: count(model, config.data.input_size, convention=c) for c in ("mmcv", "torch")}
+    return {
+        "params": counts["mmcv"].params,
+        "flops": {convention: result.flops / 1e9 for convention, result in counts.items()},
+    }
+
+
+def latency(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
+    """Milliseconds of one image, eager fp32, as ``create_model`` returns the network."""
+    from hevitpose.latency import QUICK, measure
+
+    result = measure(_build(config), budget=QUICK, **conditions_of(config))
+    return {"latency": result.record_fields(), "peak_memory": result.peak_memory}
+
+
+def conditions_of(config: Config) -> dict[str, Any]:
+    """Under which a cell is timed: arguments of ``hevitpose.latency.measure``."""
+    from hevitpose.machine import device_type
+
+    return {
+        "batch": 1,
+        "input_size": config.data.input_size,
+        "device": device_type(config.device),
+        "dtype": "fp32",
+        "threads": config.training.threads,
+        "mode": "eager",
+        "scope": "model",
+    }
+
+
+def _build(config: Config) -> Any:
+    from hevitpose.identity import model_inputs
+    from hevitpose.models import create_model
+
+    model: Any = config.model
+    keypoints = model_inputs(config)["num_keypoints"]
+    return create_model(model.name, num_keypoints=keypoints, seed=0, **model.options())

@@ -1,0 +1,349 @@
+"""The runner: jobs that are not recorded yet, to records.
+
+Whatever happens to it (kill, full disk, Ctrl-C), what was recorded stays and what ran goes on from
+its last checkpoint with the same command. A job that fails is recorded as failed and the others go
+on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations import display
+from ablations.child import Outcome, Payload, last_lines
+from ablations.executors import Executor
+from ablations.leases import Leases
+from ablations.plan import WORK, History, Job, Plan
+from hevitpose import records
+from hevitpose.errors import HEViTPoseError
+from hevitpose.identity import file_digest
+from hevitpose.records import Record, RecordStore, one_line
+
+_POLL_SECONDS = 1.0
+_FOREIGN_SECONDS = 0.5
+
+
+@dataclass
+class Summary:
+    """How a grid ended."""
+
+    recorded: int = 0  # made now
+    cached: int = 0  # were there
+    failed: list[tuple[Job, str]] = field(default_factory=list)  # now or before, not retried
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every job has its record."""
+        return 1 if self.failed else 0
+
+    def text(self) -> str:
+        """One line, and one for each failure."""
+        lines = [
+            f"{self.recorded} measured, {self.cached} recorded before, {len(self.failed)} failed"
+        ]
+        for job, error in self.failed:
+            seed = "" if job.seed is None else f" seed {job.seed}"
+            lines.append(f"  failed: {job.label}{seed} {job.kind} ({job.id}): {error}")
+        return "\n".join(lines)
+
+
+class Runner:
+    """One run of a plan.
+
+    Args:
+        plan: what there is to do.
+        out: holds ``records/``, ``cells/`` (checkpoints, artifacts) and ``leases/``.
+        executor: where jobs run.
+        retry_failed: also run what failed before.
+        work: the module whose functions do the work.
+        committed: more stores whose records count as done.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        executor: Executor,
+        *,
+        retry_failed: bool = False,
+        work: str = WORK,
+        committed: Sequence[RecordStore] = (),
+    ) -> None:
+        self.plan, self.out, self.executor = plan, out, executor
+        self.retry_failed, self.work, self.committed = retry_failed, work, committed
+        self.store = RecordStore(out / "records")
+        self.leases = Leases(out / "leases")
+        self.history = History(self.store)
+        self.summary = Summary()
+        self.waiting: deque[Job] = deque()
+        self.running: dict[str, tuple[Job, float]] = {}
+        self.costs: dict[tuple[str, str], Record] = {}  # (cell_id, kind)
+        self.took: dict[str, list[float]] = {}  # kind -> seconds of the jobs of this run
+
+    def run(self) -> Summary:
+        """Runs everything that is missing.
+
+        Raises:
+            HEViTPoseError: records cannot be written (a full disk, a newer store).
+            KeyboardInterrupt: Ctrl-C or SIGTERM; children have been ended.
+        """
+        self.store.check_writable()
+        self.store.sweep()
+        for job in self.plan.jobs:
+            if self._recorded(job):
+                self._cached(job)
+            elif job.id in self.history.failed and not self.retry_failed:
+                error = (self.history.failed[job.id][-1].error or "").splitlines()[0]
+                self.summary.failed.append((job, f"{error} (--retry-failed tries again)"))
+            else:
+                self.waiting.append(job)
+        if not self.waiting:
+            self.leases.close()
+            return self.summary
+        before = _interrupt_on_sigterm()
+        try:
+            with display.Display(len(self.waiting)) as self.display:
+                self._loop()
+        finally:
+            self.executor.close()
+            self.leases.close()
+            with suppress(OSError):
+                (self.out / "cells").rmdir()  # empty: only measurements ran
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+        return self.summary
+
+    # Scheduling ------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while self.waiting or self.running:
+            foreign = self._start_what_fits()
+            if not self.running:
+                if foreign:  # all that is left is being done by another runner
+                    time.sleep(_FOREIGN_SECONDS)
+                continue
+            for key, outcome in self.executor.wait(_POLL_SECONDS):
+                job, _ = self.running.pop(key)
+                self._finish(job, outcome)
+                self.leases.release(job.id)
+                self.display.advance()
+            self.display.status(self._running_text(), self.seconds_left())
+
+    def _start_what_fits(self) -> bool:
+        """Starts jobs in order while there is room; whether some are another runner's."""
+        foreign = 0
+        for _ in range(len(self.waiting)):
+            if len(self.running) >= self.executor.slots:
+                break
+            job = self.waiting[0]
+            # A latency is only true when nothing else runs.
+            if self.running and (job.kind == "latency" or self._times()):
+                break
+            self.waiting.popleft()
+            if not self.leases.acquire(job.id):
+                foreign += 1
+                self.waiting.append(job)
+                continue
+            if self._recorded(job):  # by another runner, since we looked
+                self.leases.release(job.id)
+                self._cached(job)
+                self.display.advance()
+                continue
+            self._start(job)
+        return foreign > 0
+
+    def _times(self) -> bool:
+        return any(job.kind == "latency" for job, _ in self.running.values())
+
+    def _start(self, job: Job) -> None:
+        payload: Payload = {
+            "work": self.work,
+            "kind": job.kind,
+            "config": job.config.model_dump(mode="json"),
+            "folder": str(self._folder(job)),
+        }
+        self.running[job.id] = (job, time.monotonic())
+        self.executor.start(job.id, payload, job.config.training.threads)
+
+    def _recorded(self, job: Job) -> bool:
+        return job.id in self.store or any(job.id in store for store in self.committed)
+
+    def _cached(self, job: Job) -> None:
+        """Counts a job that has its record, and tidies what a kill after recording left."""
+        self.summary.cached += 1
+        stores = (self.store, *self.committed)
+        record = self.history.done.get(job.id) or next(s.get(job.id) for s in stores if job.id in s)
+        if record is not None:
+            self._remember(record)
+            if self._folder(job).exists() and self.leases.acquire(job.id):
+                self._tidy(job, record)
+                self.leases.release(job.id)
+
+    # Records ---------------------------------------------------------------------------------
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        """An outcome to a record, a line on the screen, and a tidy folder."""
+        record = None
+        if outcome["status"] == "ok":
+            try:
+                record = self._record(job, outcome)
+            except (ValidationError, HEViTPoseError, ValueError) as error:
+                outcome |= {"status": "failed", "error": f"not recordable: {one_line(error)}"}
+        if record is not None:
+            if self.store.add(record):
+                self.summary.recorded += 1
+            else:
+                self.summary.cached += 1  # another runner was first
+            self.took.setdefault(job.kind, []).append(record.seconds)
+            self._remember(record)
+            self._tidy(job, record)
+            if job.kind == "accuracy":
+                self._say(job, display.scores(record), record.seconds)
+            return
+        log = last_lines(self._folder(job))
+        reason = outcome.get("error") or "no reason given"
+        failure = Record.model_validate(
+            job.about()
+            | _provenance(job, outcome)
+            | {"status": outcome["status"], "error": f"{reason}\n{log}".strip()}
+        )
+        self.store.add_failure(failure)
+        if job.kind != "accuracy":
+            shutil.rmtree(self._folder(job), ignore_errors=True)
+        first = reason.splitlines()[0]
+        self.summary.failed.append((job, first))
+        self._say(job, f"{outcome['status'].upper()} {job.kind}: {first}", failure.seconds)
+
+    def _record(self, job: Job, outcome: Outcome) -> Record:
+        fields = dict(outcome["fields"])
+        dataset = fields.get("dataset")
+        if dataset is not None and dataset["fingerprint"] not in job.run.inputs["data"].split("+"):
+            raise HEViTPoseError(f"the data changed during the run: {dataset['fingerprint']}")
+        artifacts = {}
+        for name, path in fields.pop("artifacts", {}).items():
+            if name != "last":  # the resume checkpoint has done its work
+                inside = Path(path).resolve().relative_to(self.out.resolve())
+                artifacts[name] = {"path": inside.as_posix(), "sha256": file_digest(Path(path))}
+        about = job.about() | _provenance(job, outcome)
+        if job.kind == "latency" and outcome["machine"] != job.run.inputs["machine"]:
+            # A cluster timed it elsewhere: the record is about that machine.
+            inputs = {k: v for k, v in job.run.inputs.items() if k not in ("kind", "input")}
+            inputs |= {"machine": outcome["machine"], "versions": outcome["versions"]}
+            inputs["source_hash"] = inputs.pop("source")
+            about["id"], about["inputs"] = records.latency_id(**inputs)
+        return Record.model_validate(about | fields | {"artifacts": artifacts})
+
+    def _tidy(self, job: Job, record: Record) -> None:
+        """Leaves only the artifacts of a recorded run in its folder."""
+        folder = self._folder(job)
+        kept = {(self.out / artifact.path).resolve() for artifact in record.artifacts.values()}
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.resolve() not in kept:
+                path.unlink()
+
+    def _remember(self, record: Record) -> None:
+        if record.kind != "accuracy" and record.cell_id:
+            self.costs[record.cell_id, record.kind] = record
+
+    def _folder(self, job: Job) -> Path:
+        return self.out / "cells" / job.id
+
+    # Display ---------------------------------------------------------------------------------
+
+    def _say(self, job: Job, result: str, seconds: float) -> None:
+        seed = "" if job.seed is None else f"seed {job.seed}"
+        cell = job.run.cell_id
+        price = display.cost(
+            self.costs.get((cell, "complexity")), self.costs.get((cell, "latency"))
+        )
+        left = display.time_left(self.seconds_left())
+        count = f"[{self.display.done + 1}/{self.display.total}]"
+        took = display.duration(seconds)
+        self.display.line(
+            f"{count:>9} {job.label:<34} {seed:<7} {price:<24} {result}  {took}, {left}"
+        )
+
+    def _running_text(self) -> str:
+        texts = []
+        for key, (job, _) in self.running.items():
+            done, total = self.executor.progress(key)
+            share = f" {done}/{total}" if total else ""
+            texts.append(f"{job.label} {job.kind}{share}")
+        return "; ".join(texts) or "waiting for another runner"
+
+    def seconds_left(self) -> float | None:
+        """Estimated seconds until all is done; None while there is nothing to go by."""
+        total = 0.0
+        for job in self.waiting:
+            expected = self._expected(job)
+            if expected is None:
+                return None
+            total += expected
+        for key, (job, started) in self.running.items():
+            elapsed = time.monotonic() - started
+            done, steps = self.executor.progress(key)
+            expected = elapsed * steps / done if done else self._expected(job)
+            if expected is None:
+                return None
+            total += max(0.0, expected - elapsed)
+        return total / self.executor.slots
+
+    def _expected(self, job: Job) -> float | None:
+        known = self.history.seconds(job)
+        if known is not None:
+            return known
+        took = self.took.get(job.kind)
+        if took:
+            return sum(took) / len(took)
+        rates = []
+        for key, (other, started) in self.running.items():
+            done, steps = self.executor.progress(key)
+            if other.kind == job.kind and done:
+                rates.append((time.monotonic() - started) * steps / done)
+        return sum(rates) / len(rates) if rates else None
+
+
+def _provenance(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Where, when and with which code an outcome came to be."""
+    from datetime import UTC, datetime
+
+    from hevitpose import machine
+
+    code = outcome.get("code") or machine.code()
+    source = job.run.source
+    return {
+        "code": code | {"source_hash": source.hash, "sources": source.files},
+        "machine": outcome.get("machine") or machine.machine(),
+        "versions": outcome.get("versions") or machine.versions(),
+        "started_at": outcome.get("started_at") or datetime.now(UTC).isoformat(),
+        "seconds": outcome.get("seconds", 0.0),
+    }
+
+
+def _interrupt_on_sigterm() -> Any:
+    """SIGTERM (a scheduler's, a shutdown) ends a run as cleanly as Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        return signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        return None

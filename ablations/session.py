@@ -1,0 +1,254 @@
+"""One command: a request to a plan, a run, and its tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablations import display, grids
+from ablations.executors import create_executor
+from ablations.isolation import PRELOAD
+from ablations.plan import WORK, History, Plan, changes, plan
+from ablations.runner import Runner
+from hevitpose import identity
+from hevitpose.config import Config, load_config
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.records import Record, RecordStore
+
+COMMITTED = Path("results/measured")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for; see ``python -m ablations run --help``."""
+
+    grids: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    cells: Sequence[str] = ()
+    variant: str | None = None
+    dataset: str | None = None
+    data: Path | None = None
+    preset: str | None = None
+    cfg: str | None = None
+    seeds: Sequence[int] = (0,)
+    out: Path = Path("runs")
+    executor: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    devices: int | None = None
+    address: str | None = None
+    gpus_per_run: float = 0.0
+    timeout: float = 1800.0
+    imports: Sequence[Path] = ()
+    dry_run: bool = False
+    retry_failed: bool = False
+    use_committed: bool = False
+    work: str = field(default_factory=lambda: os.environ.get("HEVITPOSE_ABLATION_WORK", WORK))
+    preload: Sequence[str] = PRELOAD
+    tables: bool = True
+
+
+def session(request: Request) -> int:
+    """Does what is asked.
+
+    Returns:
+        The exit code: 1 if a cell failed.
+
+    Raises:
+        UsageError: anything that is wrong with the request or the grids.
+        HEViTPoseError: data, disk, or cluster.
+    """
+    base = base_config(request)
+    chosen = select(request, base)
+    _prepare_data(base, dry_run=request.dry_run)
+    made = plan(chosen, request.seeds, request.work)
+    store = RecordStore(request.out / "records")
+    if request.dry_run:
+        print(describe(made, store, retry_failed=request.retry_failed))
+        return 0
+    executor = create_executor(
+        executor_name(request),
+        workers=request.workers,
+        threads=base.training.threads,
+        timeout=request.timeout,
+        preload=request.preload,
+        address=request.address,
+        gpus_per_run=request.gpus_per_run,
+    )
+    committed = [RecordStore(COMMITTED)] if request.use_committed else []
+    runner = Runner(
+        made,
+        request.out,
+        executor,
+        retry_failed=request.retry_failed,
+        work=request.work,
+        committed=committed,
+    )
+    summary = runner.run()
+    if request.tables:
+        render(made, [store, *committed], request.out)
+    print(summary.text())
+    return summary.exit_code
+
+
+def executor_name(request: Request) -> str:
+    """``local`` unless asked otherwise."""
+    return request.executor or ("ray" if request.address else "local")
+
+
+def base_config(request: Request) -> Config:
+    """The default cell. Without a config file or preset: ``quick``.
+
+    Raises:
+        UsageError: a name, key or value that is not known.
+    """
+    given: list[str] = []
+    if request.variant is not None:
+        given.append(f"model.name={request.variant}")
+    if request.dataset is not None:
+        given.append(f"data.dataset={request.dataset}")
+    if request.data is not None:
+        given.append(f"data.root={request.data}")
+    if request.threads is not None:
+        given.append(f"training.threads={request.threads}")
+    if request.devices is not None:
+        given.append(f"devices={request.devices}")
+    for word in request.overrides:
+        if word.partition("=")[0] == "seed":
+            raise UsageError(f"override {word}: every cell runs all seeds, use --seeds")
+    preset = request.preset or (None if request.cfg else "quick")
+    config = load_config(request.cfg, [*given, *request.overrides], preset=preset)
+    for file in request.imports:
+        if not file.is_file():
+            raise UsageError(f"--import {file}: no such file")
+    if request.imports:
+        config = config.model_copy(update={"imports": (*config.imports, *request.imports)})
+    return config
+
+
+def select(request: Request, base: Config) -> list[grids.Grid]:
+    """The grids and cells of a request."""
+    loaded = grids.load_grids(request.grids or grids.EMBEDDED, base)
+    if not request.cells:
+        return loaded
+    known = {cell.name for grid in loaded for cell in grid.cells} | {grids.DEFAULT}
+    for name in request.cells:
+        if name not in known:
+            raise grids.unknown_name("cell", name, known)
+    return [
+        grid.select([n for n in request.cells if n in {c.name for c in grid.cells}])
+        for grid in loaded
+    ]
+
+
+def _prepare_data(config: Config, *, dry_run: bool) -> None:
+    """Synthetic people are rendered on first use; all other data must be there."""
+    if config.data.dataset != "synthetic":
+        return
+    from hevitpose.data import synthetic
+    from hevitpose.progress import progress_bar
+
+    data = config.data
+    if synthetic.is_complete(data.folder, data.people, data.image_size):
+        return
+    if dry_run:
+        raise HEViTPoseError(
+            f"{data.folder}: not rendered yet (hevitpose data synth --root {data.folder}, "
+            "or a run without --dry-run)"
+        )
+    with progress_bar("synthetic people", "images") as report:
+        synthetic.generate(data.folder, people=data.people, size=data.image_size, progress=report)
+
+
+def describe(made: Plan, store: RecordStore, *, retry_failed: bool = False) -> str:
+    """What a run would do, a line per job."""
+    history = History(store)
+    lines, total, unknown, count = [], 0.0, 0, 0
+    for job in made.jobs:
+        seed = "" if job.seed is None else f"seed {job.seed}"
+        name = f"{job.label:<34} {job.kind:<10} {seed:<7}"
+        if job.id in history.done:
+            lines.append(f"{name} recorded  {job.id}")
+            continue
+        reason = history.why(job)
+        if job.id in history.failed and not retry_failed:
+            lines.append(f"{name} left out  {reason} (--retry-failed tries again)")
+            continue
+        seconds = history.seconds(job)
+        count += 1
+        total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+        guess = "" if seconds is None else f"  ({display.duration(seconds)})"
+        lines.append(f"{name} would run {reason}{guess}")
+    guess = f"about {display.duration(total)}" if unknown < count else "no earlier times"
+    more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
+    lines.append(f"{count} of {len(made.jobs)} would run: {guess}{more}")
+    lines += [f"not usable: {problem}" for problem in store.problems]
+    return "\n".join(lines)
+
+
+def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
+    """Writes a table and a plot per grid, and prints the tables."""
+    from reports.tables import render_grid
+
+    ids = {i for cells in made.members.values() for of in cells.values() for i in of}
+    found: dict[str, list[Record]] = {}
+    for store in stores:
+        for record in store.iter():
+            if record.id in ids:
+                found.setdefault(record.id, []).append(record)
+    everything = [record for several in found.values() for record in several]
+    for grid in made.grids:
+        rendered = render_grid(
+            everything,
+            grid.name,
+            out / "tables",
+            cells=made.members[grid.name],
+            default=grid.cells[0].name,
+            question=" ".join(grid.question.split()),
+        )
+        print(f"\n{rendered.text}")
+        print("written: " + ", ".join(str(path) for path in rendered.paths))
+
+
+def explain_record(record_id: str, out: Path) -> str:
+    """The inputs of an id, and how they differ from what the code and machine are now.
+
+    Raises:
+        UsageError: no such record.
+    """
+    store = RecordStore(out / "records")
+    record = store.find(record_id)
+    lines = [f"{record.id}  {record.kind}  {record.status}  {record.grid or '-'}/{record.cell}"]
+    lines += _tree(record.inputs)
+    lines.append("source files (hash over the definitions that the run reaches)")
+    lines += [f"  {file}  {digest}" for file, digest in record.code.sources.items()]
+    lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
+    try:
+        config = Config.model_validate(record.config)
+        run = {
+            "accuracy": identity.accuracy_run,
+            "complexity": identity.complexity_run,
+        }
+        if record.kind in run:
+            now = run[record.kind](config, [f"{WORK}:{record.kind}"])
+            found = changes(record, now)
+            lines.append("now: the same" if not found else "now: " + "; ".join(found))
+    except HEViTPoseError as error:
+        lines.append(f"now: cannot be told ({error})")
+    if record.error:
+        lines.append(f"error: {record.error}")
+    return "\n".join(lines)
+
+
+def _tree(value: object, indent: int = 1) -> list[str]:
+    lines = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, dict) and item:
+                lines.append(f"{'  ' * indent}{key}:")
+                lines += _tree(item, indent + 1)
+            else:
+                lines.append(f"{'  ' * indent}{key}: {item!r}")
+    return lines

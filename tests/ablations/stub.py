@@ -1,0 +1,84 @@
+"""Work that takes milliseconds: stands in for ``ablations.cell`` in tests of the runner.
+
+What a cell does is told by ``training.clip_norm``, which nothing else here uses: RAISE, KILL, HANG,
+DIVERGE, MEMORY, SLOW. Training keeps a number and a checkpoint like a real trainer: resumable after
+every step, and with a result that depends on every step having happened exactly once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from hevitpose.config import Config
+
+RAISE, KILL, HANG, DIVERGE, MEMORY, SLOW = 1, 2, 3, 4, 5, 6
+
+
+class Diverged(Exception):
+    pass
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def accuracy(config: Config, folder: Path, report) -> dict:
+    behaviour = config.training.clip_norm
+    print("a line of the log")
+    if behaviour == RAISE:
+        raise ValueError("a broken cell")
+    if behaviour == KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == HANG:
+        time.sleep(1000)
+    if behaviour == DIVERGE:
+        raise Diverged("loss is nan at step 3")
+    if behaviour == MEMORY:
+        raise MemoryError
+    checkpoint = folder / "last.ckpt"
+    state = {"step": 0, "value": f"{config.seed}:{config.model.options()}:{config.codec.sigma}"}
+    if checkpoint.exists():
+        state = json.loads(checkpoint.read_text())
+    steps = config.training.steps or 5
+    while state["step"] < steps:
+        time.sleep(0.3 if behaviour == SLOW else 0.004)
+        value = hashlib.sha256(f"{state['value']}{state['step']}".encode()).hexdigest()
+        state = {"step": state["step"] + 1, "value": value}
+        _replace(checkpoint, json.dumps(state))
+        report(state["step"], steps)
+    _replace(folder / "model.bin", state["value"])
+    score = int(state["value"][:6], 16) / 0xFFFFFF
+    return {
+        "metrics": {"Mean": 100 * score, "AP": score},
+        "train": {"steps": steps, "seconds": 0.1},
+        "curve": [{"step": steps, "loss": 1 - score}],
+        "artifacts": {"model": str(folder / "model.bin"), "last": str(checkpoint)},
+        "dataset": {
+            "name": "synthetic",
+            "split": "val",
+            "fingerprint": os.environ.get("STUB_FINGERPRINT") or _fingerprint(config),
+            "boxes": "gt",
+        },
+        "peak_memory": 1,
+    }
+
+
+def _fingerprint(config: Config) -> str:
+    from hevitpose.data.synthetic import fingerprint
+
+    return fingerprint(config.data.folder)
+
+
+def complexity(config: Config, folder: Path, report) -> dict:
+    return {"params": 1000 + config.model.spec().ffn_ratio, "flops": {"mmcv": 0.1, "torch": 0.1}}
+
+
+def latency(config: Config, folder: Path, report) -> dict:
+    return {"latency": {"conditions": {"batch": 1}, "samples": [1.0, 2.0], "p50": 1.5, "n": 2}}
