@@ -92,7 +92,7 @@ def score(
 
     MPII: PCKh in percent. COCO, OCHuman, CrowdPose and custom datasets: AP and AR in 0..1.
     Synthetic people: PCKh, and the AP of the same predictions over the 14 CrowdPose joints, which
-    MPII's 16 contain, with CrowdPose's sigmas (plain COCO evaluation, areas used).
+    MPII's 16 contain, with CrowdPose's sigmas and areas (of boxes, as its annotations have none).
 
     Raises:
         DataError: the split's ground truth is missing, or has none.
@@ -103,10 +103,10 @@ def score(
     if table.dataset == "synthetic":
         return score_pckh(rows, predictions) | _synthetic_ap(rows, predictions, nms_threshold)
     results = results_of(rows, predictions, nms_threshold=nms_threshold)
-    truth = ground_truth_of(rows)
+    truth, images = table.annotation_file, table.image_ids.tolist()
     if table.dataset == "crowdpose":
-        return evaluate_crowdpose(results, truth)
-    return evaluate_keypoints(results, truth, sigmas=table.layout.sigmas)
+        return evaluate_crowdpose(results, truth, image_ids=images)
+    return evaluate_keypoints(results, truth, sigmas=table.layout.sigmas, image_ids=images)
 
 
 def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
@@ -152,16 +152,6 @@ def results_of(
     )
 
 
-def ground_truth_of(table: PoseTable) -> dict[str, Any]:
-    """The annotation file's content for the images of a table (all of them, people or not)."""
-    data = json.loads(table.annotation_file.read_text(encoding="utf-8"))
-    images = set(table.image_ids.tolist())
-    if len(images) < len(data["images"]):
-        data["images"] = [i for i in data["images"] if i["id"] in images]
-        data["annotations"] = [a for a in data["annotations"] if a["image_id"] in images]
-    return data
-
-
 def _synthetic_ap(
     table: PoseTable, predictions: Predictions, nms_threshold: float
 ) -> dict[str, float]:
@@ -180,7 +170,7 @@ def _synthetic_ap(
         ),
         nms_threshold=nms_threshold,
     )
-    return evaluate_keypoints(results, data, sigmas=CROWDPOSE.sigmas)
+    return evaluate_keypoints(results, data, sigmas=CROWDPOSE.sigmas, use_area=False)
 
 
 def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05) -> float:

@@ -42,7 +42,7 @@ from hevitpose.checkpoint import (
 )
 from hevitpose.config import Config
 from hevitpose.data import load
-from hevitpose.data.loader import PoseDataset, normalise, worker_init
+from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable
 from hevitpose.data.transforms import Augmentation
@@ -182,7 +182,7 @@ class PoseModule(L.LightningModule):
         }
 
     def save(self, path: Path) -> None:
-        """The weights, complete in themselves; see :func:`~hevitpose.checkpoint.save_checkpoint`."""
+        """The weights, complete in themselves (:func:`~hevitpose.checkpoint.save_checkpoint`)."""
         save_checkpoint(self.model, path, self.config.dump(), self.layout)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -415,7 +415,6 @@ def _loader(config: Config, dataset: PoseDataset, sampler: Any, batch_size: int)
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=worker_init if workers else None,
         pin_memory=device_of(config) == "cuda",
     )
 
