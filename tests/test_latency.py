@@ -383,3 +383,19 @@ def test_compile_without_a_compiler_is_unavailable(nano, monkeypatch):
 def test_an_input_that_does_not_fit_the_strides(nano):
     with pytest.raises(UsageError, match="multiples of 32"):
         measure(nano, input_size=(100, 64), budget=QUICK)
+
+
+@pytest.mark.parametrize("mode", ["onnxruntime", "torchscript"])
+def test_exported_forms_are_modes(nano, mode):
+    if mode == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    result = measure(nano, input_size=(64, 96), mode=mode, threads=1, budget=BRIEF)
+    assert 0 <= result.parity < 1e-4
+    with pytest.raises(UnavailableError, match="fp32 and nchw, not bf16"):
+        measure(nano, input_size=(64, 96), mode=mode, dtype="bf16", budget=BRIEF)
+
+
+def test_onnxruntime_that_is_not_there(nano, monkeypatch):
+    monkeypatch.setattr(forms.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="onnx is not installed"):
+        measure(nano, input_size=(64, 64), mode="onnxruntime", budget=BRIEF)

@@ -18,6 +18,10 @@ MODES = (
     "fused+cudagraph",
     "onnxruntime",
     "fused+onnxruntime",
+    "torchscript",
+    "fused+torchscript",
+    "torch.export",
+    "fused+torch.export",
 )
 DTYPES = ("fp32", "bf16", "fp16")
 #: What a call does: the network; the network and decoding; all from a uint8 image to keypoints.
@@ -85,7 +89,7 @@ class Conditions:
 
     @property
     def backend(self) -> str:
-        """What runs the network: eager, compile, cudagraph or onnxruntime."""
+        """What runs the network: the mode without ``fused``; ``eager`` for ``fused`` alone."""
         return self.mode.removeprefix("fused").removeprefix("+") or "eager"
 
     def columns(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ ever runs another mode, device or precision than the one that was asked for.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -121,8 +122,8 @@ def build_network(model: nn.Module, conditions: Conditions, example: Tensor) -> 
         from hevitpose.optimize import optimize
 
         network = optimize(network, mode="fused").eval()
-    if conditions.backend == "onnxruntime":
-        return _onnxruntime(network, conditions)
+    if conditions.backend in ("onnxruntime", "torchscript", "torch.export"):
+        return _exported(network, conditions)
     network = network.to(conditions.device, _DTYPES[conditions.dtype])
     if conditions.layout == "nhwc":
         network = network.to(memory_format=torch.channels_last)
@@ -170,38 +171,27 @@ def _captured(network: nn.Module, conditions: Conditions, example: Tensor) -> Ne
     return replay
 
 
-def _onnxruntime(network: nn.Module, conditions: Conditions) -> Network:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UnavailableError("onnxruntime: not installed (extra `export`)") from None
-    if conditions.dtype != "fp32":
-        raise UnavailableError(f"onnxruntime: exported in fp32 only, not {conditions.dtype}")
-    if conditions.layout != "nchw":
-        raise UnavailableError("onnxruntime: the exported input is nchw")
-    provider = "CUDAExecutionProvider" if conditions.is_cuda else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise UnavailableError(f"onnxruntime: this build has no {provider}")
-    from hevitpose.export import export_onnx, onnx_session
-
-    with tempfile.TemporaryDirectory(prefix="hevitpose-onnx-") as folder:
-        path = Path(folder) / "model.onnx"
-        try:
-            export_onnx(network, path, input_size=conditions.input_size, batch=conditions.batch)
-        except ImportError as error:
-            raise UnavailableError(f"onnxruntime: cannot export ({error})") from None
-        session = onnx_session(path, threads=conditions.threads, provider=provider)
-    name = session.get_inputs()[0].name
-
-    def run(images: Tensor) -> Any:
-        outputs = session.run(None, {name: images.cpu().numpy()})
-        return (
-            tuple(map(torch.from_numpy, outputs))
-            if len(outputs) > 1
-            else torch.from_numpy(outputs[0])
+def _exported(network: nn.Module, conditions: Conditions) -> Network:
+    """What the exported file computes, as a user of the file would run it."""
+    backend = conditions.backend
+    to = {"onnxruntime": "onnx"}.get(backend, backend)
+    if (conditions.dtype, conditions.layout) != ("fp32", "nchw"):
+        raise UnavailableError(
+            f"{backend}: files are exported in fp32 and nchw, not {conditions.dtype} and "
+            f"{conditions.layout}"
         )
+    if conditions.is_cuda:
+        raise UnavailableError(f"{backend}: exported files are run on the CPU here")
+    if to == "onnx":
+        for package in ("onnx", "onnxruntime"):
+            if importlib.util.find_spec(package) is None:
+                raise UnavailableError(f"{package} is not installed (extra `export`)")
+    from hevitpose.export import load_exported, write_file
 
-    return run
+    with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
+        path = Path(folder) / "model"
+        write_file(network, path, to, conditions.input_size, conditions.batch)
+        return load_exported(path, to, conditions.threads)
 
 
 def relative_error(output: Any, reference: Any) -> float:

@@ -1,0 +1,303 @@
+"""Export a network to a file that runs without this package, and prove that it computes the same.
+
+Formats: ``onnx`` (opset 20, runs in onnxruntime), ``torchscript`` (traced and frozen) and
+``torch.export`` (a ``.pt2`` program). Input ``images`` (N, 3, H, W) float32, normalised; output
+``heatmaps`` (N, K, H/4, W/4), or ``simcc_x`` and ``simcc_y`` for a SimCC head.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hevitpose.checkpoint import replacing
+from hevitpose.data.loader import normalise
+from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+
+#: What ``to`` may be, and the usual suffix of the file.
+FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
+OPSET = 20
+#: Largest error of the exported form relative to the largest output value.
+PARITY_LIMIT = 1e-4
+INPUT = "images"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    path: Path
+    to: str
+    model: str
+    input_size: tuple[int, int]  # (W, H)
+    batch: int | None  # None: any
+    fused: bool
+    opset: int | None  # onnx only
+    bytes: int
+    parity: float  # largest error relative to the largest output, over the crops compared
+    crops: int  # how many were compared
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object."""
+        return asdict(self) | {"path": str(self.path), "input_size": list(self.input_size)}
+
+
+def export(
+    model: nn.Module,
+    path: Path | str,
+    to: str = "onnx",
+    *,
+    input_size: tuple[int, int] = (256, 256),
+    batch: int = 1,
+    dynamic_batch: bool = False,
+    fuse: bool = False,
+    crops: Tensor | None = None,
+) -> ExportReport:
+    """Write a network to a file and compare what the file computes with the network.
+
+    Args:
+        model: as ``create_model`` or a checkpoint gives it; it is not changed.
+        path: the file; it appears complete and compared, or not at all.
+        to: a name of :data:`FORMATS`.
+        input_size: (W, H), fixed in the file.
+        batch: images in a call.
+        dynamic_batch: take any number of images; ``batch`` is then only the example's.
+        fuse: export the form of ``hevitpose.optimize(mode="fused")``.
+        crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
+
+    Raises:
+        UsageError: unknown format, an input that does not fit the model, too few crops.
+        HEViTPoseError: the model cannot be exported, or the file computes something else; then
+            nothing is written.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if batch < 1:
+        raise UsageError(f"batch: {batch!r}, expected a positive integer")
+    path = Path(path)
+    network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
+    needed = batch + 1 if dynamic_batch else batch
+    if len(crops) < needed:
+        raise UsageError(f"crops: {len(crops)} given, expected at least {needed} to compare on")
+    with torch.inference_mode():
+        reference = network(crops[:needed])
+    exported = _fused(network) if fuse else network
+    with replacing(path) as temporary:
+        write_file(exported, temporary, to, input_size, batch, dynamic_batch)
+        run = load_exported(temporary, to)
+        parity = _compare(run, crops, reference, batch, dynamic_batch)
+        if not parity <= PARITY_LIMIT:
+            raise HEViTPoseError(
+                f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
+                f"expected at most {PARITY_LIMIT:.0e}; not written"
+            )
+        size = temporary.stat().st_size
+    return ExportReport(
+        path=path,
+        to=to,
+        model=str(getattr(model, "name", type(model).__name__)),
+        input_size=tuple(input_size),  # type: ignore[arg-type]
+        batch=None if dynamic_batch else batch,
+        fused=fuse,
+        opset=OPSET if to == "onnx" else None,
+        bytes=size,
+        parity=parity,
+        crops=needed,
+    )
+
+
+def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Tensor:
+    """Normalised crops (count, 3, H, W) of synthetic people, to compare two forms on."""
+    from hevitpose.data.synthetic.scene import render_scene
+
+    rng = np.random.default_rng(seed)
+    width, height = input_size
+    windows = []
+    for _ in range(count):
+        scene = render_scene(rng, people=1, size=256)
+        center, size = box_to_center_size(
+            np.asarray(scene.people[0].box, np.float64), width / height
+        )
+        windows.append(crop(scene.image, affine_matrix(center, size, 0.0, input_size), input_size))
+    return normalise(torch.from_numpy(np.stack(windows)[..., ::-1].copy()))
+
+
+def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
+    """What an exported file computes, as a function of images (N, 3, H, W) on the CPU.
+
+    Args:
+        path: written by :func:`export`.
+        to: its format.
+        threads: of onnxruntime; None takes what torch is set to. The other formats run in torch.
+
+    Raises:
+        UsageError: unknown format.
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if to == "torchscript":
+        with _quiet():
+            return torch.jit.load(str(path), map_location="cpu")
+    if to == "torch.export":
+        return torch.export.load(str(path)).module()
+    session = onnx_session(path, threads=threads or torch.get_num_threads())
+
+    def run(images: Tensor) -> Any:
+        outputs = [torch.from_numpy(o) for o in session.run(None, {INPUT: images.cpu().numpy()})]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    return run
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """An onnxruntime session with all graph optimisations and so many threads per operator.
+
+    Raises:
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise HEViTPoseError(
+            "onnxruntime is not installed: pip install 'hevitpose[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
+    # of the newer "dynamo" exporter, and it is written in a tenth of the time.
+    try:
+        import onnx
+    except ImportError:
+        raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
+    outputs = ["heatmaps"]
+    if getattr(network, "codec", "heatmap") == "simcc":
+        outputs = ["simcc_x", "simcc_y"]
+    axes = {name: {0: "N"} for name in (INPUT, *outputs)} if dynamic_batch else None
+    with _quiet():
+        try:
+            torch.onnx.export(
+                network,
+                (_example(input_size, batch),),
+                str(path),
+                input_names=[INPUT],
+                output_names=outputs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise HEViTPoseError(f"onnx: cannot export ({_first_line(error)})") from error
+    onnx.checker.check_model(str(path))
+
+
+def _torchscript(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    with _quiet(), torch.no_grad():
+        try:
+            traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
+            torch.jit.save(torch.jit.freeze(traced), str(path))
+        except RuntimeError as error:
+            raise HEViTPoseError(f"torchscript: cannot export ({_first_line(error)})") from error
+
+
+def _torch_export(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    # torch.export takes an example of one image for a constant of the program.
+    example = _example(input_size, max(batch, 2) if dynamic_batch else batch)
+    shapes = ({0: torch.export.Dim("N", min=1)},) if dynamic_batch else None
+    with _quiet():
+        try:
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+        except Exception as error:  # its errors share no base class; all mean the same here
+            raise HEViTPoseError(f"torch.export: cannot export ({_first_line(error)})") from error
+        # By handle: given a name, torch insists on the suffix, which a temporary file has not.
+        with path.open("wb") as file:
+            torch.export.save(program, file)  # type: ignore[arg-type]
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "torch.export": _torch_export,
+}
+
+
+def write_file(
+    network: nn.Module,
+    path: Path,
+    to: str,
+    input_size: tuple[int, int],
+    batch: int,
+    dynamic_batch: bool = False,
+) -> None:
+    """The bare file, not compared with anything: :func:`export` is what users call.
+
+    Raises:
+        HEViTPoseError: the network has no such form; the message is the exporter's.
+    """
+    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+
+
+def _fused(network: nn.Module) -> nn.Module:
+    from hevitpose.optimize import optimize
+
+    return optimize(network, mode="fused").eval()
+
+
+def _example(input_size: tuple[int, int], batch: int) -> Tensor:
+    width, height = input_size
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _compare(
+    run: Callable[[Tensor], Any], crops: Tensor, reference: Any, batch: int, dynamic_batch: bool
+) -> float:
+    """The worst error at the exported batch and, where it is free, at another one."""
+    from hevitpose.latency import relative_error
+
+    sizes = {batch, batch + 1} if dynamic_batch else {batch}
+    worst = 0.0
+    for size in sizes:
+        references = reference if isinstance(reference, tuple) else (reference,)
+        with torch.inference_mode():
+            outputs = run(crops[:size])
+        expected = tuple(part[:size] for part in references)
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        if [part.shape for part in outputs] != [part.shape for part in expected]:
+            return float("inf")
+        worst = max(worst, relative_error(tuple(outputs), expected))
+    return worst
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' own warnings: the comparison afterwards is what decides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
