@@ -154,7 +154,7 @@ class PoseModule(L.LightningModule):
         """Stop before a checkpoint or a metric is made from numbers that are none."""
         if not bool(torch.isfinite(loss)):
             raise DivergedError(
-                f"loss is {float(loss):g} at step {self.global_step} "
+                f"loss is {loss.item():g} at step {self.global_step} "
                 f"(training.lr {self.config.learning_rate:g}, seed {self.config.seed}); "
                 "try a smaller training.lr or training.clip_norm"
             )
@@ -414,7 +414,6 @@ def _loader(config: Config, dataset: PoseDataset, sampler: Any, batch_size: int)
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
-        persistent_workers=workers > 0,
         pin_memory=device_of(config) == "cuda",
     )
 
@@ -448,9 +447,9 @@ class _Data(L.LightningDataModule):
             seed=self.config.seed,
             udp=self.config.codec.udp,
         )
-        stream = SampleStream(
-            len(self.train_table), batch, self.plan.chunk, self.config.seed, rank, world
-        )
+        first = self.trainer.global_step  # a loader per chunk, from wherever the run is
+        steps = range(first, min(first + self.plan.chunk, self.plan.steps))
+        stream = SampleStream(len(self.train_table), batch, steps, self.config.seed, rank, world)
         return _loader(self.config, dataset, stream, batch)
 
     def val_dataloader(self) -> DataLoader:
@@ -484,8 +483,8 @@ def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = 
     limits: dict[str, Any] = {}
     if plan is not None:
         limits = {
-            "max_steps": plan.steps,
             "max_epochs": math.ceil(plan.steps / plan.chunk),
+            "reload_dataloaders_every_n_epochs": 1,
             "check_val_every_n_epoch": plan.eval_chunks,
         }
     return L.Trainer(

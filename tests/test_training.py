@@ -186,7 +186,8 @@ def test_sync_bn_is_not_dropped_in_silence(tiny, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupt_leaves_a_folder_that_continues(tiny, tmp_path, synthetic_root):
     overrides = [f"{k}={json.dumps(v) if v is not None else ''}" for k, v in TINY.items()]
-    overrides += [f"data.root={synthetic_root}", "training.steps=100000"]
+    overrides += [f"data.root={synthetic_root}", "data.people=60", "data.image_size=128"]
+    overrides += ["training.steps=100000"]
     command = [sys.executable, "-m", "hevitpose.cli", "train", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         [*command, *overrides], stderr=subprocess.PIPE, text=True, env={**os.environ}

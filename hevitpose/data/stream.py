@@ -16,43 +16,29 @@ _ORDER = 1  # key of the stream that orders an epoch; augmentation has its own
 
 
 class SampleStream(Sampler[tuple[int, int]]):
-    """Training order: (epoch, index) pairs of one rank, one chunk of steps at a time.
-
-    A chunk is what the training loop calls an epoch: the steps between two checkpoints.
+    """Training order: (epoch, index) pairs of one rank, for a range of steps.
 
     Args:
         count: number of people N.
         batch_size: per rank.
-        chunk_steps: steps of a chunk.
+        steps: the steps to yield, of the whole run's numbering.
         seed: of the run.
         rank: this process.
         world: number of processes; together they take ``world * batch_size`` positions a step.
     """
 
     def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        chunk_steps: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
+        self, count: int, batch_size: int, steps: range, seed: int, rank: int = 0, world: int = 1
     ) -> None:
-        self.count, self.batch_size, self.chunk_steps = count, batch_size, chunk_steps
+        self.count, self.batch_size, self.steps = count, batch_size, steps
         self.seed, self.rank, self.world = seed, rank, world
-        self.chunk = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Move to a chunk; the training loop calls this."""
-        self.chunk = epoch
 
     def __len__(self) -> int:
-        return self.chunk_steps * self.batch_size
+        return len(self.steps) * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, order = -1, np.empty(0, np.int64)
-        first = self.chunk * self.chunk_steps
-        for step in range(first, first + self.chunk_steps):
+        for step in self.steps:
             start = (step * self.world + self.rank) * self.batch_size
             for position in range(start, start + self.batch_size):
                 if position // self.count != epoch:
