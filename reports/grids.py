@@ -113,9 +113,15 @@ def build(
             records say themselves (``grid`` and ``cell``), the shared default included.
         default: the cell that the others are compared with.
 
+    Without ``cells`` and with runs under several settings, the setting with the latest run is
+    shown: different budgets or data never share a table.
+
     Returns:
         The grid. A cell without any record is a row too, where ``cells`` names it.
     """
+    records = list(records)
+    if cells is None:
+        records = next(iter(split(records, name).values()), records)
     groups = _group(records, name, cells, default)
     conditions = _common_conditions(r for group in groups.values() for r in group)
     older: list[str] = []
@@ -335,7 +341,9 @@ def _paired_p(a: Row, b: Row) -> float | None:
 
 def _conditions(record: Record) -> str:
     assert record.latency is not None
-    facts = {k: v for k, v in record.latency.conditions.items() if k not in ("attempt", "model")}
+    # The input is part of the cell: the grid of input sizes varies it.
+    left_out = ("attempt", "model", "input")
+    facts = {k: v for k, v in record.latency.conditions.items() if k not in left_out}
     machine = [record.machine.cpu, record.machine.gpu]
     return json.dumps([facts, machine], sort_keys=True, default=str)
 
@@ -357,13 +365,18 @@ def describe_conditions(records: Sequence[Record]) -> str:
     if not records:
         return ""
     first = records[0]
-    assert first.latency is not None
-    conditions = {k: _word(v) for k, v in first.latency.conditions.items()}
-    on_gpu = str(conditions.get("device", "")).startswith("cuda")
+    keys = dict.fromkeys(k for r in records if r.latency for k in r.latency.conditions)
+    conditions = {
+        key: join([word(r.latency.conditions.get(key)) for r in records if r.latency], "")
+        for key in keys
+    }
+    on_gpu = conditions.get("device", "").startswith("cuda")
     device = first.machine.gpu if on_gpu else first.machine.cpu
     counts = [r.latency.n for r in records if r.latency is not None]
     n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-    settings = ", ".join(f"{key} {value}" for key, value in conditions.items() if value is not None)
+    settings = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in conditions.items() if value
+    )
     noisy = sum(1 for r in records if r.latency is not None and r.latency.noisy)
     return (
         f"Times: {device or 'machine not stated'}; {settings}; n = {n}; "
@@ -374,8 +387,9 @@ def describe_conditions(records: Sequence[Record]) -> str:
     )
 
 
-def _word(value: object) -> object:
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+def word(value: object) -> object:
+    """A condition's value as a table says it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def commits(records: Iterable[Record]) -> str:

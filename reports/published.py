@@ -23,7 +23,7 @@ from pydantic import (
 from hevitpose.errors import DataError
 from hevitpose.records.store import one_line
 from hevitpose.spec import model_names
-from reports.text import Cell
+from reports.text import Cell, Reference
 
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"
 
@@ -59,8 +59,14 @@ class Source(_Strict):
     short: str  # as tables show it
     title: str
     year: int | None = None
-    url: str | None = None
-    doi: str | None = None
+    url: Annotated[str, Field(pattern=r"^https://[A-Za-z0-9./_-]+$")] | None = None
+    doi: Annotated[str, Field(pattern=r"^10\.[0-9]+/[A-Za-z0-9./_-]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _has_link(self) -> Source:
+        if not (self.url or self.doi):
+            raise ValueError("neither url nor doi")
+        return self
 
     @property
     def link(self) -> str:
@@ -176,11 +182,11 @@ class Published:
                 found.append(caution.text)
         return tuple(found)
 
-    def cite(self, key: str) -> str:
-        """A source in a line: title, year, link."""
+    def cite(self, key: str) -> Reference:
+        """A source as tables cite it."""
         source = self.sources[key]
         year = f", {source.year}" if source.year else ""
-        return f"[{source.short}] {source.title}{year}, {source.link}"
+        return Reference(source.short, source.title + year, source.link)
 
 
 def load(root: Path = ROOT) -> Published:

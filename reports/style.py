@@ -7,10 +7,16 @@ line, so that a grey print says the same.
 from __future__ import annotations
 
 import hashlib
+import html
+import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hevitpose.records import write_atomically
+from reports.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,35 +63,66 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def save(figure: Figure, folder: Path, name: str, data: Any) -> list[Path]:
-    """Writes SVG and PNG, each with the digest of its data instead of a date.
+def point(axes: Any, x: float, y: float, tip: str, **kwargs: Any) -> None:
+    """A marker that says its values when the mouse or the keyboard is on it.
+
+    Args:
+        axes: to draw on.
+        x: in data units.
+        y: in data units.
+        tip: what to say.
+        kwargs: of ``axes.plot``.
+    """
+    tips = axes.figure.__dict__.setdefault("hover_tips", [])
+    kwargs = {"ls": "none", "marker": "o"} | kwargs
+    axes.plot([x], [y], gid=f"point-{len(tips)}", **kwargs)
+    tips.append(tip)
+
+
+def _with_tips(svg: str, tips: Sequence[str]) -> str:
+    """Titles for the points of a picture: browsers show them on hover."""
+
+    def name(match: re.Match[str]) -> str:
+        tip = html.escape(plain(tips[int(match[1])]), quote=True)
+        return (
+            f'<g id="point-{match[1]}" class="point" tabindex="0" role="img" aria-label="{tip}">'
+            f"<title>{tip}</title>"
+        )
+
+    return re.sub(r'<g id="point-(\d+)">', name, svg)
+
+
+def save(
+    figure: Figure, folder: Path, name: str, data: Any, formats: Sequence[str] = ("svg", "png")
+) -> list[Path]:
+    """Writes a picture, each file with the digest of its data instead of a date.
 
     Args:
         figure: finished.
         folder: made if absent.
         name: file stem.
         data: everything that the picture shows, as plain data.
+        formats: ``svg``, ``png``.
 
     Returns:
-        The two files.
+        The files.
     """
-    from hevitpose.records import write_atomically
-
     mark = f"data-digest:{digest(data)}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for suffix, metadata in (
-        ("svg", {"Date": None, "Creator": None, "Description": mark}),
-        ("png", {"Software": None, "Description": mark}),
-    ):
+    for suffix in formats:
         path = folder / f"{name}.{suffix}"
-        temporary = folder / f".{name}.{suffix}.tmp"
-        figure.savefig(temporary, format=suffix, metadata=metadata)
         if suffix == "svg":
-            text = temporary.read_text(encoding="utf-8")
-            temporary.unlink()
-            write_atomically(path, "\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+            buffer = io.StringIO()
+            metadata = {"Date": None, "Creator": None, "Description": mark}
+            figure.savefig(buffer, format="svg", metadata=metadata)
+            text = _with_tips(buffer.getvalue(), figure.__dict__.get("hover_tips", []))
+            lines = (line.rstrip() for line in text.splitlines())
+            write_atomically(path, "\n".join(lines) + "\n")
         else:
+            temporary = folder / f".{name}.{suffix}.tmp"
+            metadata = {"Software": None, "Description": mark}
+            figure.savefig(temporary, format=suffix, metadata=metadata)
             temporary.replace(path)
         paths.append(path)
     return paths
@@ -119,9 +156,7 @@ def new_figure(width: float = 6.4, height: float = 4.2, rows: int = 1, columns: 
 
     plt.rcdefaults()
     plt.rcParams.update(RC)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width, height), layout="constrained", squeeze=rows * columns == 1
-    )
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained")
     return figure, axes
 
 
@@ -132,7 +167,21 @@ def close(figure: Figure) -> None:
     plt.close(figure)
 
 
-def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: float = 7.5) -> None:
+def plain_log_ticks(axis: Any) -> None:
+    """Numbers at a logarithmic axis as they are (20, 500), not as powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def place_labels(
+    axes: Any,
+    points: Sequence[tuple[float, float, str]],
+    size: float = 7.5,
+    radii: Sequence[float] | None = None,
+) -> None:
     """Writes a label beside each point so that labels overlap neither each other nor points.
 
     Tries positions around the point at growing distance and takes the first free one; a label that
@@ -142,9 +191,13 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
         axes: with its limits set.
         points: x, y in data units, and text.
         size: of the font.
+        radii: of the points' markers, in typographic points, to stay clear of.
     """
+    from matplotlib.patheffects import withStroke
+
     figure = axes.figure
     figure.canvas.draw()
+    halo = [withStroke(linewidth=2.2, foreground="white")]
     renderer = figure.canvas.get_renderer()
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken: list[Any] = []
@@ -154,12 +207,13 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
         x, y, text = points[i]
         label = axes.annotate(
             text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
-            ha="center", va="center", zorder=6,
+            ha="center", va="center", zorder=6, path_effects=halo,
         )  # fmt: skip
         box = label.get_window_extent(renderer)
         width, height = box.width, box.height
         best = None
-        for distance in (9, 14, 20, 28, 38, 50, 64):
+        clear = (radii[i] if radii else 3.0) * figure.dpi / 72
+        for distance in (clear + extra for extra in (4, 8, 14, 22, 32, 44, 60)):
             for dx, dy in _AROUND:
                 center_x = spots[i][0] + dx * (distance + width / 2)
                 center_y = spots[i][1] + dy * (distance + height / 2)
@@ -187,14 +241,37 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
         scale = 72 / figure.dpi
         label.set_position(((best[0] - spots[i][0]) * scale, (best[1] - spots[i][1]) * scale))
         taken.append(best[2])
-        if best[3] > 20:
-            label.arrowprops = None
+        if best[3] > clear + 16:
             axes.annotate(
                 "", (x, y), xytext=((best[0] - spots[i][0]) * scale * 0.72,
                                     (best[1] - spots[i][1]) * scale * 0.72),
                 textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
             )  # fmt: skip
+
+
+def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:
+    """Names lines at their right ends, moved apart where they would overlap.
+
+    Args:
+        axes: with its limits set.
+        ends: x, y in data units, text, colour.
+        size: of the font.
+    """
+    figure = axes.figure
+    figure.canvas.draw()
+    step = size * 1.25 * figure.dpi / 72
+    above = float("-inf")
+    scale = 72 / figure.dpi
+    for x, y, text, color in sorted(ends, key=lambda end: end[1]):
+        _, spot = axes.transData.transform((x, y))
+        height = max(spot, above + step)
+        above = height
+        axes.annotate(
+            text, (x, y), xytext=(9, (height - spot) * scale), textcoords="offset points",
+            fontsize=size, va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "shrinkA": 0, "shrinkB": 4},
+        )  # fmt: skip
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

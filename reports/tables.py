@@ -97,7 +97,9 @@ def render_grid(
     if latex:
         paths.append(out / f"{stem}.tex")
         write_atomically(paths[-1], to_latex(table))
-    paths += plots.effects(grid, out, stem)
+    plot = plots.effects(grid, stem)
+    if plot is not None:
+        paths += plot.save(out)
     return Rendered(paths, text)
 
 

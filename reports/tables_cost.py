@@ -241,12 +241,7 @@ def _speed_row(record: Record, keys: Iterable[str]) -> tuple[Cell, ...]:
     return (
         Cell(DISPLAY.get(record.model, plain(record.model))),
         Cell(plain(machine or "not stated")),
-        *(
-            Cell(
-                plain({True: "on", False: "off"}.get(conditions.get(key), conditions.get(key, "–")))
-            )  # type: ignore[call-overload]
-            for key in keys
-        ),
+        *(Cell(plain(grids.word(conditions.get(key, "–")))) for key in keys),
         number(latency.p50, 2, records=by, notes=notes),
         number(latency.p90, 2, records=by),
         number(latency.iqr, 2, records=by),

@@ -11,8 +11,8 @@ import io
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 NOT_MEASURED = "not measured"
 
@@ -29,6 +29,14 @@ _LATEX = {
     "≈": r"$\approx$", "–": "--", "—": "---", "·": r"$\cdot$", "…": r"\dots{}",
 }  # fmt: skip
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class Reference(NamedTuple):
+    """A citation under a table."""
+
+    short: str
+    title: str
+    link: str  # https only
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Table:
     caption: str = ""
     conditions: str = ""  # the line under a table with times
     legend: tuple[str, ...] = ()
-    sources: tuple[str, ...] = field(default=())  # citations
+    sources: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -174,7 +182,11 @@ def to_markdown(table: Table, *, heading: bool = True) -> str:
         for note, number in numbers.items()
     ]
     if table.sources:
-        lines += ["", "Sources: " + "; ".join(escape_markdown(s) for s in table.sources) + "."]
+        cited = (
+            f"[{escape_markdown(s.short)}]({s.link}) {escape_markdown(s.title)}"
+            for s in table.sources
+        )
+        lines += ["", "Sources: " + "; ".join(cited) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -211,7 +223,7 @@ def to_latex(table: Table) -> str:
     for note, number in numbers.items():
         lines += ["", rf"\par{{\footnotesize $^{{{number}}}$ {escape_latex(note)}}}"]
     if table.sources:
-        text = "; ".join(escape_latex(source) for source in table.sources)
+        text = "; ".join(escape_latex(f"{s.short}: {s.title}, {s.link}") for s in table.sources)
         lines += ["", rf"\par{{\footnotesize Sources: {text}.}}"]
     lines.append(r"\end{table}")
     return "\n".join(lines) + "\n"
