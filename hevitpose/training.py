@@ -577,7 +577,10 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     trainer = make_trainer(config, callbacks, plan)
     last = out / "last.ckpt"
     checkpoint = _resumable(last, config, plan) if resume else None
-    trainer.fit(module, datamodule=_Data(config, plan, people, held), ckpt_path=checkpoint)
+    try:
+        trainer.fit(module, datamodule=_Data(config, plan, people, held), ckpt_path=checkpoint)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
 
     if config.training.selection != "last" and (out / "best.safetensors").exists():
         load_weights(module.model, out / "best.safetensors")
