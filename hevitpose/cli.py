@@ -25,6 +25,7 @@ records_app = typer.Typer(help="Result records: list, show, move.", no_args_is_h
 app.add_typer(data_app, name="data")
 app.add_typer(records_app, name="records")
 
+_INTERRUPTED = 130  # what typer returns for Ctrl-C
 _debug = False
 
 Cfg = Annotated[
@@ -238,11 +239,13 @@ def run(arguments: list[str]) -> int:
     """
     try:
         result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        if result != _INTERRUPTED:
+            return result if isinstance(result, int) else 0
+        message, code = "interrupted; the same command continues where it stopped", 1
     except HEViTPoseError as error:
         message, code = str(error), error.exit_code
     except KeyboardInterrupt:
-        message, code = "interrupted; the same command continues from the last checkpoint", 1
+        message, code = "interrupted; the same command continues where it stopped", 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
