@@ -188,14 +188,14 @@ def valid(
 ) -> None:
     """Evaluate saved weights on the val split."""
     from hevitpose.runs import write_predictions
-    from hevitpose.training import validate
+    from hevitpose.training import validate, world
 
     config = _config(cfg, overrides, gpus, devices, nodes)
     given = {"model.checkpoint": checkpoint, "data.boxes": boxes}
     config = config.with_overrides({k: v for k, v in given.items() if v is not None})
-    with _bar("evaluation", "people") as progress:
+    with _bar("evaluation", "batches") as progress:
         metrics, found, facts = validate(config, progress=progress)
-    if metrics is None:  # another rank of the same run
+    if world()[0] != 0:  # another rank of the same run
         return
     if predictions is not None:
         write_predictions(predictions, found)

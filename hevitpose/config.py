@@ -29,7 +29,7 @@ from hevitpose.spec import (
 )
 
 CONFIGS = Path(__file__).parent / "configs"
-PRESETS = ("quick", "standard", "paper")
+PRESETS = ("quick", "standard", "paper", "overfit")
 
 #: The authors' upper-case keys and what they are called here.
 ALIASES = {

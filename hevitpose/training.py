@@ -298,7 +298,7 @@ class Curve(Checkpoint):
 
 
 class Report(Callback):
-    """Tells a progress display how far the training is."""
+    """Tells a progress display how far the training, or else the evaluation, is."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
         self.progress, self.steps = progress, steps
@@ -306,6 +306,12 @@ class Report(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if trainer.is_global_zero:
             self.progress(trainer.global_step, self.steps)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if trainer.is_global_zero and trainer.state.fn != "fit":
+            self.progress(batch_idx + 1, int(trainer.num_val_batches[0]))
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -650,7 +656,7 @@ def validate(
         plan = Plan.of(config, max(1, len(table)))
         module = PoseModule(config, model, table, plan)
         evaluate = Evaluate(Path(), table, config)
-        trainer = make_trainer(config, [evaluate])
+        trainer = make_trainer(config, [evaluate, Report(progress, plan.steps)])
         trainer.validate(module, datamodule=_Data(config, None, None, table), verbose=False)
         assert evaluate.predictions is not None
         return evaluate.metrics, evaluate.predictions, dataset_facts(table)
@@ -671,6 +677,7 @@ def dataset_facts(table: PoseTable) -> dict[str, Any]:
         "fingerprint": table.fingerprint,
         "boxes": table.boxes,
         "counts": dict(table.counts),
+        "skipped": [str(item) for item in table.skipped],
     }
 
 

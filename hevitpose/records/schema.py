@@ -15,11 +15,13 @@ Torch-free: reports and the command line load thousands of records in seconds.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -50,6 +52,13 @@ def _check_source(source: str) -> str:
     return source
 
 
+def _nan_is_none(metrics: Any) -> Any:
+    """A metric that nothing was counted for (0 of 0) is None, never a number."""
+    if not isinstance(metrics, dict):
+        return metrics
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,6 +71,7 @@ class Dataset(_Part):
     fingerprint: str  # "sha256:..." or "synthetic:v1:..."
     boxes: str  # "gt" or "FILE>=threshold"
     counts: dict[str, int] = {}  # people evaluated; left out, by reason
+    skipped: list[str] = []  # what was left out as bad: what, where, why
 
 
 class Flops(_Part):
@@ -171,7 +181,7 @@ class Record(_Part):
     precision: str | None = None
     params: NonNegativeInt | None = None
     flops: Flops | None = None
-    metrics: dict[str, FiniteFloat | None] = {}
+    metrics: Annotated[dict[str, FiniteFloat | None], BeforeValidator(_nan_is_none)] = {}
     intervals: dict[str, Interval] = {}  # of single metrics of this one run
     latency: Latency | None = None
     peak_memory: NonNegativeInt | None = None  # bytes
@@ -191,7 +201,7 @@ class Record(_Part):
             if self.error is not None:
                 raise ValueError("status is ok but there is an error")
             present = {
-                "accuracy": bool(self.metrics),
+                "accuracy": any(value is not None for value in self.metrics.values()),
                 "complexity": self.params is not None and self.flops is not None,
                 "latency": self.latency is not None and self.latency.p50 is not None,
             }[self.kind]
