@@ -13,7 +13,8 @@ from hevitpose.errors import DataError
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
 from hevitpose.spec import VARIANTS, model_names
-from reports import grids
+from hevitpose.statistics import VERDICT_SEEDS
+from reports import facts, grids
 from reports.measured import Measured
 from reports.published import ROOT, Published
 from reports.tables_accuracy import measured_groups, score_cell
@@ -241,7 +242,7 @@ def _find_speed(claim: Claim, measured: Measured) -> Finding:
     return Finding(
         theirs.latency.p50 / mine.latency.p50,
         records=(mine.id, theirs.id),
-        note=grids.describe_conditions([mine, theirs]),
+        note=facts.describe_conditions([mine, theirs]),
     )
 
 
@@ -275,7 +276,7 @@ def _find_axis(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
         names = ", ".join(row.name for row in rows if row.verdict == "better")
         verdict = f"contradicted ({where}): better is {names}"
     elif any(verdict.startswith("no verdict") or not verdict for verdict in verdicts):
-        verdict = f"no verdict ({where}): needs {grids.VERDICT_SEEDS} seeds"
+        verdict = f"no verdict ({where}): needs {VERDICT_SEEDS} seeds"
     else:
         verdict = f"not distinguishable for some ({where})"
     ids = tuple(record.id for row in rows for record in row.accuracy)

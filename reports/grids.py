@@ -7,48 +7,28 @@ at least five seeds, paired by seed with the default, Holm-corrected over the ce
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
-
-import numpy as np
-from scipy import stats
 
 from hevitpose.records import Record
 from hevitpose.spec import VARIANTS
+from hevitpose.statistics import Comparison, Interval, compare_grid, mean_interval
+from reports.facts import describe_conditions, shared
 from reports.measured import (
     BASELINE_PREFIX,
     METRIC_ALIASES,
     flatten,
-    h_by_w,
-    input_size,
     metric,
     newest,
     setting,
 )
-from reports.text import join, plain
+from reports.text import plain
 
 #: The cell that every grid compares with.
 DEFAULT = "default"
-#: Verdicts need at least this many seeds.
-VERDICT_SEEDS = 5
+#: What cells are compared in: PCKh@0.5.
 PRIMARY = "Mean"
-
-
-class Estimate(NamedTuple):
-    """A number with its 95% interval and what that interval covers."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    method: str  # "over seeds", "bootstrap over images", ""
-
-    @property
-    def half(self) -> float | None:
-        """Half the interval's width."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 @dataclass(frozen=True)
@@ -61,15 +41,23 @@ class Row:
     latency: Record | None
     accuracy: tuple[Record, ...]  # one per seed, by seed
     failures: tuple[Record, ...]  # the last one of each run that never succeeded
-    scores: dict[str, Estimate]  # by metric
-    difference: Estimate | None = None  # of PRIMARY to the default, paired by seed, in points
-    p: float | None = None  # Holm-corrected
-    verdict: str = ""
+    scores: dict[str, Interval]  # by metric, in percent
+    comparison: Comparison | None = None  # of PRIMARY with the default, paired by seed
 
     @property
     def seeds(self) -> int:
         """How many seeds succeeded."""
         return len(self.accuracy)
+
+    @property
+    def difference(self) -> Interval | None:
+        """To the default, in points."""
+        return self.comparison.difference if self.comparison else None
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse, not distinguishable, or why there is none."""
+        return self.comparison.verdict if self.comparison else ""
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -103,6 +91,7 @@ def build(
     name: str,
     cells: Cells | None = None,
     default: str = DEFAULT,
+    order: Sequence[str] = (),
 ) -> Grid:
     """The rows of one grid.
 
@@ -112,6 +101,8 @@ def build(
         cells: per cell the ids that belong to it, in the order of the rows. None: what the
             records say themselves (``grid`` and ``cell``), the shared default included.
         default: the cell that the others are compared with.
+        order: names of cells as they should follow each other; others come after, by name. A cell
+            named here that has no record is a row too.
 
     Without ``cells`` and with runs under several settings, the setting with the latest run is
     shown: different budgets or data never share a table.
@@ -123,20 +114,25 @@ def build(
     if cells is None:
         records = next(iter(split(records, name).values()), records)
     groups = _group(records, name, cells, default)
+    if cells is None:
+        groups.setdefault(default, [])
+    for cell in order:
+        groups.setdefault(cell, [])
     conditions = _common_conditions(r for group in groups.values() for r in group)
     older: list[str] = []
     rows = [
         _row(cell, group, conditions, is_default=cell == default, older=older)
         for cell, group in groups.items()
     ]
-    rows.sort(key=lambda row: not row.is_default)
+    places = {cell: place for place, cell in enumerate(order)}
+    rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
     if rows and rows[0].is_default and rows[0].name == DEFAULT:
         rows[0] = replace(rows[0], name=_default_name(rows))
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     return Grid(
         name,
         _compare(rows),
-        facts(everything),
+        shared(everything),
         describe_conditions([row.latency for row in rows if row.latency]),
         _baseline(everything),
         tuple(older),
@@ -189,12 +185,12 @@ def _row(
     older: list[str],
 ) -> Row:
     done = [r for r in group if r.status == "ok"]
-    by_seed: dict[int | None, list[Record]] = defaultdict(list)
+    per_seed: dict[int | None, list[Record]] = defaultdict(list)
     for record in done:
         if record.kind == "accuracy":
-            by_seed[record.seed].append(record)
+            per_seed[record.seed].append(record)
     accuracy = []
-    for _, runs in sorted(by_seed.items(), key=lambda item: (item[0] is None, item[0] or 0)):
+    for _, runs in sorted(per_seed.items(), key=lambda item: (item[0] is None, item[0] or 0)):
         latest = newest(runs)
         assert latest is not None
         accuracy.append(latest)
@@ -215,7 +211,7 @@ def _row(
     )
 
 
-def _scores(accuracy: Sequence[Record]) -> dict[str, Estimate]:
+def _scores(accuracy: Sequence[Record]) -> dict[str, Interval]:
     names = {
         METRIC_ALIASES.get(name, name)
         for record in accuracy
@@ -231,112 +227,58 @@ def _scores(accuracy: Sequence[Record]) -> dict[str, Estimate]:
     return scores
 
 
-def estimate(values: Sequence[float], single: Record | None = None, name: str = "") -> Estimate:
+def estimate(values: Sequence[float], single: Record | None = None, name: str = "") -> Interval:
     """Mean over seeds with its 95% t interval; of one run its own bootstrap interval, if any.
 
     Args:
         values: one per seed, in percent.
         single: the record, when there is one seed.
         name: the metric, to find the record's interval.
+
+    Returns:
+        The interval; ``n`` counts seeds.
     """
-    mean = float(np.mean(values))
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-        return Estimate(mean, mean - half, mean + half, len(values), "over seeds")
-    interval = None
-    if single is not None:
-        names = [name, *(a for a, canonical in METRIC_ALIASES.items() if canonical == name)]
-        interval = next((single.intervals[n] for n in names if n in single.intervals), None)
-    if interval is None:
-        return Estimate(mean, None, None, 1, "")
+    result = mean_interval(values)
+    if single is None or len(values) > 1:
+        return result
+    names = [name, *(a for a, canonical in METRIC_ALIASES.items() if canonical == name)]
+    own = next((single.intervals[n] for n in names if n in single.intervals), None)
+    if own is None:
+        return result
     scale = 100 if name.startswith(("AP", "AR")) else 1
-    return Estimate(mean, scale * interval.low, scale * interval.high, 1, interval.method)
+    return Interval(result.value, scale * own.low, scale * own.high, 1, own.method)
+
+
+def by_seed(row: Row, name: str = PRIMARY) -> dict[int, float]:
+    """A row's metric per seed."""
+    return {
+        -1 if r.seed is None else r.seed: value
+        for r in row.accuracy
+        if (value := metric(r, name)) is not None
+    }
 
 
 def _compare(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Adds difference to the default, Holm-corrected p, and the verdict."""
+    """Adds what the statistics say about each row against the default."""
     default = next((row for row in rows if row.is_default), None)
     if default is None:
         return tuple(rows)
-    base = {r.seed: metric(r, PRIMARY) for r in default.accuracy}
-    differences: dict[str, Estimate] = {}
-    raw: dict[str, float] = {}
-    for row in rows:
-        pairs = [
-            value - base_value
-            for r in row.accuracy
-            if (value := metric(r, PRIMARY)) is not None
-            and (base_value := base.get(r.seed)) is not None
-        ]
-        if row is default or not pairs:
-            continue
-        differences[row.name] = estimate(pairs)
-        if len(pairs) >= VERDICT_SEEDS:
-            spread = float(np.std(pairs, ddof=1))
-            # Equal differences have no spread: the t statistic is 0/0 or infinite.
-            raw[row.name] = (
-                float(stats.ttest_1samp(pairs, 0).pvalue) if spread else float(not any(pairs))
-            )
-    corrected = _holm(raw)
-    return tuple(_with_verdict(row, differences.get(row.name), corrected) for row in rows)
-
-
-def _holm(p: Mapping[str, float]) -> dict[str, float]:
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for rank, name in enumerate(sorted(p, key=lambda key: p[key])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[name]))
-        corrected[name] = highest
-    return corrected
-
-
-def _with_verdict(row: Row, difference: Estimate | None, p: Mapping[str, float]) -> Row:
-    if difference is None:
-        return row
-    if row.name not in p:
-        verdict = f"no verdict (n = {difference.n}, needs {VERDICT_SEEDS})"
-    elif p[row.name] >= 0.05:
-        verdict = f"not distinguishable at n = {difference.n}"
-    else:
-        verdict = "better" if difference.value > 0 else "worse"
-    return replace(row, difference=difference, p=p.get(row.name), verdict=verdict)
+    found = compare_grid({row.name: by_seed(row) for row in rows}, default.name)
+    return tuple(replace(row, comparison=found.get(row.name)) for row in rows)
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The row that may stand in bold: its verdict is "better", or every other's is "worse".
+    """The row that may stand in bold: it is told apart from every other.
 
     With fewer than five seeds, or where the first two are not told apart, nobody is the best.
     """
-    scored = [row for row in rows if PRIMARY in row.scores and row.seeds >= VERDICT_SEEDS]
-    if len(scored) < 2 or len(scored) < len([row for row in rows if PRIMARY in row.scores]):
+    scored = [row for row in rows if PRIMARY in row.scores]
+    if len(scored) < 2:
         return None
     top = max(scored, key=lambda row: row.scores[PRIMARY].value)
-    if top.is_default:
-        return top if all(row.verdict == "worse" for row in scored if row is not top) else None
-    if top.verdict != "better":
-        return None
-    # Better than the default is not yet better than the second: their own pairs decide.
-    rivals = [row for row in scored if row is not top and not row.is_default]
-    raw = {row.name: _paired_p(top, row) for row in rivals}
-    corrected = _holm({name: p for name, p in raw.items() if p is not None})
-    return top if all(corrected.get(row.name, 1.0) < 0.05 for row in rivals) else None
-
-
-def _paired_p(a: Row, b: Row) -> float | None:
-    other = {r.seed: metric(r, PRIMARY) for r in b.accuracy}
-    pairs = [
-        value - rival
-        for r in a.accuracy
-        if (value := metric(r, PRIMARY)) is not None and (rival := other.get(r.seed)) is not None
-    ]
-    if len(pairs) < VERDICT_SEEDS:
-        return None
-    if not np.std(pairs, ddof=1):
-        return float(not any(pairs))
-    return float(stats.ttest_1samp(pairs, 0).pvalue)
-
-
-# What the rows share ---------------------------------------------------------------------------
+    found = compare_grid({row.name: by_seed(row) for row in scored}, top.name)
+    others = [found.get(row.name) for row in scored if row is not top]
+    return top if all(c is not None and c.verdict == "worse" for c in others) else None
 
 
 def _conditions(record: Record) -> str:
@@ -358,79 +300,6 @@ def _common_conditions(records: Iterable[Record]) -> str | None:
             cells[key].add(record.cell_id or record.id)
             latest[key] = max(latest.get(key, ""), record.started_at.isoformat())
     return max(cells, key=lambda key: (len(cells[key]), latest[key]), default=None)
-
-
-def describe_conditions(records: Sequence[Record]) -> str:
-    """The line that stands under a table with times, from the records themselves."""
-    if not records:
-        return ""
-    first = records[0]
-    keys = dict.fromkeys(k for r in records if r.latency for k in r.latency.conditions)
-    conditions = {
-        key: join([word(r.latency.conditions.get(key)) for r in records if r.latency], "")
-        for key in keys
-    }
-    on_gpu = conditions.get("device", "").startswith("cuda")
-    device = first.machine.gpu if on_gpu else first.machine.cpu
-    counts = [r.latency.n for r in records if r.latency is not None]
-    n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-    settings = ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in conditions.items() if value
-    )
-    noisy = sum(1 for r in records if r.latency is not None and r.latency.noisy)
-    return (
-        f"Times: {device or 'machine not stated'}; {settings}; n = {n}; "
-        f"torch {join([r.versions.get('torch') for r in records])}; "
-        f"commit {commits(records)}; {dates(records)}"
-        + (f"; {noisy} noisy (IQR above 10% of the median)" if noisy else "")
-        + "."
-    )
-
-
-def word(value: object) -> object:
-    """A condition's value as a table says it."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-def commits(records: Iterable[Record]) -> str:
-    """Short commits, most frequent first; a dirty tree says so."""
-    counted = Counter(
-        (r.code.commit[:9] + (" (dirty)" if r.code.dirty else "")) if r.code.commit else "unknown"
-        for r in records
-    )
-    names = [name for name, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0]))]
-    return join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def dates(records: Iterable[Record]) -> str:
-    """One UTC day, or the first and the last."""
-    days = sorted({r.started_at.strftime("%Y-%m-%d") for r in records})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "no date"
-
-
-def facts(records: Sequence[Record]) -> dict[str, str]:
-    """What accuracy records share, as words for a caption; several values stand side by side."""
-    runs = [r for r in records if r.kind == "accuracy"]
-    data = [r.dataset for r in runs if r.dataset is not None]
-    configs = [flatten(r.config) for r in runs]
-    people = [d.counts["people"] for d in data if "people" in d.counts]
-    flips = [{True: "yes", False: "no", None: None}[r.flip_test] for r in runs]
-    return {
-        "dataset": join([d.name for d in data]),
-        "split": join([d.split for d in data]),
-        "people": join(people, "") if people else "",
-        "fingerprint": join([d.fingerprint for d in data]),
-        "boxes": join([{"gt": "ground truth"}.get(d.boxes, d.boxes) for d in data]),
-        "flip_test": join(flips),
-        "decoder": join([r.decoder for r in runs]),
-        "selection": join([r.selection for r in runs]),
-        "input": join([h_by_w(input_size(r)) for r in runs]),
-        "model": join([r.model for r in records]),
-        "preset": join([c.get("preset") for c in configs], ""),
-        "steps": join([r.train.steps for r in runs if r.train and r.train.steps], ""),
-        "commit": commits(runs or records),
-        "date": dates(runs or records),
-    }
 
 
 def _baseline(records: Iterable[Record]) -> dict[str, float]:
@@ -471,7 +340,11 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
     costs = [r for r in (*own, *defaults) if r.kind != "accuracy"]
     for group in by_setting.values():
         networks = {r.cell_id for r in group if r.cell_id}
-        group += [r for r in costs if r.cell_id in networks]
+        models = {r.model for r in group}
+        # A cell of the grid whose accuracy is missing still has its costs.
+        group += [
+            r for r in costs if r.cell_id in networks or (r.grid == name and r.model in models)
+        ]
     if not by_setting and own:
         by_setting[""] = own
     newest_first = sorted(

@@ -193,11 +193,9 @@ def place_labels(
         size: of the font.
         radii: of the points' markers, in typographic points, to stay clear of.
     """
-    from matplotlib.patheffects import withStroke
-
     figure = axes.figure
     figure.canvas.draw()
-    halo = [withStroke(linewidth=2.2, foreground="white")]
+    paper = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7}
     renderer = figure.canvas.get_renderer()
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken: list[Any] = []
@@ -207,7 +205,7 @@ def place_labels(
         x, y, text = points[i]
         label = axes.annotate(
             text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
-            ha="center", va="center", zorder=6, path_effects=halo,
+            ha="center", va="center", zorder=6, bbox=paper,
         )  # fmt: skip
         box = label.get_window_extent(renderer)
         width, height = box.width, box.height

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hevitpose.records import Record, write_atomically
+from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison, Interval
 from reports import grids
 from reports.measured import check
 from reports.text import (
@@ -48,7 +49,6 @@ _GRID_COLUMNS = (
     Column("difference", "Δ PCKh@0.5 to default"),
     Column("verdict", "Verdict", numeric=False),
 )
-_COCO_GRID = ("AP", "AP50", "AR")
 
 
 def render_grid(
@@ -109,13 +109,15 @@ def grid_table(
     """One ablation grid as a table."""
     top = grids.best(grid.rows)
     rows = [_grid_row(row, bold=row is top) for row in grid.rows]
+    if not rows:
+        rows.append((Cell("default"), *([MISSING] * (len(_GRID_COLUMNS) - 1))))
     if grid.baseline:
         rows.append(_baseline_row(grid.baseline))
     synthetic = grid.facts.get("dataset") == "synthetic"
     has_ap = any("AP" in row.scores for row in grid.rows)
     legend = [
         "± is half the 95% interval over seeds (t); Δ is paired by seed; verdicts are "
-        f"Holm-corrected over the grid and need at least {grids.VERDICT_SEEDS} seeds. "
+        f"Holm-corrected over the grid and need at least {VERDICT_SEEDS} seeds. "
         "GFLOPs: MACs / 1e9 by the mmcv rule, attention products not counted.",
     ]
     if synthetic and has_ap:
@@ -127,7 +129,17 @@ def grid_table(
         title=title or f"Ablation: {grid.name}",
         columns=_GRID_COLUMNS,
         rows=tuple(rows),
-        caption=" ".join(filter(None, (question, caption(grid.facts)))),
+        caption=" ".join(
+            filter(
+                None,
+                (
+                    question,
+                    caption(grid.facts)
+                    if any(r.records for r in grid.rows)
+                    else "Nothing run yet.",
+                ),
+            )
+        ),
         conditions=grid.conditions,
         legend=tuple(legend),
     )
@@ -202,7 +214,7 @@ def _score(
 
 
 def show_estimate(
-    score: grids.Estimate, digits: int, ids: tuple[str, ...] = (), *, bold: bool = False
+    score: Interval, digits: int, ids: tuple[str, ...] = (), *, bold: bool = False
 ) -> Cell:
     """A score with its interval: ± over seeds; the bounds themselves where it is a bootstrap."""
     text = f"{score.value:.{digits}f}"
@@ -232,7 +244,7 @@ def _difference(row: grids.Row) -> Cell:
 def _verdict(row: grids.Row) -> Cell:
     parts = []
     if row.verdict:
-        parts.append(row.verdict + (f" (p = {row.p:.3g})" if row.p is not None else ""))
+        parts.append(row.verdict + _evidence(row.comparison))
     for failure in row.failures:
         seed = f" seed {failure.seed}" if failure.seed is not None else ""
         first = str(failure.error or "no reason given").strip().splitlines()[0]
@@ -241,6 +253,18 @@ def _verdict(row: grids.Row) -> Cell:
         return MISSING
     failed = any(failure.kind == "accuracy" for failure in row.failures) and not row.accuracy
     return Cell("; ".join(parts), kind="failed" if failed else "text")
+
+
+def _evidence(comparison: Comparison | None) -> str:
+    """The corrected p; where nothing was told apart, what the design could have seen."""
+    if comparison is None or comparison.p_holm is None:
+        return ""
+    small = (
+        f"; {comparison.detectable:.1f} points would have been seen"
+        if comparison.detectable is not None and comparison.p_holm >= ALPHA
+        else ""
+    )
+    return f" (p = {comparison.p_holm:.2g}{small})"
 
 
 def _baseline_row(baseline: dict[str, float]) -> tuple[Cell, ...]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hevitpose.records import Record
 from reports import grids
+from reports.facts import shared
 from reports.measured import (
     PCKH_JOINTS,
     Measured,
@@ -132,16 +133,16 @@ def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published
 def _caption(spec: AccuracyTable, shown: Sequence[Record]) -> str:
     if not shown:
         return f"Nothing has been measured on {spec.dataset} {spec.split} yet."
-    facts = grids.facts(shown)
+    words = shared(shown)
     synthetic = (
         "Synthetic people, not photographs: what holds here need not hold on real data. "
         if spec.dataset == "synthetic"
         else ""
     )
     return (
-        f"{synthetic}Measured rows: boxes: {facts['boxes']}; flip test: {facts['flip_test']}; "
-        f"decoder: {facts['decoder']}; checkpoint: {facts['selection']}; data fingerprint "
-        f"{facts['fingerprint']}; commit {facts['commit']}; {facts['date']}."
+        f"{synthetic}Measured rows: boxes: {words['boxes']}; flip test: {words['flip_test']}; "
+        f"decoder: {words['decoder']}; checkpoint: {words['selection']}; data fingerprint "
+        f"{words['fingerprint']}; commit {words['commit']}; {words['date']}."
     )
 
 
@@ -234,3 +235,39 @@ def score_cell(group: Sequence[Record], name: str) -> Cell:
         return MISSING
     single = group[0] if len(group) == 1 else None
     return show_estimate(grids.estimate(values, single, name), 1, ids)
+
+
+def published_table(published: Published) -> Table:
+    """Every published number, superseded ones too, with status and footnotes."""
+    fields = (
+        ("params_m", "Params (M)", "down", 2), ("gflops", "GFLOPs", "down", 2),
+        ("mean", "PCKh@0.5", "up", 1), ("ap", "AP", "up", 1), ("ap50", "AP50", "up", 1),
+        ("ar", "AR", "up", 1),
+    )  # fmt: skip
+    rows = [
+        (
+            Cell(row.model, kind="published"),
+            Cell(row.dataset if row.dataset != "none" else "–", kind="published"),
+            Cell(row.split, kind="published"),
+            Cell(row.input, kind="published"),
+            *(published.cell(row, name, digits) for name, _, _, digits in fields),
+            Cell(row.status, kind="published"),
+            Cell(published.sources[row.source].short, kind="published"),
+        )
+        for row in published.numbers
+    ]
+    return Table(
+        "published",
+        "Published numbers, as cited",
+        (
+            Column("model", "Model", numeric=False),
+            Column("dataset", "Dataset", numeric=False),
+            Column("split", "Split", numeric=False),
+            Column("input", "Input (H x W)", numeric=False),
+            *(Column(name, title, way) for name, title, way, _ in fields),  # type: ignore[arg-type]
+            Column("status", "Status", numeric=False),
+            Column("source", "Source", numeric=False),
+        ),
+        tuple(rows),
+        sources=tuple(published.cite(key) for key in {r.source: None for r in published.numbers}),
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from hevitpose.records import Record
 from hevitpose.spec import PEERS, VARIANTS
-from reports import grids
+from reports import facts
 from reports.measured import (
     Measured,
     h_by_w,
@@ -241,7 +241,7 @@ def _speed_row(record: Record, keys: Iterable[str]) -> tuple[Cell, ...]:
     return (
         Cell(DISPLAY.get(record.model, plain(record.model))),
         Cell(plain(machine or "not stated")),
-        *(Cell(plain(grids.word(conditions.get(key, "–")))) for key in keys),
+        *(Cell(plain(facts.word(conditions.get(key, "–")))) for key in keys),
         number(latency.p50, 2, records=by, notes=notes),
         number(latency.p90, 2, records=by),
         number(latency.iqr, 2, records=by),
@@ -268,7 +268,7 @@ def _timings_line(timings: list[Record]) -> str:
     return (
         f"Times: {join(devices)}; precision and mode as in the columns; n = {counts[0]} to "
         f"{counts[-1]}; torch {join([r.versions.get('torch') for r in timings])}; commit "
-        f"{grids.commits(timings)}; {grids.dates(timings)}."
+        f"{facts.commits(timings)}; {facts.dates(timings)}."
     )
 
 

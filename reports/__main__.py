@@ -1,0 +1,184 @@
+"""``python -m reports``: renders tables, plots, README blocks and the page from records.
+
+Without arguments from committed records (``results/measured``) into ``reports/`` and the README.
+``--check`` writes nothing and exits with 1 when something is stale or a record is unusable.
+``--runs DIR`` previews the records of a runs folder (with the committed ones) in ``--out``, and
+touches no tracked file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.records import write_atomically
+from reports import readme, style
+from reports.book import ROOT, Book, make
+
+MEASURED = ROOT / "results" / "measured"
+PUBLISHED = ROOT / "results" / "published"
+OUT = ROOT / "reports"
+README = ROOT / "README.md"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m reports", description=__doc__.split("\n")[0])
+    made.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
+    made.add_argument("--runs", type=Path, metavar="DIR", help="preview this runs folder as well")
+    made.add_argument("--out", type=Path, metavar="DIR", help="where to (default: reports/)")
+    made.add_argument("--measured", type=Path, default=MEASURED, help=argparse.SUPPRESS)
+    made.add_argument("--published", type=Path, default=PUBLISHED, help=argparse.SUPPRESS)
+    made.add_argument("--readme", type=Path, default=README, help=argparse.SUPPRESS)
+    made.add_argument("--no-site", action="store_true", help="leave the page out")
+    made.add_argument("--png", action="store_true", help="pictures as png too")
+    return made
+
+
+def stores_of(runs: Path) -> list[Path]:
+    """The record stores of a runs folder: itself, and its ``records``.
+
+    Raises:
+        UsageError: it does not exist.
+    """
+    if not runs.is_dir():
+        raise UsageError(f"--runs {runs}: no such folder")
+    return [runs / "records"] if (runs / "records").is_dir() else [runs]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except HEViTPoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    roots = [options.measured]
+    preview = options.runs is not None
+    if preview:
+        if options.check:
+            raise UsageError("--runs with --check: only committed records can be checked")
+        roots += stores_of(options.runs)
+    out = options.out or (options.runs / "report" if preview else OUT)
+    book = make(roots, options.published)
+    for problem in book.measured.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if options.check:
+        return _check(book, out, options.readme)
+    written = _write(book, out, png=options.png or preview)
+    if not preview and options.readme.is_file():
+        written += _write_readme(book, options.readme)
+    if not options.no_site:
+        from reports.page import write_site
+
+        written += write_site(book, out / "site", out / "figures")
+    total = len(book.measured.records)
+    print(
+        f"{total} records, {len(book.tables)} tables, {len(book.plots)} plots; "
+        f"{written} files changed under {out}"
+    )
+    if book.measured.problems:
+        print(f"{len(book.measured.problems)} files left out, named above", file=sys.stderr)
+    return 0
+
+
+def _write(book: Book, out: Path, *, png: bool) -> int:
+    """Tables and pictures; what is right already is left alone, what has no source is removed."""
+    written = 0
+    texts = book.texts()
+    for name, text in texts.items():
+        written += _write_text(out / "tables" / name, text)
+    _remove_others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
+    formats = ("svg", "png") if png else ("svg",)
+    for plot in book.plots:
+        paths = [out / "figures" / f"{plot.name}.{suffix}" for suffix in formats]
+        if any(style.read_digest(path) != plot.digest for path in paths):
+            written += len(plot.save(out / "figures", formats))
+    names = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
+    _remove_others(out / "figures", names, (".svg", ".png"))
+    return written
+
+
+def _write_text(path: Path, text: str) -> int:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return 0
+    write_atomically(path, text)
+    return 1
+
+
+def _remove_others(folder: Path, names: object, suffixes: tuple[str, ...]) -> None:
+    for path in _others(folder, names, suffixes):
+        path.unlink()
+
+
+def _others(folder: Path, names: object, suffixes: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in suffixes and path.name not in names  # type: ignore[operator]
+    )
+
+
+def _write_readme(book: Book, path: Path) -> int:
+    text = path.read_bytes().decode("utf-8")
+    new = readme.render(text, book, path.name)
+    for number in readme.uncited(new, book):
+        print(f"warning: {number}", file=sys.stderr)
+    if new == text:
+        return 0
+    write_atomically(path, new)
+    return 1
+
+
+def _check(book: Book, out: Path, readme_path: Path) -> int:
+    """Compares what is there with what the records say; prints the differences."""
+    lines: list[str] = []
+    texts = book.texts()
+    current = {
+        name: path.read_text(encoding="utf-8") if path.is_file() else None
+        for name in texts
+        for path in [out / "tables" / name]
+    }
+    lines += readme.stale(texts, current)
+    lines += [
+        f"{p.name}: no table of this name any more"
+        for p in _others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
+    ]
+    for plot in book.plots:
+        path = out / "figures" / f"{plot.name}.svg"
+        if style.read_digest(path) != plot.digest:
+            lines.append(f"{path.name}: {'stale' if path.exists() else 'absent'}")
+    names = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
+    lines += [
+        f"{p.name}: no plot of this name any more"
+        for p in _others(out / "figures", names, (".svg",))
+    ]
+    if readme_path.is_file():
+        text = readme_path.read_bytes().decode("utf-8")
+        new = readme.render(text, book, readme_path.name)
+        if new != text:
+            lines += readme.difference(readme_path.name, text, new)
+        lines += [str(number) for number in readme.uncited(text, book)]
+    for line in lines:
+        print(line)
+    problems = len(book.measured.problems)
+    if lines:
+        print("stale: run `nox -s report` and commit what changes")
+    if problems:
+        print(f"{problems} unusable files in the store, named above")
+    if not lines and not problems:
+        print(f"up to date: {len(book.tables)} tables, {len(book.plots)} plots")
+    return 1 if lines or problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Everything that is rendered from a set of records, as data."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from hevitpose.errors import DataError
+from hevitpose.spec import VARIANTS
+from reports import grids, plots
+from reports.claims import claims_table, load_claims
+from reports.measured import Measured, load
+from reports.published import Published
+from reports.published import load as load_published
+from reports.tables import grid_table
+from reports.tables_accuracy import TABLES, accuracy_table, published_table
+from reports.tables_cost import (
+    complexity_table,
+    peers_table,
+    published_speed_table,
+    speed_table,
+    summary_table,
+)
+from reports.text import Cell, Table, to_csv, to_latex, to_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+GRIDS = ROOT / "ablations"
+#: Grids that have a table even before anything was run.
+EMBEDDED = ("attention", "downsampling", "ffn")
+
+
+@dataclass(frozen=True)
+class Book:
+    """Tables and plots of one set of records."""
+
+    measured: Measured
+    published: Published
+    tables: tuple[Table, ...]
+    plots: tuple[plots.Plot, ...]
+    grids: tuple[tuple[str, grids.Grid], ...]
+
+    def table(self, name: str) -> Table | None:
+        """A table by its name."""
+        return next((table for table in self.tables if table.name == name), None)
+
+    def texts(self) -> dict[str, str]:
+        """File name to content, of every table in every format."""
+        files = {}
+        for table in self.tables:
+            files[f"{table.name}.md"] = to_markdown(table)
+            files[f"{table.name}.tex"] = to_latex(table)
+            files[f"{table.name}.csv"] = to_csv(table)
+        return files
+
+
+def make(roots: Sequence[Path], published_root: Path | None = None) -> Book:
+    """Loads, checks and lays out everything.
+
+    Args:
+        roots: record stores; absent folders are empty stores.
+        published_root: folder of published numbers; the project's own when None.
+
+    Raises:
+        DataError: the published numbers are damaged.
+        HEViTPoseError: a store cannot be read.
+    """
+    measured = load(roots)
+    published = load_published(published_root) if published_root else load_published()
+    claims = load_claims(published_root) if published_root else load_claims()
+    views = grid_views(measured)
+    tables = [summary_table(measured, published)]
+    tables += [accuracy_table(spec, measured, published) for spec in TABLES]
+    tables += [
+        complexity_table(measured, published),
+        peers_table(measured, published),
+        speed_table(measured),
+        published_speed_table(published),
+    ]
+    tables += [
+        grid_table(grid, name=name, title=_title(name, grid), question=_question(grid.name))
+        for name, grid in views
+    ]
+    tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
+    tables.append(published_table(published))
+    drawn = plots.all_plots(measured, published, views)
+    return Book(measured, published, tuple(tables), tuple(drawn), tuple(views))
+
+
+def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:
+    """Every grid that has records, one view per setting; the embedded ones in any case.
+
+    The setting with the latest run has the plain name, others a suffix from their content.
+    """
+    names = {record.grid for record in measured.records if record.grid}
+    views: list[tuple[str, grids.Grid]] = []
+    for name in sorted(names | set(EMBEDDED)):
+        stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        settings = grids.split(measured.records, name)
+        if not settings:
+            views.append((stem, grids.build([], name, order=_listed_cells(name))))
+        for number, (key, records) in enumerate(settings.items()):
+            mark = hashlib.sha256(key.encode()).hexdigest()[:6]
+            grid = grids.build(records, name, order=_listed_cells(name))
+            views.append((stem if number == 0 else f"{stem}-{mark}", grid))
+    return views
+
+
+def _title(name: str, grid: grids.Grid) -> str:
+    title = f"Ablation: {grid.name.replace('_', ' ')}"
+    measured = any(row.records for row in grid.rows)
+    return f"{title}, {grid.facts['model']} at {grid.facts['input']}" if measured else title
+
+
+def _grid_file(name: str) -> dict[str, object]:
+    """The grid's own description, where the project has one."""
+    path = GRIDS / f"{name}.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
+        return {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    return data if isinstance(data, dict) else {}
+
+
+def _question(name: str) -> str:
+    return " ".join(str(_grid_file(name).get("question", "")).split())
+
+
+def _listed_cells(name: str) -> list[str]:
+    """The cells that the grid's file lists by name, the default's value left out.
+
+    Products and zips combine names and are known by their records only.
+    """
+    data = _grid_file(name)
+    found: list[str] = []
+    axes, cells = data.get("axes"), data.get("cells")
+    if isinstance(axes, dict) and len(axes) == 1 and data.get("mode", "one-factor") != "zip":
+        ((axis, levels),) = axes.items()
+        named = levels if isinstance(levels, dict) else {str(level): level for level in levels}
+        found += [str(key) for key, level in named.items() if not _is_default(axis, level)]
+    return found + [str(cell) for cell in (cells if isinstance(cells, dict) else ())]
+
+
+def _is_default(axis: str, level: object) -> bool:
+    stock = VARIANTS["hevitpose_b"]
+    field = axis.removeprefix("model.")
+    return axis.startswith("model.") and getattr(stock, field, None) == level
+
+
+def linked_records(table: Table) -> list[str]:
+    """Ids that a table's numbers come from."""
+    cells: list[Cell] = [cell for row in table.rows for cell in row]
+    return list(dict.fromkeys(record_id for cell in cells for record_id in cell.records))
