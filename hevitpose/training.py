@@ -196,31 +196,40 @@ class PoseModule(L.LightningModule):
         }
 
 
-class Evaluate(Callback):
-    """Scores an evaluation pass over all ranks, and keeps the best weights.
+class Collect(Callback):
+    """Puts together what all ranks predicted in an evaluation pass, each person once."""
 
-    It stands before the weight averaging, whose callback swaps the training weights back in the
-    same hook: what is saved here is what was evaluated.
-    """
-
-    def __init__(self, out: Path, table: PoseTable, config: Config) -> None:
-        self.out, self.table, self.config = out, table, config
-        self.best = -math.inf
-        self.best_step = 0
-        self.metrics: dict[str, float] = {}
+    def __init__(self) -> None:
         self.predictions: Predictions | None = None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, PoseModule)
         parts = pl_module.predicted
         pl_module.predicted = []
-        if trainer.sanity_checking:
-            return
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, parts)
             parts = [part for rank in gathered for part in rank]
         self.predictions = Predictions.join(parts)
+
+
+class Evaluate(Collect):
+    """Scores an evaluation pass, and keeps the best weights.
+
+    It stands before the weight averaging, whose callback swaps the training weights back in the
+    same hook: what is saved here is what was evaluated.
+    """
+
+    def __init__(self, out: Path, table: PoseTable, config: Config) -> None:
+        super().__init__()
+        self.out, self.table, self.config = out, table, config
+        self.best = -math.inf
+        self.best_step = 0
+        self.metrics: dict[str, float] = {}
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        assert isinstance(pl_module, PoseModule) and self.predictions is not None
         self.metrics = self.evaluate(self.predictions)
         value = primary(self.metrics)
         if trainer.state.fn == "fit" and value > self.best:
@@ -637,7 +646,7 @@ def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:
 
 def validate(
     config: Config, *, progress: Progress = silent
-) -> tuple[dict[str, float], Predictions, dict]:
+) -> tuple[dict[str, float], Predictions, dict[str, Any]]:
     """Evaluate the weights of ``model.checkpoint`` on the val split.
 
     Returns:
@@ -647,19 +656,34 @@ def validate(
         UsageError: no checkpoint is named.
         DataError: the checkpoint does not fit the config's model.
     """
+    table, predictions = infer(config, progress=progress)
+    metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
+    return metrics, predictions, dataset_facts(table)
+
+
+def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Predictions]:
+    """Predict every person of the val split (``data.val_split``) with saved weights.
+
+    Returns:
+        (people, predictions), complete on every process.
+
+    Raises:
+        UsageError: no checkpoint is named.
+        DataError: the checkpoint does not fit the config's model.
+    """
     if config.model.checkpoint is None:
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
     with _quiet(), _determinism(config):
         table = load_split(config, config.data.val_split, training=False)
-        model = build(config, len(table.layout.names))
+        model = build(config, len(table.layout))
         load_weights(model, config.model.checkpoint)
-        plan = Plan.of(config, max(1, len(table)))
+        plan = Plan.of(config, len(table))
         module = PoseModule(config, model, table, plan)
-        evaluate = Evaluate(Path(), table, config)
-        trainer = make_trainer(config, [evaluate, Report(progress, plan.steps)])
+        collect = Collect()
+        trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
         trainer.validate(module, datamodule=_Data(config, None, None, table), verbose=False)
-        assert evaluate.predictions is not None
-        return evaluate.metrics, evaluate.predictions, dataset_facts(table)
+        assert collect.predictions is not None
+        return table, collect.predictions
 
 
 def world() -> tuple[int, int]:

@@ -1,0 +1,78 @@
+"""The command line, ``hevitpose ...``: parse, call, print. Heavy modules load inside commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from hevitpose import __version__
+from hevitpose.cli import data, records, run
+from hevitpose.errors import HEViTPoseError
+
+app = typer.Typer(
+    help="HEViTPose: train, evaluate and measure a light vision transformer for human pose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (
+    *(run.info, run.train, run.valid, run.infer_testdev, run.predict),
+    *(run.evaluate_predictions, run.export, run.export_checkpoint),
+):
+    app.command()(_command)
+app.add_typer(data.app, name="data")
+app.add_typer(records.app, name="records")
+
+_INTERRUPTED = 130  # what typer returns for Ctrl-C
+_debug = False
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 asked for something that cannot be."""
+    sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
+
+
+def execute(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code. An error is one line on standard error, a traceback only with ``--debug``.
+    """
+    try:
+        result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
+        if result != _INTERRUPTED:
+            return result if isinstance(result, int) else 0
+        message, code = "interrupted; the same command continues where it stopped", 1
+    except HEViTPoseError as error:
+        message, code = str(error), error.exit_code
+    except KeyboardInterrupt:
+        message, code = "interrupted; the same command continues where it stopped", 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            message, code = error.format_message(), getattr(error, "exit_code", 2)
+        else:
+            text = " ".join(str(error).split()) or "no message"
+            message, code = f"{type(error).__name__}: {text} (--debug shows where)", 1
+    if _debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return code

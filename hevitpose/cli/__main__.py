@@ -1,0 +1,5 @@
+"""``python -m hevitpose.cli``."""
+
+from hevitpose.cli import main
+
+main()

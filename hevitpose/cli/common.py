@@ -1,0 +1,116 @@
+"""What several commands share: options, sizes, progress, printing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hevitpose.errors import UsageError
+
+Cfg = Annotated[
+    str, typer.Option("--cfg", help="A shipped config (mpii, coco, ...) or a yaml file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value, or the authors' upper-case pairs: TRAIN.LR 1e-3."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one json object instead of a table.")]
+Boxes = Annotated[str | None, typer.Option("--boxes", help="gt, or a detector's json.")]
+BoxThreshold = Annotated[
+    float | None, typer.Option("--box-threshold", help="Detections scored lower are dropped.")
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Weights: .safetensors or .ckpt.")
+]
+Gpus = Annotated[str | None, typer.Option("--gpus", help="CUDA device numbers: 0,1.")]
+Devices = Annotated[int | None, typer.Option("--devices", min=1, help="Processes per node.")]
+Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out what cannot be read, and list it.")
+]
+
+
+def make_config(
+    cfg: str | None,
+    overrides: list[str] | None,
+    gpus: str | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
+    **options: Any,
+) -> Any:
+    """The config of a command; ``--gpus 0,1`` shows the process those devices only.
+
+    Args:
+        cfg: name or file.
+        overrides: words of the command line.
+        gpus: CUDA device numbers.
+        devices: processes per node.
+        nodes: machines.
+        options: values of command-line options by config key, ``__`` for a dot; None: not given.
+    """
+    from hevitpose.config import load_config
+
+    extra: dict[str, Any] = {
+        key.replace("__", "."): value for key, value in options.items() if value is not None
+    }
+    if gpus is not None:
+        numbers = gpus.split(",")
+        if not all(n.isdigit() for n in numbers):
+            raise UsageError(f"--gpus {gpus!r}: expected device numbers like 0,1")
+        if devices not in (None, len(numbers)):
+            raise UsageError(f"--devices {devices} contradicts --gpus {gpus}")
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+        extra |= {"device": "cuda", "devices": len(numbers)}
+    elif devices is not None:
+        extra["devices"] = devices
+    if nodes is not None:
+        extra["nodes"] = nodes
+    return load_config(cfg, overrides or []).with_overrides(extra)
+
+
+def parse_size(text: str, flag: str) -> tuple[int, int]:
+    """``256x192``, height x width as the field writes it, to (W, H)."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UsageError(f"{flag} {text!r}: expected HEIGHTxWIDTH like 256x192")
+    return int(width), int(height)
+
+
+def bar(description: str, unit: str) -> Any:
+    """A progress display; see :func:`hevitpose.progress.progress_bar`."""
+    from hevitpose.progress import progress_bar
+
+    return progress_bar(description, unit)
+
+
+def prepare_data(config: Any) -> None:
+    """Synthetic people are rendered on first use; all other data must be there."""
+    if config.data.dataset != "synthetic":
+        return
+    from hevitpose.data.synthetic import generate
+
+    with bar("synthetic people", "images") as progress:
+        generate(
+            config.data.folder,
+            people=config.data.people,
+            size=config.data.image_size,
+            progress=progress,
+        )
+
+
+def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:
+    """Metrics with what they were taken on, for people or as one json object."""
+    if as_json:
+        print(json.dumps({**metrics, "dataset": facts}))
+        return
+    print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}")
+    for name, value in metrics.items():
+        print(f"  {name:<10} {value:8.3f}")
+    counts = facts["counts"]
+    print("  counted:   " + ", ".join(f"{key} {value}" for key, value in counts.items() if value))
+    for item in facts.get("skipped", ()):
+        print(f"  left out:  {item}")

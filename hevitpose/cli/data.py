@@ -1,0 +1,66 @@
+"""``hevitpose data``: render, check, convert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hevitpose.cli.common import AsJson, bar
+
+app = typer.Typer(help="Datasets: render, check, convert.", no_args_is_help=True)
+
+
+@app.command()
+def synth(
+    root: Annotated[Path, typer.Option("--root")] = Path("data/synthetic"),
+    people: Annotated[int, typer.Option("--people", min=20)] = 5000,
+    size: Annotated[int, typer.Option("--size", min=64, help="Side of an image in pixels.")] = 256,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Also write a contact sheet here (.png).")
+    ] = None,
+) -> None:
+    """Render synthetic people with annotations in all four formats."""
+    from hevitpose.data.synthetic import contact_sheet, generate
+
+    with bar("synthetic people", "images") as progress:
+        made = generate(
+            root, people=people, size=size, seed=seed, workers=workers, progress=progress
+        )
+    print(f"{root}: {made.people} people in {made.images} images")
+    if sheet is not None:
+        contact_sheet(root, "val", sheet)
+        print(f"{sheet}: contact sheet")
+
+
+@app.command()
+def check(
+    root: Annotated[Path, typer.Option("--root", help="The folder with coco/, mpii/, ...")] = Path(
+        "data"
+    ),
+    datasets: Annotated[list[str] | None, typer.Argument(help="coco, mpii, ... [all]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is there, what is missing and where to get it, and what is wrong."""
+    from hevitpose.data.check import check as look
+    from hevitpose.data.check import render
+
+    rows = look(root, datasets)
+    print(json.dumps([row.to_dict() for row in rows]) if as_json else render(rows))
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="mpii, crowdpose or ochuman.")],
+    source: Annotated[Path, typer.Option("--source", help="Folder of the original release.")],
+    root: Annotated[Path, typer.Option("--root", help="Where the readers look.")] = Path("data"),
+) -> None:
+    """Convert an original release to what the readers take; the originals stay untouched."""
+    from hevitpose.data.prepare import prepare as convert
+
+    for line in convert(dataset, source, root):
+        print(line)

@@ -1,0 +1,280 @@
+"""Commands on models and runs: info, train, valid, infer-testdev, predict, export and scoring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hevitpose.cli.common import (
+    AsJson,
+    Boxes,
+    BoxThreshold,
+    Cfg,
+    Checkpoint,
+    Devices,
+    Gpus,
+    Nodes,
+    Overrides,
+    SkipBad,
+    bar,
+    make_config,
+    parse_size,
+    prepare_data,
+    print_metrics,
+)
+from hevitpose.errors import UsageError
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A model name: hevitpose_b, b, pose_hrnet_w32.")],
+    input_size: Annotated[str, typer.Option("--input", help="HEIGHTxWIDTH.")] = "256x256",
+    keypoints: Annotated[int, typer.Option("--keypoints", min=1)] = 17,
+    convention: Annotated[str, typer.Option("--convention", help="mmcv, fvcore, torch.")] = "mmcv",
+    depth: Annotated[int, typer.Option("--depth", min=0, help="Levels of modules shown.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Parameters and GFLOPs of a model, module by module, under a named convention."""
+    from hevitpose.complexity import count, render
+    from hevitpose.models import create_model
+    from hevitpose.spec import full_name
+
+    size = parse_size(input_size, "--input")
+    network = create_model(full_name(model), num_keypoints=keypoints)
+    result = count(network, size, convention=convention)
+    if as_json:
+        print(json.dumps({"model": full_name(model), "keypoints": keypoints, **result.to_dict()}))
+    else:
+        print(render(result, depth=depth))
+
+
+def train(
+    cfg: Cfg = "synthetic",
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder. [default: runs/train/ID]")
+    ] = None,
+    gpus: Gpus = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    skip_bad: SkipBad = False,
+    resume: Annotated[
+        bool, typer.Option(help="Continue from the folder's last checkpoint.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, evaluate it on the val split, and record the result."""
+    config = make_config(cfg, overrides, gpus, devices, nodes, data__skip_bad=skip_bad or None)
+    prepare_data(config)
+    from hevitpose.runs import train_and_record
+
+    with bar("training", "steps") as progress:
+        result, record, folder = train_and_record(config, out, resume=resume, progress=progress)
+    if record is None:  # another rank of the same run
+        return
+    print_metrics(result.metrics, result.dataset, as_json)
+    if not as_json:
+        print(f"weights {folder / 'model.safetensors'}\nrecord  {record.id}")
+
+
+def valid(
+    cfg: Cfg = "synthetic",
+    overrides: Overrides = None,
+    checkpoint: Checkpoint = None,
+    boxes: Boxes = None,
+    box_threshold: BoxThreshold = None,
+    gpus: Gpus = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    skip_bad: SkipBad = False,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Also write the keypoints here (.npz).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate saved weights on the val split."""
+    config = make_config(
+        cfg,
+        overrides,
+        gpus,
+        devices,
+        nodes,
+        model__checkpoint=checkpoint,
+        data__boxes=boxes,
+        data__box_threshold=box_threshold,
+        data__skip_bad=skip_bad or None,
+    )
+    from hevitpose.runs import write_predictions
+    from hevitpose.training import validate, world
+
+    with bar("evaluation", "batches") as progress:
+        metrics, found, facts = validate(config, progress=progress)
+    if world()[0] != 0:
+        return
+    if predictions is not None:
+        write_predictions(predictions, found)
+    print_metrics(metrics, facts, as_json)
+
+
+def infer_testdev(
+    cfg: Cfg = "coco",
+    overrides: Overrides = None,
+    checkpoint: Checkpoint = None,
+    boxes: Boxes = None,
+    box_threshold: BoxThreshold = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("runs"),
+    gpus: Gpus = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+) -> None:
+    """Predict a test split whose answers nobody has, as its evaluation server takes it.
+
+    COCO test-dev: result json and zip, with detector boxes. MPII test: pred.mat.
+    """
+    config = make_config(
+        cfg,
+        overrides,
+        gpus,
+        devices,
+        nodes,
+        model__checkpoint=checkpoint,
+        data__boxes=boxes,
+        data__box_threshold=box_threshold,
+        data__val_split="test",
+    )
+    if config.data.dataset not in ("coco", "mpii"):
+        raise UsageError(
+            f"infer-testdev: {config.data.dataset}'s test split has answers, use valid "
+            "(coco and mpii have none)"
+        )
+    if config.data.dataset == "coco" and config.data.boxes == "gt":
+        raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
+    from hevitpose.evaluation import results_of
+    from hevitpose.predictions import write_pred_mat, write_testdev
+    from hevitpose.training import infer, world
+
+    with bar("inference", "batches") as progress:
+        table, found = infer(config, progress=progress)
+    if world()[0] != 0:
+        return
+    rows = table.take(found.index)
+    if config.data.dataset == "mpii":
+        print(f"{write_pred_mat(found.keypoints, out)}: {len(found.index)} people")
+        return
+    results = results_of(rows, found, nms_threshold=config.codec.nms_threshold)
+    files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
+    print(f"{files[0]}: {len(results)} people\n{files[1]}: for the evaluation server")
+    print("No AP: test-dev's answers are the server's alone.")
+
+
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Images, folders, or globs in quotes.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="Weights.")],
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="COCO-style detections json. [default: the whole image]"),
+    ] = None,
+    box_threshold: Annotated[float, typer.Option("--box-threshold")] = 0.0,
+    out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
+    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also draw every map.")] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
+    skip_bad: SkipBad = False,
+) -> None:
+    """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
+    from hevitpose.predict import predict_files
+
+    with bar("prediction", "images") as progress:
+        written = predict_files(
+            images,
+            checkpoint,
+            out,
+            boxes=boxes,
+            box_threshold=box_threshold,
+            heatmaps=heatmaps,
+            device=device,
+            skip_bad=skip_bad,
+            progress=progress,
+        )
+    print(f"{written.results}: {written.people} people in {written.images} images")
+    print(f"{written.pictures}: pictures")
+    for item in written.skipped:
+        print(f"left out: {item}")
+
+
+def export_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="A run's last.ckpt, or any checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    keypoints: Annotated[
+        int | None, typer.Option("--keypoints", min=1, help="Another number of keypoints.")
+    ] = None,
+) -> None:
+    """Weights alone, complete in themselves, from a training checkpoint."""
+    from hevitpose.checkpoint import from_pretrained, load_weights, read_checkpoint, save_checkpoint
+
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: expected a file name that ends in .safetensors")
+    stored = read_checkpoint(checkpoint)
+    model = from_pretrained(
+        checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints is not None
+    )
+    reset = load_weights(model, checkpoint, reset_keypoints=keypoints is not None)
+    layout = stored.layout if keypoints in (None, stored.model["num_keypoints"]) else None
+    save_checkpoint(model, out, stored.config, layout)
+    print(f"{out}: {stored.model['name']}, {model.num_keypoints} keypoints")
+    for name in reset:
+        print(f"reinitialised: {name}")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights.")],
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, torchscript or torch.export.")] = "onnx",
+    input_size: Annotated[
+        str | None, typer.Option("--input", help="HEIGHTxWIDTH. [default: the checkpoint's]")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
+    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
+    fuse: Annotated[bool, typer.Option("--fuse", help="Fold norms into convolutions.")] = False,
+) -> None:
+    """Write a network for another runtime, compared with the original before it is kept."""
+    from hevitpose.checkpoint import from_pretrained, read_checkpoint
+    from hevitpose.export import export as write
+
+    config = read_checkpoint(checkpoint).config
+    size = tuple(config.get("data", {}).get("input_size", (256, 256)))
+    report = write(
+        from_pretrained(checkpoint),
+        out,
+        to,
+        input_size=size if input_size is None else parse_size(input_size, "--input"),  # type: ignore[arg-type]
+        batch=batch,
+        dynamic_batch=dynamic_batch,
+        fuse=fuse,
+    )
+    print(report)
+
+
+def evaluate_predictions(
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="mpii, coco, crowdpose, ochuman, or a custom yaml.")
+    ],
+    ground_truth: Annotated[Path, typer.Option("--ground-truth", help="Annotations.")],
+    predictions: Annotated[Path, typer.Option("--predictions", help="Result json, or .npy.")],
+    as_json: AsJson = False,
+) -> None:
+    """Score another system's predictions under our protocol, as they are."""
+    from hevitpose.predictions import evaluate_predictions as evaluate
+
+    sigmas = None
+    if dataset.endswith((".yaml", ".yml")):
+        from hevitpose.data.custom import read_layout
+
+        sigmas = read_layout(Path(dataset)).sigmas
+    scores = evaluate(dataset, ground_truth, predictions, sigmas=sigmas)
+    if as_json:
+        print(json.dumps(scores))
+        return
+    for name, value in scores.items():
+        print(f"{name:<10} {value:8.3f}" if isinstance(value, float) else f"{name:<10} {value}")
