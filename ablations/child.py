@@ -96,7 +96,7 @@ def _status(error: Exception) -> str:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"MemoryError", "OutOfMemoryError"} or "out of memory" in str(error).lower():
         return "oom"
-    if "Diverged" in names:
+    if names & {"Diverged", "DivergedError"}:
         return "diverged"
     return "skipped" if "UnavailableError" in names else "failed"
 

@@ -76,6 +76,18 @@ class Children:
         self._running.clear()
 
 
+def check_executor(name: str, workers: int | None) -> None:
+    """Refuses what :func:`create_executor` cannot make, before anything is started.
+
+    Raises:
+        UsageError: an unknown name, or workers where there can be only one.
+    """
+    if name not in NAMES:
+        raise unknown_name("executor", name, NAMES)
+    if name == "local" and workers not in (None, 1):
+        raise UsageError(f"--workers {workers}: --executor local runs one cell at a time")
+
+
 def create_executor(
     name: str,
     *,
@@ -101,11 +113,8 @@ def create_executor(
         UsageError: an unknown name, or workers where there can be only one.
         HEViTPoseError: ray is not installed, or the cluster does not answer.
     """
-    if name not in NAMES:
-        raise unknown_name("executor", name, NAMES)
+    check_executor(name, workers)
     if name == "local":
-        if workers not in (None, 1):
-            raise UsageError(f"--workers {workers}: --executor local runs one cell at a time")
         return Children(1, timeout=timeout, preload=preload)
     if name == "processes":
         slots = workers or max(1, machine.cores() // threads)

@@ -62,7 +62,7 @@ class Job:
             "cell": self.cell,
             "axes": plain(dict(self.axes)),
             "cell_id": self.run.cell_id,
-            "config": shortened(config.dump()),
+            "config": identity.portable(config.dump()),
             "config_hash": self.run.config_hash,
             "inputs": self.run.inputs,
         }
@@ -117,18 +117,26 @@ def plan(grids: Sequence[Grid], seeds: Sequence[int], work: str = WORK) -> Plan:
     return result
 
 
+def _entries(work: str, kind: str) -> tuple[list[str], ...]:
+    """Where the source hash starts: for the project's own work where identity says.
+
+    So a grid's default and ``hevitpose train`` with the same config have the same record.
+    """
+    return () if work == WORK else ([f"{work}:{kind}"],)
+
+
 def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int], work: str) -> Iterable[Job]:
     about: tuple[str | None, str, Mapping[str, Any]] = (grid.name, cell.name, cell.overrides)
     if cell.is_default:
         about = (None, DEFAULT, {})
     config = cell.config
-    yield Job(identity.complexity_run(config, [f"{work}:complexity"]), config, *about, None)
+    yield Job(identity.complexity_run(config, *_entries(work, "complexity")), config, *about, None)
     conditions = conditions_of(config)
-    run = identity.latency_run(config, conditions, [f"{work}:latency"])
+    run = identity.latency_run(config, conditions, *_entries(work, "latency"))
     yield Job(run, config, *about, None)
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
-        run = identity.accuracy_run(seeded, [f"{work}:accuracy"])
+        run = identity.accuracy_run(seeded, *_entries(work, "accuracy"))
         yield Job(run, seeded, *about, seed)
 
 
@@ -219,14 +227,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def shortened(value: Any) -> Any:
-    """Absolute paths as their last two parts: a record says nothing of the machine's folders."""
-    if isinstance(value, Mapping):
-        return {key: shortened(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [shortened(item) for item in value]
-    if isinstance(value, str) and value.startswith("/"):
-        return "/".join(["...", *value.strip("/").split("/")[-2:]])
-    return value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations import display, grids
-from ablations.executors import create_executor
+from ablations.executors import check_executor, create_executor
 from ablations.isolation import PRELOAD
 from ablations.plan import WORK, History, Plan, changes, plan
 from ablations.runner import Runner
@@ -62,6 +62,7 @@ def session(request: Request) -> int:
     """
     base = base_config(request)
     chosen = select(request, base)
+    check_executor(executor_name(request), request.workers)
     _prepare_data(base, dry_run=request.dry_run)
     made = plan(chosen, request.seeds, request.work)
     store = RecordStore(request.out / "records")
@@ -232,7 +233,7 @@ def explain_record(record_id: str, out: Path) -> str:
             "complexity": identity.complexity_run,
         }
         if record.kind in run:
-            now = run[record.kind](config, [f"{WORK}:{record.kind}"])
+            now = run[record.kind](config)
             found = changes(record, now)
             lines.append("now: the same" if not found else "now: " + "; ".join(found))
     except HEViTPoseError as error:

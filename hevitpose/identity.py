@@ -186,6 +186,17 @@ def run_source(config: Config, entries: Sequence[str]) -> SourceHash:
     )
 
 
+def portable(value: Any) -> Any:
+    """Absolute paths as their last two parts: a record says nothing of the machine's folders."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(item) for item in value]
+    if isinstance(value, str) and value.startswith("/"):
+        return "/".join(["...", *value.strip("/").split("/")[-2:]])
+    return value
+
+
 def accuracy_run(config: Config, entries: Sequence[str] = ("hevitpose.training:train",)) -> Run:
     """Training and evaluation of a config.
 

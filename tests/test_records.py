@@ -83,6 +83,11 @@ class TestSchema:
         with pytest.raises(ValidationError):
             make(**changes)
 
+    def test_a_metric_of_nobody_is_none(self):
+        assert make(metrics={"Mean": 50.0, "Hip": float("nan")}).metrics["Hip"] is None
+        with pytest.raises(ValidationError):
+            make(metrics={"Mean": float("inf")})
+
     def test_published(self):
         assert make(source="published: arXiv 2311.13615").source.endswith("13615")
 

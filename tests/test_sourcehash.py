@@ -75,12 +75,13 @@ FILES = {
         import pkg.kinds as k
 
         FINISH = {"matt": lambda: 1, "gloss": lambda: 2}
+        QUICKER = {k.A: "quick A", k.B: "quick B", len: "any"}
 
         def polish(x):
             return FINISH["matt"]()
 
         def fast(x):
-            return k.Base
+            return QUICKER.get(type(x), k.Base)
 
         def slow(x):
             return x
@@ -144,6 +145,7 @@ def edit(tree: Path, name: str, old: str, new: str) -> None:
         ("pkg/tools.py", "return x", "return -x"),  # slow(), ruled out by its axis
         ("pkg/tools.py", "lambda: 2", "lambda: 3"),  # gloss, likewise
         ("pkg/kinds.py", "size = 2", "size = 3"),  # B, likewise
+        ("pkg/tools.py", "quick B", "quicker B"),  # of a class that is not reached
         ("pkg/kinds.py", "size = 1", 'size = 1\n    """Of it."""'),
         ("pkg/api/other.py", "return 0", "return 1"),
         ("pkg/plugins.py", "return 0", "return 1"),  # imported, nothing of it used
@@ -166,6 +168,8 @@ def test_does_not_change(tree, name, old, new):
         ("pkg/tools.py", '["matt"]', '["gloss"]'),
         ("pkg/tools.py", "lambda: 1", "lambda: True"),  # 1 == True, and yet another constant
         ("pkg/kinds.py", "size = 1", "size = 0"),
+        ("pkg/tools.py", "quick A", "quicker A"),
+        ("pkg/tools.py", '"any"', '"all"'),  # its key is no class of ours
         ("pkg/kinds.py", "class Base:\n    pass", "class Base:\n    x = 1"),
         ("pkg/kinds.py", "KINDS[name] = thing", "KINDS[name] = None"),
         ("pkg/api/build.py", "KINDS[kind]()", "KINDS[kind](1)"),
@@ -190,8 +194,9 @@ def test_axes_narrow(tree):
         return set(found.definitions)
 
     base = definitions()
-    assert definitions(kind="b") - base == {"pkg.kinds:B"}
-    assert definitions(route="slow") ^ base == {"pkg.tools:fast", "pkg.tools:slow"}
+    assert definitions(kind="b") - base == {"pkg.kinds:B", "pkg.tools:QUICKER[k.B]"}
+    quick = {f"pkg.tools:QUICKER{entry}" for entry in ("", "[k.A]", "[len]")}
+    assert definitions(route="slow") ^ base == {"pkg.tools:fast", "pkg.tools:slow", *quick}
     wide = source_hash(["pkg.main:run"], rules=RULES, root=tree)  # nothing selected: everything
     assert {"pkg.kinds:A", "pkg.kinds:B", "pkg.tools:fast", "pkg.tools:slow"} <= set(
         wide.definitions

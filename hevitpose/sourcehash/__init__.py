@@ -6,10 +6,11 @@ empty fields (an own walk: ``ast.dump`` differs between Python versions). So a c
 function or a new alternative that nobody selected changes nothing; an edit of reached code does.
 
 Alternatives that are chosen by name are narrowed to what the configuration selects. An
-:class:`Axis` names them; three forms are understood, wherever they stand in reached code:
+:class:`Axis` names them; four forms are understood, wherever they stand in reached code:
 
 * a registry, ``{"standard": FFN, "gated": GatedFFN}``: keys all alternatives of one axis;
 * a registration, ``@register_attention("mhsa")`` above a definition: ``register_`` + axis;
+* a dict keyed by classes, ``{MHSA: TrainMHSA}``: an entry counts if its class is reached;
 * a test, ``if spec.downsampling == "ope":``: a name or attribute called like the axis, compared
   with ``==``, ``!=``, ``in`` or ``not in`` to constants.
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hevitpose.errors import UsageError
-from hevitpose.sourcehash.modules import WHOLE, Module, load_module
+from hevitpose.sourcehash.modules import WHOLE, Module, Part, load_module
 from hevitpose.sourcehash.reader import HASH_LENGTH, Axes, Axis, read_part
 
 __all__ = ["ROOT", "Axis", "Rules", "SourceHash", "source_hash"]
@@ -86,14 +87,51 @@ class Walk:
         return self.modules[name]
 
     def run(self) -> None:
-        while self.todo:
-            module, name, nodes = self.todo.pop()
-            part = read_part(module, name, nodes, self.axes)
-            self.reached[module.name, name] = part.hash
-            for dotted in part.names:
-                self.resolve(module, dotted)
-            for source, imported in part.imports:
-                self.target(source, imported, ())
+        """Follows names until nothing new is reached."""
+        waiting: list[tuple[Module, str, tuple[str, ...], Part]] = []
+        while self.todo or waiting:
+            while self.todo:
+                module, name, nodes = self.todo.pop()
+                part = read_part(module, name, nodes, self.axes)
+                self.take(module, name, part)
+                waiting += [
+                    (module, f"{name}[{'.'.join(key)}]", key, entry) for key, entry in part.entries
+                ]
+            used = [item for item in waiting if self.uses(item[0], item[2])]
+            waiting = [item for item in waiting if item not in used]
+            for module, name, _, entry in used:
+                self.take(module, name, entry)
+            if not used:
+                break
+
+    def take(self, module: Module, name: str, part: Part) -> None:
+        """Counts a part, and reaches what it reads."""
+        self.reached[module.name, name] = part.hash
+        for dotted in part.names:
+            self.resolve(module, dotted)
+        for source, imported in part.imports:
+            self.target(source, imported, ())
+
+    def uses(self, module: Module, key: tuple[str, ...]) -> bool:
+        """Whether a dict's entry counts: its key is no followed class, or a reached one."""
+        found = self.locate(module, key)
+        if found is None:
+            return True
+        owner, name = found
+        is_class = all(isinstance(node, ast.ClassDef) for node in owner.definitions[name])
+        return not is_class or (owner.name, name) in self.reached
+
+    def locate(self, module: Module, dotted: tuple[str, ...]) -> tuple[Module, str] | None:
+        """The definition that a dotted name is, without reaching it."""
+        first, rest = dotted[0], dotted[1:]
+        if first in module.definitions:
+            return None if rest else (module, first)
+        if first not in module.imports:
+            return None
+        source, imported = module.imports[first]
+        target = self.module(source)
+        names = rest if imported is None else (imported, *rest)
+        return self.locate(target, names) if target is not None and names else None
 
     def resolve(self, module: Module, dotted: tuple[str, ...]) -> bool:
         """Reaches what a dotted name means in a module; False where it means nothing there."""
@@ -149,15 +187,27 @@ class Walk:
         if module.effects:
             self.todo.append((module, "<import>", module.effects))
         for axis, key, definition in module.registered:
-            if axis not in self.axes.axes or key in self.axes.axes[axis].selected:
+            if self.selected(axis, key):
                 self.define(module, definition)
 
     def whole(self, module: Module) -> None:
+        """Reaches all of a module, without what an axis rules out."""
         for name in module.definitions:
-            axes = [(axis, key) for axis, key, of in module.registered if of == name]
-            if all(a not in self.axes.axes or k in self.axes.axes[a].selected for a, k in axes):
+            keys = [(axis, key) for axis, key, of in module.registered if of == name]
+            if all(self.selected(axis, key) for axis, key in keys):
                 self.define(module, name)
         self.enter(module)
+
+    def users(self, module: Module) -> None:
+        """Reaches a user's file: all of it, unless this run selects nothing that it registers."""
+        if module.registered and not any(self.selected(a, k) for a, k, _ in module.registered):
+            self.enter(module)
+        else:
+            self.whole(module)
+
+    def selected(self, axis: str, key: str) -> bool:
+        """Whether the run may use an alternative."""
+        return axis not in self.axes.axes or key in self.axes.axes[axis].selected
 
 
 def source_hash(
@@ -174,8 +224,8 @@ def source_hash(
         entries: where it starts: ``"hevitpose.training:train"``, or a module for all of it.
         rules: which modules are followed.
         axes: by name, alternatives of which the run uses some.
-        files: modules of users (``--import``); each counts as a whole, and what they import from
-            the followed packages is reached.
+        files: modules of users (``--import``). One that registers something the run selects, or
+            that registers nothing, counts as a whole; of others only what importing them does.
         root: the folder that holds the packages.
 
     Raises:
@@ -194,7 +244,7 @@ def source_hash(
     for file in map(Path, files):
         module = walk.modules[f"<{file.name}>"] = load_module(f"<{file.name}>", file)
         names[module.name] = file.name
-        walk.whole(module)
+        walk.users(module)
     walk.run()
     by_file: dict[str, list[str]] = {}
     for (name, definition), digest in sorted(walk.reached.items()):

@@ -20,6 +20,7 @@ class Part:
     hash: str
     names: frozenset[tuple[str, ...]]  # dotted names it reads
     imports: frozenset[tuple[str, str | None]]  # imported inside it, or named as a string
+    entries: tuple[tuple[tuple[str, ...], Part], ...] = ()  # of dicts keyed by names: key, entry
 
 
 @dataclass

@@ -46,6 +46,15 @@ def _fields(node: ast.AST) -> tuple[str, ...]:
     return _FIELDS[kind]
 
 
+def _dotted(node: ast.AST | None) -> tuple[str, ...] | None:
+    """``a.b.c`` as its parts, or None where it is something else."""
+    chain: list[str] = []
+    while isinstance(node, ast.Attribute):
+        chain.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(chain)) if isinstance(node, ast.Name) else None
+
+
 class Reader:
     """Hashes a definition and notes the names it reads, without what the axes rule out."""
 
@@ -56,6 +65,7 @@ class Reader:
         self.text: list[str] = []
         self.names: set[tuple[str, ...]] = set()
         self.imports: set[tuple[str, str | None]] = set()
+        self.entries: list[tuple[tuple[str, ...], Part]] = []
 
     def read(self, node: object) -> None:
         """Takes in a node, a list of nodes, or a plain value."""
@@ -87,6 +97,8 @@ class Reader:
             if truth is not None:
                 return self.read(node.body if truth else node.orelse)
         if isinstance(node, ast.Dict):
+            if self._by_name(node):
+                return
             node = self._narrow(node)
         self._note(node)
         self.text.append(type(node).__name__ + "(")
@@ -98,19 +110,37 @@ class Reader:
             self.read(value)
         self.text.append(")")
 
+    def _by_name(self, node: ast.Dict) -> bool:
+        """Sets entries of ``{MHSA: TrainMHSA}`` apart: whether one counts is its key's matter."""
+        keys = [_dotted(key) for key in node.keys]
+        if not keys or None in keys:
+            return False
+        for key, pair in zip(keys, zip(node.keys, node.values, strict=True), strict=True):
+            assert key is not None
+            reader = Reader(self.axes, self.package)
+            reader.read(list(pair))
+            self.narrowed |= reader.narrowed
+            self.entries.append((key, reader.part()))
+        self.text.append("Dict(by name)")
+        return True
+
+    def part(self) -> Part:
+        """What was read."""
+        digest = hashlib.sha256("".join(self.text).encode()).hexdigest()[:HASH_LENGTH]
+        return Part(digest, frozenset(self.names), frozenset(self.imports), tuple(self.entries))
+
     def _note(self, node: ast.AST) -> None:
         if isinstance(node, ast.Name):
             if node is not self.base:
                 self.names.add((node.id,))
         elif isinstance(node, ast.Attribute):
-            chain: list[str] = []
-            part: ast.AST = node
-            while isinstance(part, ast.Attribute):
-                chain.append(part.attr)
-                part = part.value
-            if isinstance(part, ast.Name) and part is not self.base:
-                self.base = part  # `tools.polish` reads tools.polish, not all of tools
-                self.names.add((part.id, *reversed(chain)))
+            dotted = _dotted(node)
+            base = node.value
+            while isinstance(base, ast.Attribute):
+                base = base.value
+            if dotted is not None and isinstance(base, ast.Name) and base is not self.base:
+                self.base = base  # `tools.polish` reads tools.polish, not all of tools
+                self.names.add(dotted)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             self.imports |= {target for _, target in imported(self.package, node)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -168,7 +198,6 @@ def read_part(module: Module, name: str, nodes: Sequence[ast.AST], axes: Axes) -
     reader = Reader(axes.axes, module.package)
     for node in nodes:
         reader.read(node)
-    digest = hashlib.sha256("".join(reader.text).encode()).hexdigest()[:HASH_LENGTH]
-    part = Part(digest, frozenset(reader.names), frozenset(reader.imports))
+    part = reader.part()
     module.parts[name, axes.key if reader.narrowed else None] = part
     return part

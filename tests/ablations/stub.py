@@ -19,7 +19,7 @@ from hevitpose.config import Config
 RAISE, KILL, HANG, DIVERGE, MEMORY, SLOW = 1, 2, 3, 4, 5, 6
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     pass
 
 
@@ -39,7 +39,7 @@ def accuracy(config: Config, folder: Path, report) -> dict:
     if behaviour == HANG:
         time.sleep(1000)
     if behaviour == DIVERGE:
-        raise Diverged("loss is nan at step 3")
+        raise DivergedError("loss is nan at step 3")
     if behaviour == MEMORY:
         raise MemoryError
     checkpoint = folder / "last.ckpt"

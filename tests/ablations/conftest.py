@@ -1,0 +1,54 @@
+"""Twenty synthetic people, and requests that use the stub instead of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablations.session import Request
+
+WORK = "tests.ablations.stub"
+PRELOAD = ("ablations.isolation", WORK)
+SMALL = ("data.people=20", "data.image_size=64", "training.steps=5")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory) -> Path:
+    from hevitpose.data.synthetic import generate
+
+    root = tmp_path_factory.mktemp("people") / "synthetic"
+    generate(root, people=20, size=64)
+    return root
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Writes a grid file and gives its path."""
+
+    def write(body: str, name: str = "mini") -> str:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"question: q\ncommand: c\nexpected: e\nfinding: f\n{body}")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def request_for(tmp_path, people):
+    """A request on the stub: ``request_for(grids, seeds=(0, 1), out=...)``."""
+
+    def make(*grids: str, overrides=(), **options) -> Request:
+        values = {
+            "grids": grids,
+            "data": people,
+            "overrides": [*SMALL, *overrides],
+            "out": tmp_path / "out",
+            "work": WORK,
+            "preload": PRELOAD,
+            "tables": False,
+            "timeout": 20.0,
+        }
+        return Request(**(values | options))
+
+    return make

@@ -1,0 +1,214 @@
+"""Grids: expansion, and everything that is refused before anything trains."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablations import grids
+from ablations.session import Request, base_config, select
+from hevitpose.config import load_config
+from hevitpose.errors import UsageError
+from hevitpose.identity import config_hash
+
+
+def base(variant: str = "nano", **options):
+    return load_config(None, [f"model.name={variant}"], preset="quick", **options)
+
+
+def names(grid: grids.Grid) -> list[str]:
+    return [cell.name for cell in grid.cells]
+
+
+class TestShipped:
+    @pytest.mark.parametrize("variant", ["nano", "t", "s", "b"])
+    def test_every_grid_fits_every_variant(self, variant):
+        loaded = grids.load_grids(grids.available(), base(variant))
+        assert {g.name for g in loaded} >= {
+            *("attention", "attention_parts", "downsampling", "peow", "ffn", "head"),
+            *("groups_heads_reduction", "input_size", "recipe"),
+        }
+        for grid in loaded:
+            assert grid.cells[0].is_default
+            assert sum(cell.is_default for cell in grid.cells) == 1
+            assert len({config_hash(cell.config) for cell in grid.cells}) == len(grid.cells) >= 5
+
+    def test_embedded_default(self):
+        loaded = grids.load_grids(grids.EMBEDDED, base())
+        assert all(len(grid.cells) >= 6 for grid in loaded)
+        distinct = {config_hash(cell.config) for grid in loaded for cell in grid.cells}
+        assert len(distinct) <= 20
+
+    def test_attention_has_seven(self):
+        (grid,) = grids.load_grids(["attention"], base())
+        assert names(grid)[0] == "cgsr" and len(grid.cells) == 7
+        assert grid.select(["mhsa"]).cells[1].config.model.attention == "mhsa"
+        with pytest.raises(UsageError, match=r"cell of grid attention 'mhs'; did you mean 'mhsa'"):
+            grid.select(["mhs"])
+
+    def test_default_is_the_variants_own(self):
+        for variant, name in (("nano", "g222+h2+r421"), ("t", "g248+h4+r821")):
+            (grid,) = grids.load_grids(["groups_heads_reduction"], base(variant))
+            assert names(grid)[0] == name and len(grid.cells) == 27
+
+    def test_input_multiples_are_the_networks(self):
+        from hevitpose.models.backbone import side_multiple
+
+        for reductions in ([8, 2, 1], [16, 2, 1], [3, 1, 1], [1, 1, 1]):
+            config = base().with_overrides({"model.reductions": reductions})
+            multiple = side_multiple(config.model.spec())
+            for side in range(32, 257, 32):
+                sized = config.with_overrides({"data.input_size": [side, 96 * multiple]})
+                assert (grids.refused(sized) is None) == (side % multiple == 0)
+
+
+class TestExpansion:
+    def load(self, path, **options):
+        return grids.load_grids([path], base(**options))[0]
+
+    def test_one_factor(self, grid):
+        cells = self.load(grid("axes: {model.ffn_ratio: [1, 2, 4], model.peow: [0, 3]}")).cells
+        # ratio 2 and PEOW 3 are the default, known by its first name
+        assert [c.name for c in cells] == ["ffn_ratio-2", "ffn_ratio-1", "ffn_ratio-4", "peow-0"]
+        assert dict(cells[1].overrides) == {"model.ffn_ratio": 1}
+
+    def test_product(self, grid):
+        body = "mode: product\naxes: {model.ffn_ratio: {a: 1, b: 4}, model.peow: {x: 0, y: 1}}"
+        found = self.load(grid(body))
+        assert names(found) == ["default", "a+x", "a+y", "b+x", "b+y"]
+        spec = found.cells[4].config.model.spec()
+        assert (spec.ffn_ratio, spec.peow) == (4, 1)
+
+    def test_zip(self, grid):
+        body = "mode: zip\naxes: {model.ffn_ratio: {a: 1, b: 4}, model.peow: {x: 0, y: 1}}"
+        assert names(self.load(grid(body))) == ["default", "a+x", "b+y"]
+
+    def test_named_cells_join_the_axes(self, grid):
+        body = "axes: {model.ffn_ratio: [1]}\ncells: {two: {model.heads: 1, model.peow: 5}}"
+        assert names(self.load(grid(body))) == ["default", "1", "two"]
+
+
+class TestRefusals:
+    def problems(self, path) -> list[str]:
+        with pytest.raises(UsageError) as error:
+            grids.load_grids([path], base())
+        return str(error.value).splitlines()
+
+    def test_all_at_once_with_lines(self, grid):
+        body = (
+            "surprise: 1\n"  # line 5
+            "axes:\n"
+            "  model.atention: [mhsa]\n"  # 7
+            "  model.peow: []\n"  # 8
+            "  data.workers: [1, 2]\n"  # 9
+            "  seed: [0, 1]\n"  # 10
+            "  training: [1]\n"  # 11
+            "cells:\n"
+            "  heads: {model.heads: 5}\n"  # 13
+            "  one: {model.ffn_ratio: 1}\n"
+            "  uno: {model.ffn_ratio: 1}\n"  # 15
+            "  one: {model.ffn_ratio: 4}\n"  # 16
+            "  kind: {model.ffn: gatted}\n"  # 17
+            "  type: {training.lr: much}\n"  # 18
+            "  other: {model.attention: mine}\n"  # 19
+            "  size: {data.input_size: [100, 100]}\n"  # 20
+            "  reduce: {model.reductions: [16, 2, 1], data.input_size: [96, 96]}\n"  # 21
+            "  group: {model.groups: [5, 2, 2], model.attention: cga}\n"  # 22
+        )
+        found = self.problems(grid(body))
+        expected = {
+            5: "unknown key of a grid 'surprise'",
+            7: "did you mean 'model.attention'",
+            8: "model.peow: no values",
+            9: "changes no result",
+            10: "use --seeds",
+            11: "a section",
+            13: "does not divide",
+            15: "the same as 'one' (line 14)",
+            16: "'one' is given twice (first in line 14)",
+            17: "did you mean 'gated'",
+            18: "training.lr",
+            19: "unknown model.attention 'mine'",
+            20: "multiple of 32",
+            21: "multiples of 64",
+            22: "does not divide",
+        }
+        assert len(found) == len(expected), "\n".join(found)
+        for line, text in expected.items():
+            (problem,) = [p for p in found if p.startswith(f"mini.yaml:{line}: ")]
+            assert text in problem
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ("", "the grid has no cells"),
+            ("mode: sum\naxes: {model.peow: [0]}", "unknown mode 'sum'"),
+            ("mode: zip\naxes: {model.peow: [0, 1], model.heads: [1]}", "different lengths (2, 1)"),
+            ("mode: product\naxes: {model.peow: [0, 1], model.heads: []}", "is empty"),
+            ("axes: [model.peow]", "axes: expected a mapping"),
+            ("axes: {model.peow: 3}", "expected a list of values"),
+            ("cells: {default: {model.peow: 0}}", "reserved"),
+            ("cells: {'a,b': {model.peow: 0}}", "with a comma"),
+            ("cells: [", "not yaml"),
+        ],
+    )
+    def test_one_thing_wrong(self, grid, body, text):
+        assert any(text in problem for problem in self.problems(grid(body)))
+
+    def test_texts_are_required(self, tmp_path):
+        path = tmp_path / "bare.yaml"
+        path.write_text("axes: {model.peow: [0]}")
+        assert len(self.problems(str(path))) == 4
+
+    def test_names(self, tmp_path):
+        with pytest.raises(UsageError, match="did you mean 'attention'"):
+            grids.load_grids(["attenton"], base())
+        with pytest.raises(UsageError, match="cannot be read"):
+            grids.load_grids([str(tmp_path / "absent.yaml")], base())
+
+    def test_bad_default(self):
+        config = load_config(None, ["data.input_size=96,96", "model.name=t"], preset="quick")
+        config = config.with_overrides({"model.reductions": [16, 2, 1]})
+        with pytest.raises(UsageError, match=r"the default cell: data\.input_size"):
+            grids.load_grids(["ffn"], config)
+
+
+class TestRequest:
+    def test_cells_of_several_grids(self):
+        request = Request(cells=["mhsa", "gated"])
+        chosen = select(request, base_config(request))
+        assert [names(g) for g in chosen] == [
+            ["cgsr", "mhsa"],
+            ["subsample-ope"],
+            ["default", "gated"],
+        ]
+        with pytest.raises(UsageError, match="unknown cell 'mhs'"):
+            select(Request(cells=["mhs"]), base_config(request))
+
+    def test_users_attention_is_known_without_running_it(self, tmp_path, grid):
+        module = tmp_path / "mine.py"
+        module.write_text(
+            "from hevitpose.models import register_attention\n"
+            "raise SystemExit('never run here')\n"
+            "@register_attention('mine')\n"
+            "def mine(spec, stage, block): ...\n"
+        )
+        request = Request(imports=[module], grids=[grid("axes: {model.attention: [mine]}")])
+        (chosen,) = select(request, base_config(request))
+        assert names(chosen) == ["default", "mine"]
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"overrides": ["seed=1"]}, "use --seeds"),
+            ({"overrides": ["training.lrr=1"]}, "lrr"),
+            ({"variant": "nona"}, "unknown model 'nona'"),
+            ({"preset": "quik"}, "did you mean 'quick'"),
+        ],
+    )
+    def test_refusals(self, options, text):
+        with pytest.raises(UsageError, match=text):
+            base_config(Request(**options))
+
+    def test_absent_import(self, tmp_path):
+        with pytest.raises(UsageError, match="no such file"):
+            base_config(Request(imports=[tmp_path / "absent.py"]))

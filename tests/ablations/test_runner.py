@@ -1,0 +1,421 @@
+"""The runner: records, cache, failures, leases, kills."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ablations import __main__ as command
+from ablations import session as sessions
+from ablations.leases import Leases
+from ablations.session import Request, describe, explain_record, session
+from hevitpose.errors import HEViTPoseError
+from hevitpose.records import Record, RecordStore
+from hevitpose.records import store as store_module
+
+RATIOS = "axes: {model.ffn_ratio: [1, 2, 4]}"
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def plan_of(request: Request) -> sessions.Plan:
+    base = sessions.base_config(request)
+    return sessions.plan(sessions.select(request, base), request.seeds, request.work)
+
+
+def dry(request: Request, **options) -> list[str]:
+    store = RecordStore(request.out / "records")
+    return describe(plan_of(request), store, **options).splitlines()
+
+
+def timeless(record: Record) -> dict:
+    """A record without what two runs of the same differ in."""
+    fields = record.model_dump(mode="json", exclude={"started_at", "seconds", "peak_memory"})
+    for key in ("seconds", "images_per_s"):
+        (fields["train"] or {}).pop(key, None)
+    return fields
+
+
+def state(out: Path) -> dict[str, object]:
+    """Every file of a run folder, records without times."""
+    found: dict[str, object] = {}
+    for path in sorted(out.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(out).as_posix()
+            found[name] = path.read_bytes()
+            if path.parent.name == "records" and not path.name.startswith("."):
+                found[name] = timeless(store_module.parse_record(path.read_bytes()))
+    return found
+
+
+class TestRun:
+    def test_three_records_a_cell_then_cached(self, request_for, grid, capsys):
+        request = request_for(grid(RATIOS), seeds=(0, 1))
+        assert session(request) == 0
+        store = RecordStore(request.out / "records")
+        found = store.load()
+        assert len(found) == 3 * (1 + 1 + 2) and not store.problems
+        by_cell = {r.cell_id: set() for r in found}
+        for record in found:
+            by_cell[record.cell_id].add((record.kind, record.seed))
+        kinds = {("complexity", None), ("latency", None), ("accuracy", 0), ("accuracy", 1)}
+        assert all(kinds == of for of in by_cell.values()) and len(by_cell) == 3
+        assert {(r.grid, r.cell) for r in found} == {
+            (None, "default"), ("mini", "1"), ("mini", "4"),
+        }  # fmt: skip
+        (one,) = [r for r in found if r.cell == "4" and r.seed == 1]
+        assert one.axes == {"model.ffn_ratio": 4} and one.threads == 2
+        assert one.config["data"]["root"].startswith(".../")  # no folders of this machine
+        assert list(one.artifacts) == ["model"]
+        assert (request.out / one.artifacts["model"].path).is_file()
+        before = state(request.out)
+        assert session(request) == 0
+        assert state(request.out) == before
+        assert "0 measured, 12 recorded before, 0 failed" in capsys.readouterr().out
+        # nothing but records and artifacts is left
+        rest = {n for n in before if not n.startswith("records/") and not n.endswith("model.bin")}
+        assert not rest and not (request.out / "leases").exists()
+
+    def test_seed_0_of_all_cells_first(self, request_for, grid):
+        jobs = plan_of(request_for(grid(RATIOS), seeds=(3, 1))).jobs
+        assert [j.seed for j in jobs if j.kind == "accuracy"] == [3, 3, 3, 1, 1, 1]
+        assert [j.kind for j in jobs[:6]] == ["complexity"] * 3 + ["latency"] * 3
+
+    def test_grids_share_the_default(self, request_for, grid):
+        other = grid("axes: {model.peow: [0, 3]}", "other")
+        made = plan_of(request_for(grid(RATIOS), other))
+        assert len(made.jobs) == 3 * 4  # 2, 1, 4 and PEOW 0
+        assert made.members["mini"]["2"] == made.members["other"]["3"]
+
+    def test_failures_are_rows(self, request_for, grid, capsys):
+        body = (
+            "cells:\n  raise: {training.clip_norm: 1}\n  kill: {training.clip_norm: 2}\n"
+            "  hang: {training.clip_norm: 3}\n  diverge: {training.clip_norm: 4}\n"
+            "  memory: {training.clip_norm: 5}\n"
+        )
+        request = request_for(grid(body), timeout=1.5)
+        assert session(request) == 1
+        text = capsys.readouterr().out
+        assert "3 measured, 0 recorded before, 5 failed" in text
+        store = RecordStore(request.out / "records")
+        failed = {r.cell: r for r in store.load() if r.status != "ok"}
+        statuses = {cell: record.status for cell, record in failed.items()}
+        assert statuses == {
+            "raise": "failed",
+            "kill": "oom",
+            "hang": "failed",
+            "diverge": "diverged",
+            "memory": "oom",
+        }
+        assert failed["raise"].error.startswith("ValueError: a broken cell (stub.py:")
+        assert "a line of the log" in failed["raise"].error
+        assert "Traceback" in failed["raise"].error
+        assert "no sign of life" in failed["hang"].error
+        assert not list((request.out / "records").glob(f"{failed['raise'].id}.json"))
+        # not again unless asked
+        assert session(request) == 1
+        assert "0 measured, 3 recorded before, 5 failed" in capsys.readouterr().out
+        again = dataclasses.replace(request, retry_failed=True, cells=["raise"])
+        assert session(again) == 1
+        assert len(store.failures(failed["raise"].id)) == 2
+
+    def test_executors_agree(self, request_for, grid, tmp_path):
+        results = []
+        for name, workers in (("local", None), ("processes", 2)):
+            request = request_for(
+                grid(RATIOS), seeds=(0, 1), threads=1, executor=name, workers=workers,
+                out=tmp_path / name,
+            )  # fmt: skip
+            assert session(request) == 0
+            results.append(state(request.out))
+        assert results[0] == results[1]
+
+    def test_changed_data_are_not_recorded(self, request_for, grid, monkeypatch, capsys):
+        monkeypatch.setenv("STUB_FINGERPRINT", "synthetic:v1:other")
+        multiprocessing.forkserver._forkserver._stop()  # it would hand on the old environment
+        request = request_for(grid("axes: {model.ffn_ratio: [2]}"))
+        assert session(request) == 1
+        assert "the data changed during the run: synthetic:v1:other" in capsys.readouterr().out
+        multiprocessing.forkserver._forkserver._stop()
+
+    def test_users_own_attention(self, request_for, grid, tmp_path):
+        module = tmp_path / "my_attention.py"
+        text = (
+            "import os, pathlib\n"
+            "from hevitpose.config import Config\n"
+            f"pathlib.Path({str(tmp_path)!r}, 'loaded').touch()\n"
+            "def register_attention(name): return lambda thing: thing\n"
+            "@register_attention('mine')\n"
+            "def mine(spec, stage, block): return None\n"
+        )
+        module.write_text(text)
+        request = request_for(grid("axes: {model.attention: [mine]}"), imports=[module])
+        ids = {j.id for j in plan_of(request).jobs}
+        assert session(request) == 0
+        assert (tmp_path / "loaded").exists()
+        (record, *_) = [r for r in RecordStore(request.out / "records").load() if r.cell == "mine"]
+        assert "my_attention.py" in record.code.sources
+        module.write_text(text.replace("return None", "return None  # a comment"))
+        assert {j.id for j in plan_of(request).jobs} == ids
+        module.write_text(text.replace("return None", "return 1"))
+        os.utime(module, ns=(1, 1))
+        edited = {j.id for j in plan_of(request).jobs}
+        assert len(ids) == 6 and len(edited & ids) == 3  # the default does not use it
+        module.write_text("1 / 0")
+        os.utime(module, ns=(2, 2))
+        bare = request_for(grid("axes: {model.ffn_ratio: [2]}"), imports=[module])
+        assert session(bare) == 1  # every cell fails with the reason, none is lost
+
+
+class TestDryRun:
+    def test_reasons(self, request_for, grid):
+        path = grid(RATIOS)
+        request = request_for(path)
+        lines = dry(request)
+        assert len(lines) == 10 and all("would run absent" in line for line in lines[:9])
+        assert lines[-1] == "9 of 9 would run: no earlier times"
+        session(request)
+        assert all(" recorded " in line for line in dry(request)[:9])
+        lines = dry(dataclasses.replace(request, overrides=[*request.overrides, "training.lr=1"]))
+        assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
+        assert sum("changed: config.training.lr: 0.002 -> 1" in line for line in lines) == 3
+        assert lines[-1].startswith("3 of 9 would run: about ")
+
+    def test_changed_data_and_code(self, request_for, grid, people, tmp_path, monkeypatch):
+        from hevitpose import identity
+        from hevitpose.data.synthetic import generate
+
+        request = request_for(grid(RATIOS))
+        session(request)
+        other = tmp_path / "other"
+        generate(other, people=24, size=64)
+        lines = dry(dataclasses.replace(request, data=other))
+        assert sum("changed: data: 'synthetic:v1:seed0:people20" in line for line in lines) == 3
+        real = identity.run_source
+
+        def edited(config, entries):
+            found = real(config, entries)
+            files = found.files | {"tests/ablations/stub.py": "changed"}
+            return dataclasses.replace(found, hash="changed", files=files)
+
+        monkeypatch.setattr(identity, "run_source", edited)
+        lines = dry(request)
+        assert sum("changed: code: tests/ablations/stub.py" in line for line in lines) == 9
+
+    def test_failed_before(self, request_for, grid):
+        request = request_for(grid("cells: {raise: {training.clip_norm: 1}}"))
+        session(request)
+        assert any("left out  failed before (1 x): ValueError" in x for x in dry(request))
+        assert any("would run failed before" in x for x in dry(request, retry_failed=True))
+
+    def test_explain(self, request_for, grid):
+        request = request_for(grid(RATIOS))
+        session(request)
+        record = next(
+            r for r in RecordStore(request.out / "records").load() if r.kind == "accuracy"
+        )
+        text = explain_record(record.id[:10], request.out)
+        assert "fingerprint" not in text and "data: 'synthetic:v1:seed0:people20:size64'" in text
+        assert "tests/ablations/stub.py" in text and "lr: 0.002" in text
+
+
+class TestTwoRunners:
+    def test_leases(self, tmp_path):
+        first, second = Leases(tmp_path / "leases"), Leases(tmp_path / "leases")
+        assert first.acquire("a") and not second.acquire("a") and second.acquire("b")
+        first.release("a")
+        assert second.acquire("a")
+        second.close()
+        assert first.acquire("a")
+        first.close()
+        assert not (tmp_path / "leases").exists()
+
+    def test_a_dead_runners_lease_is_free(self, tmp_path):
+        leases = Leases(tmp_path)
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: (Leases(tmp_path).acquire("a"), os.kill(os.getpid(), signal.SIGKILL))
+        )
+        process.start()
+        process.join()
+        assert (tmp_path / "a.lease").exists()
+        assert leases.acquire("a")
+        leases.close()
+
+    def test_another_machines_lease_expires(self, tmp_path):
+        lease = tmp_path / "a.lease"
+        lease.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+        leases = Leases(tmp_path)
+        assert not leases.acquire("a")
+        old = time.time() - 61
+        os.utime(lease, (old, old))
+        assert leases.acquire("a")
+        leases.close()
+
+    def test_one_record_per_id_and_hardly_a_cell_twice(self, request_for, grid):
+        request = request_for(
+            grid("axes: {model.ffn_ratio: [1, 2, 3, 4]}"), seeds=(0, 1),
+            overrides=["training.steps=20"],
+        )  # fmt: skip
+        codes: list[int] = []
+        script = "import sys; from tests.ablations.zygote import main; main()"
+        line = json.dumps(dataclasses.asdict(request), default=str)
+        runners = [
+            subprocess.Popen(
+                [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                text=True, cwd=ROOT,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        for runner in runners:
+            runner.stdin.write(line + "\n\n")
+            runner.stdin.flush()
+        for runner in runners:
+            output, _ = runner.communicate(timeout=60)
+            codes.append(int(output.split()[1]))
+        assert codes == [0, 0]
+        records = RecordStore(request.out / "records").load()
+        assert len(records) == 4 * (1 + 1 + 2)
+        assert not (request.out / "leases").exists()
+
+
+class TestDisk:
+    def test_full(self, request_for, grid, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        request = request_for(grid(RATIOS))
+        with monkeypatch.context() as patched:
+            patched.setattr(store_module.os, "link", full)
+            with pytest.raises(HEViTPoseError, match="No space left"):
+                session(request)
+        assert not list((request.out / "records").iterdir())
+        assert not (request.out / "leases").exists()
+        assert session(request) == 0
+
+    def test_newer_store(self, request_for, grid):
+        request = request_for(grid(RATIOS))
+        session(request)
+        path = next((request.out / "records").iterdir())
+        path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+        with pytest.raises(HEViTPoseError, match="newer schema"):
+            session(request)
+
+
+class TestCommand:
+    def test_usage_errors_exit_2(self, capsys, tmp_path):
+        for arguments in (
+            ["run", "attenton"],
+            ["run", "--cells", "mhs"],
+            ["run", "--seeds", "0,x"],
+            ["run", "--seeds", "0", "--num-seeds", "2"],
+            ["run", "--executor", "slurm"],
+            ["run", "training.lrr=1"],
+            ["run", "--variant", "x"],
+            ["run", "--no-such-option"],
+            ["explain", "zz", "--out", str(tmp_path)],
+        ):
+            common = ["--data", str(tmp_path)] if "run" in arguments else []
+            assert command.main([*arguments, *common]) == 2, arguments
+            assert "Traceback" not in capsys.readouterr().err
+
+    def test_list(self, capsys):
+        assert command.main(["list"]) == 0
+        text = capsys.readouterr().out
+        assert "attention_parts" in text and "no-cascade" in text and "nox -s ablation" in text
+
+    def test_no_torch_for_a_plan(self):
+        code = (
+            "import sys; from ablations import session, runner, executors, plan; "
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+class Zygote:
+    """Runners that can be killed; see ``zygote.py``."""
+
+    def __enter__(self) -> Zygote:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.ablations.zygote"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
+
+    def ask(self, line: str) -> int:
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def test_killed_at_twenty_points_ends_as_if_it_had_not_been(request_for, grid, tmp_path):
+    """A 6-cell grid of a stub trainer; SIGKILL to the runner at random points."""
+    body = "axes: {model.ffn_ratio: [1, 2, 3, 4]}\ncells: {a: {codec.sigma: 3}, b: {model.peow: 0}}"
+    request = request_for(grid(body), overrides=["training.steps=20"])
+    plain = dataclasses.replace(request, out=tmp_path / "plain")
+    with Zygote() as zygote:
+        zygote.ask(json.dumps(dataclasses.asdict(plain), default=str))
+        assert zygote.ask("") == 0
+        rng = random.Random(0)
+        line = json.dumps(dataclasses.asdict(request), default=str)
+        recorded: set[str] = set()
+        for attempt in range(20):
+            runner = zygote.ask(line)
+            if attempt % 2:  # in the thick of it: soon after the next record or two
+                more = len(recorded) + rng.randint(1, 2)
+                deadline = time.monotonic() + 5
+                while len(list(request.out.glob("records/*.json"))) < min(more, 18):
+                    assert time.monotonic() < deadline, "no progress"
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.08))
+            else:  # anywhere, the start included
+                time.sleep(rng.uniform(0, 0.8))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(runner, signal.SIGKILL)
+            zygote.ask("")
+            store = RecordStore(request.out / "records")
+            now = {record.id for record in store.load()}
+            assert recorded <= now and not store.problems  # none lost, none half-written
+            recorded = now
+        zygote.ask(line)
+        assert zygote.ask("") == 0
+    assert state(request.out) == state(plain.out)
+    folders = {p.name for p in request.out.iterdir()}
+    assert folders == {"records", "cells"}
+
+
+def test_sigterm_ends_children_and_goes_on_later(request_for, grid):
+    request = request_for(grid("cells: {slow: {training.clip_norm: 6}}"))
+    seen: list[object] = []
+
+    def stop_soon() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not list(request.out.glob("cells/*/last.ckpt")):
+            time.sleep(0.02)
+        seen.extend(request.out.glob("cells/*/last.ckpt"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_soon)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        session(request)
+    thread.join()
+    assert seen and not (request.out / "leases").exists()
+    assert session(request) == 0
+    shutil.rmtree(request.out)
