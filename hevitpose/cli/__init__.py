@@ -58,21 +58,25 @@ def execute(arguments: list[str]) -> int:
         result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
         if result != _INTERRUPTED:
             return result if isinstance(result, int) else 0
-        message, code = "interrupted; the same command continues where it stopped", 1
-    except HEViTPoseError as error:
-        message, code = str(error), error.exit_code
-    except KeyboardInterrupt:
-        message, code = "interrupted; the same command continues where it stopped", 1
+        raise KeyboardInterrupt
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        if hasattr(error, "format_message"):  # typer's own usage errors
-            message, code = error.format_message(), getattr(error, "exit_code", 2)
-        else:
-            text = " ".join(str(error).split()) or "no message"
-            message, code = f"{type(error).__name__}: {text} (--debug shows where)", 1
-    if _debug:
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
-    return code
+    except (Exception, KeyboardInterrupt) as error:
+        if _debug:
+            traceback.print_exception(error)
+        message, code = _explain(error)
+        print(f"error: {message}", file=sys.stderr)
+        return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """An error's one line, and its exit code."""
+    if isinstance(error, HEViTPoseError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command continues where it stopped", 1
+    if hasattr(error, "format_message"):  # typer's own usage errors
+        return error.format_message(), getattr(error, "exit_code", 2)
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text} (--debug shows where)", 1

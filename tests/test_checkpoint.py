@@ -1,0 +1,143 @@
+"""Weights on disk: complete, strict, and never code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hevitpose import create_model
+from hevitpose.checkpoint import (
+    FORMAT,
+    from_pretrained,
+    load_weights,
+    read_checkpoint,
+    replacing,
+    save_checkpoint,
+)
+from hevitpose.data.keypoints import MPII
+from hevitpose.errors import DataError, HEViTPoseError
+
+
+@pytest.fixture
+def nano():
+    return create_model("nano", num_keypoints=16, seed=1, attention="mhsa").eval()
+
+
+def test_a_file_is_all_it_takes(nano, tmp_path):
+    path = save_checkpoint(nano, tmp_path / "model.safetensors", {"seed": 1}, MPII)
+    images = torch.randn(2, 3, 64, 96)
+    for source in (path, tmp_path):
+        again = from_pretrained(source)
+        assert again.spec == nano.spec
+        assert torch.equal(again(images), nano(images))
+    stored = read_checkpoint(path)
+    assert stored.layout == MPII
+    assert stored.config == {"seed": 1}
+
+
+def test_missing_and_unexpected_entries_are_named(nano, tmp_path):
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    other = create_model("nano", num_keypoints=16, attention="none")
+    with pytest.raises(DataError, match="unexpected: .*attention") as caught:
+        load_weights(other, path)
+    assert "missing: " not in str(caught.value)
+    bigger = create_model("t", num_keypoints=16)
+    before = {k: v.clone() for k, v in bigger.state_dict().items()}
+    with pytest.raises(DataError, match=r"missing: .* more"):
+        load_weights(bigger, path)
+    assert all(torch.equal(before[k], v) for k, v in bigger.state_dict().items())
+
+
+def test_other_keypoints_only_when_asked_and_said(nano, tmp_path):
+    path = save_checkpoint(nano, tmp_path / "m.safetensors", None, MPII)
+    coco = create_model("nano", num_keypoints=17, attention="mhsa")
+    with pytest.raises(DataError, match="has 16 keypoints, the model 17"):
+        load_weights(coco, path)
+    reset = load_weights(coco, path, reset_keypoints=True)
+    assert len(reset) == 2  # weight and bias of the last convolution
+    kept = coco.state_dict().keys() - set(reset)
+    assert all(torch.equal(coco.state_dict()[k], nano.state_dict()[k]) for k in kept)
+
+
+def test_pickles_are_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "pwned"),)
+
+    for name, content in (
+        ("a.ckpt", pickle.dumps(Evil())),
+        ("b.safetensors", pickle.dumps(Evil())),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            read_checkpoint(tmp_path / name)
+    torch.save({"hevitpose": Evil(), "state_dict": {}}, tmp_path / "c.ckpt")
+    with pytest.raises(DataError, match=r"c\.ckpt"):
+        read_checkpoint(tmp_path / "c.ckpt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, -1])
+def test_truncated_files(nano, tmp_path, keep):
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    data = path.read_bytes()
+    path.write_bytes(data[:keep] if keep >= 0 else data[:-1])
+    with pytest.raises(DataError, match=r"m\.safetensors"):
+        from_pretrained(path)
+    path = tmp_path / "m.ckpt"
+    torch.save({"hevitpose": {}, "state_dict": {}}, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:keep] if keep >= 0 else data[:-30])
+    with pytest.raises(DataError, match=r"m\.ckpt"):
+        from_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"format": "other"},
+        {"format": FORMAT},
+        {"format": FORMAT, "model": "[", "config": "{}", "layout": "null"},
+        {"format": FORMAT, "model": "[]", "config": "{}", "layout": "null"},
+        {"format": FORMAT, "model": "{}", "config": "{}", "layout": '{"name": 1}'},
+        {"format": FORMAT, "model": "{}", "config": "{}", "layout": "null"},
+        {
+            "format": FORMAT,
+            "model": json.dumps({"name": "nano", "num_keypoints": 16, "options": {"eval": 1}}),
+            "config": "{}",
+            "layout": "null",
+        },
+    ],
+)
+def test_foreign_descriptions(tmp_path, metadata):
+    path = tmp_path / "x.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(HEViTPoseError) as caught:
+        from_pretrained(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line(nano, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(HEViTPoseError, match=r"m\.safetensors: cannot be written \(No space"):
+        save_checkpoint(nano, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,140 @@
+"""Prediction: the same numbers as evaluation, files that people and programs can use."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hevitpose import PosePredictor, create_model
+from hevitpose.checkpoint import save_checkpoint
+from hevitpose.config import load_config
+from hevitpose.data import load
+from hevitpose.data.keypoints import COCO, MPII
+from hevitpose.data.loader import PoseDataset
+from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation import codec_of, predict_batch
+from hevitpose.inference import Pose
+from hevitpose.predict import find_images, predict_files
+from hevitpose.visualize import draw_poses, heatmap_panel
+
+
+@pytest.fixture(scope="module")
+def model():
+    network = create_model("nano", num_keypoints=16, seed=0).eval()
+    torch.nn.init.normal_(network.head.final.weight, std=0.5, generator=torch.Generator())
+    return network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    config = load_config("synthetic", {"data.input_size": [64, 64]})
+    return save_checkpoint(model, path, config.dump(), MPII)
+
+
+def test_predictor_agrees_with_evaluation(checkpoint, model, synthetic_root):
+    table = load("synthetic", synthetic_root, "val", input_size=(64, 64))
+    predictor = PosePredictor(checkpoint)
+    dataset = PoseDataset(table, (64, 64))
+    for row in range(3):
+        item = {k: torch.as_tensor(v)[None] for k, v in dataset[row].items()}
+        config = predictor.config
+        wanted, scores = predict_batch(model, item, codec_of(model, config), MPII.flip_pairs)
+        pose = predictor(table.image_path(row), [table.bboxes[row][None]])[0]
+        np.testing.assert_allclose(pose.keypoints, wanted, atol=2e-3)
+        np.testing.assert_allclose(pose.scores, scores, rtol=2e-3, atol=1e-5)
+
+
+def test_images_of_any_kind_and_none(checkpoint, tmp_path):
+    predictor = PosePredictor(checkpoint)
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    whole = predictor([tmp_path / "a.png", image])
+    np.testing.assert_array_equal(whole[0].keypoints, whole[1].keypoints)
+    assert whole[0].boxes.tolist() == [[0, 0, 120, 80]]
+    assert predictor(image, [[]])[0].keypoints.shape == (0, 16, 2)
+    with pytest.raises(UsageError, match="uint8"):
+        predictor(image.astype(np.float32))
+    with pytest.raises(UsageError, match="w, h > 0"):
+        predictor(image, [[[0, 0, 0, 5]]])
+    with pytest.raises(UsageError, match="one per image"):
+        predictor(image, [[[0, 0, 5, 5]], [[0, 0, 5, 5]]])
+
+
+def test_files(checkpoint, tmp_path):
+    image = np.full((60, 80, 3), 128, np.uint8)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("000000000007.jpg", "other.jpg"):
+        cv2.imwrite(str(folder / name), image)
+    (folder / "broken.jpg").write_bytes((folder / "other.jpg").read_bytes()[:200])
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(
+        json.dumps(
+            [
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9},
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.1},
+                {"file_name": "other.jpg", "bbox": [5, 5, 20, 20], "score": 0.8},
+            ]
+        )
+    )
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        predict_files([str(folder)], checkpoint, out, boxes=boxes)
+    written = predict_files(
+        [str(folder)],
+        checkpoint,
+        out,
+        boxes=boxes,
+        box_threshold=0.5,
+        heatmaps=True,
+        skip_bad=True,
+    )
+    assert (written.images, written.people, len(written.skipped)) == (2, 2, 1)
+    entries = json.loads(written.results.read_text())
+    assert {e["image_id"] for e in entries} >= {7}
+    assert all(len(e["keypoints"]) == 48 and e["category_id"] == 1 for e in entries)
+    assert (out / "000000000007.jpg").exists()
+    assert (out / "other_person0_heatmaps.jpg").exists()
+
+
+def test_sources_without_images(tmp_path):
+    for source in (str(tmp_path), str(tmp_path / "*.jpg"), "nowhere.jpg"):
+        with pytest.raises(DataError, match="no image there"):
+            find_images([source])
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[1]", '[{"bbox": [1, 2, 3]}]', '[{"bbox": [1,2,0,4], "image_id": 1}]']
+)
+def test_bad_boxes(checkpoint, tmp_path, content):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((50, 50, 3), np.uint8))
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(DataError, match=r"boxes\.json"):
+        predict_files(
+            [str(tmp_path / "1.png")], checkpoint, tmp_path / "out", boxes=tmp_path / "boxes.json"
+        )
+
+
+def test_left_and_right_are_drawn_apart():
+    keypoints = np.zeros((1, 17, 2), np.float32) - 50
+    left, right = COCO.names.index("left_wrist"), COCO.names.index("right_wrist")
+    keypoints[0, left], keypoints[0, right] = (20, 50), (80, 50)
+    pose = Pose(keypoints, np.ones((1, 17), np.float32), np.array([[0, 0, 99, 99]], np.float32))
+    picture = draw_poses(np.zeros((100, 100, 3), np.uint8), pose, COCO, boxes=False)
+    assert picture[50, 20, 2] > 150 > picture[50, 20, 0]  # blue
+    assert picture[50, 80, 0] > 150 > picture[50, 80, 2]  # orange
+
+
+def test_heatmap_panel_needs_heatmaps(checkpoint):
+    predictor = PosePredictor(checkpoint)
+    image = np.zeros((64, 64, 3), np.uint8)
+    pose = predictor(image, heatmaps=True)[0]
+    assert pose.heatmaps.shape == (1, 16, 16, 16)
+    assert heatmap_panel(pose, 0, MPII).shape == (3 * 64, 6 * 64, 3)
+    with pytest.raises(ValueError, match="without heatmaps"):
+        heatmap_panel(predictor(image)[0], 0, MPII)
