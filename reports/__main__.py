@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.no_site:
         from reports.page import write_site
 
-        written += write_site(book, out / "site", out / "figures")
+        written += write_site(book, out / "site", out / "figures", options.runs)
     total = len(book.measured.records)
     print(
         f"{total} records, {len(book.tables)} tables, {len(book.plots)} plots; "

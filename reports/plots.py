@@ -163,7 +163,7 @@ def draw_bubble(data: Any) -> Any:
         )  # fmt: skip
         style.point(axes, gflops, accuracy, tip, marker="o", ms=3.2, color=color, zorder=3)
     xs, ys = [p[1] for p in points], [p[2] for p in points]
-    axes.set_xlim(0, max(xs) * 1.14)
+    axes.set_xlim(0, max(xs) * 1.2)
     pad = max(0.6, 0.14 * (max(ys) - min(ys)))
     axes.set_ylim(min(ys) - pad, max(ys) + pad)
     axes.set_xlabel("GFLOPs at 256x256, mmcv convention")

@@ -195,7 +195,10 @@ def place_labels(
     """
     figure = axes.figure
     figure.canvas.draw()
-    paper = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7}
+    # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
+    box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7}
+    paper = None if radii else box
+    reach = [(r or 3.0) * figure.dpi / 72 for r in radii] if radii else [5.0] * len(points)
     renderer = figure.canvas.get_renderer()
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken: list[Any] = []
@@ -224,7 +227,8 @@ def place_labels(
                     and trial[1] >= frame.y0 and trial[3] <= frame.y1
                 )  # fmt: skip
                 free = not any(_overlap(trial, other) for other in taken) and not any(
-                    trial[0] - 5 < sx < trial[2] + 5 and trial[1] - 5 < sy < trial[3] + 5
+                    trial[0] - reach[j] < sx < trial[2] + reach[j]
+                    and trial[1] - reach[j] < sy < trial[3] + reach[j]
                     for j, (sx, sy) in enumerate(spots)
                     if j != i
                 )

@@ -241,7 +241,8 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         cells: list[str] = []
         for cell, with_value in zip(row, exact, strict=True):
-            cells.append(escape_csv(cell.text))
+            # Ours may begin with a sign; what a record says may not.
+            cells.append(cell.text if cell.kind == "measured" else escape_csv(cell.text))
             if with_value:
                 cells.append("" if cell.value is None else repr(float(cell.value)))
         ids = dict.fromkeys(i for cell in row for i in cell.records)

@@ -21,16 +21,18 @@ class Factory:
 
     def common(self, cell: str, grid: str | None, **changes) -> dict:
         default = cell == "default"
+        axes = changes.get("axes", {} if default else {"model.attention": cell})
+        options = {key.removeprefix("model."): value for key, value in axes.items()}
         return {
             "model": "hevitpose_nano",
             "variant": "nano",
             "grid": None if default else grid,
             "cell": cell,
-            "axes": {} if default else {"model.attention": cell},
+            "axes": axes,
             "cell_id": self.cell_id(cell),
             "config": {
                 "preset": "quick",
-                "model": {"name": "hevitpose_nano"} | ({} if default else {"attention": cell}),
+                "model": {"name": "hevitpose_nano", **options},
                 "data": {"dataset": "synthetic", "input_size": [128, 128]},
                 "training": {"steps": 300},
             },
@@ -52,7 +54,7 @@ class Factory:
             device="cpu",
             source_hash="ab",
         )
-        values = self.common(cell, grid) | {
+        values = self.common(cell, grid, **changes) | {
             "id": identity.id,
             "inputs": identity.inputs,
             "kind": "accuracy",

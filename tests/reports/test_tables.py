@@ -1,0 +1,411 @@
+"""Tables: what a cell says, when a number is bold, what is never invented."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hevitpose.records import Interval, RecordStore, parse_record
+from reports import book, grids
+from reports.claims import claims_table
+from reports.measured import check, load, out_of_range
+from reports.published import load as load_published
+from reports.tables import grid_table, render_grid
+from reports.tables_accuracy import TABLES, accuracy_table
+from reports.tables_cost import complexity_table, speed_table
+from reports.text import (
+    Cell,
+    Column,
+    Table,
+    escape_csv,
+    escape_latex,
+    escape_markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "records"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a | b",
+    "**bold** _it_ `code` ~~x~~",
+    "[link](javascript:alert(1))",
+    "![x](http://example.com/x.png)",
+    "\\input{/etc/passwd} $x$ % # & _ ^ ~ {}",
+    "=cmd|' /C calc'!A0",
+    "line\nbreak\ttab\x1b[31mred\x00",
+    "right\u202eleft",
+    "# heading",
+    "<!-- END table:x -->",
+    "1. list",
+]
+
+
+@pytest.fixture(scope="module")
+def published():
+    return load_published()
+
+
+def cell(table: Table, row: str, column: str) -> Cell:
+    place = [c.key for c in table.columns].index(column)
+    return next(r[place] for r in table.rows if r[0].text == row)
+
+
+def measured(records):
+    found = check((f"{r.id}.json", r) for r in records)
+    assert not found.problems
+    return found
+
+
+class TestGrid:
+    def test_numbers_by_hand(self, make):
+        # Differences of mhsa to the default over seeds 0-4: -2, -3, -4, -3, -3: mean -3,
+        # s = 0.7071, half = 2.7764 * 0.7071 / sqrt(5) = 0.878.
+        records = [make.complexity(), make.complexity("mhsa"), make.latency("mhsa", 12.5)]
+        for seed, gap in enumerate((-2, -3, -4, -3, -3)):
+            records += [make.accuracy("default", seed, 60.0), make.accuracy("mhsa", seed, 60 + gap)]
+        table = grid_table(grids.build(records, "attention"))
+        assert cell(table, "mhsa", "difference").text == "−3.0 ± 0.9"
+        assert cell(table, "mhsa", "verdict").text.startswith(
+            "worse (p = 0.00069)"
+        )  # t = 9.49, 4 degrees
+        assert cell(table, "mhsa", "pckh_05").text == "57.0 ± 0.9"
+        assert cell(table, "mhsa", "latency_p50_ms").text == "12.50"
+        assert cell(table, "mhsa", "ap").text == "30.5 ± 0.0"  # 0.305 of the evaluator
+        assert cell(table, "mhsa", "params_m").text == "0.401"
+        assert cell(table, "cgsr (default)", "latency_p50_ms").text == "not measured"
+        assert cell(table, "cgsr (default)", "pckh_05").bold
+        assert "batch 1" in table.conditions and "torch 2.6.0" in table.conditions
+        assert "Synthetic people" in table.caption and "ground truth" in table.caption
+
+    @pytest.mark.parametrize("seeds", [1, 2, 4])
+    def test_no_verdict_and_no_bold_below_five_seeds(self, make, seeds):
+        table = grid_table(grids.build(make.grid(seeds=seeds, shift=-20), "attention"))
+        assert not any(c.bold for row in table.rows for c in row)
+        assert cell(table, "mhsa", "verdict").text == f"no verdict (n = {seeds}, needs 5)"
+
+    def test_no_bold_where_the_first_two_are_not_told_apart(self, make):
+        table = grid_table(grids.build(make.grid(shift=-0.05), "attention"))
+        assert not any(c.bold for row in table.rows for c in row)
+        assert "not distinguishable at n = 5" in cell(table, "mhsa", "verdict").text
+
+    def test_one_seed_shows_its_bootstrap_interval_and_says_so(self, make):
+        interval = Interval(low=55.0, high=63.5, method="bootstrap over images", n=250)
+        records = [make.accuracy(mean=60.0, intervals={"Mean": interval})]
+        table = grid_table(grids.build(records, "attention"))
+        found = cell(table, "default", "pckh_05")
+        assert found.text == "60.0 [55.0, 63.5]"
+        assert "bootstrap over images" in found.notes[0]
+
+    def test_failures_are_rows_with_their_reason(self, make):
+        records = [*make.grid(seeds=1), make.failed("window", status="oom", error="CUDA out\nmore")]
+        records.append(make.failed("mhsa", seed=1, status="diverged", error="loss is nan"))
+        table = grid_table(grids.build(records, "attention"))
+        assert cell(table, "window", "pckh_05").text == "oom"
+        assert cell(table, "window", "pckh_05").value is None
+        assert cell(table, "window", "verdict").text == "accuracy seed 0 oom: CUDA out"
+        assert "seed 1 diverged: loss is nan" in cell(table, "mhsa", "verdict").text
+        assert cell(table, "mhsa", "seeds").text == "1"
+
+    def test_a_failure_that_was_made_good_is_not_shown(self, make):
+        records = [make.failed("mhsa"), make.accuracy("mhsa"), make.accuracy()]
+        table = grid_table(grids.build(records, "attention"))
+        assert "broke" not in cell(table, "mhsa", "verdict").text
+
+    def test_different_budgets_never_share_a_table(self, make):
+        longer = {"config": make.common("default", None)["config"] | {"training": {"steps": 900}}}
+        records = make.grid(seeds=2)
+        records.append(make.accuracy("default", 0, 90, id_config={"steps": 900}, **longer))
+        grid = grids.build(records, "attention")
+        assert grid.default is not None and grid.default.seeds == 2
+        assert grid.default.scores["Mean"].value < 70
+
+    def test_unequal_timings_are_left_out(self, make):
+        records = [
+            *make.grid(seeds=1),
+            make.latency("sra", 1.0, conditions={"threads": 64}),
+            make.accuracy("sra"),
+        ]
+        table = grid_table(grids.build(records, "attention"))
+        assert cell(table, "sra", "latency_p50_ms").text == "not measured"
+
+    def test_a_retiming_shows_the_latest(self, make):
+        records = [make.latency("mhsa", 9.0), make.latency("mhsa", 11.0, attempt=2)]
+        records += [make.accuracy("mhsa"), make.accuracy()]
+        table = grid_table(grids.build(records, "attention"))
+        assert cell(table, "mhsa", "latency_p50_ms").text == "11.00"
+
+    def test_cells_by_id_in_the_given_order(self, make):
+        records = make.grid(seeds=1)
+        ids = {"cgsr": [], "none": [], "mhsa": [], "later": ["0" * 20]}
+        for record in records:
+            ids["cgsr" if record.cell == "default" else record.cell].append(record.id)
+        grid = grids.build(records, "whatever", ids, default="cgsr")
+        assert [row.name for row in grid.rows] == ["cgsr", "none", "mhsa", "later"]
+        table = grid_table(grid)
+        assert cell(table, "later", "pckh_05").text == "not measured"
+        assert cell(table, "cgsr (default)", "difference").text == "(reference)"
+
+    def test_deleting_a_record_leaves_not_measured(self, make):
+        records = make.grid(seeds=1)
+        without = [r for r in records if not (r.kind == "accuracy" and r.cell == "mhsa")]
+        table = grid_table(grids.build(without, "attention"))
+        assert cell(table, "mhsa", "pckh_05").text == "not measured"
+        assert cell(table, "mhsa", "params_m").text == "0.401"
+
+    def test_a_mean_over_some_seeds_is_not_shown(self, make):
+        gap = make.accuracy("mhsa", 1).model_copy(update={"metrics": {"Mean": 50.0}})
+        records = [make.accuracy("mhsa", 0), gap, make.accuracy()]
+        table = grid_table(grids.build(records, "attention"))
+        assert cell(table, "mhsa", "ap").text == "not measured"
+        assert cell(table, "mhsa", "pckh_05").kind == "measured"
+
+    def test_render_writes_and_names_what_it_left_out(self, make, tmp_path):
+        bad = make.accuracy("mhsa", 7, 60.0).model_copy(update={"metrics": {"Mean": 160.0}})
+        rendered = render_grid([*make.grid(seeds=1), bad], "attention", tmp_path)
+        assert {p.name for p in rendered.paths} == {
+            f"attention.{suffix}" for suffix in ("md", "csv", "tex", "svg", "png")
+        }
+        assert all(p.stat().st_size for p in rendered.paths)
+        assert "1 records left out" in rendered.text and "160.0" in rendered.text
+        again = [p.read_bytes() for p in rendered.paths]
+        render_grid([bad, *reversed(make.grid(seeds=1))], "attention", tmp_path)
+        assert again == [p.read_bytes() for p in rendered.paths]
+
+
+class TestTables:
+    def test_published_and_measured_side_by_side(self, make, published):
+        config = {"model": {"name": "hevitpose_b"}, "data": {"input_size": [256, 256]}}
+        data = {"name": "mpii", "split": "val", "fingerprint": "sha256:0", "boxes": "gt"}
+        record = make.accuracy(
+            grid=None, model="hevitpose_b", variant="b", config=config, dataset=data,
+            mean=88.8,
+        )  # fmt: skip
+        spec = next(t for t in TABLES if t.name == "mpii-val")
+        table = accuracy_table(spec, measured([record]), published)
+        rows = [row for row in table.rows if row[0].text == "HEViTPose-B"]
+        assert [row[1].text for row in rows] == [
+            "published [HEViTPose README]",
+            "measured here",
+        ]
+        means = [row[[c.key for c in table.columns].index("Mean")] for row in rows]
+        assert [(m.text, m.kind) for m in means] == [("89.4", "published"), ("88.8", "measured")]
+        assert means[1].records == (record.id,)
+        text = to_markdown(table)
+        assert "*89.4*" in text and "*88.8*" not in text
+
+    def test_alternatives_stay_out_of_dataset_tables(self, make, published):
+        spec = next(t for t in TABLES if t.name == "synthetic-val")
+        table = accuracy_table(spec, measured(make.grid(seeds=1)), published)
+        assert sum(row[0].text == "HEViTPose-nano" for row in table.rows) == 1
+
+    @pytest.mark.parametrize("spec", TABLES, ids=lambda spec: spec.name)
+    def test_nothing_is_blank(self, spec, published):
+        table = accuracy_table(spec, measured([]), published)
+        assert table.rows
+        assert all(c.text for row in table.rows for c in row)
+
+    def test_complexity_names_its_conventions(self, make, published):
+        config = {"model": {"name": "hevitpose_b", "num_keypoints": 16}}
+        record = make.complexity(
+            model="hevitpose_b", variant="b", config=config, params=10_629_520,
+            axes={}, inputs={}, flops={"mmcv": 5.5807, "fvcore": 6.1},
+        ).model_copy(update={"inputs": {"input": [256, 256]}})  # fmt: skip
+        table = complexity_table(measured([record]), published)
+        assert cell(table, "HEViTPose-B", "gflops_mmcv").text == "5.5807"
+        assert cell(table, "HEViTPose-B", "gflops_torch").text == "not measured"
+        assert cell(table, "HEViTPose-B", "params_published").text == "10.63"
+        hrnet = cell(table, "HRNet-W32", "gflops_published")
+        assert hrnet.kind == "published" and "stock HRNet-W32" in hrnet.notes[0]
+
+    def test_speed_has_conditions_and_images_per_second(self, make):
+        record = make.latency(p50=20.0, batch=8)
+        table = speed_table(measured([record]))
+        assert cell(table, "HEViTPose-nano", "images_per_s").text == "400.0"
+        assert cell(table, "HEViTPose-nano", "batch").text == "8"
+        assert "commit" in table.conditions
+
+    def test_claims(self, make, published):
+        def count(model, params, gflops):
+            return make.complexity(
+                model, params, gflops, model=model, variant=None, axes={}, config={}, grid=None
+            ).model_copy(update={"inputs": {"input": [256, 256]}})  # fmt: skip
+
+        records = [
+            count("hevitpose_b", 10_629_520, 5.5807),
+            count("hevitpose_s", 5_880_600, 3.6469),
+            count("pose_hrnet_w32", 28_540_000, 10.27),
+        ]
+        table = claims_table(measured(records), published, [])
+        verdicts = {row[0].text.split(" [")[0]: row[3].text for row in table.rows}
+        assert verdicts["HEViTPose-B has 10.63M parameters"] == "reproduced"
+        assert verdicts["HEViTPose-S takes 3.64 GFLOPs at 256x256"] == "differs by +0.0069G"
+        # 1 - 10.62952 / 28.54 = 62.76%
+        assert verdicts["HEViTPose-B has 62.1% fewer parameters than HRNet-W32"] == (
+            "differs by +0.7 points"
+        )
+        assert verdicts["HEViTPose-T has 3.21M parameters"].startswith("not measured: no count")
+        assert "not public" in verdicts["HEViTPose-B reaches 90.7 PCKh@0.5 on MPII test"]
+
+    def test_claims_about_an_axis_follow_the_verdicts(self, make, published):
+        def peow(value, mean):
+            return [
+                make.accuracy(
+                    f"peow-{value}", seed, mean + 0.1 * seed, grid="peow",
+                    axes={"model.peow": value, "model.downsampling": "subsample-ope"},
+                )
+                for seed in range(5)
+            ]  # fmt: skip
+
+        records = [make.accuracy("default", seed, 60 + 0.11 * seed) for seed in range(5)]
+        worse = claims_table(
+            measured([*records, *peow(0, 50), *peow(5, 55)]),
+            published,
+            [grids.build([*records, *peow(0, 50), *peow(5, 55)], "peow")],
+        )
+        row = next(row for row in worse.rows if "PEOW" in row[0].text)
+        assert row[3].text.startswith("supported (hevitpose_nano on synthetic val)")
+        other = [*records, *peow(0, 50), *peow(5, 65)]
+        better = claims_table(measured(other), published, [grids.build(other, "peow")])
+        row = next(row for row in better.rows if "PEOW" in row[0].text)
+        assert row[3].text.startswith("contradicted") and "peow-5" in row[3].text
+
+
+class TestBadInput:
+    def test_out_of_range_is_named_and_left_out(self, make):
+        bad = make.accuracy("mhsa").model_copy(update={"metrics": {"AP": 30.5}})
+        found = check([("x.json", bad), ("y.json", make.accuracy())])
+        assert [r.cell for r in found.records] == ["default"]
+        assert str(found.problems[0]) == "x.json: metrics.AP: 30.5, expected 0 to 1"
+
+    @pytest.mark.parametrize(
+        ("metrics", "bad"),
+        [
+            ({"Mean": 100.0}, False),
+            ({"Mean": -0.1}, True),
+            ({"AP": -1.0}, False),  # what the COCO evaluator says of an empty range
+            ({"APM": 1.01}, True),
+            ({"mean_pose_Mean": 101.0}, True),
+            ({"loss": 1e9}, False),
+        ],
+    )
+    def test_ranges(self, make, metrics, bad):
+        record = make.accuracy().model_copy(update={"metrics": metrics})
+        assert bool(out_of_range(record)) == bad
+
+    def test_one_id_with_two_contents_is_contradictory(self, make):
+        first = make.accuracy(mean=60.0)
+        second = first.model_copy(update={"metrics": {"Mean": 61.0}})
+        found = check([("a.json", first), ("b.json", second), ("c.json", make.accuracy("mhsa"))])
+        assert [r.cell for r in found.records] == ["mhsa"]
+        assert len(found.problems) == 2 and "two contents" in found.problems[1].reason
+        same = check([("a.json", first), ("b.json", first)])
+        assert len(same.records) == 1 and not same.problems
+
+    def test_counts_that_disagree(self, make):
+        first = make.complexity(params=1000)
+        second = first.model_copy(update={"id": "f" * 20, "params": 1001})
+        found = check([("a.json", first), ("b.json", second)])
+        assert not found.records
+        assert "contradict: 1000, 1001" in found.problems[0].reason
+
+    def test_a_store_with_everything_wrong(self, make, tmp_path):
+        store = RecordStore(tmp_path)
+        good = make.accuracy()
+        store.add(good)
+        nan = make.accuracy("mhsa")
+        text = nan.to_json().replace('"Mean": 60.0', '"Mean": NaN')
+        (tmp_path / f"{nan.id}.json").write_text(text)
+        (tmp_path / f"{'a' * 20}.json").write_text(good.to_json())  # a copy under another name
+        (tmp_path / f"{'b' * 20}.json").write_bytes(b"\xff\xfe{")
+        (tmp_path / f"{'c' * 20}.json").write_text("{")
+        (tmp_path / "notes.txt").write_text("hello")
+        (tmp_path / "README.md").write_text("fine")
+        (tmp_path / "package.json").write_text("{}")
+        found = load([tmp_path])
+        assert [r.id for r in found.records] == [good.id]
+        assert len(found.problems) == 6
+        assert all("\n" not in str(problem) for problem in found.problems)
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_hostile_names_stay_text(self, make, text, tmp_path):
+        name = make.accuracy("mhsa").model_copy(update={"cell": text})
+        failed = make.failed("none", error=text)
+        grid = grids.build([make.accuracy(), name, failed], "attention")
+        table = grid_table(grid)
+        markdown = to_markdown(table)
+        rows = [line for line in markdown.splitlines() if line.startswith("|")]
+        assert len(rows) == len(table.rows) + 2
+        bars = {len(line.replace("\\|", "").split("|")) for line in rows}
+        assert bars == {len(table.columns) + 2}
+        for forbidden in ("<script", "<!--", "\x1b", "\x00", "\u202e"):
+            assert forbidden not in markdown
+        for forbidden in ("\x1b", "\x00", "\u202e"):  # html means nothing in these two
+            assert forbidden not in to_csv(table) + to_latex(table)
+        latex = to_latex(table)
+        assert "\\input{" not in latex
+        for line in csv.reader(io.StringIO(to_csv(table))):
+            assert not line[0].startswith(("=", "@", "+"))
+
+    def test_escapes(self):
+        assert escape_markdown("a_b hevitpose_b _x_") == r"a_b hevitpose_b \_x\_"
+        assert escape_markdown("[x](y)") == r"\[x\](y)"
+        assert escape_latex("5% of a_b & {c}") == r"5\% of a\_b \& \{c\}"
+        assert escape_csv("-1 +1") == "'-1 +1"
+
+    def test_rows_must_fit_columns(self):
+        with pytest.raises(ValueError, match="2 cells, 1 columns"):
+            Table("t", "t", (Column("a", "A"),), ((Cell("1"), Cell("2")),))
+
+
+class TestHistory:
+    def test_old_schemas_load_and_render(self):
+        found = measured([parse_record(p.read_text()) for p in sorted(FIXTURES.glob("*.json"))])
+        assert len(found.records) >= 2
+        table = grid_table(grids.build(found.records, "attention"))
+        assert cell(table, "mhsa", "params_m").text in ("0.401", "not measured")
+        text = to_markdown(table)
+        assert "0.401" in text and "61.5" in text  # of schema 0 and of schema 1, under its alias
+
+    def test_a_later_run_of_a_seed_replaces_the_earlier(self, make):
+        old = make.accuracy(mean=50.0)
+        new = old.model_copy(
+            update={
+                "id": "e" * 20,
+                "metrics": {"Mean": 55.0},
+                "started_at": old.started_at + timedelta(days=1),
+            }
+        )
+        grid = grids.build([new, old], "attention")
+        assert grid.default is not None and grid.default.scores["Mean"].value == 55.0
+        assert grid.older == (old.id,)
+
+
+def test_reports_never_import_torch():
+    code = (
+        "import sys, reports.__main__, reports.book, reports.page, reports.tables, reports.plots;"
+        "heavy = {'torch', 'torchvision', 'timm', 'pytorch_lightning', 'cv2'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_every_number_of_the_book_has_a_source(make, tmp_path):
+    store = RecordStore(tmp_path)
+    for record in make.grid(seeds=2):
+        store.add(record)
+    made = book.make([tmp_path])
+    counts = {"n", "n seeds", "Seed"}
+    for table in made.tables:
+        for row in table.rows:
+            for column, found in zip(table.columns, row, strict=True):
+                if found.kind == "measured" and found.value is not None:
+                    baseline = row[0].text.startswith("mean pose")
+                    assert found.records or column.title in counts or baseline, (table.name, found)
