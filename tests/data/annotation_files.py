@@ -23,7 +23,7 @@ def coco(layout=COCO, people=3):
         if index < people:
             points[:, :2] = rng.integers(2, 44, (len(layout), 2))
             points[:, 2] = 1 + np.arange(len(layout)) % 2
-            points[index] = 0
+            points[index % len(layout)] = 0
         annotations.append(
             {
                 "id": 100 + index,
