@@ -1,6 +1,6 @@
 """Other pose networks to compare with: timm backbones with the field's heads.
 
-Every name of ``hevitpose.spec.PEERS`` is a function here; ``hevitpose.create_model`` calls
+Every name of ``hevitpose.spec.PEERS`` has a builder of that name; ``hevitpose.create_model`` calls
 :func:`create_peer`. Their parameters and GFLOPs against the published ones: ``published.py``.
 """
 
@@ -11,17 +11,43 @@ from collections.abc import Callable
 from typing import Any
 
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.models.peers import convolutional, hrformer, rtmpose, transformers
 from hevitpose.models.peers.base import Peer
+from hevitpose.models.peers.convolutional import (
+    pose_hrnet_w32,
+    pose_mobilenetv2,
+    pose_resnest50,
+    pose_resnet50,
+    pose_resnext50,
+    pose_shufflenetv2,
+)
+from hevitpose.models.peers.hrformer import hrformer_s
+from hevitpose.models.peers.rtmpose import rtmpose_m, rtmpose_s
+from hevitpose.models.peers.transformers import (
+    pose_efficientvit_m4,
+    pose_pvtv2_b2,
+    pose_swin_s,
+    vitpose_b,
+    vitpose_s,
+)
 from hevitpose.spec import PEERS
 
 __all__ = ["Peer", "create_peer"]
 
 _BUILDERS: dict[str, Callable[..., Peer]] = {
-    name: getattr(module, name)
-    for name in PEERS
-    for module in (convolutional, transformers, hrformer, rtmpose)
-    if hasattr(module, name)
+    "pose_resnet50": pose_resnet50,
+    "pose_resnext50": pose_resnext50,
+    "pose_resnest50": pose_resnest50,
+    "pose_hrnet_w32": pose_hrnet_w32,
+    "pose_mobilenetv2": pose_mobilenetv2,
+    "pose_shufflenetv2": pose_shufflenetv2,
+    "pose_swin_s": pose_swin_s,
+    "pose_pvtv2_b2": pose_pvtv2_b2,
+    "pose_efficientvit_m4": pose_efficientvit_m4,
+    "vitpose_s": vitpose_s,
+    "vitpose_b": vitpose_b,
+    "hrformer_s": hrformer_s,
+    "rtmpose_s": rtmpose_s,
+    "rtmpose_m": rtmpose_m,
 }
 
 

@@ -31,6 +31,7 @@ class Peer(nn.Module):
 
     codec: Literal["heatmap", "simcc"] = "heatmap"  # what decodes the output
     spec = None  # HEViTPose's fields do not apply
+    weights_depend_on_input = False  # whether another `input_size` makes other parameters
     name: str  # these two are set by create_peer
     num_keypoints: int
 

@@ -47,7 +47,8 @@ PUBLISHED: dict[str, Published] = {
         "9.85",
         _FIGURE + "; LEViTPose README",
         here=("28.54", "10.27"),
-        note="stock HRNet-W32 is 28.54M and 9.5 to 10.3G depending on the counter",
+        note="stock HRNet-W32 is 28.54M and 9.5 to 10.3G depending on the counter; the authors' "
+        "own curve over input sides (16.1G at 320, 64.2G at 640) is that of 10.27G at 256",
     ),
     "pose_mobilenetv2": Published("9.57", "2.12", _FIGURE),
     "pose_shufflenetv2": Published("7.55", "1.83", _FIGURE),
@@ -77,6 +78,17 @@ PUBLISHED: dict[str, Published] = {
     ),
     "rtmpose_s": Published("5.47", "0.68", "RTMPose README", **_COCO),
     "rtmpose_m": Published("13.59", "1.93", "RTMPose README", **_COCO),
+}
+
+#: GFLOPs by the side of a square input, measured from the authors' ComputationalOverhead figure
+#: (to about 0.3).
+PUBLISHED_SIDES: dict[str, dict[int, float]] = {
+    "hevitpose_b": {160: 2.2, 320: 8.7, 480: 19.6, 640: 34.9, 800: 54.5, 960: 78.3},
+    "pose_hrnet_w32": {160: 4.4, 320: 16.1, 480: 36.2, 640: 64.2, 800: 100.3, 960: 144.3},
+    "pose_resnest50": {160: 3.8, 320: 14.1, 480: 31.6, 640: 56.1, 800: 87.7, 960: 125.9},
+    "pose_resnet50": {160: 3.1, 320: 11.4, 480: 25.6, 640: 45.5, 800: 71.1, 960: 102.3},
+    "pose_swin_s": {160: 6.1, 320: 20.9, 480: 49.5, 640: 81.7, 800: 132.0},
+    "pose_pvtv2_b2": {320: 9.5, 480: 20.6, 640: 36.2, 800: 56.4, 960: 81.0},
 }
 
 

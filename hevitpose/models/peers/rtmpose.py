@@ -89,6 +89,7 @@ class RTMPose(Peer):
     """
 
     codec = "simcc"
+    weights_depend_on_input = True
     simcc_split_ratio = SPLIT
 
     def __init__(

@@ -118,13 +118,18 @@ class PlainViT(nn.Module):
         )
 
 
+class ViTPose(Peer):
+    """Plain ViT and two transposed convolutions of 256 filters (the paper's classic decoder)."""
+
+    weights_depend_on_input = True  # one learned position per patch
+
+
 def _vitpose(
     name: str, channels: int, num_keypoints: int, input_size: Size, **options: Any
 ) -> Peer:
-    """Plain ViT and two transposed convolutions of 256 filters (the paper's classic decoder)."""
     backbone = PlainViT(name, input_size or (192, 256), **options)
     head = HeatmapHead(channels, num_keypoints, filters=(256, 256))
-    return Peer(backbone, head, multiple=16, input_size=input_size)
+    return ViTPose(backbone, head, multiple=16, input_size=input_size)
 
 
 def vitpose_s(num_keypoints: int, input_size: Size = None, drop_path_rate: float = 0.0) -> Peer:

@@ -1,0 +1,379 @@
+"""Parameters and GFLOPs of every model under three conventions, beside the published numbers.
+
+    python bench/complexity.py                                # all models, 256x256, 16 keypoints
+    python bench/complexity.py --models b,pose_hrnet_w32 --per-module --depth 3
+    python bench/complexity.py --models b --sides 160,320,480,640,800,960 --time
+    python bench/complexity.py --models 'hevitpose_*' --json
+
+Runs from a bare checkout. All models take about a minute on two cores; every count is recorded
+under ``--out`` (``runs/records``), and a second run reads it back. Nothing is published for an
+input of 256x256 for some peers: they get a second row at the size and keypoints of their paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import fnmatch
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.complexity_tables import Cost, Row, Size, show_costs, show_rows
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.progress import progress_bar
+from hevitpose.spec import PEERS, STRIDE_MULTIPLE, full_name, model_names
+
+CONVENTIONS = ("mmcv", "fvcore", "torch")
+SIDES = (160, 320, 480, 640, 800, 960)
+
+
+# ------------------------------------------------------------------------------------- arguments
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        UsageError: a value that cannot be read, or an unknown model or convention.
+    """
+    parser = argparse.ArgumentParser(
+        prog="bench/complexity.py", description=(__doc__ or "").partition("\n")[0]
+    )
+    add = parser.add_argument
+    add("--models", default="all", help="names and wildcards, e.g. b,pose_*; default: all")
+    add("--input", default="256x256", help="HEIGHTxWIDTH, several by comma")
+    add("--keypoints", type=int, default=16)
+    add("--conventions", default=",".join(CONVENTIONS))
+    add("--per-module", action="store_true", help="a table of modules for each model")
+    add("--depth", type=int, default=2, help="levels of that table")
+    add(
+        "--sides",
+        nargs="?",
+        const=",".join(map(str, SIDES)),
+        help="cost by input side, e.g. 160,960",
+    )
+    add("--time", action="store_true", help="with --sides: also measure milliseconds (CPU)")
+    add("--threads", type=int, help="with --time: of the CPU's operators")
+    add("--json", action="store_true", help="one JSON object instead of tables")
+    add("--out", type=Path, default=Path("runs"), help="records go to OUT/records")
+    add("--fresh", action="store_true", help="count again what is recorded")
+    options = parser.parse_args(arguments)
+    options.models = select_models(options.models)
+    options.input = [parse_size(text) for text in options.input.split(",")]
+    options.conventions = options.conventions.split(",")
+    for convention in options.conventions:
+        if convention not in CONVENTIONS:
+            raise unknown_name("convention", convention, CONVENTIONS)
+    if options.sides is not None:
+        options.sides = [parse_side(text) for text in options.sides.split(",")]
+    elif options.time:
+        raise UsageError("--time: expected --sides with it")
+    if options.keypoints < 1:
+        raise UsageError(f"--keypoints: {options.keypoints}, expected at least 1")
+    return options
+
+
+def select_models(text: str) -> list[str]:
+    """Names, short names and wildcards to full names, each once, in the order of the suite.
+
+    Raises:
+        UsageError: no model has this name or matches this wildcard.
+    """
+    if text == "all":
+        return list(model_names())
+    chosen: set[str] = set()
+    for part in text.split(","):
+        found = fnmatch.filter(model_names(), part) if set(part) & set("*?[") else [full_name(part)]
+        if not found:
+            raise unknown_name("model", part, model_names())
+        chosen.update(found)
+    return [name for name in model_names() if name in chosen]
+
+
+def parse_size(text: str) -> Size:
+    """``256x192`` (H x W, as tables print it) to (W, H)."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise UsageError(f"--input: {text!r}, expected HEIGHTxWIDTH, e.g. 256x192")
+    return int(width), int(height)
+
+
+def parse_side(text: str) -> int:
+    """A positive number of pixels."""
+    if not text.isdigit() or not int(text):
+        raise UsageError(f"--sides: {text!r}, expected pixels, e.g. 160,320")
+    return int(text)
+
+
+# -------------------------------------------------------------------------------------- counting
+
+
+def build(name: str, keypoints: int, size: Size) -> Any:
+    """A network for this input; peers are told the size, since some have weights that depend on it.
+
+    Raises:
+        UsageError: the size does not fit.
+    """
+    from hevitpose.models import create_model
+
+    options = {"input_size": size} if name in PEERS else {}
+    return create_model(name, num_keypoints=keypoints, seed=0, **options)
+
+
+def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
+    """The row with parameters and GFLOPs filled in."""
+    from hevitpose.complexity import count, meta_copy
+
+    shadow = meta_copy(model)
+    results = {
+        # fvcore traces the model, which takes real tensors; shapes are enough for the others.
+        convention: count(model if convention == "fvcore" else shadow, row.input_size, convention)
+        for convention in conventions
+    }
+    first = next(iter(results.values()))
+    return replace(
+        row,
+        params=first.params,
+        gflops={name: result.flops / 1e9 for name, result in results.items()},
+        uncounted={name: dict(result.uncounted) for name, result in results.items()},
+    )
+
+
+def with_published(row: Row) -> Row:
+    """The row with what was printed about this network at this input, where something was."""
+    from hevitpose.models.peers.published import PUBLISHED, agrees
+
+    found = PUBLISHED.get(row.model)
+    if found is None or (found.input_size, found.num_keypoints) != (row.input_size, row.keypoints):
+        return row
+    if found.params_m is None and found.gflops is None:
+        return row
+    published = {key: getattr(found, key) for key in ("params_m", "gflops", "source", "note")}
+    pairs = ((row.params, found.params_m, 1e6), (row.gflops.get("mmcv"), found.gflops, 1.0))
+    same = [
+        agrees(measured / unit, printed)
+        for measured, printed, unit in pairs
+        if measured is not None and printed is not None
+    ]
+    agreement = "" if not same else "reproduced" if all(same) else "differs"
+    return replace(row, published=published, agreement=agreement)
+
+
+def plan(options: argparse.Namespace) -> list[Row]:
+    """The rows to fill: every model at every input, and at its paper's where that is another."""
+    from hevitpose.models.peers.published import PUBLISHED
+
+    rows = []
+    for name in options.models:
+        asked = [Row(name, size, options.keypoints) for size in options.input]
+        found = PUBLISHED.get(name)
+        if found is not None:
+            own = Row(name, found.input_size, found.num_keypoints)
+            # Only where the default question was asked: a chosen input is answered as it is.
+            if options.input == [(256, 256)] and options.keypoints == 16 and own not in asked:
+                asked.append(own)
+        rows += asked
+    return rows
+
+
+def guarded(row: Any, work: Callable[[], Any]) -> Any:
+    """`work()`, or the row with the reason why not: a model never goes missing from the table."""
+    try:
+        return work()
+    except UsageError as error:
+        return replace(row, status="skipped", error=str(error))
+    except HEViTPoseError as error:
+        return replace(row, status="failed", error=str(error))
+    except Exception as error:  # a row with its status; the run ends with exit code 1
+        reason = (str(error).splitlines() or [""])[0]
+        return replace(row, status="failed", error=f"{type(error).__name__}: {reason}")
+
+
+class Store:
+    """Complexity records under a folder; only complete counts (all conventions) are kept.
+
+    Args:
+        out: the folder; records go to ``out/records``.
+        fresh: do not read what is there.
+    """
+
+    def __init__(self, out: Path, fresh: bool) -> None:
+        from hevitpose.records import RecordStore
+
+        self.records = RecordStore(out / "records")
+        self.fresh = fresh
+
+    @staticmethod
+    def takes(row: Row) -> bool:
+        """Whether a config can say this input: ViTPose alone also fits multiples of 16."""
+        return not any(side % STRIDE_MULTIPLE for side in row.input_size)
+
+    def identify(self, row: Row) -> tuple[Any, Any]:
+        """(config, run) of a row."""
+        from hevitpose.config import load_config
+        from hevitpose.identity import complexity_run
+
+        overrides = {
+            "model.name": row.model,
+            "model.num_keypoints": row.keypoints,
+            "data.input_size": list(row.input_size),
+        }
+        config = load_config("synthetic").with_overrides(overrides)
+        return config, complexity_run(config)
+
+    def recorded(self, row: Row, conventions: Sequence[str]) -> Row | None:
+        """The row from its record, where there is one of the present code."""
+        if self.fresh or not self.takes(row):
+            return None
+        _, run = self.identify(row)
+        record = self.records.get(run.id)
+        if record is None or record.flops is None:
+            return None
+        known = record.flops.model_dump()
+        gflops = {name: known[name] for name in conventions if known[name] is not None}
+        if len(gflops) < len(conventions):
+            return None
+        return replace(row, params=record.params, gflops=gflops, record=record.id)
+
+    def add(self, row: Row, started: datetime.datetime, seconds: float) -> Row:
+        """Keep a complete count; the row comes back with the id of its record."""
+        if set(row.gflops) != set(CONVENTIONS) or not self.takes(row):
+            return row
+        from hevitpose import machine
+        from hevitpose.records import Record
+
+        config, run = self.identify(row)
+        record = Record(
+            id=run.id,
+            kind="complexity",
+            model=row.model,
+            variant=None if row.model in PEERS else row.model.removeprefix("hevitpose_"),
+            cell_id=run.cell_id,
+            config=config.dump(),
+            config_hash=run.config_hash,
+            inputs=run.inputs,
+            params=row.params,
+            flops=row.gflops,
+            code=machine.code() | {"source_hash": run.source.hash, "sources": run.source.files},
+            machine=machine.machine(),
+            versions=machine.versions(),
+            started_at=started,
+            seconds=seconds,
+        )
+        self.records.add(record)
+        return replace(row, record=run.id)
+
+
+def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], list[str]]:
+    """Every row filled, and the per-module tables asked for."""
+    rows, tables = [], []
+    planned = plan(options)
+    with progress_bar("counting", "networks") as report:
+        for done, row in enumerate(planned):
+            report(done, len(planned))
+            filled = (
+                None
+                if options.per_module
+                else guarded(row, lambda row=row: store.recorded(row, options.conventions))
+            )
+            if filled is None:
+                filled = guarded(row, lambda row=row: _count_one(row, options, store, tables))
+            rows.append(with_published(filled))
+        report(len(planned), len(planned))
+    return rows, tables
+
+
+def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list[str]) -> Row:
+    from hevitpose.complexity import count, meta_copy, render
+
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    model = build(row.model, row.keypoints, row.input_size)
+    filled = count_row(model, row, options.conventions)
+    if options.per_module:
+        for convention in options.conventions:
+            subject = model if convention == "fvcore" else meta_copy(model)
+            table = render(count(subject, row.input_size, convention), options.depth)
+            tables.append(f"{row.model}, {row.keypoints} keypoints: {table}")
+    return store.add(filled, started, time.perf_counter() - clock)
+
+
+# ------------------------------------------------------------------------------- cost by the side
+
+
+def cost_rows(options: argparse.Namespace) -> list[Cost]:
+    """Parameters, GFLOPs and, on request, milliseconds on square inputs."""
+    total, costs = len(options.models) * len(options.sides), []
+    with progress_bar("input sides", "networks x sides") as report:
+        for name in options.models:
+            kept: dict[str, Any] = {}
+            for side in options.sides:
+                report(len(costs), total)
+                row = Cost(name, side)
+                costs.append(guarded(row, lambda row=row, kept=kept: _cost_one(row, options, kept)))
+        report(total, total)
+    return costs
+
+
+def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> Cost:
+    from hevitpose.complexity import count, meta_copy
+    from hevitpose.models.peers.published import PUBLISHED_SIDES
+
+    size = (row.side, row.side)
+    model = kept.get("model")
+    if model is None or getattr(model, "weights_depend_on_input", False):
+        model = kept["model"] = build(row.model, options.keypoints, size)
+    shadow = meta_copy(model)
+    by_module, products = count(shadow, size, "mmcv"), count(shadow, size, "torch")
+    milliseconds = None
+    if options.time:
+        from hevitpose.latency import QUICK, measure
+
+        threads = options.threads
+        milliseconds = measure(model, input_size=size, threads=threads, budget=QUICK).p50
+    return replace(
+        row,
+        params=by_module.params,
+        gflops_mmcv=by_module.flops / 1e9,
+        gflops_torch=products.flops / 1e9,
+        published_gflops=PUBLISHED_SIDES.get(row.model, {}).get(row.side),
+        ms=milliseconds,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    try:
+        options = parse(arguments)
+        store = Store(options.out, options.fresh)
+        result: dict[str, Any] = {}
+        if options.sides is None:
+            rows, tables = count_rows(options, store)
+            done: Sequence[Row | Cost] = rows
+            result = {"rows": [asdict(row) for row in rows]}
+            text = "\n\n".join((*tables, show_rows(rows, options.conventions)))
+        else:
+            costs = cost_rows(options)
+            done = costs
+            result = {"sides": [asdict(cost) for cost in costs]}
+            text = show_costs(costs, options.time, options.threads)
+    except HEViTPoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    print(json.dumps(result) if options.json else text)
+    if any(row.status == "failed" for row in done):
+        return 1
+    return 2 if all(row.status == "skipped" for row in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
