@@ -70,15 +70,23 @@ def prepare(
     categories = content["categories"]
     for position, category in enumerate(categories):
         _whole(category, "id", f"{name}: categories[{position}]")
+    # A category of which nothing has keypoints (COCO-format files may hold things too) is left out.
+    posed = {
+        _whole(a, "category_id", f"{name}: annotations[{i}]")
+        for i, a in enumerate(content["annotations"])
+        if "keypoints" in a
+    }
     people = []
     for position, annotation in enumerate(content["annotations"]):
         where = f"{name}: annotations[{position}] (id {annotation.get('id')})"
+        if posed and _whole(annotation, "category_id", where) not in posed:
+            continue
         if _whole(annotation, "image_id", where) not in known:
             raise DataError(f"{where}: image_id {annotation['image_id']} is not among the images")
-        _whole(annotation, "category_id", where)
         points = _numbers(annotation, "keypoints", 3 * num_keypoints, where)
         box = _numbers(annotation, "bbox", 4, where)
         person = {"iscrowd": 0, "num_keypoints": int((points[2::3] > 0).sum())} | annotation
+        _whole(person, "num_keypoints", where)
         if not use_area:
             person["area"] = float(box[2] * box[3] * AREA_OF_BOX)
         elif not _is_number(annotation.get("area")):
@@ -92,7 +100,7 @@ def prepare(
     return {
         "images": images,
         "annotations": people,
-        "categories": categories,
+        "categories": [c for c in categories if not posed or c["id"] in posed],
         "info": content.get("info", {}),
     }
 
@@ -152,6 +160,7 @@ def checked(
     *,
     use_area: bool,
     image_ids: Collection[int] | None,
+    source: str,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Annotations and results as an evaluator takes them, limited to some images or to none.
 
@@ -164,6 +173,7 @@ def checked(
         num_keypoints,
         image_ids=ids(truth["images"]),
         category_ids=ids(truth["categories"]),
+        source=source,
     )
     if image_ids is not None:
         wanted = frozenset(image_ids)

@@ -39,6 +39,7 @@ def evaluate_crowdpose(
     ground_truth: str | Path | dict[str, Any],
     splits: tuple[float, float] = TOOL_SPLITS,
     image_ids: Collection[int] | None = None,
+    source: str = "results",
 ) -> dict[str, float]:
     """CrowdPose's AP and AR.
 
@@ -50,6 +51,7 @@ def evaluate_crowdpose(
         ground_truth: annotation file with a ``crowdIndex`` per image, or its content.
         splits: limits of easy and medium.
         image_ids: evaluate these images only; None means all.
+        source: what errors call the results.
 
     Returns:
         AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard in 0..1; the last three are
@@ -61,7 +63,7 @@ def evaluate_crowdpose(
     """
     coco, coco_eval = _xtcocotools()
     truth, entries = cocoformat.checked(
-        results, ground_truth, len(SIGMAS), use_area=False, image_ids=image_ids
+        results, ground_truth, len(SIGMAS), use_area=False, image_ids=image_ids, source=source
     )
     name = "ground truth" if isinstance(ground_truth, dict) else str(ground_truth)
     levels: tuple[list[int], list[int], list[int]] = ([], [], [])

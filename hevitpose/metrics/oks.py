@@ -56,7 +56,7 @@ def oks(
     labelled: np.ndarray = _array(visible_MK) > 0
     areas = _array(areas_M) + _SPACING
     offset = predictions[:, None] - truth[None]  # N M K 2
-    unlabelled = ~labelled.any(axis=1)
+    unlabelled = labelled.sum(axis=1) == 0
     if unlabelled.any():
         if boxes_M4 is None:
             raise UsageError("oks: a person has no labelled keypoint, expected boxes_M4 too")
@@ -223,6 +223,7 @@ def evaluate_keypoints(
     sigmas: Sequence[float] | None = None,
     use_area: bool = True,
     image_ids: Collection[int] | None = None,
+    source: str = "results",
 ) -> dict[str, float]:
     """COCO's keypoint AP and AR, by pycocotools.
 
@@ -232,6 +233,7 @@ def evaluate_keypoints(
         sigmas: K constants; None means COCO's 17.
         use_area: False takes 0.53 x the box's area for every person, for annotations without.
         image_ids: evaluate these images only; None means all.
+        source: what errors call the results.
 
     Returns:
         AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL in 0..1. As pycocotools has it, -1
@@ -246,7 +248,7 @@ def evaluate_keypoints(
 
     keypoints = 17 if sigmas is None else len(sigmas)
     truth, entries = cocoformat.checked(
-        results, ground_truth, keypoints, use_area=use_area, image_ids=image_ids
+        results, ground_truth, keypoints, use_area=use_area, image_ids=image_ids, source=source
     )
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         people = cocoformat.indexed(COCO, truth)

@@ -70,7 +70,8 @@ def load_ground_truth(path: str | Path) -> MpiiGroundTruth:
     for key in keys:
         if key not in content:
             raise DataError(f"{path}: no {key!r}, expected MPII's ground truth of val")
-    joints = tuple(str(name[0]) for name in content["dataset_joints"].ravel() if len(name))
+    names = (np.ravel(name) for name in content["dataset_joints"].ravel())
+    joints = tuple(str(name[0]) for name in names if name.size)
     if joints != JOINTS:
         raise DataError(f"{path}: dataset_joints {joints}, expected {JOINTS}")
     people = content["jnt_missing"].shape[-1]

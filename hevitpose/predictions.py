@@ -1,0 +1,262 @@
+"""Prediction files: read from any system, scored under our protocol, written for the servers.
+
+COCO-style result lists (``.json``) for COCO, CrowdPose, OCHuman and custom datasets; arrays of
+1-based pixels (``.npy``, or ``preds`` in a ``.mat``) for MPII. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
+from hevitpose.metrics import cocoformat
+from hevitpose.metrics.crowdpose import evaluate_crowdpose
+from hevitpose.metrics.oks import evaluate_keypoints
+from hevitpose.metrics.pckh import load_ground_truth, pckh
+
+#: Datasets whose predictions are arrays, scored by PCKh.
+ARRAY_DATASETS = ("mpii", "synthetic")
+#: Datasets whose predictions are result lists, scored by AP.
+RESULT_DATASETS = ("coco", "ochuman", "crowdpose")
+
+
+def evaluate_predictions(
+    dataset: str,
+    ground_truth: str | Path,
+    predictions: str | Path,
+    sigmas: Sequence[float] | None = None,
+    use_area: bool = True,
+    image_ids: Collection[int] | None = None,
+) -> dict[str, Any]:
+    """Score a prediction file as it is: nothing is rescored, suppressed or shifted.
+
+    Args:
+        dataset: mpii, synthetic (MPII's format), coco, ochuman, crowdpose; or any other name, with
+            ``sigmas``, for a custom dataset in COCO's format.
+        ground_truth: ``mpii_gt_val.mat``, or a COCO-format annotation file.
+        predictions: MPII: 1-based pixels, like the ground truth; else a result list.
+        sigmas: OKS constants of a custom dataset.
+        use_area: False for a custom dataset without areas.
+        image_ids: score these images only (result lists).
+
+    Returns:
+        MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Else the
+        AP and AR numbers in 0..1, and ``boxes: "as given"``.
+
+    Raises:
+        UsageError: an unknown dataset.
+        DataError: a file that is damaged, malformed or of another dataset.
+    """
+    if dataset in ARRAY_DATASETS:
+        truth = load_ground_truth(ground_truth)
+        keypoints = read_arrays(predictions, num_people=len(truth))
+        return dict(pckh(keypoints, truth.keypoints, truth.head_boxes, truth.missing))
+    if dataset not in RESULT_DATASETS and sigmas is None:
+        raise unknown_name("dataset", dataset, (*ARRAY_DATASETS, *RESULT_DATASETS))
+    results, source = _read_json(predictions), str(predictions)
+    metrics: dict[str, Any]
+    if dataset == "crowdpose":
+        metrics = dict(
+            evaluate_crowdpose(results, ground_truth, image_ids=image_ids, source=source)
+        )
+    else:
+        metrics = dict(
+            evaluate_keypoints(results, ground_truth, sigmas, use_area, image_ids, source)
+        )
+    return metrics | {"boxes": "as given"}
+
+
+def read_results(
+    path: str | Path,
+    num_keypoints: int,
+    image_ids: Collection[int] | None = None,
+    category_ids: Collection[int] | None = None,
+) -> list[dict[str, Any]]:
+    """A COCO-style result list.
+
+    Args:
+        path: JSON, ``[{image_id, category_id, keypoints: [x, y, score] * K, score}, ...]``; other
+            keys are dropped.
+        num_keypoints: K.
+        image_ids: the images of the dataset; None checks none.
+        category_ids: the categories of the dataset; None checks none.
+
+    Raises:
+        DataError: absent, truncated, or an entry that is malformed, not finite or of another
+            dataset.
+    """
+    return cocoformat.check_results(
+        _read_json(path),
+        num_keypoints,
+        image_ids=image_ids,
+        category_ids=category_ids,
+        source=str(path),
+    )
+
+
+def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> np.ndarray:
+    """Keypoints of MPII people, in the order of the ground truth.
+
+    Args:
+        path: ``.npy``, or ``.mat`` with ``preds``; (N, K, 2).
+        num_people: N of the ground truth.
+        num_keypoints: K.
+
+    Returns:
+        (N, K, 2) float64, as stored.
+
+    Raises:
+        DataError: absent, damaged, of another shape, or not finite.
+    """
+    path = Path(path)
+    array = _load_mat(path) if path.suffix.lower() == ".mat" else _load_npy(path)
+    shape = (num_people, num_keypoints, 2)
+    if array.shape != shape or array.dtype.kind not in "iuf":
+        raise DataError(f"{path}: {array.shape} {array.dtype}, expected numbers {shape}")
+    if not np.isfinite(array).all():
+        person, joint, _ = np.argwhere(~np.isfinite(array))[0]
+        raise DataError(f"{path}: person {person}, joint {joint} is not a finite number")
+    return array.astype(np.float64)
+
+
+def write_results(results: Sequence[dict[str, Any]], out: str | Path) -> Path:
+    """Write a result list as JSON, whole or not at all.
+
+    Raises:
+        HEViTPoseError: it cannot be written.
+    """
+    return _replace(Path(out), _dump(results))
+
+
+def write_testdev(
+    results: Sequence[dict[str, Any]],
+    model_name: str,
+    out: str | Path,
+    image_ids: Collection[int] | None = None,
+) -> tuple[Path, Path]:
+    """Write what COCO's evaluation server takes for test-dev: the json, and a zip of it.
+
+    Args:
+        results: entries of :func:`hevitpose.metrics.oks.coco_results`.
+        model_name: goes into the file names.
+        out: folder.
+        image_ids: test-dev's images (of ``image_info_test-dev2017.json``); None checks none.
+
+    Returns:
+        ``person_keypoints_test-dev2017_MODEL_results.json`` and the ``.zip``.
+
+    Raises:
+        UsageError: a model name that is no file name.
+        DataError: results that the server would refuse.
+        HEViTPoseError: a file cannot be written.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model_name):
+        raise UsageError(
+            f"test-dev model name {model_name!r}, expected letters, digits, '.', '_' and '-'"
+        )
+    entries = cocoformat.check_results(
+        results, 17, image_ids=image_ids, category_ids=(1,), source="test-dev results"
+    )
+    if not entries:
+        raise DataError("test-dev results: empty, expected people")
+    path = Path(out) / f"person_keypoints_test-dev2017_{model_name}_results.json"
+    content = _dump(entries)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        # The date is fixed, so that equal results make equal files.
+        file.writestr(zipfile.ZipInfo(path.name), content, zipfile.ZIP_DEFLATED)
+    return _replace(path, content), _replace(path.with_suffix(".zip"), archive.getvalue())
+
+
+def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
+    """Write what MPII's organisers take for the test split.
+
+    Args:
+        predictions_NK2: (N, 16, 2) image pixels, 0-based, in the order of ``mpii_test.json``.
+        out: folder.
+
+    Returns:
+        ``pred.mat`` with ``preds``, 1-based.
+
+    Raises:
+        DataError: another shape, or a value that is not finite.
+        HEViTPoseError: the file cannot be written.
+    """
+    from scipy.io import savemat
+
+    predictions = np.asarray(predictions_NK2, np.float64)
+    if predictions.ndim != 3 or predictions.shape[1:] != (16, 2) or not len(predictions):
+        raise DataError(f"pred.mat: predictions {predictions.shape}, expected (N, 16, 2)")
+    if not np.isfinite(predictions).all():
+        person, joint, _ = np.argwhere(~np.isfinite(predictions))[0]
+        raise DataError(f"pred.mat: person {person}, joint {joint} is not a finite number")
+    content = io.BytesIO()
+    savemat(content, {"preds": predictions + 1}, do_compression=True)
+    return _replace(Path(out) / "pred.mat", content.getvalue())
+
+
+def _read_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a result json") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON or truncated ({error})") from None
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a .npy array") from None
+    except Exception as error:  # numpy raises what the damage happens to hit
+        raise DataError(f"{path}: not a .npy array or truncated ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: an archive of arrays, expected one array (.npy)")
+    return array
+
+
+def _load_mat(path: Path) -> np.ndarray:
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(str(path), variable_names=("preds",), appendmat=False)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a .mat file") from None
+    except Exception as error:  # scipy raises what the damage happens to hit
+        raise DataError(f"{path}: not a MATLAB 5 file or truncated ({error})") from error
+    if "preds" not in content:
+        raise DataError(f"{path}: no 'preds', expected keypoints (N, 16, 2)")
+    return content["preds"]
+
+
+def _dump(results: Sequence[dict[str, Any]]) -> bytes:
+    return json.dumps(results, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    """Write a file as a whole: a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path

@@ -1,0 +1,190 @@
+"""AP of COCO, OCHuman and CrowdPose: our path against plain calls of the reference libraries."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import reference_ap as reference
+
+from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.metrics.crowdpose import PAPER_SPLITS, evaluate_crowdpose
+from hevitpose.metrics.oks import COCO_METRICS, coco_results, evaluate_keypoints
+
+REAL = {
+    "coco": "coco/annotations/coco_val.json",
+    "ochuman": "ochuman/annotations/ochuman_test.json",
+    "crowdpose": "crowdpose/annotations/crowdpose_test.json",
+}
+
+
+def ground_truths(dataset, source, count, request, tmp_path):
+    """(path, content, generator) of each prediction set to come."""
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        if source == "real":
+            path = request.getfixturevalue("samples") / REAL[dataset]
+            yield path, json.loads(path.read_text()), rng
+        else:
+            crowd = dataset == "crowdpose"
+            truth = reference.make_ground_truth(
+                rng, 14 if crowd else 17, crowd_index=crowd, area=not crowd
+            )
+            yield reference.write(tmp_path / "truth.json", truth), truth, rng
+
+
+@pytest.mark.parametrize(
+    ("dataset", "source", "count"),
+    [("coco", "generated", 200), ("coco", "real", 60), ("ochuman", "real", 200)],
+)
+def test_fuzz_against_pycocotools(dataset, source, count, request, tmp_path):
+    thinned = 0
+    spread = []
+    for path, truth, rng in ground_truths(dataset, source, count, request, tmp_path):
+        people = reference.wild_predictions(rng, truth, 17)
+        xy, scores, rest = reference.columns(people)
+        plain = coco_results(
+            xy, scores, **rest, sigmas=reference.COCO_SIGMAS, rescoring=False, nms_threshold=None
+        )
+        expected = reference.pycocotools(path, reference.raw_list(people))
+        assert list(evaluate_keypoints(plain, path).values()) == pytest.approx(expected, abs=1e-9)
+
+        full = coco_results(xy, scores, **rest, sigmas=reference.COCO_SIGMAS, nms_threshold=0.9)
+        listed = reference.rescored_and_thinned(people, reference.COCO_SIGMAS, 0.9)
+        assert len(full) == len(listed)
+        expected = reference.pycocotools(path, listed)
+        assert list(evaluate_keypoints(full, truth).values()) == pytest.approx(expected, abs=1e-9)
+        thinned += len(people) - len(full)
+        spread.append(expected[0])
+    assert thinned > 50 and np.std(spread) > 0.05  # the fuzz reaches what it is for
+
+
+@pytest.mark.parametrize(("source", "count"), [("generated", 200), ("real", 60)])
+def test_fuzz_against_xtcocotools(source, count, request, tmp_path):
+    pytest.importorskip("xtcocotools.cocoeval", reason="xtcocotools is not installed")
+    spread = []
+    for path, truth, rng in ground_truths("crowdpose", source, count, request, tmp_path):
+        people = reference.wild_predictions(rng, truth, 14)
+        xy, scores, rest = reference.columns(people)
+        plain = coco_results(
+            xy, scores, **rest, sigmas=reference.CROWDPOSE_SIGMAS, rescoring=False,
+            nms_threshold=None,
+        )  # fmt: skip
+        full = coco_results(
+            xy, scores, **rest, sigmas=reference.CROWDPOSE_SIGMAS, nms_threshold=0.9
+        )
+        listed = reference.rescored_and_thinned(people, reference.CROWDPOSE_SIGMAS, 0.9)
+        for ours, theirs in ((plain, reference.raw_list(people)), (full, listed)):
+            file = reference.write(tmp_path / "results.json", theirs)
+            expected = reference.xtcocotools(path, file)
+            assert list(evaluate_crowdpose(ours, path).values()) == pytest.approx(
+                expected, abs=1e-9
+            )
+        spread.append(expected[-3:])
+    assert (np.std(spread, axis=0) > (0.05 if source == "generated" else 0)).sum() >= 1
+
+
+@pytest.mark.parametrize("dataset", ["coco", "ochuman"])
+def test_perfect_predictions_on_real_people(dataset, samples):
+    truth = json.loads((samples / REAL[dataset]).read_text())
+    results = [
+        {
+            "image_id": person["image_id"],
+            "category_id": 1,
+            "keypoints": [
+                value if i % 3 < 2 else 1.0 for i, value in enumerate(person["keypoints"])
+            ],
+            "score": 1.0,
+        }
+        for person in truth["annotations"]
+        if person["num_keypoints"]
+    ]
+    metrics = evaluate_keypoints(results, truth)
+    assert list(metrics) == list(COCO_METRICS)
+    assert metrics["AP"] == metrics["AR"] == pytest.approx(1.0)
+    shifted = [r | {"keypoints": [v + 40 for v in r["keypoints"]]} for r in results]
+    assert evaluate_keypoints(shifted, truth)["AP"] < 0.6
+
+
+def test_nothing_found_scores_zero():
+    truth = reference.make_ground_truth(np.random.default_rng(3), 17)
+    metrics = evaluate_keypoints([], truth)
+    assert metrics["AP"] == metrics["AR"] == 0
+    pytest.importorskip("xtcocotools.cocoeval")
+    truth = reference.make_ground_truth(np.random.default_rng(3), 14, crowd_index=True)
+    metrics = evaluate_crowdpose([], truth)
+    assert metrics["AP"] == metrics["AR"] == 0
+
+
+def test_ground_truth_is_left_alone_and_id_zero_matches():
+    truth = reference.make_ground_truth(np.random.default_rng(4), 17)
+    for person in truth["annotations"]:
+        person["id"] -= 1  # pycocotools itself would never match id 0
+        person["iscrowd"] = 0
+    results = [
+        {"image_id": p["image_id"], "category_id": 1, "keypoints": p["keypoints"], "score": 0.5}
+        for p in truth["annotations"]
+        if p["num_keypoints"]
+    ]
+    before = json.dumps([truth, results])
+    assert evaluate_keypoints(results, truth)["AP"] == pytest.approx(1)
+    assert json.dumps([truth, results]) == before
+
+
+def test_custom_sigmas_areas_and_images():
+    rng = np.random.default_rng(5)
+    truth = reference.make_ground_truth(rng, 3, images=6, area=False)
+    for person in truth["annotations"]:
+        person["iscrowd"] = 0
+        if not person["num_keypoints"]:
+            person["keypoints"][2::3], person["num_keypoints"] = [2, 2, 2], 3
+    truth["categories"].append({"id": 9, "name": "chair"})
+    truth["annotations"].append({"id": 99, "image_id": 3, "category_id": 9, "bbox": [0, 0, 1, 1]})
+    results = [
+        {
+            "image_id": p["image_id"],
+            "category_id": 1,
+            "keypoints": [v + 2 for v in p["keypoints"]],
+            "score": 0.5,
+        }
+        for p in truth["annotations"][:-1]
+    ]
+    strict = evaluate_keypoints(results, truth, sigmas=[0.01] * 3, use_area=False)
+    lax = evaluate_keypoints(results, truth, sigmas=[0.5] * 3, use_area=False)
+    assert strict["AP"] < 0.9 < lax["AP"] == pytest.approx(1)
+    one = evaluate_keypoints(results[:2], truth, [0.5] * 3, use_area=False, image_ids=[3])
+    assert one["AR"] == pytest.approx(1)  # both people of the first image
+    with pytest.raises(DataError, match="area is None"):
+        evaluate_keypoints(results, truth, sigmas=[0.5] * 3)
+
+
+def test_crowd_levels():
+    """One image per level and at the limits; whoever is missed shows which level an image is."""
+    pytest.importorskip("xtcocotools.cocoeval")
+    truth = reference.make_ground_truth(np.random.default_rng(6), 14, images=1, crowd_index=True)
+    person = truth["annotations"][0] | {"iscrowd": 0}
+    person["keypoints"] = (np.arange(42) * 3 + 2).tolist()
+    person["num_keypoints"] = 14
+
+    def level(crowd_index, **options):
+        content = truth | {
+            "images": [truth["images"][0] | {"crowdIndex": crowd_index}],
+            "annotations": [person],
+        }
+        result = {k: person[k] for k in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
+        metrics = evaluate_crowdpose([result], content, **options)
+        return [k for k in ("AP_easy", "AP_medium", "AP_hard") if metrics[k] == pytest.approx(1)]
+
+    assert level(0.15) == ["AP_easy"] and level(0.15, splits=PAPER_SPLITS) == ["AP_medium"]
+    assert level(0.05) == level(0.0, splits=PAPER_SPLITS) == ["AP_easy"]
+    assert level(0.2) == level(0.79) == ["AP_medium"]
+    assert level(0.8) == level(1.0, splits=PAPER_SPLITS) == ["AP_hard"]
+    with pytest.raises(DataError, match=r"image 3 has crowdIndex None, expected a number in 0..1"):
+        level(None)
+
+
+def test_missing_xtcocotools_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "xtcocotools.coco", None)
+    with pytest.raises(HEViTPoseError, match="--no-build-isolation --no-binary xtcocotools"):
+        evaluate_crowdpose([], {"images": [], "annotations": [], "categories": []})
