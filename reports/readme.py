@@ -39,7 +39,7 @@ _NUMBER = re.compile(rf"(?<![\w.@/-])(?P<value>\d+(?:\.\d+)?)(?P<unit>{_UNIT})?(
 #: Before a number: then it is a version, a setting or a threshold, not a result.
 _NOT_A_RESULT = re.compile(
     r"(?i)(?:\b(?:python|torch|pytorch|cuda|numpy|version|release|schema|debian|ubuntu|v|lr|sigma|"
-    r"threshold|decay|seeds?|ratio|issue|section|figure|table|equation|pckh?@|peow|within|over|of)"
+    r"decay|seeds?|ratio|issue|section|figure|table|equation|pckh?@|peow|within|over|of)"
     r"|>=|<=|==|≥|≤|[<>=@]|[0-9]\s*(?:to|-|–|x|against))\s*$"
 )
 
@@ -129,7 +129,8 @@ def uncited(text: str, book: Book) -> list[Uncited]:
     found = []
     for match in _NUMBER.finditer(visible):
         value, unit = match["value"], match["unit"]
-        if "." not in value and not unit:
+        # Bare, only a decimal looks like a result; below 1 it is a threshold or a rate.
+        if not unit and ("." not in value or float(value) < 1):
             continue
         before = visible[max(0, match.start() - 24) : match.start()]
         if _NOT_A_RESULT.search(before) and not unit:

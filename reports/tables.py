@@ -249,8 +249,8 @@ def _verdict(row: grids.Row) -> Cell:
         seed = f" seed {failure.seed}" if failure.seed is not None else ""
         first = str(failure.error or "no reason given").strip().splitlines()[0]
         parts.append(f"{failure.kind}{seed} {failure.status}: {shorten(first, 120)}")
-    if not parts and not row.is_default and not row.records:
-        return MISSING
+    if not parts:
+        return Cell("–") if row.is_default and row.accuracy else MISSING
     failed = any(failure.kind == "accuracy" for failure in row.failures) and not row.accuracy
     return Cell("; ".join(parts), kind="failed" if failed else "text")
 

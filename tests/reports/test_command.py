@@ -1,0 +1,247 @@
+"""``python -m reports``: rendered twice it changes nothing, and what is stale is found."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hevitpose.errors import DataError
+from hevitpose.records import RecordStore
+from reports import book, readme, style
+from reports.__main__ import main
+from reports.plots import front
+
+TEXT = """# Title
+
+Ours has 10.63M parameters.<!-- text around blocks stays -->\r
+
+<!-- BEGIN table:summary -->
+old
+<!-- END table:summary -->
+
+In between: Python 3.11, torch >= 2.6, PCKh@0.5, `x = 1.234`, [link 1](http://a.b/1.5).
+
+<!-- BEGIN table:ablation-attention -->
+<!-- END table:ablation-attention -->
+the end without a newline"""
+
+
+class Project:
+    """A store, a README and rendered files in a folder."""
+
+    def __init__(self, root: Path, records) -> None:
+        self.root = root
+        self.measured, self.out, self.readme = root / "measured", root / "reports", root / "R.md"
+        self.measured.mkdir(parents=True)
+        store = RecordStore(self.measured)
+        for record in records:
+            store.add(record)
+        self.readme.write_bytes(TEXT.encode())
+
+    def run(self, *arguments: str) -> int:
+        given = ["--measured", self.measured, "--out", self.out, "--readme", self.readme]
+        return main([*map(str, given), "--no-site", *arguments])
+
+    def files(self) -> dict[str, bytes]:
+        found = {p for p in self.root.rglob("*") if p.is_file() and "measured" not in p.parts}
+        return {str(p.relative_to(self.root)): p.read_bytes() for p in found}
+
+
+@pytest.fixture(scope="module")
+def rendered(make, tmp_path_factory) -> Path:
+    project = Project(tmp_path_factory.mktemp("project"), make.grid(seeds=2))
+    assert project.run() == 0
+    return project.root
+
+
+@pytest.fixture
+def project(rendered, tmp_path) -> Project:
+    shutil.copytree(rendered, tmp_path / "p")
+    made = Project.__new__(Project)
+    made.root = tmp_path / "p"
+    made.measured, made.out = made.root / "measured", made.root / "reports"
+    made.readme = made.root / "R.md"
+    return made
+
+
+def test_twice_changes_no_byte(project, capsys):
+    before = project.files()
+    assert project.run() == 0
+    assert project.files() == before
+    assert "0 files changed" in capsys.readouterr().out
+    assert project.run("--check") == 0
+
+
+def test_only_blocks_of_the_readme_change(project):
+    text = project.readme.read_bytes().decode()
+    assert "\r\n" in text and text.endswith("the end without a newline")
+    outside = re.sub(r"(BEGIN table:\S+ -->\n).*?(<!-- END)", r"\1\2", text, flags=re.S)
+    assert outside == TEXT.replace("old\n", "")
+    assert "| HEViTPose-B " in text and "cgsr (default)" in text
+
+
+def test_a_digit_changed_by_hand_is_found(project, capsys):
+    text = project.readme.read_bytes().decode()
+    assert "*89.4*" in text
+    project.readme.write_bytes(text.replace("*89.4*", "*89.5*").encode())
+    assert project.run("--check") == 1
+    out = capsys.readouterr().out
+    assert "-| HEViTPose-B" in out and "+| HEViTPose-B" in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "bad"),
+    [
+        ("It reaches 93.7 PCKh@0.5 here.", "93.7 PCKh"),
+        ("It takes 17 ms.", "17 ms"),
+        ("12% faster", "12%"),
+        ("a gain of 1.37 points", "1.37 points"),
+        ("It reaches 89.4 PCKh@0.5 on MPII val.", None),
+        ("Python 3.12 and torch 2.11, thresholds 0.1 against 0.11, sigma 2.5", None),
+        ("```\nloss 0.123\n```", None),
+        ("It was 93.7. <!-- cite: hevitpose-readme -->", None),
+        ("It was 93.7. <!-- cite: nobody -->", "93.7"),
+    ],
+)
+def test_numbers_in_prose_need_a_record_or_a_citation(project, typed, bad, capsys):
+    text = project.readme.read_bytes().decode()
+    project.readme.write_bytes(f"{text}\n\n{typed}\n".encode())
+    assert project.run("--check") == (0 if bad is None else 1)
+    out = capsys.readouterr().out
+    assert bad is None or f"{bad!r} has no record and no citation" in out
+
+
+def test_a_deleted_record_becomes_not_measured(project, make, capsys):
+    for record in make.grid(seeds=2):
+        if record.cell == "mhsa" and record.kind == "accuracy":
+            (project.measured / f"{record.id}.json").unlink()
+    assert project.run("--check") == 1
+    assert project.run() == 0
+    row = next(x for x in project.readme.read_text().splitlines() if x.startswith("| mhsa"))
+    assert row.count("not measured") == 5
+    assert project.run("--check") == 0
+
+
+def test_stale_tables_and_pictures(project, capsys):
+    table = project.out / "tables" / "claims.csv"
+    table.write_text(table.read_text() + "more\n")
+    picture = project.out / "figures" / "bubble.svg"
+    picture.write_text(picture.read_text().replace("data-digest:", "data-digest:0"))
+    (project.out / "figures" / "joint-profile.svg").unlink()
+    (project.out / "tables" / "old.md").write_text("x")
+    assert project.run("--check") == 1
+    out = capsys.readouterr().out
+    for line in (
+        "claims.csv",
+        "bubble.svg: stale",
+        "joint-profile.svg: absent",
+        "old.md: no table",
+    ):
+        assert line in out
+    assert project.run() == 0
+    assert project.run("--check") == 0
+    assert not (project.out / "tables" / "old.md").exists()
+
+
+def test_a_new_matplotlib_is_no_failure(project):
+    picture = project.out / "figures" / "bubble.svg"
+    picture.write_text(picture.read_text().replace("stroke-width", "stroke-width "))
+    assert project.run("--check") == 0
+
+
+def test_bad_records_fail_the_check_and_are_named(project, capsys):
+    (project.measured / "x.json").write_text("{}")
+    assert project.run("--check") == 1
+    captured = capsys.readouterr()
+    assert "measured/x.json: foreign file" in captured.err
+    assert "1 unusable files" in captured.out
+    assert project.run() == 0  # rendering goes on without it
+
+
+def test_preview_touches_nothing_tracked(project, make, tmp_path):
+    runs = tmp_path / "runs"
+    RecordStore(runs / "records").add(make.accuracy("cga", mean=77.7))
+    before = project.files()
+    given = ["--measured", project.measured, "--readme", project.readme, "--runs", runs]
+    assert main([*map(str, given), "--no-site"]) == 0
+    assert project.files() == before
+    assert "77.7" in (runs / "report" / "tables" / "ablation-attention.md").read_text()
+    assert main([*map(str, given), "--check"]) == 2
+    assert main(["--runs", str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- BEGIN table:summary -->\n", "without its END"),
+        ("<!-- END table:summary -->\n", "without its BEGIN"),
+        ("<!-- BEGIN table:a -->\n<!-- BEGIN table:b -->\n", "inside table:a"),
+        (
+            "<!-- BEGIN table:a -->\n<!-- END table:a -->\n" * 2,
+            "README.md:3: table:a is there twice",
+        ),
+    ],
+)
+def test_damaged_markers(text, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        readme.blocks(text)
+
+
+def test_unknown_block(tmp_path):
+    made = book.make([tmp_path])
+    with pytest.raises(DataError, match="no table 'tabel'"):
+        readme.render("<!-- BEGIN table:tabel -->\n<!-- END table:tabel -->", made)
+
+
+def test_every_grid_name_is_a_safe_file_name(make, tmp_path):
+    store = RecordStore(tmp_path / "s")
+    record = make.accuracy("mhsa").model_copy(update={"grid": "../../x"})
+    store.add(record)
+    made = book.make([tmp_path / "s"])
+    names = [t.name for t in made.tables] + [p.name for p in made.plots]
+    assert "ablation-.._.._x" in names
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in names)
+
+
+def test_plots_are_drawn_and_carry_their_digest(rendered, make, tmp_path):
+    store = RecordStore(tmp_path / "s")
+    for record in make.grid(seeds=2):
+        store.add(record)
+    for batch in (2, 4):
+        store.add(make.latency(p50=10.0 * batch, batch=batch))
+        size = {"input": f"{batch * 128}x{batch * 128}"}
+        store.add(make.latency(p50=30.0 * batch, attempt=batch, conditions=size))
+    made = book.make([tmp_path / "s"])
+    names = {plot.name for plot in made.plots}
+    assert names == {
+        "bubble", "cost-curve", "accuracy-latency", "pareto", "ablation-attention",
+        "joint-profile", "learning-curves", "latency-batch", "latency-side",
+    }  # fmt: skip
+    for plot in made.plots:
+        if plot.name in ("learning-curves", "latency-batch", "latency-side"):
+            for path in plot.save(tmp_path / "f"):
+                assert style.read_digest(path) == plot.digest
+            svg = (tmp_path / "f" / f"{plot.name}.svg").read_text()
+            assert 'class="point" tabindex="0"' in svg and "<title>" in svg
+            assert "<text" not in svg  # glyphs are drawn: no font is needed
+
+
+def test_hostile_tips_are_escaped(tmp_path):
+    figure, axes = style.new_figure()
+    style.point(axes, 1, 1, '"><script>alert(1)</script>')
+    (path,) = style.save(figure, tmp_path, "x", {}, ("svg",))
+    style.close(figure)
+    assert "<script" not in path.read_text()
+
+
+def test_pareto_front():
+    points = [("a", 1, 50), ("b", 2, 40), ("c", 2, 60), ("d", 3, 60), ("e", 0.5, 20)]
+    assert [p[0] for p in front(points)] == ["e", "a", "c"]
+
+
+def test_the_committed_reports_are_fresh():
+    """What is committed agrees with the committed records; part of every test run."""
+    assert main(["--check"]) == 0

@@ -1,0 +1,203 @@
+"""The page, in a real headless Chromium where there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hevitpose.records import RecordStore
+from reports.__main__ import main
+from reports.page import repeat_command, script_json
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+#: What a visitor does, and what they then see.
+VISIT = r"""
+const seen = {};
+const wait = (test) => new Promise((resolve, reject) => {
+  const start = Date.now();
+  const look = () => {
+    if (test()) resolve();
+    else if (Date.now() - start > 8000) reject(new Error(`never: ${test}`));
+    else setTimeout(look, 20);
+  };
+  look();
+});
+const q = (s) => document.querySelector(s);
+const column = (name, i) => [...document.querySelectorAll(`table[data-name="${name}"] tbody tr`)]
+  .filter((r) => !r.hidden).map((r) => r.cells[i].textContent);
+(async () => {
+  const name = "ablation-attention";
+  const head = () => document.querySelectorAll(`table[data-name="${name}"] th`)[4];
+  const place = 4;
+  head().querySelector("button").click();
+  seen.descending = column(name, place);
+  seen.ariaFirst = head().getAttribute("aria-sort");
+  head().querySelector("button").click();
+  seen.ascending = column(name, place);
+  seen.ariaSecond = head().getAttribute("aria-sort");
+  const filter = q(`input[data-table="${name}"]`);
+  filter.value = "mhsa worse"; filter.dispatchEvent(new Event("input"));
+  seen.filtered = column(name, 0);
+  filter.value = ""; filter.dispatchEvent(new Event("input"));
+  const point = q("#plot-ablation-attention .point");
+  point.dispatchEvent(new MouseEvent("mousemove", { clientX: 50, clientY: 50 }));
+  seen.tip = q("#tip").hidden ? null : q("#tip").textContent;
+  point.dispatchEvent(new MouseEvent("mouseleave"));
+  seen.tipAfter = q("#tip").hidden;
+  point.focus();
+  seen.tipByKeyboard = !q("#tip").hidden;
+  point.blur();
+  q("#run-filter").value = "accuracy mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
+  seen.runs = document.querySelectorAll("#run-table tbody tr").length;
+  const [a, b] = IDS;
+  location.hash = `run-${a}`;
+  await wait(() => q("#run .command"));
+  seen.command = q("#run .command").textContent;
+  seen.run = q("#run").textContent;
+  seen.curve = !!q("#run svg.curve polyline");
+  q("#compare-a").value = a.slice(0, 12); q("#compare-b").value = b;
+  q("#compare-form button").click();
+  await wait(() => q("#comparison table"));
+  seen.comparison = q("#comparison").textContent;
+  const before = document.documentElement.dataset.theme;
+  q("#theme").click();
+  seen.themes = [before, document.documentElement.dataset.theme];
+  seen.overflow = document.documentElement.scrollWidth - innerWidth;
+  seen.injected = typeof window.hacked !== "undefined" || !!q("td img, #run img, footer img");
+  seen.duplicateIds = [...document.querySelectorAll("[id]")].map((e) => e.id)
+    .filter((id, i, all) => all.indexOf(id) !== i).slice(0, 3);
+  seen.unnamed = [...document.querySelectorAll("button, input, a")].filter((e) =>
+    !(e.textContent.trim() || e.getAttribute("aria-label") || e.closest("label"))).length;
+})().catch((error) => { seen.error = String(error); }).finally(() => {
+  const out = document.createElement("pre");
+  out.id = "seen"; out.textContent = JSON.stringify(seen);
+  document.body.append(out);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def site(make, tmp_path_factory):
+    root = tmp_path_factory.mktemp("site")
+    store = RecordStore(root / "runs" / "records")
+    records = make.grid()
+    for record in records:
+        store.add(record)
+    store.add_failure(make.failed("window", error="<img src=x onerror='window.hacked=1'></script>"))
+    (root / "runs" / "records" / "<img src=x>.json").write_text("{}")
+    given = ["--measured", root / "none", "--runs", root / "runs", "--out", root / "out"]
+    assert main([str(part) for part in given]) == 0
+    ids = [next(r.id for r in records if r.kind == "accuracy" and r.cell == c and r.seed == 0)
+           for c in ("default", "mhsa")]  # fmt: skip
+    return root / "out" / "site", ids
+
+
+def test_nothing_is_asked_of_the_network(site):
+    folder, _ = site
+    text = (folder / "index.html").read_text()
+    loads = re.findall(r'(?:\bsrc|<link[^>]*\bhref)="([^"]*)"', text)
+    assert all(target.startswith("data:") for target in loads)
+    assert "url(http" not in text and "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_hostile_text_is_escaped(site):
+    folder, _ = site
+    for path in folder.rglob("*.*"):
+        assert "<img src=x" not in path.read_text(), path
+    footer = (folder / "index.html").read_text().partition("<footer>")[2]
+    assert "&lt;img src=x&gt;.json: foreign file" in footer
+
+
+def test_script_json_cannot_end_a_script():
+    text = str(script_json({"a": "</script><!-- \u2028 & 'x'"}))
+    assert "<" not in text and "\u2028" not in text
+    assert json.loads(text) == {"a": "</script><!-- \u2028 & 'x'"}
+
+
+def visit(folder: Path, tmp_path: Path, ids: list[str], width: int) -> tuple[dict, str]:
+    page = folder / f"visit-{width}.html"
+    script = VISIT.replace("IDS", json.dumps(ids))
+    text = (folder / "index.html").read_text()
+    page.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--no-first-run", "--enable-logging=stderr", f"--user-data-dir={tmp_path}",
+        f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        page.unlink()
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.S)
+    assert found, done.stderr[-2000:]
+    unescaped = found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    return json.loads(unescaped), console
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH: the page is not opened")
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_visit(site, tmp_path, width):
+    folder, ids = site
+    seen, console = visit(folder, tmp_path, ids, width)
+    assert "error" not in seen, seen["error"]
+    assert console == ""
+    down = [float(text.split()[0]) for text in seen["descending"] if text[0].isdigit()]
+    assert len(down) == 4 and down == sorted(down, reverse=True)
+    up = [float(text.split()[0]) for text in seen["ascending"] if text[0].isdigit()]
+    assert up == sorted(down)
+    assert seen["descending"][-1] in ("oom", "failed", "not measured")  # last in both directions
+    assert seen["ascending"][-1] in ("oom", "failed", "not measured")
+    assert (seen["ariaFirst"], seen["ariaSecond"]) == ("descending", "ascending")
+    assert seen["filtered"] == ["mhsa"]
+    assert "n = 5" in seen["tip"] and seen["tipAfter"] and seen["tipByKeyboard"]
+    assert seen["runs"] == 5
+    assert "hevitpose train --cfg synthetic preset=quick seed=0" in seen["command"]
+    assert "git checkout 0123456789" in seen["command"]
+    assert "example cpu" in seen["run"] and "torch" in seen["run"] and seen["curve"]
+    assert "config.model.attention" in seen["comparison"]
+    # -3 per seed but for the wobble, paired over the five seeds
+    assert re.search(
+        r"Mean\s*\S*?-\d\.\d\d ± \d\.\d\d \(95%, paired over 5 seeds\)", seen["comparison"]
+    )
+    assert seen["themes"] == ["light", "dark"]
+    assert seen["overflow"] <= 0
+    assert not seen["injected"]
+    assert seen["duplicateIds"] == []
+    assert seen["unnamed"] == 0
+
+
+class TestRepeat:
+    def test_latency(self, make):
+        record = make.latency(
+            cell="default", batch=4, conditions={"flip_test": True, "tf32": False}
+        )
+        assert repeat_command(record.model_copy(update={"axes": {}})).endswith(
+            "python bench/latency.py --models hevitpose_nano --modes fused --batch 4 "
+            "--input 128x128 --dtype fp32 --layout nchw --scope model --threads 2 --flip"
+        )
+
+    def test_cells_and_hostile_words(self, make):
+        record = make.complexity("mhsa").model_copy(update={"cell": "$(rm -rf ~)"})
+        assert "--cells '$(rm -rf ~)'" in repeat_command(record)
+
+    def test_training_names_what_differs_from_the_named_config(self, make):
+        record = make.accuracy("mhsa", seed=3)
+        config = record.config | {
+            "seed": 3,
+            "training": {"steps": 450, "milestones": [170.0, 200.0]},
+        }
+        command = repeat_command(record.model_copy(update={"config": config}))
+        assert command.splitlines()[1] == (
+            "hevitpose train --cfg synthetic preset=quick model.attention=mhsa seed=3 "
+            "training.steps=450"
+        )
