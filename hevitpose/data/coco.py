@@ -191,6 +191,15 @@ class People:
     keypoints: np.ndarray  # (R * K * 3,) float32
 
 
+def read_images(path: Path, layout: KeypointLayout, problems: Problems) -> Images:
+    """The images of a file, whose people, if any, are not read.
+
+    Raises:
+        DataError: the file is not in COCO's format; bad records go to ``problems``.
+    """
+    return _read_file(path, layout, "person", problems, with_people=False)[0]
+
+
 def _read_file(
     path: Path, layout: KeypointLayout, category: str, problems: Problems, with_people: bool
 ) -> tuple[Images, People]:
@@ -410,7 +419,10 @@ def _choose(
         ),
     )
     chosen = np.flatnonzero(used & ~fault)
+    raw = people.bboxes[chosen]
+    beyond = (raw[:, :2] < 0) | (raw[:, :2] + raw[:, 2:] > sides[chosen])
     counts = {
+        "clipped_boxes": int(beyond.any(axis=1).sum()),
         "dropped_crowd": int((people.crowd & ~fault).sum()),
         "dropped_unlabelled": int((~people.crowd & unlabelled & ~fault).sum()),
         "dropped_area": int((~people.crowd & ~unlabelled & no_area & ~fault).sum()),
