@@ -1,131 +1,165 @@
-"""Textured backgrounds and the objects that stand in front of people."""
+"""Backgrounds, furniture, and the objects that stand in front of people."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from hevitpose.data.synthetic.render import Capsule, Ellipsoid
+from hevitpose.data.synthetic.render import Capsule, Ellipsoid, Panel, Solid
 
-_SHIFT = 4  # cv2's fixed-point bits: polygons at 1/16 pixel
+_SHIFT = 4  # cv2's fixed-point bits: coordinates in 1/16 pixel
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int, channels: int = 3) -> np.ndarray:
-    """(size, size, channels) smooth noise in -1..1 with ``cells`` bumps along a side."""
+    """(size, size, channels) float32 smooth noise in -1..1 with ``cells`` bumps along a side."""
     small = rng.integers(0, 256, (cells, cells, channels), np.uint8).astype(np.float32)
+    small -= 127.5
+    small *= 1 / 127.5
     out = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
-    return (out.reshape(size, size, channels) - 127.5) / 127.5
+    return out.reshape(size, size, channels)
 
 
 def folds(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size) float32 noise in about -1..1 that shades cloth like folds."""
-    fine, coarse = max(size // 6, 4), max(size // 14, 3)
-    return _noise(rng, size, coarse, 1)[..., 0] * 0.7 + _noise(rng, size, fine, 1)[..., 0] * 0.5
+    """(size, size) float32 in about -1..1 that shades cloth."""
+    coarse, fine = _noise(rng, size, max(size // 14, 3), 1), _noise(rng, size, max(size // 6, 4), 1)
+    return (coarse * 0.7 + fine * 0.5)[..., 0]
 
 
 def _palette(rng: np.random.Generator, n: int) -> np.ndarray:
-    """(n, 3) float32 colours around a common tone, BGR."""
-    tone = rng.uniform(40, 215, 3)
-    spread = rng.uniform(15, 60)
-    return (tone + rng.normal(0, spread, (n, 3))).clip(5, 250).astype(np.float32)
+    """(n, 3) float32 BGR colours around a common tone, muted more often than bright."""
+    chroma = rng.choice((10.0, 25.0, 55.0), p=(0.4, 0.4, 0.2))
+    tone = rng.uniform(50, 205) + rng.normal(0, chroma, 3)
+    value = rng.normal(0, 35, (n, 1)) + rng.normal(0, chroma, (n, 3))
+    return (tone + value).clip(5, 250).astype(np.float32)
+
+
+def _ramp(ends: np.ndarray, t: np.ndarray) -> np.ndarray:
+    a, b = ends
+    return a + t[..., None] * (b - a)
 
 
 def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    t = (np.cos(angle) * axis[None] + np.sin(angle) * axis[:, None] + 0.5).clip(0, 1)[..., None]
-    a, b = _palette(rng, 2)
-    return a + t * (b - a)
+    across, down = float(np.cos(angle)), float(np.sin(angle))
+    return _ramp(_palette(rng, 2), (across * axis[None] + down * axis[:, None] + 0.5).clip(0, 1))
+
+
+def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
+    return _noise(rng, size, int(rng.integers(3, 9))) * 45.0 + _palette(rng, 1)[0]
 
 
 def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
     angle = rng.choice((0.0, np.pi / 2, rng.uniform(0, np.pi)))
+    turn = 2 * np.pi / (rng.uniform(0.04, 0.3) * size)
     axis = np.arange(size, dtype=np.float32)
-    phase = np.cos(angle) * axis[None] + np.sin(angle) * axis[:, None]
-    period = rng.uniform(0.03, 0.25) * size
-    t = (np.sin(phase * (2 * np.pi / period)) * rng.uniform(1, 6) + 0.5).clip(0, 1)[..., None]
-    a, b = _palette(rng, 2)
-    return a + t * (b - a)
+    phase = axis[None] * float(np.cos(angle) * turn) + axis[:, None] * float(np.sin(angle) * turn)
+    wave = np.sin(phase) * float(rng.uniform(0.5, 5)) + 0.5
+    return _ramp(_palette(rng, 2), wave.clip(0, 1))
 
 
-def _room(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A wall or sky over a floor, with boxes along the horizon."""
-    wall, floor, *things = _palette(rng, 8)
-    horizon = int(size * rng.uniform(0.35, 0.85))
-    fade = np.linspace(0.75, 1.2, size, dtype=np.float32)[:, None, None]
+def _tiles(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Bricks or tiles, each row shifted, each of its own shade."""
+    wall, joint = _palette(rng, 2)
+    high = max(int(rng.uniform(0.05, 0.16) * size), 5)
+    wide = int(high * rng.uniform(1.0, 3.0))
     image = np.empty((size, size, 3), np.float32)
-    image[:horizon] = wall
-    image[horizon:] = floor
+    image[:] = joint
+    for row, y in enumerate(range(0, size, high)):
+        for x in range(-(row % 2) * wide // 2, size, wide):
+            image[y : y + high - 1, max(x, 0) : max(x + wide - 1, 0)] = wall * rng.uniform(0.8, 1.1)
+    return image
+
+
+def _place(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A wall or a sky over a floor: things along the horizon, lines running away on the floor."""
+    wall, floor, line, *things = _palette(rng, 9)
+    if rng.random() < 0.4:  # outdoors
+        wall = np.array((rng.uniform(190, 245), rng.uniform(165, 215), rng.uniform(120, 190)))
+        floor = np.array((rng.uniform(30, 90), rng.uniform(80, 150), rng.uniform(50, 130)))
+    horizon = int(size * rng.uniform(0.35, 0.8))
+    fade = np.linspace(0.8, 1.15, size, dtype=np.float32)[:, None, None]
+    image = np.empty((size, size, 3), np.float32)
+    image[:horizon], image[horizon:] = wall, floor
     image *= fade if rng.random() < 0.5 else fade[::-1]
-    image = np.ascontiguousarray(image)
+    if rng.random() < 0.5:
+        vanish = (rng.uniform(0, size), horizon - 0.05 * size)
+        for x in np.linspace(-2 * size, 3 * size, int(rng.integers(6, 24))):
+            share = (horizon - vanish[1]) / (2 * size - vanish[1])
+            start = np.array((vanish[0] + share * (x - vanish[0]), horizon))
+            _line(image, start, np.array((x, 2.0 * size)), line, 1)
     for colour in things[: rng.integers(0, 7)]:
         w, h = rng.uniform(0.06, 0.35, 2) * size
         x = rng.uniform(-0.1, 1.0) * size
         base = horizon + rng.uniform(-0.02, 0.08) * size
-        _polygon(
-            image, np.array(((x, base), (x + w, base), (x + w, base - h), (x, base - h))), colour
-        )
+        if rng.random() < 0.6:
+            corners = ((x, base), (x + w, base), (x + w, base - h), (x, base - h))
+            cv2.fillConvexPoly(image, np.array(corners, np.int32), colour.tolist())
+        else:  # a tree
+            _line(image, np.array((x, base)), np.array((x, base - h)), colour * 0.5, size // 60 + 1)
+            crown = (int(w / 2) + 1, int(h / 2) + 1)
+            cv2.ellipse(image, (int(x), int(base - h)), crown, 0, 0, 360, colour.tolist(), -1)
     return image
 
 
-def _polygon(image: np.ndarray, points: np.ndarray, colour: np.ndarray) -> None:
-    fixed = np.round(points * (1 << _SHIFT)).astype(np.int32)
-    # Anti-aliased filling exists for 8-bit images only; a background may have hard edges.
-    cv2.fillConvexPoly(image, fixed, colour.tolist(), cv2.LINE_8, _SHIFT)
+def _line(image: np.ndarray, a: np.ndarray, b: np.ndarray, colour: np.ndarray, width: int) -> None:
+    first, last = np.round(np.array((a, b)) * (1 << _SHIFT)).astype(int).tolist()
+    cv2.line(image, first, last, colour.tolist(), width, cv2.LINE_8, _SHIFT)
 
 
 def _clutter(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
-    """Random convex shapes, limb-like bars and ellipses behind the people."""
+    """Convex shapes, bars and ellipses."""
     size = image.shape[0]
     for colour in _palette(rng, count):
         centre = rng.uniform(0, size, 2)
-        kind = rng.integers(3)
+        kind = rng.choice(3, p=(0.45, 0.2, 0.35))
         if kind == 0:
             angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
-            radius = rng.uniform(0.04, 0.2) * size
             ring = np.stack((np.cos(angles), np.sin(angles)), 1)
-            _polygon(image, centre + radius * ring, colour)
+            corners = (centre + rng.uniform(0.04, 0.2) * size * ring).astype(np.int32)
+            cv2.fillConvexPoly(image, corners, colour.tolist())
         elif kind == 1:
             end = centre + rng.normal(0, 0.25 * size, 2)
-            cv2.line(
-                image,
-                centre.astype(int).tolist(),
-                end.astype(int).tolist(),
-                colour.tolist(),
-                int(rng.uniform(0.01, 0.06) * size) + 1,
-            )
+            _line(image, centre, end, colour, int(rng.uniform(0.01, 0.05) * size) + 1)
         else:
-            axes = (rng.uniform(0.02, 0.12, 2) * size + 1).astype(int)
-            cv2.ellipse(
-                image,
-                centre.astype(int).tolist(),
-                axes.tolist(),
-                rng.uniform(0, 180),
-                0,
-                360,
-                colour.tolist(),
-                -1,
-            )
+            axes = (rng.uniform(0.02, 0.12, 2) * size + 1).astype(int).tolist()
+            at = centre.astype(int).tolist()
+            cv2.ellipse(image, at, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1)
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """(3, size, size) float32 BGR picture without people, 0 to 255."""
-    kind = rng.choice(4, p=(0.2, 0.2, 0.15, 0.45))
-    image = (
-        _gradient(rng, size),
-        _noise(rng, size, int(rng.integers(3, 9))) * 60.0 + _palette(rng, 1)[0],
-        _stripes(rng, size),
-        _room(rng, size),
-    )[kind]
+    kinds = (_gradient, _clouds, _stripes, _tiles, _place)
+    image = kinds[rng.choice(len(kinds), p=(0.12, 0.13, 0.10, 0.15, 0.50))](rng, size)
     image = np.ascontiguousarray(image, np.float32)
-    _clutter(rng, image, int(rng.integers(0, 12)))
-    texture = _noise(rng, size, max(size // int(rng.integers(3, 24)), 3), 1)
-    image += texture * rng.uniform(2, 22)
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    _clutter(rng, image, int(rng.choice((0, 3, 8), p=(0.4, 0.4, 0.2))))
+    # Out of focus, as behind a portrait; a little always, since shapes were drawn with hard edges.
+    blur = size / 256 * rng.choice((0.6, 1.2, 2.5), p=(0.4, 0.35, 0.25))
+    image = cv2.GaussianBlur(image, (0, 0), float(blur))
+    cells = max(size // int(rng.integers(3, 24)), 3)
+    grain = _noise(rng, size, cells, 1) * float(rng.uniform(2, 16))
+    return np.stack(cv2.split(image + grain))
 
 
-def occluder(rng: np.random.Generator, box: np.ndarray) -> list[Capsule | Ellipsoid]:
-    """A pole, a ball or a block that hides a small part of a person.
+def stool(rng: np.random.Generator, hips: np.ndarray, span: float) -> list[Solid]:
+    """Something to sit on, below (2,) ``hips``, for a person of ``span`` pixels."""
+    colour = _palette(rng, 1)[0][:, None, None]
+    x, y = hips
+    w, h = rng.uniform(0.1, 0.16) * span, 0.35 * span
+    seat = Panel(np.array((x, y + 0.1 * span, 0.0)), (w, 0.025 * span), 0.0, lambda *_: colour)
+    if rng.random() < 0.5:  # a box
+        body = Panel(np.array((x, y + 0.1 * span + h / 2, 1.0)), (w, h / 2), 0.0, lambda *_: colour)
+        return [seat, body]
+    legs: list[Solid] = []
+    for sign in (-1.0, 1.0):
+        top = np.array((x + sign * 0.8 * w, y + 0.1 * span, 1.0))
+        foot = top + np.array((sign * 0.1 * w, h, 0.0))
+        legs.append(Capsule(top, foot, 0.012 * span, 0.012 * span, lambda *_: colour))
+    return [seat, *legs]
+
+
+def occluder(rng: np.random.Generator, box: np.ndarray) -> list[Solid]:
+    """A pole, a ball, a branch or a board that hides a part of a person.
 
     Args:
         rng: source of randomness.
@@ -134,31 +168,25 @@ def occluder(rng: np.random.Generator, box: np.ndarray) -> list[Capsule | Ellips
     Returns:
         Its solids.
     """
-    span = float(max(box[2] - box[0], box[3] - box[1]))
-    x, y = rng.uniform(box[:2], box[2:])
+    span = float((box[2:] - box[:2]).max())
+    centre = np.append(rng.uniform(box[:2], box[2:]), 0.0)
     first, second = _palette(rng, 2)[:, :, None, None]
+    bands = rng.uniform(0, 25)
 
-    def material(t, side, *_):
-        return first + (np.sin(t * 20.0) * 3.0).clip(0, 1) * (second - first)
+    def material(t, *_):
+        return first + (np.sin(t * float(bands)) * 3.0).clip(0, 1) * (second - first)
 
-    kind = rng.integers(3)
+    kind = rng.choice(4, p=(0.3, 0.2, 0.25, 0.25))
     if kind == 0:
         radius = rng.uniform(0.015, 0.035) * span
-        lean = rng.normal(0, 0.1) * span
-        return [
-            Capsule(
-                np.array((x - lean, y - 2 * span, 0.0)),
-                np.array((x + lean, y + 2 * span, 0.0)),
-                radius,
-                radius,
-                material,
-            )
-        ]
+        lean = np.array((rng.normal(0, 0.15), 2.0, 0.0)) * span
+        return [Capsule(centre - lean, centre + lean, radius, radius, material)]
     if kind == 1:
-        radius = rng.uniform(0.05, 0.1) * span
-        return [Ellipsoid(np.array((x, y, 0.0)), np.eye(3) * radius, material)]
-    length, radius = rng.uniform(0.15, 0.35) * span, rng.uniform(0.03, 0.07) * span
+        return [Ellipsoid(centre, np.eye(3) * (rng.uniform(0.05, 0.1) * span), material)]
     angle = rng.uniform(0, np.pi)
-    arm = np.array((np.cos(angle), np.sin(angle), 0.0)) * length
-    centre = np.array((x, y, 0.0))
-    return [Capsule(centre - arm, centre + arm, radius, radius * rng.uniform(0.6, 1), material)]
+    if kind == 2:
+        arm = np.array((np.cos(angle), np.sin(angle), 0.0)) * rng.uniform(0.15, 0.35) * span
+        radius = rng.uniform(0.02, 0.05) * span
+        return [Capsule(centre - arm, centre + arm, radius, radius * 0.7, material)]
+    half = (rng.uniform(0.08, 0.22) * span, rng.uniform(0.05, 0.12) * span)
+    return [Panel(centre, half, float(rng.normal(0, 0.15)), material)]

@@ -31,7 +31,7 @@ _PARTIAL = ".partial"
 _LOCK = ".synthetic.lock"
 _FORMATS = ("coco", "mpii", "crowdpose", "ochuman")
 #: How many people stand in a picture, and how often.
-_CROWD = ((1, 0.58), (2, 0.25), (3, 0.11), (4, 0.06))
+_CROWD = ((1, 0.68), (2, 0.20), (3, 0.08), (4, 0.04))
 _VAL, _TEST = 0.15, 0.05  # shares of the people
 _CHUNK = 16  # images a worker takes at a time
 _JPEG_QUALITY = 92

@@ -1,4 +1,4 @@
-"""A dressed person: wardrobe, the solids that make up the body, projection to the image."""
+"""A dressed body in front of a camera: the solids that it is drawn with."""
 
 from __future__ import annotations
 
@@ -6,125 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hevitpose.data.synthetic.body import INDEX, POINTS, Build, Skeleton
-from hevitpose.data.synthetic.render import Capsule, Ellipsoid, Material
+from hevitpose.data.synthetic import wardrobe
+from hevitpose.data.synthetic.body import POINTS, Build, Skeleton
+from hevitpose.data.synthetic.render import Capsule, Ellipsoid, Material, Solid
+from hevitpose.data.synthetic.wardrobe import Outfit, plain, split
 
-#: Skin from light to dark, BGR.
-SKINS = (
-    (200, 215, 240),
-    (165, 190, 230),
-    (130, 165, 215),
-    (95, 130, 185),
-    (65, 90, 140),
-    (45, 62, 95),
-)
-#: Black, brown, blond, red, grey, white, BGR.
-HAIRS = (
-    (25, 22, 22),
-    (35, 45, 70),
-    (45, 70, 105),
-    (110, 175, 215),
-    (50, 90, 160),
-    (130, 130, 135),
-    (205, 205, 210),
-)
-
-
-@dataclass(frozen=True)
-class Outfit:
-    """What a person wears; colours are (3, 1, 1) BGR."""
-
-    skin: np.ndarray
-    hair: np.ndarray
-    hair_style: str  # short | long | bald | hat | bun
-    shirt: np.ndarray
-    shirt_second: np.ndarray
-    pattern: str  # plain | stripes | halves | print
-    sleeve: float  # covered share of the arm: 0 none, 0.5 to the elbow, 1 to the wrist
-    trousers: np.ndarray
-    leg: float  # covered share of the leg
-    shoes: np.ndarray
-    backpack: np.ndarray | None
-
-
-def _colour(rng: np.random.Generator) -> np.ndarray:
-    """A cloth colour: often dark, light or muted, sometimes bright."""
-    hue = rng.uniform(0, 6)
-    saturation = rng.choice((0.1, 0.45, 0.8), p=(0.3, 0.35, 0.35))
-    value = rng.uniform(35, 245)
-    k = (np.array((1.0, 3.0, 5.0)) + hue) % 6
-    channel = value * (1 - saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
-    return channel.astype(np.float32)[:, None, None]
-
-
-def sample_outfit(rng: np.random.Generator) -> Outfit:
-    """Random clothes, skin and hair."""
-    tint = lambda c, s: (np.array(c, np.float32) * rng.normal(1, s, 3)).clip(8, 250)[:, None, None]  # noqa: E731
-    return Outfit(
-        skin=tint(SKINS[rng.integers(len(SKINS))], 0.04).astype(np.float32),
-        hair=tint(HAIRS[rng.integers(len(HAIRS))], 0.08).astype(np.float32),
-        hair_style=str(
-            rng.choice(("short", "long", "bald", "hat", "bun"), p=(0.46, 0.24, 0.07, 0.13, 0.10))
-        ),
-        shirt=_colour(rng),
-        shirt_second=_colour(rng),
-        pattern=str(rng.choice(("plain", "stripes", "halves", "print"), p=(0.5, 0.2, 0.1, 0.2))),
-        sleeve=float(rng.choice((0.05, 0.33, 0.97), p=(0.15, 0.45, 0.4))),
-        trousers=_colour(rng),
-        leg=float(rng.choice((0.3, 0.48, 0.97), p=(0.2, 0.15, 0.65))),
-        shoes=_colour(rng),
-        backpack=_colour(rng) if rng.random() < 0.08 else None,
-    )
-
-
-def _plain(colour: np.ndarray) -> Material:
-    return lambda *_: colour
-
-
-def _split(inner: np.ndarray, outer: np.ndarray, at: float) -> Material:
-    """The first colour up to t = ``at`` along a limb, the second beyond."""
-    if at <= 0 or at >= 1:
-        return _plain(inner if at >= 1 else outer)
-    return lambda t, _: inner + ((t - at) * 25.0).clip(0.0, 1.0) * (outer - inner)
-
-
-def _shirt(outfit: Outfit) -> Material:
-    """The chest: a pattern, and on the front a neckline and buttons."""
-    first, second = outfit.shirt, outfit.shirt_second
-
-    def material(x, y, z):
-        if outfit.pattern == "stripes":
-            mix = (np.sin(y * 13.0) * 2.0 + 0.5).clip(0.0, 1.0)
-        elif outfit.pattern == "halves":
-            mix = (y * 12.0).clip(0.0, 1.0)
-        elif outfit.pattern == "print":  # on the front
-            mix = ((0.16 - x * x - (y - 0.1) ** 2) * 30.0).clip(0.0, 1.0) * (z > 0)
-        else:  # a placket down the front
-            mix = ((0.06 - np.abs(x)) * 40.0).clip(0.0, 0.35) * (z > 0)
-        colour = first + mix * (second - first)
-        neckline = ((y - 0.62 - 1.1 * np.abs(x)) * 12.0).clip(0.0, 1.0) * (z > 0)
-        return colour + neckline * (outfit.skin - colour)
-
-    return material
-
-
-def _head(outfit: Outfit) -> Material:
-    """Face in front, hair on top and behind."""
-    skin, hair = outfit.skin, outfit.hair
-    bald = outfit.hair_style == "bald"
-
-    def material(x, y, z):
-        edge = (y * 0.75 - z * 0.75 - 0.12) if not bald else (-z - y - 0.1 - 2 * (y > 0.2))
-        colour = skin + (edge * 14.0).clip(0.0, 1.0) * (hair - skin)
-        front = z > 0.2
-        ax = np.abs(x)
-        eyes = (ax - 0.36) ** 2 * 30.0 + (y - 0.06) ** 2 * 60.0 < 1.0
-        brows = (ax - 0.36) ** 2 * 18.0 + (y - 0.3) ** 2 * 300.0 < 1.0
-        mouth = ax * ax * 10.0 + (y + 0.52) ** 2 * 160.0 < 1.0
-        dark = ((eyes | brows) & front) * 0.8 + (mouth & front) * 0.45
-        return colour * (1.0 - dark)
-
-    return material
+#: Over how much depth touching parts of a body fade into each other, in statures.
+_BLEND = 0.016
+#: How far under the nearest surface of its own limb a joint may lie, in statures.
+_FLESH = {"pelvis": 0.10, "thorax": 0.10, "upper_neck": 0.09, "head_top": 0.06}
+_FACE_FLESH = 0.03
 
 
 @dataclass(frozen=True)
@@ -145,187 +36,189 @@ def camera(elevation: float, roll: float, distance: float) -> View:
     return View(turn @ facing @ tilt, distance)
 
 
+class _Parts:
+    """Solids in world coordinates, collected first and projected together."""
+
+    def __init__(self) -> None:
+        self.points: list[np.ndarray] = []  # two for a capsule, one for an ellipsoid
+        self.capsules: list[tuple[int, float, float, Material, float]] = []
+        self.ellipsoids: list[tuple[int, np.ndarray, tuple, Material, float]] = []
+
+    def capsule(
+        self, a: np.ndarray, b: np.ndarray, ra: float, rb: float, material: Material, folds=0.0
+    ) -> None:
+        """From ``a`` to ``b``, radii in statures."""
+        self.capsules.append((len(self.points), ra, rb, material, folds))
+        self.points += (a, b)
+
+    def ellipsoid(
+        self, at: np.ndarray, frame: np.ndarray, half_axes: tuple, material: Material, folds=0.0
+    ) -> None:
+        """Around ``at``, half-axes in statures along the columns of ``frame``."""
+        self.ellipsoids.append((len(self.points), frame, half_axes, material, folds))
+        self.points.append(at)
+
+
 class Body:
     """A skeleton seen by a camera, in statures on the image plane, before it is placed.
 
     Attributes:
-        skeleton, build, outfit: what it was made of.
-        xyz: (29, 3) projected points: x, y on the image plane at the pelvis' scale, z depth.
-        scales: (29,) perspective magnification at each point.
+        skeleton: posed, in the world.
+        build: its proportions.
+        outfit: its clothes.
+        xyz: (P, 3) annotated points: x, y on the image plane at the pelvis' scale, z depth.
+        flesh: (P,) how far a point may lie behind the surface that shows it, like ``xyz``.
+        bounds: (4,) x0, y0, x1, y1 of the silhouette, without what the hand holds.
     """
 
     def __init__(self, skeleton: Skeleton, build: Build, outfit: Outfit, view: View) -> None:
-        self.skeleton, self.build, self.outfit, self.view = skeleton, build, outfit, view
-        self.xyz, self.scales = self._project(skeleton.points)
+        self.skeleton, self.build, self.outfit, self._view = skeleton, build, outfit, view
+        self.xyz, scales = self.project(skeleton.points[: len(POINTS)])
+        face = [name.split("_")[-1] in ("nose", "eye", "ear") for name in POINTS]
+        flesh = [_FLESH.get(name, 0.065) for name in POINTS]
+        self.flesh = np.where(face, _FACE_FLESH, flesh) * build.girth * scales
+        parts = _Parts()
+        for draw in (self._trunk, self._head, self._arms, self._legs):
+            draw(parts)
+        bare = len(parts.points), len(parts.capsules), len(parts.ellipsoids)
+        self._props(parts)
+        self._parts = parts
+        self._project_parts()
+        self.bounds = self._bounds(*bare)
 
-    def _project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p = points @ self.view.rotation.T
-        scales = self.view.distance / (self.view.distance + p[..., 2])
-        p = p.copy()
-        p[..., :2] *= scales[..., None]
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points (N, 3) to (N, 3) x, y, depth, and their (N,) magnification."""
+        p = points @ self._view.rotation.T
+        scales = self._view.distance / (self._view.distance + p[:, 2])
+        p[:, :2] *= scales[:, None]
         return p, scales
 
-    def solids(self) -> list[Capsule | Ellipsoid]:
-        """The body at one pixel per stature at the origin; :func:`place` scales and moves it."""
-        return [*self._trunk(), *self._head(), *self._arms(), *self._legs()]
+    def _project_parts(self) -> None:
+        self._at, scales = self.project(np.array(self._parts.points))
+        ends = np.array([part[0] for part in self._parts.capsules])
+        radii = np.array([part[1:3] for part in self._parts.capsules]) * self.build.girth
+        self._radii = radii * np.stack((scales[ends], scales[ends + 1]), 1)
+        at = np.array([part[0] for part in self._parts.ellipsoids])
+        frames = np.array([part[1] for part in self._parts.ellipsoids])
+        half = np.array([part[2] for part in self._parts.ellipsoids]) * scales[at][:, None]
+        self._axes = self._view.rotation @ frames * half[:, None]
 
-    def _capsule(self, a, b, ra, rb, material, wrinkles=0.0) -> Capsule:
-        ends, scales = self._project(np.stack((a, b)))
-        g = self.build.girth
-        return Capsule(ends[0], ends[1], ra * g * scales[0], rb * g * scales[1], material, wrinkles)
+    def _bounds(self, points: int, capsules: int, ellipsoids: int) -> np.ndarray:
+        half = np.zeros((points, 2))
+        ends = np.array([part[0] for part in self._parts.capsules[:capsules]])
+        half[ends], half[ends + 1] = self._radii[:capsules, :1], self._radii[:capsules, 1:]
+        at = [part[0] for part in self._parts.ellipsoids[:ellipsoids]]
+        half[at] = np.sqrt((self._axes[:ellipsoids, :2] ** 2).sum(-1))
+        xy = self._at[:points, :2]
+        return np.concatenate(((xy - half).min(0), (xy + half).max(0)))
 
-    def _ellipsoid(self, centre, frame, half_axes, material, wrinkles=0.0) -> Ellipsoid:
-        c, scale = self._project(centre)
-        axes = self.view.rotation @ frame * np.asarray(half_axes) * scale
-        return Ellipsoid(c, axes, material, wrinkles)
-
-    def _trunk(self) -> list[Capsule | Ellipsoid]:
-        s, o, b, g = self.skeleton, self.outfit, self.build, self.build.girth
-        shirt, plain = _shirt(o), _plain(o.shirt)
-        up, forward = s.chest[:, 1], s.chest[:, 2]
-        chest = s["thorax"] - up * 0.085
-        waist = s["lumbar"] + up * 0.035
-        width = b.shoulder / 0.108
-        solids: list[Capsule | Ellipsoid] = [
-            self._ellipsoid(
-                s["pelvis"] + s.pelvis[:, 1] * 0.015,
-                s.pelvis,
-                (0.093 * g, 0.085, 0.070 * g),
-                _plain(o.trousers),
-                0.12,
-            ),
-            self._ellipsoid(waist, s.chest, (0.082 * g, 0.125, 0.062 * g), plain, 0.2),
-            self._ellipsoid(chest, s.chest, (0.098 * g * width, 0.125, 0.068 * g), shirt, 0.15),
-            self._capsule(
-                s["thorax"], s["upper_neck"] + s.head[:, 1] * 0.02, 0.034, 0.031, _plain(o.skin)
-            ),
+    def solids(self, scale: float, offset: np.ndarray) -> list[Solid]:
+        """Everything to draw, at ``scale`` pixels per stature, the pelvis at ``offset`` (2,)."""
+        at = self._at * scale + np.append(offset, 0.0)
+        radii, axes, blend = (self._radii * scale).tolist(), self._axes * scale, _BLEND * scale
+        solids: list[Solid] = [
+            Capsule(at[i], at[i + 1], ra, rb, material, folds, blend)
+            for (i, _, _, material, folds), (ra, rb) in zip(
+                self._parts.capsules, radii, strict=True
+            )
         ]
+        for (i, _, _, material, folds), a in zip(self._parts.ellipsoids, axes, strict=True):
+            solids.append(Ellipsoid(at[i], a, material, folds, blend))
+        return solids
+
+    def head_outline(self) -> np.ndarray:
+        """(6, 2) points around the head from upper neck to head top, like ``xyz``."""
+        s, h = self.skeleton, self.build.head / 0.150
+        around = np.array(((0.054, 0, 0), (-0.054, 0, 0), (0, 0, 0.068), (0, 0, -0.055))) * h
+        corners = (s["upper_neck"], s["head_top"], *(s["head_centre"] + around @ s.head.T))
+        return self.project(np.stack(corners))[0][:, :2]
+
+    def _trunk(self, parts: _Parts) -> None:
+        s, o, g = self.skeleton, self.outfit, self.build.girth
+        up, trunk = s.chest[:, 1], self.build.trunk
+        wide = g * self.build.shoulder / 0.108
+        belly = wardrobe.shirt(o, 0.035, 0.125, neckline=False)
+        breast = wardrobe.shirt(o, trunk - 0.09, 0.125, neckline=True)
+        hips, waist = s["pelvis"] + s.pelvis[:, 1] * 0.012, s["lumbar"] + up * 0.035
+        parts.ellipsoid(hips, s.pelvis, (0.092 * g, 0.08, 0.07 * g), plain(o.trousers), 0.12)
+        parts.ellipsoid(waist, s.chest, (0.084 * g, 0.125, 0.062 * g), belly, 0.2)
+        chest = s["thorax"] - up * 0.09
+        parts.ellipsoid(chest, s.chest, (0.104 * wide, 0.125, 0.07 * g), breast, 0.15)
+        chin = s["upper_neck"] + s.head[:, 1] * 0.035
+        parts.capsule(s["thorax"] - up * 0.02, chin, 0.036, 0.031, plain(o.skin))
         for side in ("left_", "right_"):
-            solids.append(
-                self._capsule(
-                    s["thorax"] - up * 0.02, s[side + "shoulder"], 0.042, 0.040, plain, 0.1
-                )
-            )
+            shoulder = s[side + "shoulder"]
+            parts.capsule(s["thorax"] - up * 0.022, shoulder, 0.034, 0.037, plain(o.shirt), 0.1)
+            armpit = shoulder - up * 0.05 - 0.25 * (shoulder - s["thorax"])
+            parts.capsule(armpit, shoulder, 0.045, 0.036, plain(o.shirt), 0.1)
         if o.backpack is not None:
-            solids.append(
-                self._ellipsoid(
-                    chest - forward * 0.08, s.chest, (0.08, 0.13, 0.055), _plain(o.backpack), 0.1
-                )
-            )
-        return solids
+            back = s["thorax"] - up * 0.1 - s.chest[:, 2] * 0.085
+            parts.ellipsoid(back, s.chest, (0.08, 0.125, 0.05), plain(o.backpack), 0.1)
 
-    def _head(self) -> list[Capsule | Ellipsoid]:
+    def _head(self, parts: _Parts) -> None:
         s, o = self.skeleton, self.outfit
-        h = self.build.head / 0.130
-        at = lambda x, y, z: s["head_centre"] + s.head @ (np.array((x, y, z)) * h)  # noqa: E731
-        solids: list[Capsule | Ellipsoid] = [
-            self._ellipsoid(
-                s["head_centre"], s.head, np.array((0.050, 0.067, 0.060)) * h, _head(o)
-            ),
-            self._ellipsoid(
-                at(0, -0.012, 0.058), s.head, np.array((0.009, 0.015, 0.014)) * h, _plain(o.skin)
-            ),
-        ]
-        for x in (0.048, -0.048):
-            solids.append(
-                self._ellipsoid(
-                    at(x, -0.006, -0.002),
-                    s.head,
-                    np.array((0.008, 0.018, 0.012)) * h,
-                    _plain(o.skin),
-                )
-            )
-        hair = _plain(o.hair)
+        h = self.build.head / 0.150
+
+        def on_head(at: tuple, half_axes: tuple, material: Material, folds=0.0) -> None:
+            centre = s["head_centre"] + s.head @ (np.array(at) * h)
+            parts.ellipsoid(centre, s.head, tuple(a * h for a in half_axes), material, folds)
+
+        skin, hair, cap = plain(o.skin), plain(o.hair), plain(o.second)
+        on_head((0, 0, 0), (0.054, 0.073, 0.064), wardrobe.head(o))
+        on_head((0, -0.014, 0.062), (0.009, 0.016, 0.014), skin)
+        on_head((0.052, -0.006, -0.002), (0.008, 0.019, 0.013), skin)
+        on_head((-0.052, -0.006, -0.002), (0.008, 0.019, 0.013), skin)
         if o.hair_style == "long":
-            solids.append(
-                self._ellipsoid(
-                    at(0, -0.035, -0.030), s.head, np.array((0.056, 0.085, 0.036)) * h, hair, 0.3
-                )
-            )
+            on_head((0, -0.03, -0.03), (0.06, 0.092, 0.042), hair, 0.3)
         elif o.hair_style == "bun":
-            solids.append(
-                self._ellipsoid(
-                    at(0, 0.045, -0.055), s.head, np.array((0.026, 0.026, 0.026)) * h, hair
-                )
-            )
+            on_head((0, 0.05, -0.055), (0.027, 0.027, 0.027), hair)
         elif o.hair_style == "hat":
-            cap = _plain(o.shirt_second)
-            solids.append(
-                self._ellipsoid(
-                    at(0, 0.034, -0.004), s.head, np.array((0.055, 0.042, 0.063)) * h, cap
-                )
-            )
-            solids.append(
-                self._ellipsoid(
-                    at(0, 0.028, 0.066), s.head, np.array((0.038, 0.006, 0.034)) * h, cap
-                )
-            )
-        return solids
+            on_head((0, 0.036, -0.004), (0.058, 0.044, 0.067), cap)
+            on_head((0, 0.03, 0.07), (0.04, 0.006, 0.036), cap)
 
-    def _arms(self) -> list[Capsule | Ellipsoid]:
+    def _arms(self, parts: _Parts) -> None:
         s, o = self.skeleton, self.outfit
-        upper = _split(o.shirt, o.skin, o.sleeve * 2)
-        lower = _split(o.shirt, o.skin, o.sleeve * 2 - 1)
-        loose = 1.12 if o.sleeve > 0.9 else 1.0
-        solids: list[Capsule | Ellipsoid] = []
+        upper = split(o.shirt, o.skin, o.sleeve * 2)
+        lower = split(o.shirt, o.skin, o.sleeve * 2 - 1)
+        loose = 1.15 if o.sleeve > 0.9 else 1.0
         for side in ("left_", "right_"):
             shoulder, elbow = s[side + "shoulder"], s[side + "elbow"]
             wrist, hand = s[side + "wrist"], s[side + "hand"]
-            solids += [
-                self._capsule(shoulder, elbow, 0.038, 0.028 * loose, upper, 0.15),
-                self._capsule(elbow, wrist, 0.028 * loose, 0.020 * loose, lower, 0.1),
-                self._capsule(wrist, hand, 0.018, 0.021, _plain(o.skin)),
-            ]
-        return solids
+            parts.capsule(shoulder, elbow, 0.038, 0.028 * loose, upper, 0.15)
+            parts.capsule(elbow, wrist, 0.028 * loose, 0.019 * loose, lower, 0.1)
+            parts.capsule(wrist, hand, 0.018, 0.023, plain(o.skin))
 
-    def _legs(self) -> list[Capsule | Ellipsoid]:
+    def _legs(self, parts: _Parts) -> None:
         s, o = self.skeleton, self.outfit
-        upper = _split(o.trousers, o.skin, o.leg * 2)
-        lower = _split(o.trousers, o.skin, o.leg * 2 - 1)
-        loose = 1.12 if o.leg > 0.9 else 1.0
-        solids: list[Capsule | Ellipsoid] = []
+        upper = split(o.trousers, o.skin, o.leg * 2)
+        lower = split(o.trousers, o.skin, o.leg * 2 - 1)
+        loose = 1.15 if o.leg > 0.9 else 1.0
         for side in ("left_", "right_"):
             hip, knee, ankle = s[side + "hip"], s[side + "knee"], s[side + "ankle"]
-            solids += [
-                self._capsule(hip, knee, 0.058, 0.040 * loose, upper, 0.15),
-                self._capsule(knee, ankle, 0.039 * loose, 0.025 * loose, lower, 0.12),
-                self._capsule(s[side + "heel"], s[side + "toe"], 0.026, 0.018, _plain(o.shoes)),
-                self._capsule(ankle, s[side + "heel"], 0.024, 0.026, _plain(o.shoes)),
-            ]
-        return solids
+            heel, toe = s[side + "heel"], s[side + "toe"]
+            parts.capsule(hip, knee, 0.062, 0.040 * loose, upper, 0.15)
+            parts.capsule(knee, ankle, 0.039 * loose, 0.024 * loose, lower, 0.12)
+            calf = knee + 0.3 * (ankle - knee) + 0.03 * (heel - toe)
+            parts.capsule(knee, calf, 0.038, 0.041, plain(o.skin if o.leg < 0.7 else o.trousers))
+            parts.capsule(heel, toe, 0.027, 0.020, plain(o.shoes))
+            parts.capsule(ankle, heel, 0.023, 0.027, plain(o.shoes))
+            if o.skirt:
+                hem = hip + 0.62 * (knee - hip)
+                parts.capsule(hip, hem, 0.075, 0.082, plain(o.trousers), 0.3)
 
-
-def bounds(solids: list[Capsule | Ellipsoid]) -> np.ndarray:
-    """(4,) x0, y0, x1, y1 of everything."""
-    b = np.array([solid.bounds() for solid in solids])
-    return np.concatenate((b[:, :2].min(0), b[:, 2:].max(0)))
-
-
-def place(solids: list[Capsule | Ellipsoid], scale: float, offset: np.ndarray):
-    """The same solids, ``scale`` times as large, moved by ``offset`` (2,) pixels."""
-    move = np.array((offset[0], offset[1], 0.0))
-    out: list[Capsule | Ellipsoid] = []
-    for s in solids:
-        if isinstance(s, Capsule):
-            out.append(
-                Capsule(
-                    s.a * scale + move,
-                    s.b * scale + move,
-                    s.ra * scale,
-                    s.rb * scale,
-                    s.material,
-                    s.wrinkles,
-                )
-            )
-        else:
-            out.append(Ellipsoid(s.centre * scale + move, s.axes * scale, s.material, s.wrinkles))
-    return out
-
-
-#: How deep under the nearest surface of its own limb a joint may lie, in statures.
-_FLESH = {"pelvis": 0.10, "thorax": 0.10, "upper_neck": 0.09, "head_top": 0.06}
-FLESH = np.array(
-    [_FLESH.get(n, 0.03 if n.split("_")[-1] in ("nose", "eye", "ear") else 0.065) for n in POINTS]
-)
-ANNOTATED = slice(0, len(POINTS))
-assert all(INDEX[name] == i for i, name in enumerate(POINTS))
+    def _props(self, parts: _Parts) -> None:
+        """What the right hand holds, if anything."""
+        s, o = self.skeleton, self.outfit
+        hand, wrist = s["right_hand"], s["right_wrist"]
+        along = (hand - wrist) / self.build.hand
+        material = plain(o.prop_colour)
+        if o.prop == "ball":
+            parts.ellipsoid(hand + along * 0.06, np.eye(3), (0.06,) * 3, material)
+        elif o.prop == "bag":
+            down = hand - np.array((0, 0.13, 0))
+            parts.capsule(hand, down, 0.006, 0.006, material)
+            parts.ellipsoid(down, s.pelvis, (0.035, 0.075, 0.095), material, 0.1)
+        elif o.prop == "stick":
+            axis = np.cross(along, s.chest[:, 0]) + 1e-3
+            axis *= 0.4 / np.linalg.norm(axis)
+            parts.capsule(hand - 0.15 * axis, hand + axis, 0.008, 0.016, material)

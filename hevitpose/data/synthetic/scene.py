@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from hevitpose.data.synthetic import background as bg
-from hevitpose.data.synthetic.body import POINTS, pose_body, sample_build, sample_pose
-from hevitpose.data.synthetic.person import FLESH, Body, bounds, camera, place, sample_outfit
-from hevitpose.data.synthetic.render import Canvas, Capsule, Ellipsoid, Light
+from hevitpose.data.synthetic.body import INDEX, POINTS, pose_body, sample_build
+from hevitpose.data.synthetic.person import Body, camera
+from hevitpose.data.synthetic.poses import sample_pose
+from hevitpose.data.synthetic.render import Canvas, Light
+from hevitpose.data.synthetic.wardrobe import sample_outfit
 
 #: Points of the head; they are left unlabelled where the person's own head hides them, as
 #: annotators of COCO do.
@@ -54,20 +56,23 @@ class Scene:
 
 @dataclass
 class _Placed:
-    """A person on the canvas, before and after it is painted."""
+    """A person at a place in the picture; ``self_hidden`` comes with painting."""
 
     body: Body
     family: str
-    solids: list[Capsule | Ellipsoid]
-    scale: float
-    offset: np.ndarray
+    scale: float  # pixels per stature
+    offset: np.ndarray  # (2,) pixels
     box: np.ndarray  # x0, y0, x1, y1
     self_hidden: np.ndarray | None = None
 
+    def points(self) -> np.ndarray:
+        """(21, 2) pixels."""
+        return self.body.xyz[:, :2] * self.scale + self.offset
+
 
 def _yaw(rng: np.random.Generator) -> float:
-    """Half the people face the camera, as in photographs; the others face anywhere."""
-    return float(rng.normal(0, 35) if rng.random() < 0.55 else rng.uniform(-180, 180))
+    """Most people face the camera, as in photographs; the others face anywhere."""
+    return float(rng.normal(0, 30) if rng.random() < 0.74 else rng.uniform(-180, 180))
 
 
 def _sample_person(rng: np.random.Generator, elevation: float, roll: float) -> tuple[Body, str]:
@@ -86,92 +91,79 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _arrange(rng: np.random.Generator, bodies: list[tuple[Body, str]], size: int) -> list[_Placed]:
-    """Sizes and positions: people may overlap, but by no more than about a third."""
+    """Sizes and positions: people may overlap, but rarely by more than half."""
     placed: list[_Placed] = []
     low, high = ((0.62, 0.96), (0.48, 0.8), (0.4, 0.68))[min(len(bodies), 3) - 1]
-    truncate = rng.random() < 0.06
+    slack = 0.25 * size if rng.random() < 0.06 else 0.0  # how far the border may cut people
     for body, family in bodies:
-        unit = body.solids()
-        box = bounds(unit)
-        best, best_worst = None, np.inf
+        box = body.bounds
+        wanted = rng.uniform(0.05, 0.45)
+        tries = []
         for _ in range(12):
-            scale = rng.uniform(low, high) * size / float((box[2:] - box[:2]).max())
+            scale = float(rng.uniform(low, high) * size / (box[2:] - box[:2]).max())
             room = size - (box[2:] - box[:2]) * scale
-            slack = 0.25 * size if truncate else 0.0
             corner = rng.uniform(np.minimum(-slack, room), np.maximum(room + slack, 1e-3))
             offset = corner - box[:2] * scale
             here = box * scale + np.tile(offset, 2)
             worst = max((_overlap(here, other.box) for other in placed), default=0.0)
-            candidate = _Placed(body, family, [], scale, offset, here)
-            if worst < best_worst:
-                best, best_worst = candidate, worst
-            if best_worst < rng.uniform(0.1, 0.5):
+            tries.append((worst, _Placed(body, family, scale, offset, here)))
+            if worst < wanted:
                 break
-        best.solids = place(unit, best.scale, best.offset)
-        placed.append(best)
+        placed.append(min(tries, key=lambda pair: pair[0])[1])
     placed.sort(key=lambda p: p.scale)  # larger is nearer
     return placed
 
 
-def _polygons(mask: np.ndarray, box: tuple[int, int, int, int]) -> list[list[float]]:
-    x0, y0, x1, y1 = box
-    contours, _ = cv2.findContours(
-        mask[y0:y1, x0:x1].astype(np.uint8),
-        cv2.RETR_EXTERNAL,
-        cv2.CHAIN_APPROX_SIMPLE,
-        offset=(x0, y0),
-    )
-    # A polygon needs three corners; specks of a pixel or two are left out.
-    return [c.reshape(-1).astype(float).tolist() for c in contours if len(c) >= 3]
+def _enough_inside(p: _Placed, size: int) -> bool:
+    points = p.points()
+    return int(((points >= 0) & (points <= size - 1)).all(1).sum()) >= 12
 
 
-def _head_box(points: np.ndarray, body: Body, scale: float, offset: np.ndarray) -> np.ndarray:
-    """Upright rectangle around the head from upper neck to head top, ears included."""
-    h = body.build.head / 0.130
-    s = body.skeleton
-    corners = [s["upper_neck"], s["head_top"]]
-    for x, z in ((0.05, 0.0), (-0.05, 0.0), (0.0, 0.065), (0.0, -0.05)):
-        corners.append(s["head_centre"] + s.head @ (np.array((x, 0.0, z)) * h))
-    xy = body._project(np.stack(corners))[0][:, :2] * scale + offset
-    return np.concatenate((xy.min(0), xy.max(0)))
-
-
-def _visible(p: _Placed, canvas: Canvas, points: np.ndarray) -> np.ndarray:
-    """Which points show on their own body: nothing of it lies clearly nearer to the camera."""
-    size = canvas.owner.shape[0]
-    n = len(POINTS)
-    depth = p.body.xyz[:n, 2] * p.scale
-    flesh = FLESH * p.body.build.girth * p.body.scales[:n] * p.scale
-    ij = np.round(points).astype(int).clip(0, size - 1)
+def _paint(rng: np.random.Generator, canvas: Canvas, p: _Placed, number: int, tilt: float) -> None:
+    """The ground's shadow, a seat, the person; notes which points the body itself hides."""
+    x0, y0, x1, y1 = p.box.tolist()
+    if p.family != "jump" and rng.random() < 0.8:
+        half = 0.45 * (x1 - x0)
+        canvas.shadow((x0 + x1) / 2, y1 - 0.3 * tilt * half, (half, half * tilt), 0.5)
+    if p.family == "sit" and rng.random() < 0.6:
+        hips = p.points()[INDEX["pelvis"]]
+        canvas.draw(bg.stool(rng, hips, float(max(x1 - x0, y1 - y0))), 0)
+    canvas.draw(p.body.solids(p.scale, p.offset), number)
+    ij = np.round(p.points()).astype(int).clip(0, canvas.owner.shape[0] - 1)
     surface = canvas.depth[ij[:, 1], ij[:, 0]]
-    return (surface >= depth - 1.35 * flesh - 0.5) | ~np.isfinite(surface)
+    deep = (p.body.xyz[:, 2] - 1.35 * p.body.flesh) * p.scale - 0.5
+    p.self_hidden = surface < deep
 
 
 def _annotate(p: _Placed, number: int, owner: np.ndarray) -> Person:
     size = owner.shape[0]
-    points = p.body.xyz[: len(POINTS), :2] * p.scale + p.offset
+    points = p.points()
     inside = ((points >= 0) & (points <= size - 1)).all(1)
     ij = np.round(points).astype(int).clip(0, size - 1)
-    shown = owner[ij[:, 1], ij[:, 0]]
     # A joint at the silhouette's edge may round to the background: only a later body hides it.
-    hidden = p.self_hidden | (shown > number)
+    hidden = p.self_hidden | (owner[ij[:, 1], ij[:, 0]] > number)
     visibility = np.where(inside, np.where(hidden, 1, 2), 0)
     visibility[FACE & p.self_hidden] = 0
-    x0, y0 = p.box[:2].clip(0, size - 1)
-    x1, y1 = p.box[2:].clip(0, size - 1)
+    corner, far = p.box[:2].clip(0, size - 1), p.box[2:].clip(0, size - 1)
     mask = owner == number
-    region = (int(x0), int(y0), min(int(x1) + 2, size), min(int(y1) + 2, size))
+    head = p.body.head_outline() * p.scale + p.offset
     return Person(
         points=points,
         visibility=visibility,
-        box=np.array((x0, y0, x1 - x0, y1 - y0)),
-        head_box=_head_box(points, p.body, p.scale, p.offset),
+        box=np.concatenate((corner, far - corner)),
+        head_box=np.concatenate((head.min(0), head.max(0))),
         span=float((p.box[2:] - p.box[:2]).max()),
         centre=(p.box[:2] + p.box[2:]) / 2,
         area=int(np.count_nonzero(mask)),
-        polygons=_polygons(mask, region),
+        polygons=_polygons(mask),
         family=p.family,
     )
+
+
+def _polygons(mask: np.ndarray) -> list[list[float]]:
+    """Outlines of a mask; a polygon needs three corners, specks of a pixel or two are left out."""
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [c.reshape(-1).astype(float).tolist() for c in contours if len(c) >= 3]
 
 
 def render_scene(rng: np.random.Generator, people: int, size: int) -> Scene:
@@ -185,33 +177,29 @@ def render_scene(rng: np.random.Generator, people: int, size: int) -> Scene:
     elevation = float(np.clip(rng.normal(8, 14), -25, 65))
     roll = float(rng.normal(0, 5))
     sun = np.array((rng.uniform(-1, 1), rng.uniform(-1, 0.1), rng.uniform(-1, -0.25)))
-    light = Light(sun / np.linalg.norm(sun), float(rng.uniform(0.35, 0.65)))
+    light = Light(sun / np.linalg.norm(sun), float(rng.uniform(0.4, 0.65)))
     canvas = Canvas(bg.background(rng, size), light, bg.folds(rng, size))
     for _ in range(20):
         bodies = [_sample_person(rng, elevation, roll) for _ in range(people)]
         placed = _arrange(rng, bodies, size)
         if all(_enough_inside(p, size) for p in placed):
             break
+    tilt = float(np.clip(np.sin(np.deg2rad(elevation)), 0.1, 1.0))
     for number, p in enumerate(placed, 1):
-        canvas.draw(p.solids, number)
-        points = p.body.xyz[: len(POINTS), :2] * p.scale + p.offset
-        p.self_hidden = ~_visible(p, canvas, points)
+        _paint(rng, canvas, p, number, tilt)
     if rng.random() < 0.25:
         target = placed[rng.integers(len(placed))]
         canvas.draw(bg.occluder(rng, target.box), len(placed) + 1)
-    people_ = [_annotate(p, number, canvas.owner) for number, p in enumerate(placed, 1)]
-    return Scene(_develop(rng, canvas.image), people_)
-
-
-def _enough_inside(p: _Placed, size: int) -> bool:
-    points = p.body.xyz[: len(POINTS), :2] * p.scale + p.offset
-    return int(((points >= 0) & (points <= size - 1)).all(1).sum()) >= 12
+    return Scene(
+        _develop(rng, canvas.image),
+        [_annotate(p, number, canvas.owner) for number, p in enumerate(placed, 1)],
+    )
 
 
 def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Exposure, and the sensor's noise; (3, H, W) float to (H, W, 3) uint8."""
-    gain = rng.uniform(0.8, 1.15)
+    """Exposure, and the sensor's noise; (3, H, W) float32 to (H, W, 3) uint8."""
     size = image.shape[1]
-    grain = rng.integers(-4, 5, (size, size), np.int8).astype(np.float32)
-    image = image * gain + grain * rng.uniform(0, 1)
-    return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+    grain = rng.integers(-4, 5, (size, size), np.int8) * np.float32(rng.uniform(0, 1))
+    image *= float(rng.uniform(0.85, 1.15))
+    image += grain
+    return cv2.merge([cv2.convertScaleAbs(channel.clip(0, 255)) for channel in image])
