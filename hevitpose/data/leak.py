@@ -84,12 +84,16 @@ def _matches(
 
 def _same(a: Path, b: Path) -> bool:
     """Whether two pictures of one size correlate; dark ones may look alike as thumbnails only."""
-    pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (a, b)]
-    if pictures[0].shape != pictures[1].shape:
+    one, two = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (a, b))
+    if one is None or two is None or one.shape != two.shape:
         return False
-    small = [cv2.resize(p, (64, 64), interpolation=cv2.INTER_AREA).ravel() for p in pictures]
-    varied = [float(np.ptp(p)) > 0 for p in small]
-    return varied == [True, True] and float(np.corrcoef(*small)[0, 1]) > _CORRELATED
+    small = [
+        cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+        for picture in (one, two)
+    ]
+    if not all(np.ptp(picture) for picture in small):
+        return False
+    return float(np.asarray(np.corrcoef(np.stack(small)))[0, 1]) > _CORRELATED
 
 
 def _thumbnails(paths: list[Path]) -> Iterable[np.ndarray | None]:
