@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from hevitpose.data import load
 from hevitpose.data.loader import PoseDataset, normalise
-from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.transforms import Augmentation
 
 RECIPE = Augmentation.for_dataset("coco")
@@ -92,22 +91,6 @@ def test_same_bytes_for_any_number_of_workers(table):
     assert loaded(table, 2) == alone == loaded(table, 1)
     assert len(set(alone)) == len(alone)  # every epoch and person differs
     assert loaded(table, 0, seed=1) != alone
-
-
-def test_every_person_once_over_ranks():
-    for count in (1, 2, 5, 8):
-        for world in (1, 2, 3):
-            seen = [i for rank in range(world) for _, i in RankSlice(count, rank, world)]
-            assert sorted(seen) == list(range(count))
-    # two processes of batch 2 see in each step what one process of batch 4 sees
-    steps = 6
-    alone = list(SampleStream(7, 4, steps, seed=1))
-    both = [list(SampleStream(7, 2, steps, seed=1, rank=rank, world=2)) for rank in (0, 1)]
-    for step in range(steps):
-        together = [key for rank in both for key in rank[2 * step : 2 * step + 2]]
-        assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
-    epoch = [i for e, i in SampleStream(7, 7, 3, seed=1) if e == 1]
-    assert sorted(epoch) == list(range(7))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
