@@ -40,6 +40,14 @@ def test_item_without_augmentation(table):
         assert item["index"] == index
 
 
+def test_colours_are_rgb(tmp_path):
+    root = files.root(tmp_path)
+    picture = np.full((files.SIZE[1], files.SIZE[0], 3), (20, 100, 200), np.uint8)  # B, G, R
+    cv2.imwrite(str(root / "coco/images/val2017/a.jpg"), picture)
+    item = PoseDataset(load("coco", root, "val", input_size=(64, 64)), (64, 64))[0]
+    np.testing.assert_allclose(item["image"][32, 32], (200, 100, 20), atol=4)
+
+
 @pytest.mark.parametrize("udp", [False, True])
 def test_augmented_item_against_the_slow_path(table, udp):
     """The reference flips the picture and the person, and only then crops and turns."""

@@ -11,8 +11,8 @@ import pytest
 from reference_crop import box_to_crop
 
 from hevitpose.data import load
-from hevitpose.data.coco import clip_boxes
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.data.coco import clip_boxes, read
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, MPII_TO_COCO
 from hevitpose.data.mpii import ground_truth_path
 from hevitpose.errors import DataError, UsageError
 
@@ -193,11 +193,53 @@ def test_fingerprint_sees_annotations_and_image_sizes(root):
     assert len({before, longer, load("coco", root, "val", input_size=SIZE).fingerprint}) == 3
 
 
+def test_polygons_cost_no_memory(tmp_path):
+    """A small form of ``coco_scale``: what is held is arrays, a fraction of the file."""
+    import tracemalloc
+
+    from coco_scale import write
+
+    path = tmp_path / "coco_train.json"
+    write(path, images=1200, annotations=2600)
+    tracemalloc.start()
+    table = read(path, tmp_path, COCO, dataset="coco", split="train", input_size=SIZE)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = path.stat().st_size
+    assert len(table) == 2600 * 149_813 // 262_465
+    assert held < 0.25 * size and peak < 2.5 * size  # json.load alone peaks above 5
+
+
 def test_take(root):
     table = load("coco", root, "val", input_size=SIZE)
     some = table.take([2, 0])
     assert some.person_ids.tolist() == [102, 100] and some.counts["people"] == 2
     assert table.take(table.person_ids == 101).person_ids.tolist() == [101]
+
+
+def test_synthetic_is_the_mpii_layout_with_its_own_fingerprint(tmp_path):
+    from hevitpose.data.synthetic import fingerprint, generate
+
+    generate(tmp_path, people=24, size=64, workers=1)
+    table = load("synthetic", tmp_path, "train", input_size=(64, 64), training=True)
+    same = load("mpii", tmp_path, "train", input_size=(64, 64))
+    assert table.dataset == "synthetic" and table.layout is MPII
+    assert table.fingerprint == fingerprint(tmp_path) != same.fingerprint
+    np.testing.assert_array_equal(table.keypoints, same.keypoints)
+    # COCO's file of the same people is zero-based: shared joints are in the same place
+    coco = load("coco", tmp_path, "train", input_size=(64, 64))
+    row = {person: n for n, person in enumerate(coco.person_ids.tolist())}
+    content = json.loads((tmp_path / "coco/annotations/coco_train.json").read_text())
+    compared = 0
+    for n, position in enumerate(table.person_ids):
+        other = row.get(content["annotations"][position]["id"])
+        for target, source in enumerate(MPII_TO_COCO):
+            if other is not None and source >= 0 and coco.visible[other, target]:
+                np.testing.assert_allclose(
+                    table.keypoints[n, source], coco.keypoints[other, target], atol=1e-3
+                )
+                compared += 1
+    assert compared > 100
 
 
 # ---------------------------------------------------------------- bad records
