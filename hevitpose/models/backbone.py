@@ -137,6 +137,4 @@ def check_input(image_N3HW: Tensor, multiple: int) -> None:
         )
     height, width = shape[2:]
     if height % multiple or width % multiple or not height or not width:
-        raise UsageError(
-            f"model input: {height}x{width} (H x W), expected sides that are multiples of {multiple}"
-        )
+        raise UsageError(f"model input: {height}x{width} (H x W), expected multiples of {multiple}")

@@ -84,7 +84,7 @@ class PatchMerging(nn.Module):
 
 
 class MaxPool(nn.Sequential):
-    """2x2 max-pool, then 1x1 convolution and BatchNorm: downsampling that learns nothing spatial."""
+    """2x2 max-pool, then 1x1 convolution and BatchNorm: nothing spatial is learned."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Feed-forward networks of a block: maps of C channels to maps of C channels, per pixel or nearly."""
+"""Feed-forward networks of a block, from C channels to C channels."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hevitpose.spec import HEADS
 
 
 def _deconv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Transposed convolution k4 s2 p1 without bias, BN, ReLU (SimpleBaselines, Xiao et al. 2018)."""
+    """Transposed convolution k4 s2 p1, BN, ReLU (SimpleBaselines, Xiao et al. 2018)."""
     deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
     norm = nn.BatchNorm2d(out_channels)
     return nn.Sequential(OrderedDict(deconv=deconv, norm=norm, act=nn.ReLU(inplace=True)))

@@ -17,7 +17,7 @@ class RelativePositionBias(nn.Module):
         signed: offsets by sign and size (Swin), or by size alone (EfficientViT, LeViT).
     """
 
-    index_TT: Tensor
+    index: Tensor
 
     def __init__(self, window: int, heads: int, signed: bool) -> None:
         super().__init__()
@@ -26,17 +26,17 @@ class RelativePositionBias(nn.Module):
         dx = columns.flatten()[:, None] - columns.flatten()[None, :]
         if signed:
             span = 2 * window - 1
-            index_TT = (dy + window - 1) * span + dx + window - 1
+            index = (dy + window - 1) * span + dx + window - 1
         else:
             span = window
-            index_TT = dy.abs() * span + dx.abs()
+            index = dy.abs() * span + dx.abs()
         self.table = nn.Parameter(torch.empty(heads, span * span))
         trunc_normal_(self.table, std=0.02)
-        self.register_buffer("index_TT", index_TT, persistent=False)
+        self.register_buffer("index", index, persistent=False)
 
     def forward(self) -> Tensor:
         """The bias (M, T, T), T = window^2; ``[m, query, key]``."""
-        return self.table[:, self.index_TT]
+        return self.table[:, self.index]
 
 
 class Windows:

@@ -1,0 +1,82 @@
+"""Fast forms equal the plain one: outputs, gradients, parameters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "models"))
+from helpers import ALTERNATIVES, image, randomise_norms
+
+from hevitpose.errors import UsageError
+from hevitpose.models import create_model
+from hevitpose.optimize import optimize
+
+#: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+CELLS = [
+    *(("hevitpose_nano", key, torch.float64) for key in ALTERNATIVES),
+    ("hevitpose_nano", "default", torch.float32),
+    ("hevitpose_t", "default", torch.float64),
+    ("hevitpose_b", "default", torch.float32),
+]
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
+def test_train_form_equals_plain(name: str, key: str, dtype: torch.dtype) -> None:
+    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype))
+    fast = optimize(plain, mode="train")
+    x, target = image(2, 3, 96, 64, dtype=dtype), image(2, 5, 24, 16, seed=2, dtype=dtype)
+    plain.eval(), fast.eval()
+    assert relative(fast(x), plain(x)) < TOLERANCE[dtype]
+
+    # In training mode BatchNorm and ReLU make float32 gradients of so small a batch differ by
+    # percents from float64's, whichever form computes them: there float64 alone can tell.
+    plain.train(dtype == torch.float64), fast.train(dtype == torch.float64)
+    gradients = []
+    for model in (plain, fast):
+        model.zero_grad()
+        (model(x) - target).square().mean().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters()})
+    largest = max(g.abs().max() for g in gradients[0].values())
+    for parameter, expected in gradients[0].items():
+        # Relative to the parameter's own gradient, unless that is rounding (see norm_k.bias).
+        scale = max(expected.abs().max(), 1e-5 * largest)
+        error = (gradients[1][parameter] - expected).abs().max() / scale
+        assert error < TOLERANCE[dtype], parameter
+
+
+def test_train_form_shares_parameters_and_buffers() -> None:
+    plain = create_model("nano", 5, seed=0)
+    fast = optimize(plain)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    for (name, a), (other, b) in zip(
+        fast.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        assert (name, a) == (other, b) or a is b
+    fast.train()(image(2, 3, 64, 64))
+    mine, theirs = fast.state_dict(), plain.state_dict()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert (fast.name, fast.spec, fast.num_keypoints) == (plain.name, plain.spec, 5)
+    assert type(plain.backbone.stages[0].blocks[0].attention.branch).__name__ == "CGSRAttention"
+
+
+def test_train_form_returns_intermediates() -> None:
+    plain = randomise_norms(create_model("nano", 5, seed=0)).eval()
+    with torch.no_grad():
+        expected = plain(image(1, 3, 64, 64), return_intermediates=True)
+        got = optimize(plain)(image(1, 3, 64, 64), return_intermediates=True)
+    for a, b in zip((got[0], *got[1]), (expected[0], *expected[1]), strict=True):
+        assert relative(a, b) < 1e-4
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(UsageError, match="unknown optimize mode 'fast'"):
+        optimize(create_model("nano"), mode="fast")
