@@ -24,7 +24,7 @@ from hevitpose.codec import make_codec
 from hevitpose.data.keypoints import LAYOUTS as KEYPOINT_LAYOUTS
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.latency.conditions import Conditions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -121,7 +121,10 @@ def build_network(model: nn.Module, conditions: Conditions, example: Tensor) -> 
     if conditions.fused:
         from hevitpose.optimize import optimize
 
-        network = optimize(network, mode="fused").eval()
+        try:
+            network = optimize(network, mode="fused").eval()
+        except UsageError as error:
+            raise UnavailableError(f"fused: {error}") from None
     if conditions.backend in ("onnxruntime", "torchscript", "torch.export"):
         return _exported(network, conditions)
     network = network.to(conditions.device, _DTYPES[conditions.dtype])

@@ -226,12 +226,18 @@ class Prepared:
         per_round = _calls_in(self.budget.block_seconds, times[0])
         return self.timer(self.call, self.inputs, per_round, self.before)
 
-    def result(self) -> LatencyResult:
-        """Sample, then measure memory and energy, each in a pass of its own."""
+    def result(self, samples: Sequence[float] = ()) -> LatencyResult:
+        """Sample, then measure memory and energy, each in a pass of its own.
+
+        Args:
+            samples: wall times taken already, by :meth:`round`; none: take them now.
+        """
         device = self.conditions.device
         before = machine_state(device)
         with no_garbage_collection():
-            samples = take_samples(self.timer, self.call, self.inputs, self.budget, self.before)
+            samples = samples or take_samples(
+                self.timer, self.call, self.inputs, self.budget, self.before
+            )
             stream: list[float] = []
             if self.stream_timer is not None:
                 stream = self.stream_timer(self.call, self.inputs, len(samples), self.before)

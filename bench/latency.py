@@ -1,0 +1,331 @@
+"""Milliseconds of every model and mode, with everything that a time depends on beside it.
+
+    python bench/latency.py                                     # all models, eager and fused, CPU
+    python bench/latency.py --gpu --modes eager,cudagraph,fused+compile --batch 1,64 --dtype bf16
+    python bench/latency.py --models b,t --modes fused,onnxruntime --scope decode,e2e --flip
+    python bench/latency.py --vs b:fused+onnxruntime,pose_hrnet_w32:onnxruntime
+    python bench/latency.py --quick                             # everything on the CPU, 3 minutes
+
+Every model and mode is measured in a process of its own; what cannot run here, fails or runs out
+of memory is a row with its reason. Records go to ``--out`` (``runs/records``). ``--vs`` measures
+its contenders in turn, A B A B ..., and prints the ratio of each to the last one with a bootstrap
+interval: the only way to say that one is faster. Runs from a bare checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import tables
+from bench.complexity import parse_size, select_models
+from bench.worker import Outcome, Task, contenders, run
+from hevitpose import machine
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
+from hevitpose.spec import PEERS, full_name
+
+#: Of a measurement under --quick.
+BRIEF = Budget(
+    samples=30,
+    min_samples=3,
+    max_seconds=0.4,
+    warmup_seconds=0.1,
+    warmup_cap_s=0.5,
+    block_seconds=0.05,
+    energy=False,
+)
+#: A --quick run is over after this.
+QUICK_SECONDS = 170.0
+#: Compiling takes a minute a model, which is not quick.
+QUICK_MODES = "eager,fused,onnxruntime,fused+onnxruntime"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    task: Task
+    outcome: Outcome
+    record: str | None = None  # id in the store
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        UsageError: a value that cannot be read, or an unknown model, mode, dtype or scope.
+    """
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = _Parser(prog="bench/latency.py", description=summary)
+    add = parser.add_argument
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
+    where.add_argument("--cpu", action="store_true", help="on the CPU (the default)")
+    add("--models", default="all", help="names and wildcards, e.g. b,pose_*; default: all")
+    add("--modes", help="e.g. eager,fused,compile,cudagraph,onnxruntime,fused+onnxruntime")
+    add("--batch", default="1", help="images in a call, several by comma")
+    add("--input", help="HEIGHTxWIDTH, several by comma; default 256x256 (--quick: 128x128)")
+    add("--dtype", default="fp32", help="fp32,bf16,fp16")
+    add("--layout", default="nchw", help="nchw,nhwc")
+    add("--scope", default="model", help="model,decode,e2e")
+    add("--flip", action="store_true", help="with the flip test")
+    add("--tf32", action="store_true", help="fp32 products in TF32 (GPU)")
+    add("--cold-l2", action="store_true", help="caches flushed before each call")
+    add("--threads", type=int, help="of the CPU's operators; default: all this process may use")
+    add("--keypoints", type=int, default=17)
+    add("--quick", action="store_true", help="small, short and everything, within 3 minutes")
+    add("--vs", help="MODEL[:MODE],MODEL[:MODE],...: interleaved ratios to the last one")
+    add("--rounds", type=int, default=30, help="of --vs")
+    add("--seed", type=int, default=0, help="of weights, inputs and the bootstrap")
+    add("--timeout", type=float, default=600.0, help="seconds for one measurement")
+    add("--out", type=Path, default=Path("runs"), help="records go to OUT/records")
+    add("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args(arguments)
+    if options.keypoints < 1 or options.rounds < 2 or options.timeout <= 0:
+        raise UsageError("--keypoints, --rounds, --timeout: expected at least 1, at least 2, > 0")
+    options.models = select_models(options.models)
+    options.modes = (options.modes or (QUICK_MODES if options.quick else "eager,fused")).split(",")
+    options.input = (options.input or ("128x128" if options.quick else "256x256")).split(",")
+    options.tasks = plan(options)
+    return options
+
+
+def plan(options: argparse.Namespace) -> list[Task]:
+    """What to measure: every combination, a mode at a time so that a picture forms early.
+
+    Raises:
+        UsageError: an unknown name or a count that is not positive.
+    """
+    batches = [_count("--batch", text) for text in options.batch.split(",")]
+    sizes = [parse_size(text) for text in options.input]
+    product = itertools.product(
+        options.scope.split(","), options.dtype.split(","), options.layout.split(","),
+        sizes, batches, options.modes,
+    )  # fmt: skip
+    conditions = [
+        _conditions(options, scope=scope, dtype=dtype, layout=layout, input_size=size,
+                    batch=batch, mode=mode)
+        for scope, dtype, layout, size, batch, mode in product
+    ]  # fmt: skip
+    budget = BRIEF if options.quick else STANDARD
+    return [
+        Task(model, options.keypoints, condition, budget, options.seed)
+        for condition in conditions
+        for model in options.models
+    ]
+
+
+def _conditions(options: argparse.Namespace, **given: Any) -> Conditions:
+    return Conditions(
+        device="cuda" if options.gpu else "cpu",
+        threads=machine.cores() if options.threads is None else options.threads,
+        flip=options.flip,
+        tf32=options.tf32,
+        l2="cold" if options.cold_l2 else "warm",
+        **given,
+    )
+
+
+def _count(flag: str, text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise UsageError(f"{flag}: {text!r}, expected positive integers")
+    return int(text)
+
+
+# ------------------------------------------------------------------------------------- measuring
+
+
+def measure_all(options: argparse.Namespace) -> list[Row]:
+    """Every task in its own process, a line on standard error for each, its record stored.
+
+    The lines come between measurements: a display that refreshes itself would be measured too.
+    """
+    store = Store(options.out)
+    rows: list[Row] = []
+    start = time.monotonic()
+    for task in options.tasks:
+        spent = time.monotonic() - start
+        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+        timeout = min(options.timeout, QUICK_SECONDS - spent) if options.quick else options.timeout
+        if timeout > 0:
+            outcome = run(task, timeout)
+        else:
+            outcome = Outcome("skipped", "the three minutes of --quick were over")
+        row = store.add(Row(task, outcome), started, time.perf_counter() - clock)
+        rows.append(row)
+        spent = time.monotonic() - start
+        left = spent / len(rows) * (len(options.tasks) - len(rows))
+        line = tables.one_line(row)
+        print(f"[{len(rows)}/{len(options.tasks)}] {line}; {left:.0f} s left", file=sys.stderr)
+    return rows
+
+
+class Store:
+    """Latency records under a folder; a re-timing is another record, never an overwrite."""
+
+    def __init__(self, out: Path) -> None:
+        from hevitpose.records import RecordStore
+
+        self.records = RecordStore(out / "records")
+        self.records.check_writable()
+
+    def add(self, row: Row, started: datetime.datetime, seconds: float, **details: Any) -> Row:
+        """Keep an outcome, whatever it was; the row comes back with the id of its record."""
+        from hevitpose.config import load_config
+        from hevitpose.identity import latency_run
+        from hevitpose.records import Record
+
+        task, outcome = row.task, row.outcome
+        conditions = task.conditions.columns()
+        overrides = {
+            "model.name": task.model,
+            "model.num_keypoints": task.keypoints,
+            "data.input_size": list(task.conditions.input_size),
+        }
+        try:
+            config = load_config("synthetic").with_overrides(overrides)
+        except UsageError:
+            return row  # an input that no network takes: the row says so, there is no cell
+        attempt = 1
+        while (this := latency_run(config, conditions, attempt=attempt)).id in self.records:
+            attempt += 1
+        facts: dict[str, Any] = {
+            "id": this.id,
+            "kind": "latency",
+            "status": outcome.status,
+            "error": outcome.reason,
+            "model": task.model,
+            "variant": None if task.model in PEERS else task.model.removeprefix("hevitpose_"),
+            "cell_id": this.cell_id,
+            "config": config.dump(),
+            "config_hash": this.config_hash,
+            "inputs": this.inputs,
+            "seed": task.seed,
+            "flip_test": task.conditions.flip,
+            "threads": task.conditions.threads,
+            "precision": task.conditions.dtype,
+            "code": machine.code()
+            | {"source_hash": this.source.hash, "sources": this.source.files},
+            "machine": machine.machine(),
+            "versions": machine.versions(),
+            "started_at": started,
+            "seconds": seconds,
+            "latency": {"conditions": conditions},
+        }
+        if outcome.status != "ok":
+            self.records.add_failure(Record(**facts))
+            return Row(task, outcome, this.id)
+        latency = outcome.result.record_fields()
+        latency["details"].update(details)
+        facts |= {"latency": latency, "peak_memory": outcome.result.peak_memory}
+        self.records.add(Record(**facts))
+        return Row(task, outcome, this.id)
+
+
+# ------------------------------------------------------------------------------------------- vs
+
+
+def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
+    """The contenders of --vs by their label ``model:mode``.
+
+    Raises:
+        UsageError: fewer than two, one named twice, or more than one batch, input and so on.
+    """
+    tasks: dict[str, Task] = {}
+    for part in options.vs.split(","):
+        name, _, mode = part.partition(":")
+        one = argparse.Namespace(**vars(options))
+        one.models, one.modes = [full_name(name)], [mode or options.modes[0]]
+        task, *others = plan(one)
+        if others:
+            raise UsageError("--vs: expected one batch, input, dtype, layout and scope")
+        label = f"{task.model}:{task.conditions.mode}"
+        if label in tasks:
+            raise UsageError(f"--vs: {label} is named twice")
+        tasks[label] = task
+    if len(tasks) < 2:
+        raise UsageError(f"--vs {options.vs!r}: expected at least two contenders A,B")
+    return tasks
+
+
+def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, tuple[str, Ratio]]]:
+    """Contenders measured in turn; rows, and by label the contender divided by and the ratio."""
+    tasks = versus_tasks(options)
+    store = Store(options.out)
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    print(f"making {len(tasks)} contenders ready", file=sys.stderr)
+    with contenders(tasks, options.timeout) as ready:
+        rounds = {label: contender.round for label, contender in ready.items()}
+        times = interleave(rounds, options.rounds, _report_rounds())
+        results = {label: contender.result() for label, contender in ready.items()}
+    seconds = time.perf_counter() - clock
+    *others, last = tasks
+    generator = np.random.default_rng(options.seed)
+    ratios = {label: ratio_of_rounds(times[label], times[last], generator) for label in others}
+    rows = []
+    for label, task in tasks.items():
+        details: dict[str, Any] = {"interleaved_with": list(tasks), "rounds": options.rounds}
+        if label in ratios:
+            details["ratio"] = {"to": last, **asdict(ratios[label])}
+        row = Row(task, Outcome("ok", result=results[label]))
+        rows.append(store.add(row, started, seconds, **details))
+    return rows, {label: (last, ratio) for label, ratio in ratios.items()}
+
+
+def _report_rounds() -> Callable[[int, int], None]:
+    start = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 5:
+            last = now
+            left = (now - start) / done * (total - done)
+            print(f"round {done}/{total}; {left:.0f} s left", file=sys.stderr)
+
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a row failed; 2 for a wrong request, or --gpu without a GPU."""
+    try:
+        options = parse(arguments)
+        if options.gpu:
+            import torch
+
+            if not torch.cuda.is_available():
+                raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
+        rows, ratios = versus(options) if options.vs else (measure_all(options), {})
+    except HEViTPoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; what was measured is recorded", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(tables.as_json(rows, ratios)))
+    else:
+        tables.show(rows, ratios)
+    return int(any(row.outcome.status in ("failed", "oom") for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

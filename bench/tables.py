@@ -1,0 +1,150 @@
+"""Rows of ``bench/latency.py`` as a table on the screen, one line or JSON."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+#: Conditions that are a column only where they differ between rows; else they stand in the line
+#: under the table.
+_VARYING = ("batch", "input", "dtype", "layout", "scope", "threads")
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits or so; a dash where n does not carry the percentile."""
+    return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def one_line(row: Any) -> str:
+    """A finished measurement in one line."""
+    conditions = row.task.conditions.columns()
+    what = (
+        f"{row.task.model} {conditions['mode']} {conditions['input']} batch {conditions['batch']} "
+        f"{conditions['dtype']} {conditions['scope']}"
+    )
+    if row.outcome.status != "ok":
+        return f"{what}: {row.outcome.status} ({row.outcome.reason})"
+    result = row.outcome.result
+    noisy = ", noisy" if result.wall.noisy else ""
+    return (
+        f"{what}: {milliseconds(result.p50)} ms, {result.images_per_s:.1f} images/s "
+        f"(n = {result.wall.n}{noisy})"
+    )
+
+
+def condition_line(rows: Sequence[Any]) -> str:
+    """Device, precision, mode, n, date, commit: what stands under every table with times."""
+    from hevitpose import machine
+
+    def values(key: str) -> str:
+        seen = dict.fromkeys(row.task.conditions.columns()[key] for row in rows)
+        return "/".join({True: "on", False: "off"}.get(value, str(value)) for value in seen)
+
+    facts, code = machine.machine(), machine.code()
+    cuda = any(row.task.conditions.is_cuda for row in rows)
+    device = f"{facts['gpu']} (driver {facts['driver']})" if cuda else facts["cpu"]
+    counts = [row.outcome.result.wall.n for row in rows if row.outcome.status == "ok"]
+    n = f"{min(counts)} to {max(counts)}" if counts else "0"
+    commit = (code["commit"] or "unknown")[:10] + (" with changes" if code["dirty"] else "")
+    precision = values("dtype") + (f" (TF32 {values('tf32')})" if cuda else "")
+    return (
+        f"Milliseconds per call, median of n = {n}; {device}, {values('threads')} threads, "
+        f"{precision}, {values('layout')}, mode {values('mode')}, scope {values('scope')}, "
+        f"flip test {values('flip_test')}, L2 {values('l2')}; "
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}."
+    )
+
+
+def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:
+    """The table, the ratios and the line of conditions, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if Console().is_terminal else 160)
+    columns = [
+        key
+        for key in _VARYING
+        if len({str(row.task.conditions.columns()[key]) for row in rows}) > 1
+    ]
+    streams = any(row.outcome.status == "ok" and row.outcome.result.stream for row in rows)
+    table = Table(title="Latency")
+    for name in ("model", "mode", *columns):
+        table.add_column(name, no_wrap=name == "model")
+    numbers = ["p50", "p90", "p99", "min", "IQR", *(["stream p50"] if streams else []),
+               "images/s", "MiB", "error", "n"]  # fmt: skip
+    for name in numbers:
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in rows:
+        conditions = row.task.conditions.columns()
+        cells = [row.task.model, conditions["mode"], *(str(conditions[key]) for key in columns)]
+        table.add_row(*cells, *_numbers(row, streams), _status(row))
+    console.print(table)
+    for label, (reference, ratio) in ratios.items():
+        verdict = (
+            "not distinguishable"
+            if not ratio.distinguishable
+            else "faster" if ratio.ratio < 1 else "slower"
+        )  # fmt: skip
+        console.print(f"time({label}) / time({reference}) = {ratio}: {verdict}", highlight=False)
+    console.print(condition_line(rows), highlight=False, soft_wrap=True)
+
+
+def _numbers(row: Any, streams: bool) -> Iterable[str]:
+    if row.outcome.status != "ok":
+        return [""] * (10 if streams else 9)
+    result = row.outcome.result
+    wall = result.wall
+    cells = [milliseconds(v) for v in (wall.p50, wall.p90, wall.p99, wall.min, wall.iqr)]
+    if streams:
+        cells.append(milliseconds(result.stream.p50 if result.stream else None))
+    memory = "-" if result.peak_memory is None else f"{result.peak_memory / 2**20:.0f}"
+    parity = "-" if result.parity is None else f"{result.parity:.1e}"
+    return [*cells, f"{result.images_per_s:.1f}", memory, parity, str(wall.n)]
+
+
+def _status(row: Any) -> str:
+    if row.outcome.status != "ok":
+        return f"{row.outcome.status}: {row.outcome.reason}"
+    notes = []
+    if row.outcome.result.wall.noisy:
+        notes.append("noisy")
+    if row.outcome.result.warmup.capped:
+        notes.append("warm-up capped")
+    return ", ".join(notes) or "ok"
+
+
+def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
+    """Everything but the raw samples, which are in the records."""
+    return {
+        "rows": [
+            {
+                "model": row.task.model,
+                **row.task.conditions.columns(),
+                "status": row.outcome.status,
+                "reason": row.outcome.reason,
+                "record": row.record,
+                **(_measured(row.outcome.result) if row.outcome.status == "ok" else {}),
+            }
+            for row in rows
+        ],
+        "ratios": [
+            {"contender": label, "to": reference, **asdict(ratio)}
+            for label, (reference, ratio) in ratios.items()
+        ],
+        "conditions": condition_line(rows),
+    }
+
+
+def _measured(result: Any) -> dict[str, Any]:
+    return {
+        **result.wall.to_dict(),
+        "stream_p50": result.stream.p50 if result.stream else None,
+        "images_per_s": result.images_per_s,
+        "parity": result.parity,
+        "peak_memory": result.peak_memory,
+        "overhead_ms": result.overhead_ms,
+        "warmup_capped": result.warmup.capped,
+    }

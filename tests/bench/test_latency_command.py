@@ -1,0 +1,280 @@
+"""The command: requests, plans, children that fail, records, tables. Times are never asserted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from bench import latency, tables, worker
+from bench.worker import Outcome, Task
+from hevitpose.errors import HEViTPoseError
+from hevitpose.latency import Budget, Conditions, LatencyResult, UnavailableError, WarmUp, summarize
+from hevitpose.records import RecordStore
+
+TINY = Budget(5, 3, 0.02, 0.0, 0.02, 0.005, energy=False)
+SMALL = Conditions(input_size=(64, 64))
+COMPILED = Conditions(input_size=(64, 64), mode="compile")
+
+
+def task(model="hevitpose_nano", conditions=SMALL):
+    return Task(model, 17, conditions, TINY)
+
+
+def result(conditions=SMALL, samples=(2.0, 2.0, 3.0), parity=None):
+    warmup = WarmUp(9.0, 5, 0.1, (2.0, 2.0), capped=False)
+    return LatencyResult(conditions, samples, summarize(samples), warmup, 1e-4, parity)
+
+
+# Requests --------------------------------------------------------------------------------------
+
+
+def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(latency, "run", lambda *_: pytest.fail("measured on another device"))
+    assert latency.main(["--gpu", "--models", "nano"]) == 2
+    out, err = capsys.readouterr()
+    assert err == "error: --gpu: no CUDA GPU is available here (nothing was measured)\n"
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "resnet"], "unknown model 'resnet'"),
+        (["--modes", "eager,fuse"], "unknown mode 'fuse'; did you mean 'fused'?"),
+        (["--dtype", "fp8"], "unknown dtype 'fp8'"),
+        (["--scope", "all"], "unknown scope 'all'"),
+        (["--layout", "hwc"], "unknown layout 'hwc'"),
+        (["--input", "256"], "--input: '256', expected HEIGHTxWIDTH"),
+        (["--batch", "0"], "--batch: '0', expected positive integers"),
+        (["--threads", "0"], "threads: 0, expected a positive integer"),
+        (["--gpu", "--cpu"], "not allowed with"),
+        (["--speed"], "unrecognized arguments: --speed"),
+        (["--vs", "b"], "--vs 'b': expected at least two contenders"),
+        (["--vs", "b,b"], "is named twice"),
+        (["--vs", "b,t", "--batch", "1,8"], "--vs: expected one batch"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_2(arguments, message, capsys):
+    assert latency.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_plan_is_the_product_a_mode_at_a_time():
+    options = latency.parse(
+        ["--models", "t,nano", "--modes", "eager,fused", "--batch", "1,8", "--input", "256x192"]
+    )
+    names = [(t.conditions.batch, t.conditions.mode, t.model) for t in options.tasks]
+    assert names == [
+        (batch, mode, model)
+        for batch in (1, 8)
+        for mode in ("eager", "fused")
+        for model in ("hevitpose_nano", "hevitpose_t")
+    ]
+    assert options.tasks[0].conditions.input_size == (192, 256)  # (W, H); text is H x W
+
+
+# Children --------------------------------------------------------------------------------------
+
+
+def _kill(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _exit(task):
+    os._exit(3)
+
+
+def _hang(task):
+    time.sleep(60)
+
+
+def _raise(task):
+    raise ValueError("first line\nsecond line")
+
+
+def _unavailable(task):
+    raise UnavailableError("no compiler")
+
+
+def _does_not_fit(task):
+    # More than any machine has: the limit of the child, not the system, refuses it.
+    torch.empty(1 << 50, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "reason"),
+    [
+        (_raise, "failed", "ValueError: first line"),
+        (_unavailable, "skipped", "no compiler"),
+        (_does_not_fit, "oom", "RuntimeError"),
+        (_kill, "oom", "ended by signal 9"),
+        (_exit, "failed", "exit code 3"),
+        (_hang, "failed", "timeout: no result after 1 s"),
+    ],
+)
+def test_whatever_happens_to_a_child_is_an_outcome(work, status, reason):
+    outcome = worker.run(task(), timeout=1.0 if work is _hang else 60.0, work=work)
+    assert outcome.status == status
+    assert reason in outcome.reason
+    assert "\n" not in outcome.reason
+
+
+def test_a_child_measures():
+    outcome = worker.run(task())
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.result.wall.n >= 3
+
+
+def test_an_input_that_does_not_fit_is_skipped_with_the_reason():
+    outcome = worker.run(task(conditions=Conditions(input_size=(100, 64))))
+    assert outcome.status == "skipped"
+    assert "multiples of 32" in outcome.reason
+
+
+def test_contenders_answer_in_turn_and_end():
+    with worker.contenders({"a": task(), "b": task()}) as ready:
+        processes = [contender._process for contender in ready.values()]
+        rounds = [ready[name].round() for name in "abab"]
+        results = ready["a"].result()
+    assert all(len(times) >= 3 for times in rounds)
+    assert results.samples == (*rounds[0], *rounds[2])
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_contender_that_cannot_run_is_named():
+    with (
+        pytest.raises(HEViTPoseError, match="b: skipped: cudagraph: needs a CUDA device"),
+        worker.contenders({"b": task(conditions=Conditions(mode="cudagraph"))}),
+    ):
+        pass
+
+
+# Rows, records, tables -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outcomes(monkeypatch):
+    """The command with scripted children: model to outcome."""
+    script = {}
+    monkeypatch.setattr(latency, "run", lambda task, timeout: script[task.model])
+    return script
+
+
+def test_failures_are_rows_and_records(outcomes, tmp_path, capsys):
+    outcomes |= {
+        "hevitpose_nano": Outcome("ok", result=result(COMPILED, parity=2e-6)),
+        "hevitpose_t": Outcome("oom", "RuntimeError: not enough memory"),
+        "hevitpose_b": Outcome("skipped", "compile: no C++ compiler"),
+    }
+    code = latency.main(["--models", "nano,t,b", "--modes", "compile", "--out", str(tmp_path)])
+    assert code == 1  # something ran out of memory
+    out, err = capsys.readouterr()
+    for text in ("hevitpose_nano", "2.0e-06", "noisy", "oom: RuntimeError", "skipped: compile"):
+        assert text in out
+    assert "mode compile" in out  # the condition line
+    assert "commit" in out
+    assert err.count("s left") == 3
+    store = RecordStore(tmp_path / "records")
+    records = {record.model: record for record in store.load()}
+    assert not store.problems
+    assert {name: record.status for name, record in records.items()} == {
+        "hevitpose_nano": "ok",
+        "hevitpose_t": "oom",
+        "hevitpose_b": "skipped",
+    }
+    kept = records["hevitpose_nano"].latency
+    assert kept.samples == [2.0, 2.0, 3.0]
+    assert kept.parity == 2e-6
+    assert kept.conditions["mode"] == "compile"
+    assert kept.noisy  # quartiles 2 and 2.5 about 2
+
+
+def test_skipped_alone_is_no_failure(outcomes, tmp_path):
+    outcomes["hevitpose_nano"] = Outcome("skipped", "not here")
+    assert latency.main(["--models", "nano", "--modes", "fused", "--out", str(tmp_path)]) == 0
+
+
+def test_a_retiming_is_a_new_record(outcomes, tmp_path):
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    for _ in range(2):
+        latency.main(["--models", "nano", "--modes", "eager", "--out", str(tmp_path)])
+    records = RecordStore(tmp_path / "records").load()
+    assert sorted(record.inputs["attempt"] for record in records) == [1, 2]
+
+
+def test_json(outcomes, tmp_path, capsys):
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    arguments = ["--models", "nano", "--modes", "eager", "--out", str(tmp_path), "--json"]
+    assert latency.main(arguments) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["p50"], row["n"], row["p90"], row["status"]) == (2.0, 3, None, "ok")
+    assert row["images_per_s"] == 500.0
+    assert row["record"]
+
+
+def test_quick_ends(outcomes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency, "QUICK_SECONDS", 0.0)
+    arguments = ["--models", "nano", "--modes", "eager", "--quick", "--out", str(tmp_path)]
+    assert latency.main(arguments) == 0
+    assert "the three minutes of --quick were over" in " ".join(capsys.readouterr().out.split())
+
+
+def test_vs_interleaves_and_records_the_ratio(tmp_path, capsys):
+    arguments = ["--vs", "nano:eager,nano:torchscript", "--input", "64x64", "--rounds", "3"]
+    arguments += ["--threads", "1"]  # two, beside other tests, wait for each other
+    assert latency.main([*arguments, "--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "time(hevitpose_nano:eager) / time(hevitpose_nano:torchscript) = " in out
+    assert "(3 rounds)" in out
+    records = RecordStore(tmp_path / "records").load()
+    by_mode = {record.latency.conditions["mode"]: record.latency for record in records}
+    assert by_mode["eager"].details["ratio"]["to"] == "hevitpose_nano:torchscript"
+    assert by_mode["torchscript"].details["rounds"] == 3
+    assert "ratio" not in by_mode["torchscript"].details
+
+
+def test_streams_are_a_column_of_their_own():
+    samples = (2.0, 2.0, 2.0)
+    cuda = Conditions(device="cuda", input_size=(64, 64))
+    measured = result(cuda)
+    measured = LatencyResult(
+        **{**vars(measured), "stream_samples": samples, "stream": summarize(samples)}
+    )
+    row = latency.Row(Task("hevitpose_b", 17, cuda, TINY), Outcome("ok", result=measured))
+    assert "stream_p50" in tables.as_json([row], {})["rows"][0]
+    assert len(list(tables._numbers(row, True))) == len(list(tables._numbers(row, False))) + 1
+
+
+def test_versus_divides_by_the_last(monkeypatch, tmp_path):
+    class Fake:
+        def __init__(self, ms):
+            self.ms = ms
+
+        def round(self):
+            return [self.ms] * 3
+
+        def result(self):
+            return result()
+
+    @contextlib.contextmanager
+    def contenders(tasks, timeout):
+        yield {label: Fake(ms) for label, ms in zip(tasks, (3.0, 6.0, 4.0), strict=True)}
+
+    monkeypatch.setattr(latency, "contenders", contenders)
+    options = latency.parse(["--vs", "b,t,nano", "--rounds", "4", "--out", str(tmp_path)])
+    _, ratios = latency.versus(options)
+    assert {label: (to, ratio.ratio) for label, (to, ratio) in ratios.items()} == {
+        "hevitpose_b:eager": ("hevitpose_nano:eager", 0.75),
+        "hevitpose_t:eager": ("hevitpose_nano:eager", 1.5),
+    }
+    assert np.isfinite(next(iter(ratios.values()))[1].low)
