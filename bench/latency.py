@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import tables
+from bench import latency_tables as tables
 from bench.complexity import parse_size, select_models
 from bench.worker import Outcome, Task, contenders, run
 from hevitpose import machine

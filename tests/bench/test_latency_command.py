@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import latency, tables, worker
+from bench import latency, worker
+from bench import latency_tables as tables
 from bench.worker import Outcome, Task
 from hevitpose.errors import HEViTPoseError
 from hevitpose.latency import Budget, Conditions, LatencyResult, UnavailableError, WarmUp, summarize
