@@ -34,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--published", type=Path, default=PUBLISHED, help=argparse.SUPPRESS)
     made.add_argument("--readme", type=Path, default=README, help=argparse.SUPPRESS)
     made.add_argument("--no-site", action="store_true", help="leave the page out")
-    made.add_argument("--png", action="store_true", help="pictures as png too")
     return made
 
 
@@ -72,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"left out: {problem}", file=sys.stderr)
     if options.check:
         return _check(book, out, options.readme)
-    written = _write(book, out, png=options.png or preview)
+    written = _write(book, out)
     if not preview and options.readme.is_file():
         written += _write_readme(book, options.readme)
     if not options.no_site:
@@ -89,18 +88,17 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(book: Book, out: Path, *, png: bool) -> int:
+def _write(book: Book, out: Path) -> int:
     """Tables and pictures; what is right already is left alone, what has no source is removed."""
     written = 0
     texts = book.texts()
     for name, text in texts.items():
         written += _write_text(out / "tables" / name, text)
     _remove_others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
-    formats = ("svg", "png") if png else ("svg",)
     for plot in book.plots:
-        paths = [out / "figures" / f"{plot.name}.{suffix}" for suffix in formats]
+        paths = [out / "figures" / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
         if any(style.read_digest(path) != plot.digest for path in paths):
-            written += len(plot.save(out / "figures", formats))
+            written += len(plot.save(out / "figures"))
     names = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
     _remove_others(out / "figures", names, (".svg", ".png"))
     return written

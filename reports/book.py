@@ -105,7 +105,7 @@ def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:
             views.append((stem, grids.build([], name, order=_listed_cells(name))))
         for number, (key, records) in enumerate(settings.items()):
             mark = hashlib.sha256(key.encode()).hexdigest()[:6]
-            grid = grids.build(records, name, order=_listed_cells(name))
+            grid = grids.build(records, name, order=_listed_cells(name), one_setting=True)
             views.append((stem if number == 0 else f"{stem}-{mark}", grid))
     return views
 

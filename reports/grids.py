@@ -92,6 +92,8 @@ def build(
     cells: Cells | None = None,
     default: str = DEFAULT,
     order: Sequence[str] = (),
+    *,
+    one_setting: bool = False,
 ) -> Grid:
     """The rows of one grid.
 
@@ -103,6 +105,7 @@ def build(
         default: the cell that the others are compared with.
         order: names of cells as they should follow each other; others come after, by name. A cell
             named here that has no record is a row too.
+        one_setting: the records are those of one setting already (:func:`split`).
 
     Without ``cells`` and with runs under several settings, the setting with the latest run is
     shown: different budgets or data never share a table.
@@ -111,7 +114,7 @@ def build(
         The grid. A cell without any record is a row too, where ``cells`` names it.
     """
     records = list(records)
-    if cells is None:
+    if cells is None and not one_setting:
         records = next(iter(split(records, name).values()), records)
     groups = _group(records, name, cells, default)
     if cells is None:

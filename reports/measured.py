@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hevitpose.records import Problem, Record, RecordStore
 from hevitpose.spec import VARIANTS
@@ -27,6 +27,7 @@ UNIT_PREFIXES = ("AP", "AR")
 METRIC_ALIASES = {"PCKh": "Mean", "PCKh@0.5": "Mean", "PCKh@0.1": "Mean@0.1"}
 #: Metrics of predicting the mean pose for everybody, as ``mean_pose_Mean``.
 BASELINE_PREFIX = "mean_pose_"
+T = TypeVar("T")
 _IGNORED_FILES = ("README.md", ".gitkeep")
 #: Config keys that do not decide a result.
 _FREE_KEYS = frozenset(
@@ -46,17 +47,43 @@ class Measured:
 
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
-    _index: dict[str, Record] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made under this key before; views are asked for many times."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def of(self, kind: str, *, ok: bool = True) -> list[Record]:
         """Records of one kind; by default only successes."""
-        return [r for r in self.records if r.kind == kind and (r.status == "ok" or not ok)]
+        return self.kept(
+            ("of", kind, ok),
+            lambda: [r for r in self.records if r.kind == kind and (r.status == "ok" or not ok)],
+        )
 
-    def get(self, record_id: str) -> Record | None:
-        """A success by its id."""
-        if not self._index:
-            self._index.update((r.id, r) for r in self.records if r.status == "ok")
-        return self._index.get(record_id)
+    def plain_counts(self) -> dict[str, list[Record]]:
+        """Complexity records of networks as they are named, by network."""
+
+        def make() -> dict[str, list[Record]]:
+            found: dict[str, list[Record]] = defaultdict(list)
+            for record in self.of("complexity"):
+                if is_plain_network(record):
+                    found[record.model].append(record)
+            return found
+
+        return self.kept("plain", make)
+
+    def counts_of(self, record: Record) -> Record | None:
+        """The complexity record of a run's network."""
+
+        def make() -> dict[str | None, list[Record]]:
+            found: dict[str | None, list[Record]] = defaultdict(list)
+            for each in self.of("complexity"):
+                found[each.cell_id].append(each)
+            return found
+
+        return newest(self.kept("counts", make).get(record.cell_id, [])) if record.cell_id else None
 
 
 def metric(record: Record, name: str) -> float | None:

@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -254,10 +255,9 @@ def _train_command(record: Record) -> str:
     preset = config.get("preset")
     base = dataset if dataset in shipped() else "synthetic"
     given = [f"preset={preset}"] if preset else []
-    try:
-        known = flatten(load_config(base, given).dump())
-    except UsageError:
-        known, given = {}, []
+    known = _named_config(base, *given)
+    if not known:
+        given = []
     words = ["hevitpose", "train", "--cfg", base, *given]
     for key in sorted(config):
         value = config[key]
@@ -271,6 +271,15 @@ def _train_command(record: Record) -> str:
     if "seed" not in config and record.seed is not None:
         words.append(f"seed={record.seed}")
     return shlex.join(words)
+
+
+@cache
+def _named_config(name: str, *overrides: str) -> dict[str, Any]:
+    """A shipped config's values; none where this version knows no such preset."""
+    try:
+        return flatten(load_config(name, overrides).dump())
+    except UsageError:
+        return {}
 
 
 def _latency_command(record: Record) -> str:

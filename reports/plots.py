@@ -7,6 +7,7 @@ hollow means published.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from reports import style
 from reports.grids import PRIMARY, Grid
-from reports.measured import PCKH_JOINTS, Measured, input_size, is_plain_network, metric, newest
+from reports.measured import PCKH_JOINTS, Measured, input_size, metric, newest
 from reports.published import JOINTS, Published
 from reports.tables_accuracy import DISPLAY, measured_groups
 from reports.tables_cost import latest_timings
@@ -142,7 +143,7 @@ def bubble(measured: Measured, published: Published) -> Plot | None:
 
 def _measured_point(measured: Measured, network: str, groups: Iterable[Any]) -> list[Any] | None:
     runs = max(groups, key=lambda group: max(r.started_at for r in group))
-    counts = newest(r for r in measured.of("complexity") if r.cell_id == runs[0].cell_id)
+    counts = measured.counts_of(runs[0])
     values = [v for r in runs if (v := metric(r, PRIMARY)) is not None]
     if counts is None or counts.flops is None or counts.flops.mmcv is None or not values:
         return None
@@ -195,9 +196,9 @@ def cost_curve(measured: Measured, published: Published) -> Plot | None:
             entry["published"].append([row.side, row.gflops])
     names = {row.network: row.model for row in published.numbers if row.network}
     best: dict[tuple[str, int], Any] = {}
-    for record in measured.of("complexity"):
+    for record in itertools.chain.from_iterable(measured.plain_counts().values()):
         size = input_size(record)
-        if size and size[0] == size[1] and is_plain_network(record):
+        if size and size[0] == size[1]:
             key = (record.model, size[0])
             best[key] = newest(r for r in (best.get(key), record) if r is not None)
     for (model, side), record in sorted(best.items()):

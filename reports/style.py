@@ -108,6 +108,9 @@ def save(
         The files.
     """
     mark = f"data-digest:{digest(data)}"
+    # The layout is found once, not again for each format.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix in formats:
@@ -194,7 +197,7 @@ def place_labels(
         radii: of the points' markers, in typographic points, to stay clear of.
     """
     figure = axes.figure
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
     box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7}
     paper = None if radii else box
@@ -261,7 +264,7 @@ def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], size: f
         size: of the font.
     """
     figure = axes.figure
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     step = size * 1.25 * figure.dpi / 72
     above = float("-inf")
     scale = 72 / figure.dpi

@@ -151,16 +151,20 @@ def measured_groups(measured: Measured, dataset: str, split: str) -> dict[str, l
 
     Only networks as they are named: alternatives belong to the ablation tables.
     """
-    by_setting: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    groups = measured.kept("groups", lambda: _group(measured))
+    return {network: list(found) for network, found in groups.get((dataset, split), {}).items()}
+
+
+def _group(measured: Measured) -> dict[tuple[str, str], dict[str, list[list[Record]]]]:
+    by_setting: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in measured.of("accuracy"):
         data = record.dataset
-        if data is None or (data.name, data.split) != (dataset, split):
-            continue
-        if is_plain_network(record) and not record.axes:
-            by_setting[record.model, setting(record)].append(record)
-    groups: dict[str, list[list[Record]]] = defaultdict(list)
-    for (network, _), runs in sorted(by_setting.items()):
-        groups[network].append(latest_per_seed(runs))
+        if data is not None and not record.axes and is_plain_network(record):
+            key = (data.name, data.split, record.model, setting(record))
+            by_setting[key].append(record)
+    groups: dict[tuple[str, str], dict[str, list[list[Record]]]] = defaultdict(dict)
+    for (dataset, split, network, _), runs in sorted(by_setting.items()):
+        groups[dataset, split].setdefault(network, []).append(latest_per_seed(runs))
     return dict(groups)
 
 
@@ -170,13 +174,6 @@ def latest_per_seed(runs: Iterable[Record]) -> list[Record]:
     for record in runs:
         by_seed[-1 if record.seed is None else record.seed].append(record)
     return [r for _, same in sorted(by_seed.items()) if (r := newest(same)) is not None]
-
-
-def counts_of(measured: Measured, record: Record) -> Record | None:
-    """The complexity record of a run's network."""
-    return newest(
-        r for r in measured.of("complexity") if (record.cell_id and r.cell_id == record.cell_id)
-    )
 
 
 def _published_row(
@@ -211,7 +208,7 @@ def _measured_row(
     spec: AccuracyTable, measured: Measured, group: Sequence[Record], with_boxes: bool
 ) -> tuple[Cell, ...]:
     first = group[0]
-    counts = counts_of(measured, first)
+    counts = measured.counts_of(first)
     by = (counts.id,) if counts else ()
     boxes = first.dataset.boxes if first.dataset else ""
     preset = first.config.get("preset")

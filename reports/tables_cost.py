@@ -35,11 +35,7 @@ def counted(
     measured: Measured, model: str, size: tuple[int, int] = REFERENCE_INPUT
 ) -> Record | None:
     """The complexity record of a network as it is named, preferably with MPII's 16 joints."""
-    found = [
-        r
-        for r in measured.of("complexity")
-        if r.model == model and input_size(r) == size and is_plain_network(r)
-    ]
+    found = [r for r in measured.plain_counts().get(model, []) if input_size(r) == size]
     exact = [r for r in found if num_keypoints(r) in (REFERENCE_KEYPOINTS, None)]
     return newest(exact or found)
 
@@ -166,6 +162,10 @@ _CONDITION_COLUMNS = (
 
 def latest_timings(measured: Measured) -> list[Record]:
     """Per network, conditions and machine the latest timing; cells of grids are left out."""
+    return measured.kept("timings", lambda: _latest_timings(measured))
+
+
+def _latest_timings(measured: Measured) -> list[Record]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in measured.of("latency"):
         if record.latency is None or not is_plain_network(record):
