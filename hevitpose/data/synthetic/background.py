@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from hevitpose.data.synthetic.chance import pick
 from hevitpose.data.synthetic.render import Capsule, Ellipsoid, Panel, Solid
 
 _SHIFT = 4  # cv2's fixed-point bits: coordinates in 1/16 pixel
@@ -21,21 +22,22 @@ def _noise(rng: np.random.Generator, size: int, cells: int, channels: int = 3) -
 
 def folds(rng: np.random.Generator, size: int) -> np.ndarray:
     """(size, size) float32 in about -1..1 that shades cloth."""
-    coarse, fine = _noise(rng, size, max(size // 14, 3), 1), _noise(rng, size, max(size // 6, 4), 1)
-    return (coarse * 0.7 + fine * 0.5)[..., 0]
+    return _noise(rng, size, max(size // 10, 4), 1)[..., 0]
 
 
 def _palette(rng: np.random.Generator, n: int) -> np.ndarray:
     """(n, 3) float32 BGR colours around a common tone, muted more often than bright."""
-    chroma = rng.choice((10.0, 25.0, 55.0), p=(0.4, 0.4, 0.2))
+    chroma = pick(rng, ((10.0, 0.4), (25.0, 0.4), (55.0, 0.2)))
     tone = rng.uniform(50, 205) + rng.normal(0, chroma, 3)
     value = rng.normal(0, 35, (n, 1)) + rng.normal(0, chroma, (n, 3))
     return (tone + value).clip(5, 250).astype(np.float32)
 
 
 def _ramp(ends: np.ndarray, t: np.ndarray) -> np.ndarray:
-    a, b = ends
-    return a + t[..., None] * (b - a)
+    """Colours ``ends`` (2, 3) mixed by ``t`` (h, w) or (3, h, w): (h, w, 3)."""
+    first, last = ends[:, :, None, None]
+    # Channel by channel: NumPy is slow over an innermost axis of three.
+    return np.ascontiguousarray((first + t * (last - first)).transpose(1, 2, 0))
 
 
 def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -46,7 +48,8 @@ def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
-    return _noise(rng, size, int(rng.integers(3, 9))) * 45.0 + _palette(rng, 1)[0]
+    noise = _noise(rng, size, int(rng.integers(3, 9))).transpose(2, 0, 1)
+    return _ramp(_palette(rng, 1) + np.array(((0,), (45,)), np.float32), noise)
 
 
 def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -112,13 +115,13 @@ def _clutter(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
     size = image.shape[0]
     for colour in _palette(rng, count):
         centre = rng.uniform(0, size, 2)
-        kind = rng.choice(3, p=(0.45, 0.2, 0.35))
-        if kind == 0:
+        kind = pick(rng, (("shape", 0.45), ("bar", 0.2), ("ellipse", 0.35)))
+        if kind == "shape":
             angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
             ring = np.stack((np.cos(angles), np.sin(angles)), 1)
             corners = (centre + rng.uniform(0.04, 0.2) * size * ring).astype(np.int32)
             cv2.fillConvexPoly(image, corners, colour.tolist())
-        elif kind == 1:
+        elif kind == "bar":
             end = centre + rng.normal(0, 0.25 * size, 2)
             _line(image, centre, end, colour, int(rng.uniform(0.01, 0.05) * size) + 1)
         else:
@@ -127,18 +130,27 @@ def _clutter(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
             cv2.ellipse(image, at, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1)
 
 
+_KINDS = (
+    (_gradient, 0.12),
+    (_clouds, 0.13),
+    (_stripes, 0.10),
+    (_tiles, 0.15),
+    (_place, 0.50),
+)
+
+
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """(3, size, size) float32 BGR picture without people, 0 to 255."""
-    kinds = (_gradient, _clouds, _stripes, _tiles, _place)
-    image = kinds[rng.choice(len(kinds), p=(0.12, 0.13, 0.10, 0.15, 0.50))](rng, size)
-    image = np.ascontiguousarray(image, np.float32)
-    _clutter(rng, image, int(rng.choice((0, 3, 8), p=(0.4, 0.4, 0.2))))
+    image = pick(rng, _KINDS)(rng, size)
+    _clutter(rng, image, pick(rng, ((0, 0.4), (3, 0.4), (8, 0.2))))
     # Out of focus, as behind a portrait; a little always, since shapes were drawn with hard edges.
-    blur = size / 256 * rng.choice((0.6, 1.2, 2.5), p=(0.4, 0.35, 0.25))
+    blur = size / 256 * pick(rng, ((0.6, 0.4), (1.2, 0.35), (2.5, 0.25)))
     image = cv2.GaussianBlur(image, (0, 0), float(blur))
     cells = max(size // int(rng.integers(3, 24)), 3)
-    grain = _noise(rng, size, cells, 1) * float(rng.uniform(2, 16))
-    return np.stack(cv2.split(image + grain))
+    grain = _noise(rng, size, cells, 1)[..., 0] * float(rng.uniform(2, 16))
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    planes += grain
+    return planes
 
 
 def stool(rng: np.random.Generator, hips: np.ndarray, span: float) -> list[Solid]:
@@ -176,15 +188,15 @@ def occluder(rng: np.random.Generator, box: np.ndarray) -> list[Solid]:
     def material(t, *_):
         return first + (np.sin(t * float(bands)) * 3.0).clip(0, 1) * (second - first)
 
-    kind = rng.choice(4, p=(0.3, 0.2, 0.25, 0.25))
-    if kind == 0:
+    kind = pick(rng, (("pole", 0.3), ("ball", 0.2), ("branch", 0.25), ("board", 0.25)))
+    if kind == "pole":
         radius = rng.uniform(0.015, 0.035) * span
         lean = np.array((rng.normal(0, 0.15), 2.0, 0.0)) * span
         return [Capsule(centre - lean, centre + lean, radius, radius, material)]
-    if kind == 1:
+    if kind == "ball":
         return [Ellipsoid(centre, np.eye(3) * (rng.uniform(0.05, 0.1) * span), material)]
     angle = rng.uniform(0, np.pi)
-    if kind == 2:
+    if kind == "branch":
         arm = np.array((np.cos(angle), np.sin(angle), 0.0)) * rng.uniform(0.15, 0.35) * span
         radius = rng.uniform(0.02, 0.05) * span
         return [Capsule(centre - arm, centre + arm, radius, radius * 0.7, material)]

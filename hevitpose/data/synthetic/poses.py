@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hevitpose.data.synthetic.chance import pick
+
 #: Joint limits in degrees, of a supple adult; every sampled pose is clipped to them.
 LIMITS = {
     "spine_flex": (-30, 85),
@@ -44,8 +46,7 @@ FAMILIES = (
 
 def sample_pose(rng: np.random.Generator) -> tuple[str, dict[str, float]]:
     """A family's name and joint angles in degrees, within ``LIMITS``; ``yaw`` is left out."""
-    weights = np.array([weight for _, weight in FAMILIES])
-    family = FAMILIES[rng.choice(len(FAMILIES), p=weights / weights.sum())][0]
+    family = pick(rng, FAMILIES)
     pose = _POSES[family](rng)
     noise = rng.normal(0.0, 1.0, len(LIMITS) * 2)
     for i, name in enumerate(LIMITS):
@@ -84,7 +85,7 @@ def _arms(rng: np.random.Generator) -> dict[str, float]:
     """Something for each arm to do while the body stands or sits."""
     out: dict[str, float] = {}
     for side in ("left_", "right_"):
-        kind = rng.choice(6, p=(0.36, 0.16, 0.14, 0.12, 0.12, 0.10))
+        kind = pick(rng, ((0, 0.36), (1, 0.16), (2, 0.14), (3, 0.12), (4, 0.12), (5, 0.10)))
         lift, plane, roll, elbow = (
             (rng.uniform(5, 20), rng.uniform(40, 110), 0, rng.uniform(5, 30)),  # hanging
             (rng.uniform(30, 50), rng.uniform(85, 120), -60, rng.uniform(85, 115)),  # on the hip
@@ -186,10 +187,10 @@ def _reach(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _lie(rng: np.random.Generator) -> dict[str, float]:
-    pose = _arms(rng) | {"pitch": rng.choice((-90.0, 90.0)) + rng.normal(0, 8)}
+    pose = _arms(rng) | {"pitch": pick(rng, ((-90.0, 0.5), (90.0, 0.5))) + rng.normal(0, 8)}
     pose["turn"] = rng.uniform(-60, 60)  # about the body's own long axis
     for side in ("left_", "right_"):
-        bend = rng.choice((0.0, 1.0)) * rng.uniform(10, 85)
+        bend = float(rng.integers(2)) * rng.uniform(10, 85)
         pose |= {side + "hip_flex": bend, side + "knee": 1.3 * bend}
         pose[side + "hip_side"] = rng.uniform(2, 20)
     return pose
@@ -212,7 +213,7 @@ def _jump(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _sport(rng: np.random.Generator) -> dict[str, float]:
-    kind = rng.choice(5)
+    kind = rng.integers(5)
     if kind == 0:  # kicking a ball
         pose = {
             "right_hip_flex": rng.uniform(40, 95),

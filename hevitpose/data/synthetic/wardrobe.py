@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
+from hevitpose.data.synthetic.chance import pick
 from hevitpose.data.synthetic.render import Material
-
-_T = TypeVar("_T")
 
 #: Skin from light to dark, BGR.
 SKINS = (
@@ -56,30 +53,25 @@ class Outfit:
 
 def sample_outfit(rng: np.random.Generator) -> Outfit:
     """Random clothes, skin and hair."""
-    leg = _pick(rng, LEGS)
+    leg = pick(rng, LEGS)
     return Outfit(
         skin=_tinted(rng, SKINS[rng.integers(len(SKINS))]),
         hair=_tinted(rng, HAIRS[rng.integers(len(HAIRS))]),
-        hair_style=_pick(rng, HAIR_STYLES),
+        hair_style=pick(rng, HAIR_STYLES),
         beard=rng.random() < 0.15,
         glasses=rng.random() < 0.12,
         shirt=cloth(rng),
         second=cloth(rng),
-        pattern=_pick(rng, PATTERNS),
-        sleeve=_pick(rng, SLEEVES),
+        pattern=pick(rng, PATTERNS),
+        sleeve=pick(rng, SLEEVES),
         trousers=cloth(rng),
         leg=leg,
         skirt=leg < 0.4 and rng.random() < 0.5,
         shoes=cloth(rng),
         backpack=cloth(rng) if rng.random() < 0.06 else None,
-        prop=_pick(rng, PROPS),
+        prop=pick(rng, PROPS),
         prop_colour=cloth(rng),
     )
-
-
-def _pick(rng: np.random.Generator, table: Sequence[tuple[_T, float]]) -> _T:
-    values, weights = zip(*table, strict=True)
-    return values[rng.choice(len(values), p=weights)]
 
 
 def _tinted(rng: np.random.Generator, colour: tuple[int, int, int]) -> np.ndarray:
@@ -90,8 +82,8 @@ def _tinted(rng: np.random.Generator, colour: tuple[int, int, int]) -> np.ndarra
 def cloth(rng: np.random.Generator) -> np.ndarray:
     """A cloth's colour, (3, 1, 1) float32 BGR: mostly dark, light or muted, sometimes bright."""
     hue = rng.uniform(0, 6)
-    saturation = rng.choice((0.08, 0.4, 0.75), p=(0.35, 0.35, 0.3))
-    value = rng.choice((rng.uniform(30, 80), rng.uniform(80, 180), rng.uniform(180, 245)))
+    saturation = pick(rng, ((0.08, 0.35), (0.4, 0.35), (0.75, 0.3)))
+    value = rng.uniform(*((30, 80), (80, 180), (180, 245))[rng.integers(3)])
     k = (np.array((1.0, 3.0, 5.0)) + hue) % 6
     channel = value * (1 - saturation * np.minimum(k, 4 - k).clip(0, 1))  # HSV to BGR
     return channel.astype(np.float32)[:, None, None]
