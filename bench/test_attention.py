@@ -1,0 +1,39 @@
+"""Every attention at the three stages of HEViTPose-B, timed beside each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from hevitpose.models import create_attention
+from hevitpose.spec import ATTENTIONS, resolve
+
+WIDTHS = resolve("b").widths
+
+#: One part of CGSR-MHA left out or changed at a time.
+PARTS = {
+    "no-cascade": {"cascade": False},
+    "no-reduction": {"reductions": (1, 1, 1)},
+    "one-group": {"groups": (1, 1, 1)},
+    "one-head": {"heads": 1},
+    "no-head-conv": {"head_conv": False},
+    "no-group-linear": {"group_linear": False},
+    "avg-pool": {"reduction_mode": "avg-pool"},
+}
+
+
+@pytest.mark.parametrize("stage", range(3))
+@pytest.mark.parametrize("name", [name for name in ATTENTIONS if name != "none"])
+def test_attention(timed, benchmark, name, stage):
+    benchmark.group = f"attention, stage {stage + 1}"
+    channels, side = WIDTHS[stage], 64 >> stage
+    module = create_attention(resolve("b", attention=name), stage, block=1)
+    assert timed(module, channels, side).shape == (1, channels, side, side)
+
+
+@pytest.mark.parametrize("stage", range(3))
+@pytest.mark.parametrize("part", PARTS)
+def test_cgsr_part(timed, benchmark, part, stage):
+    benchmark.group = f"attention, stage {stage + 1}"
+    channels, side = WIDTHS[stage], 64 >> stage
+    module = create_attention(resolve("b", **PARTS[part]), stage, block=1)
+    assert timed(module, channels, side).shape == (1, channels, side, side)
