@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,7 @@ class Store:
         if set(row.gflops) != set(CONVENTIONS) or not self.takes(row):
             return row
         from hevitpose import machine
-        from hevitpose.records import Record
+        from hevitpose.records import Code, Flops, Machine, Record
 
         config, run = self.identify(row)
         record = Record(
@@ -260,9 +261,9 @@ class Store:
             config_hash=run.config_hash,
             inputs=run.inputs,
             params=row.params,
-            flops=row.gflops,
-            code=machine.code() | {"source_hash": run.source.hash, "sources": run.source.files},
-            machine=machine.machine(),
+            flops=Flops(**row.gflops),
+            code=Code(**machine.code(), source_hash=run.source.hash, sources=run.source.files),
+            machine=Machine(**machine.machine()),
             versions=machine.versions(),
             started_at=started,
             seconds=seconds,
@@ -273,18 +274,17 @@ class Store:
 
 def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], list[str]]:
     """Every row filled, and the per-module tables asked for."""
-    rows, tables = [], []
+    rows: list[Row] = []
+    tables: list[str] = []
     planned = plan(options)
     with progress_bar("counting", "networks") as report:
         for done, row in enumerate(planned):
             report(done, len(planned))
-            filled = (
-                None
-                if options.per_module
-                else guarded(row, lambda row=row: store.recorded(row, options.conventions))
-            )
+            filled = None
+            if not options.per_module:
+                filled = guarded(row, partial(store.recorded, row, options.conventions))
             if filled is None:
-                filled = guarded(row, lambda row=row: _count_one(row, options, store, tables))
+                filled = guarded(row, partial(_count_one, row, options, store, tables))
             rows.append(with_published(filled))
         report(len(planned), len(planned))
     return rows, tables
@@ -309,14 +309,15 @@ def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list
 
 def cost_rows(options: argparse.Namespace) -> list[Cost]:
     """Parameters, GFLOPs and, on request, milliseconds on square inputs."""
-    total, costs = len(options.models) * len(options.sides), []
+    total = len(options.models) * len(options.sides)
+    costs: list[Cost] = []
     with progress_bar("input sides", "networks x sides") as report:
         for name in options.models:
             kept: dict[str, Any] = {}
             for side in options.sides:
                 report(len(costs), total)
                 row = Cost(name, side)
-                costs.append(guarded(row, lambda row=row, kept=kept: _cost_one(row, options, kept)))
+                costs.append(guarded(row, partial(_cost_one, row, options, kept)))
         report(total, total)
     return costs
 

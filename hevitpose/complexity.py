@@ -198,14 +198,14 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
 # ------------------------------------------------------------------------------------------- mmcv
 
 
-def _convolution(module: nn.Module, x: Tensor, y: Tensor) -> int:
+def _convolution(module: Any, x: Tensor, y: Tensor) -> int:
     """Weights x output positions, and one per output element for the bias."""
     per_image_and_position = y.shape[0] * math.prod(y.shape[2:])
     bias = y.numel() if module.bias is not None else 0
     return module.weight.numel() * per_image_and_position + bias
 
 
-def _transposed_convolution(module: nn.Module, x: Tensor, y: Tensor) -> int:
+def _transposed_convolution(module: Any, x: Tensor, y: Tensor) -> int:
     """Weights x *input* positions: each input pixel is multiplied with the whole kernel."""
     per_image_and_position = x.shape[0] * math.prod(x.shape[2:])
     bias = y.numel() if module.bias is not None else 0

@@ -79,7 +79,7 @@ class Peer(nn.Module):
         return (output, [features]) if return_intermediates else output
 
 
-def timm_backbone(name: str, **options: Any) -> nn.Module:
+def timm_backbone(name: str, **options: Any) -> Any:
     """A timm network without pooling and classifier, so that its forward gives the last map.
 
     Raises:

@@ -5,6 +5,8 @@ Each builder takes the number of keypoints and, optionally, the (W, H) it is bui
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torchvision
 from torch import Tensor, nn
@@ -68,7 +70,8 @@ class HRNet(nn.Module):
         self.net = timm.create_model(
             name, pretrained=False, features_only=True, feature_location="", out_indices=(1,)
         )
-        last = self.net.stage4[-1]
+        stage4: Any = self.net.get_submodule("stage4")
+        last = stage4[-1]
         last.fuse_layers = last.fuse_layers[:1]
 
     def forward(self, images_N3HW: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import count
+from typing import Any
 
 from timm.models.resnet import Bottleneck
 from timm.models.swin_transformer import WindowAttention, window_partition, window_reverse
@@ -83,7 +84,7 @@ class HRFormerBlock(nn.Sequential):
     """Local-window attention and the convolutional FFN, each with a shortcut."""
 
     def __init__(self, channels: int, heads: int, drop_path: float) -> None:
-        parts = OrderedDict(
+        parts: OrderedDict[str, nn.Module] = OrderedDict(
             attention=Residual(LocalAttention(channels, heads), drop_path),
             ffn=Residual(ConvFFN(channels), drop_path),
         )
@@ -116,7 +117,7 @@ class HRFormerModule(nn.Module):
             nn.Sequential(*(HRFormerBlock(WIDTH << i, 1 << i, rate) for rate in drop_paths))
             for i in range(branches)
         )
-        self.exchange = nn.ModuleList(
+        self.exchange: Any = nn.ModuleList(
             nn.ModuleList(_exchange(source, target) for source in range(branches))
             for target in range(outputs)
         )
@@ -142,7 +143,7 @@ class HRFormer(nn.Module):
         self.stage1 = nn.Sequential(
             Bottleneck(64, 64, downsample=ConvBN(64, 256)), Bottleneck(256, 64)
         )
-        self.transitions = nn.ModuleList()
+        self.transitions: Any = nn.ModuleList()
         self.stages = nn.ModuleList()
         total = BLOCKS * sum(MODULES)
         rates = (drop_path_rate * index / (total - 1) for index in count())  # rises linearly

@@ -8,6 +8,7 @@ Tests hold the code to whichever applies.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ TOLERANCE = 0.005
 
 _HEVITPOSE = "HEViTPose README"
 _FIGURE = "HEViTPose README, PerformanceComparison figure"
-_COCO: dict[str, object] = {"input_size": (192, 256), "num_keypoints": 17}
+_COCO: dict[str, Any] = {"input_size": (192, 256), "num_keypoints": 17}
 
 PUBLISHED: dict[str, Published] = {
     "hevitpose_t": Published("3.21", "1.75", _HEVITPOSE),

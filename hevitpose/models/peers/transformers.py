@@ -27,7 +27,7 @@ class Swin(nn.Module):
         super().__init__()
         width, height = input_size
         self.size = (height, width)
-        self.net = timm_backbone(
+        self.net: Any = timm_backbone(
             name,
             img_size=self.size,
             window_size=self.window,
@@ -102,7 +102,7 @@ class PlainViT(nn.Module):
     def __init__(self, name: str, input_size: tuple[int, int], **options: Any) -> None:
         super().__init__()
         width, height = input_size
-        self.net = timm_backbone(
+        self.net: Any = timm_backbone(
             name,
             img_size=(height, width),
             class_token=False,
