@@ -112,8 +112,11 @@ def base_config(request: Request) -> Config:
         given.append(f"data.dataset={request.dataset}")
     if request.data is not None:
         given.append(f"data.root={request.data}")
-    if request.threads is not None:
-        given.append(f"training.threads={request.threads}")
+    threads = request.threads
+    if threads is None and executor_name(request) == "processes":
+        threads = 1  # several cells at one thread each get more done than one cell at several
+    if threads is not None:
+        given.append(f"training.threads={threads}")
     if request.devices is not None:
         given.append(f"devices={request.devices}")
     for word in request.overrides:

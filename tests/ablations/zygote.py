@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from ablations.session import Request, session
@@ -34,6 +35,8 @@ def main() -> None:
             code = 70
             try:
                 code = session(Request(**values))
+            except Exception:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         print(child, flush=True)

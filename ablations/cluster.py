@@ -1,0 +1,204 @@
+"""One grid on a ray cluster: scheduling, retries and fractional GPUs are ray's.
+
+The driver plans, leases and writes records; a task does one job in a fresh worker process. All
+nodes see the project and the output folder under the same path (a shared file system), so that a
+job that lost its worker goes on from its last checkpoint on another. See ``docs/cluster.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ablations.child import Outcome, Payload, open_log, run_job
+from hevitpose.errors import HEViTPoseError, UsageError
+
+RETRIES = 3
+_REPORT_SECONDS = 1.0
+_CONNECT_SECONDS = 5.0
+
+
+class RayCluster:
+    """See :class:`ablations.executors.Executor`.
+
+    Args:
+        workers: jobs at once; None: what the cluster's cores (GPUs) take.
+        threads: cores of a job.
+        timeout: seconds without a sign of life before a job counts as hung.
+        address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; None starts ray on this machine.
+        gpus_per_run: GPUs of a job; may be a fraction.
+
+    Raises:
+        HEViTPoseError: ray is not installed, the cluster does not answer, or cannot take one job.
+    """
+
+    def __init__(
+        self,
+        workers: int | None,
+        *,
+        threads: int,
+        timeout: float,
+        address: str | None = None,
+        gpus_per_run: float = 0.0,
+    ) -> None:
+        self.timeout = timeout
+        self._ray = _connect(address)
+        ray = self._ray
+        resources = ray.cluster_resources()
+        fit = int(resources.get("CPU", 0) // threads)
+        if gpus_per_run:
+            fit = min(fit, int(resources.get("GPU", 0) / gpus_per_run + 1e-9))
+        if fit < 1:
+            self.close()
+            raise HEViTPoseError(
+                f"ray: a job of {threads} cores and {gpus_per_run:g} GPUs does not fit the "
+                f"cluster ({resources.get('CPU', 0):g} cores, {resources.get('GPU', 0):g} GPUs)"
+            )
+        self.slots = workers or fit
+        # max_calls: a fresh process for each job, as with forked children.
+        self._task = ray.remote(
+            num_cpus=threads, num_gpus=gpus_per_run, max_retries=RETRIES, max_calls=1
+        )(_job)
+        self._board = ray.remote(num_cpus=0)(_Board).remote()
+        self._running: dict[str, tuple[Any, float]] = {}  # key -> (reference, last sign of life)
+        self._progress: dict[str, tuple[int, int]] = {}
+
+    def start(self, key: str, payload: Payload, threads: int) -> None:
+        """See :class:`ablations.executors.Executor`."""
+        environment = {"OMP_NUM_THREADS": str(threads)}
+        task = self._task.options(runtime_env={"env_vars": environment})
+        where = str(Path.cwd())
+        reference = task.remote(payload, key, where, list(sys.path), self._board)
+        self._running[key] = (reference, time.monotonic())
+        self._progress[key] = (0, 0)
+
+    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+        """See :class:`ablations.executors.Executor`."""
+        references = {reference: key for key, (reference, _) in self._running.items()}
+        ready, _ = self._ray.wait(list(references), timeout=seconds)
+        ended = [(references[reference], self._outcome(reference)) for reference in ready]
+        self._look()
+        now = time.monotonic()
+        done = {key for key, _ in ended}
+        for key, (reference, heard) in list(self._running.items()):
+            if key not in done and now - heard > self.timeout:
+                self._ray.cancel(reference, force=True)
+                error = f"hung: no sign of life for {self.timeout:.0f} s"
+                ended.append((key, {"status": "failed", "error": error}))
+        for key, _ in ended:
+            del self._running[key]
+            del self._progress[key]
+        return ended
+
+    def progress(self, key: str) -> tuple[int, int]:
+        """See :class:`ablations.executors.Executor`."""
+        return self._progress[key]
+
+    def close(self) -> None:
+        """See :class:`ablations.executors.Executor`."""
+        for reference, _ in getattr(self, "_running", {}).values():
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+    def _look(self) -> None:
+        """Takes in what jobs reported."""
+        try:
+            reports = self._ray.get(self._board.read.remote(), timeout=10)
+        except self._ray.exceptions.RayError:
+            return  # a display, and the timeout, can wait for the next look
+        for key, report in reports.items():
+            if key in self._running and report != self._progress[key]:
+                self._progress[key] = report
+                self._running[key] = (self._running[key][0], time.monotonic())
+
+    def _outcome(self, reference: Any) -> Outcome:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except errors.OutOfMemoryError as error:
+            return {"status": "oom", "error": _first_line(error)}
+        except errors.WorkerCrashedError:
+            return {
+                "status": "oom",
+                "error": f"the worker died {RETRIES + 1} times, out of memory (probably)",
+            }
+        except errors.RayError as error:
+            return {"status": "failed", "error": f"ray: {_first_line(error)}"}
+
+
+class _Board:
+    """What jobs report; an actor."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, tuple[int, int]] = {}
+
+    def write(self, key: str, done: int, total: int) -> None:
+        self.reports[key] = (done, total)
+
+    def read(self) -> dict[str, tuple[int, int]]:
+        return self.reports
+
+
+def _job(payload: Payload, key: str, where: str, path: list[str], board: Any) -> Outcome:
+    """Runs in a worker."""
+    try:
+        os.chdir(where)
+        sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
+        log = open_log(Path(payload["folder"]))
+    except (OSError, HEViTPoseError) as error:
+        return {"status": "failed", "error": f"worker: {error}"}
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _REPORT_SECONDS or done >= total:
+            last = now
+            board.write.remote(key, done, total)
+
+    return run_job(payload, report)
+
+
+def _connect(address: str | None) -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise HEViTPoseError(
+            "--executor ray: ray is not installed (pip install 'hevitpose[cluster]')"
+        ) from None
+    if address is not None and address != "auto":
+        _check_reachable(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    try:
+        if address is None:
+            from hevitpose.machine import cores
+
+            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        where = address or "this machine"
+        raise HEViTPoseError(f"ray at {where}: {_first_line(error)}") from None
+    return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes before it says that nobody is there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--address {address!r}: expected auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise HEViTPoseError(f"ray at {address}: no answer ({error.strerror or error})") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
