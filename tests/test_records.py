@@ -345,3 +345,13 @@ def test_stored_examples_of_every_schema_load():
 def test_torch_free():
     code = "import hevitpose.records, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_listing():
+    from hevitpose.records.listing import render
+
+    failed = make(1, status="failed", error="boom\nlog", metrics={})
+    lines = render([failed, make(grid="attention", cell="mhsa")]).splitlines()
+    assert len(lines) == 3 and "attention/mhsa" in lines[1] + lines[2]
+    assert any("failed" in line and "boom" in line for line in lines)
+    assert any("PCKh 61.5" in line for line in lines)

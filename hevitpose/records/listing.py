@@ -1,0 +1,47 @@
+"""Records as lines of text, for ``hevitpose records list``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hevitpose.records.schema import Record
+
+HEADER = ("id", "kind", "status", "model", "cell", "seed", "result", "started (UTC)", "source")
+
+
+def row(record: Record) -> tuple[str, ...]:
+    """A record's columns, see :data:`HEADER`."""
+    cell = "/".join(part for part in (record.grid, record.cell) if part)
+    return (
+        record.id,
+        record.kind,
+        record.status,
+        record.model,
+        cell or "-",
+        "-" if record.seed is None else str(record.seed),
+        _result(record),
+        record.started_at.strftime("%Y-%m-%d %H:%M"),
+        record.source,
+    )
+
+
+def render(records: Iterable[Record]) -> str:
+    """A table in plain text, oldest first."""
+    rows = [HEADER, *(row(r) for r in sorted(records, key=lambda r: (r.started_at, r.id)))]
+    widths = [max(len(line[i]) for line in rows) for i in range(len(HEADER))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in rows
+    )
+
+
+def _result(record: Record) -> str:
+    if record.status != "ok":
+        return (record.error or "").splitlines()[0][:60]
+    if record.kind == "complexity" and record.params is not None and record.flops is not None:
+        return f"{record.params / 1e6:.4f}M {record.flops.mmcv or 0:.4f}G"
+    if record.latency is not None:
+        return f"p50 {record.latency.p50:.2f} ms"
+    known = {k: v for k, v in record.metrics.items() if v is not None}
+    shown = [name for name in ("Mean", "AP") if name in known] or list(known)[:2]
+    return " ".join(f"{name} {known[name]:.4g}" for name in shown)
