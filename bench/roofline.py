@@ -1,0 +1,412 @@
+"""What bounds a model: every operation's MACs, bytes, time, and share of what the machine can do.
+
+    python bench/roofline.py                                     # hevitpose_b, eager, CPU
+    python bench/roofline.py --model t --mode fused --depth 3
+    python bench/roofline.py --model pose_hrnet_w32 --plot hrnet.svg
+
+The machine's peaks are measured in the same run: a large matrix product, a large copy (memory) and
+a small one (cache). Attainable is min(peak, intensity x bandwidth of the large copy), intensity
+being FLOPs (2 per MAC) per byte that an operation must read or write: its inputs, weights and
+outputs, once. Maps that are still in a cache move faster than memory does, so a fraction above 1
+is possible and means just that. Operations are timed one by one where torch dispatches them; what
+a pass takes beyond their sum is Python and dispatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from torch.utils.module_tracker import ModuleTracker
+
+from bench.complexity import parse_size
+from hevitpose import machine
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.latency import Conditions, forms, settle_, summarize
+from hevitpose.spec import PEERS, full_name
+
+PASSES = 15
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What the machine reached in this run."""
+
+    flops: float  # FLOP/s of a large fp32 matrix product
+    memory: float  # bytes/s, read and written, of a copy larger than any cache
+    cache: float  # bytes/s of a copy of 1 MiB
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One dispatched operation of a pass, or several together."""
+
+    module: str  # dotted path
+    kind: str  # "conv 1x1", "depthwise 3x3", "layer_norm" ...
+    macs: int
+    bytes: int
+    seconds: float
+    calls: int = 1
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte; 0 for what only moves data."""
+        return 2 * self.macs / self.bytes if self.bytes else 0.0
+
+    def fraction(self, peaks: Peaks) -> float:
+        """Time at the roof over time taken."""
+        least = max(2 * self.macs / peaks.flops, self.bytes / peaks.memory)
+        return least / self.seconds if self.seconds else 0.0
+
+
+def measure_peaks(device: str) -> Peaks:
+    """The best of several large products and copies."""
+    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+    out = torch.empty_like(a)
+    large = [torch.ones(64 << 20, device=device) for _ in range(2)]  # 256 MiB each
+    small = [torch.ones(1 << 18, device=device) for _ in range(2)]  # 1 MiB each
+    return Peaks(
+        flops=2 * 2048**3 / _best(lambda: torch.mm(a, b, out=out), 12, device),
+        memory=2 * large[0].nbytes / _best(lambda: large[0].copy_(large[1]), 12, device),
+        cache=2 * small[0].nbytes / _best(lambda: small[0].copy_(small[1]), 500, device),
+    )
+
+
+def _best(call: Callable[[], Any], repeats: int, device: str) -> float:
+    times = []
+    for _ in range(repeats):
+        _synchronise(device)
+        start = time.perf_counter()
+        call()
+        _synchronise(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+class Recorder(TorchDispatchMode):
+    """Times every operation of a pass where it is dispatched, and notes what it must move."""
+
+    def __init__(self, device: str, tracker: ModuleTracker) -> None:
+        super().__init__()
+        self.device, self.tracker = device, tracker
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        _synchronise(self.device)
+        start = time.perf_counter()
+        out = func(*args, **kwargs)
+        _synchronise(self.device)
+        seconds = time.perf_counter() - start
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(out))
+        shared = {t.untyped_storage().data_ptr() for t in inputs if _has_storage(t)}
+        in_place = func._schema.is_mutable
+        is_view = not in_place and all(
+            _has_storage(t) and t.untyped_storage().data_ptr() in shared for t in outputs
+        )
+        moved = 0 if is_view else sum(_nbytes(t) for t in (*inputs, *outputs))
+        self.operations.append(
+            Operation(
+                module=self._module(),
+                kind="view" if is_view else kind_of(func, args),
+                macs=macs_of(func, args, kwargs, out),
+                bytes=moved,
+                seconds=seconds,
+            )
+        )
+        return out
+
+    def _module(self) -> str:
+        deepest = max(self.tracker.parents, key=len, default="Global")
+        return deepest.partition(".")[2]
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _has_storage(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided
+
+
+def _nbytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def kind_of(func: Any, args: Sequence[Any]) -> str:
+    """A name a person reads: convolutions by kernel and grouping, the rest by operator."""
+    name = func._schema.name.split("::")[1].strip("_")
+    if "convolution" in name and len(args) > 1 and args[1].dim() == 4:
+        weight = args[1]
+        kernel = f"{weight.shape[2]}x{weight.shape[3]}"
+        transposed = name == "convolution" and bool(args[6])
+        groups = args[8] if name == "convolution" else 1
+        if transposed:
+            return f"deconv {kernel}"
+        if groups == 1:
+            return f"conv {kernel}"
+        return f"depthwise {kernel}" if weight.shape[1] == 1 else f"grouped conv {kernel}"
+    if "scaled_dot_product" in name:
+        return "attention"
+    return name
+
+
+def macs_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> int:
+    """Multiply-accumulates by torch's own rules, and of the CPU's attention, which has none."""
+    packet = func._overloadpacket
+    if packet in flop_registry:
+        return int(flop_registry[packet](*args, **kwargs, out_val=out)) // 2
+    if "scaled_dot_product" in func._schema.name:
+        query, key, value = args[:3]
+        queries = query.numel() // query.shape[-1]  # over batch and heads too
+        return queries * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+    return 0
+
+
+def record(network: Any, images: Tensor, device: str, passes: int = PASSES) -> list[Operation]:
+    """Every operation of a pass, its time the median over passes.
+
+    Raises:
+        HEViTPoseError: two passes did not dispatch the same operations.
+    """
+    runs: list[list[Operation]] = []
+    for index in range(passes + 2):
+        # Not inference mode: there, convolutions and products are dispatched under other names,
+        # for which torch has no rules of counting.
+        with (
+            torch.no_grad(),
+            ModuleTracker() as tracker,
+            Recorder(device, tracker) as recorder,
+        ):
+            network(images)
+        if index >= 2:  # the first two warm up
+            runs.append(recorder.operations)
+    if len({len(operations) for operations in runs}) != 1:
+        raise HEViTPoseError("roofline: the passes differ in their operations")
+    return [
+        replace(same[0], seconds=statistics.median(operation.seconds for operation in same))
+        for same in zip(*runs, strict=True)
+    ]
+
+
+def grouped(operations: Iterable[Operation], key: Callable[[Operation], str]) -> list[Operation]:
+    """Operations with equal keys added up, the slowest group first."""
+    groups: dict[str, list[Operation]] = {}
+    for operation in operations:
+        groups.setdefault(key(operation), []).append(operation)
+    sums = [
+        Operation(
+            module=name,
+            kind=name,
+            macs=sum(o.macs for o in members),
+            bytes=sum(o.bytes for o in members),
+            seconds=sum(o.seconds for o in members),
+            calls=len(members),
+        )
+        for name, members in groups.items()
+    ]
+    return sorted(sums, key=lambda o: -o.seconds)
+
+
+def at_depth(depth: int) -> Callable[[Operation], str]:
+    """A key: the module's path cut after so many names."""
+    return lambda operation: ".".join(operation.module.split(".")[:depth]) or "(network)"
+
+
+# --------------------------------------------------------------------------------------- showing
+
+
+def show(operations: list[Operation], peaks: Peaks, total: float, title: str, depth: int) -> None:
+    """Two tables, by module and by kind of operation, and the sum's distance to the pass."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if Console().is_terminal else 140)
+    for heading, key in (("module", at_depth(depth)), ("operation", lambda o: o.kind)):
+        table = Table(title=f"{title}, by {heading}")
+        table.add_column(heading)
+        for name in ("calls", "ms", "% of pass", "MMACs", "MB", "FLOP/B", "GFLOP/s", "of roof"):
+            table.add_column(name, justify="right")
+        for o in grouped(operations, key):
+            table.add_row(
+                o.module,
+                str(o.calls),
+                f"{o.seconds * 1e3:.2f}",
+                f"{100 * o.seconds / total:.1f}",
+                f"{o.macs / 1e6:.1f}",
+                f"{o.bytes / 1e6:.1f}",
+                f"{o.intensity:.1f}",
+                f"{2 * o.macs / o.seconds / 1e9:.1f}" if o.seconds else "",
+                f"{o.fraction(peaks):.2f}",
+            )
+        console.print(table)
+    spent = sum(o.seconds for o in operations)
+    macs = sum(o.macs for o in operations)
+    least = sum(max(2 * o.macs / peaks.flops, o.bytes / peaks.memory) for o in operations)
+    console.print(
+        f"A pass takes {total * 1e3:.1f} ms: {spent * 1e3:.1f} ms in {len(operations)} operations "
+        f"(roof {least * 1e3:.1f} ms), the rest Python and dispatch. It reaches "
+        f"{2 * macs / total / 1e9:.1f} GFLOP/s, {200 * macs / total / peaks.flops:.0f}% of the "
+        f"peak.\nPeaks of this run: {peaks.flops / 1e9:.1f} GFLOP/s (2048x2048 product), "
+        f"{peaks.memory / 1e9:.1f} GB/s (256 MiB copy), {peaks.cache / 1e9:.1f} GB/s (1 MiB copy).",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, path: Path) -> None:
+    """Kinds of operations under the roof; a point's area is its share of the pass."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    points = [o for o in grouped(operations, lambda o: o.kind) if o.bytes and o.macs]
+    moving = sum(o.seconds for o in operations if not o.macs)
+    fig, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    intensities = np.geomspace(0.1, 1000, 200)
+    for bandwidth, style, name in ((peaks.memory, "-", "memory"), (peaks.cache, "--", "cache")):
+        label = f"{name}: {bandwidth / 1e9:.0f} GB/s"
+        roof = np.minimum(peaks.flops, intensities * bandwidth) / 1e9
+        axes.plot(intensities, roof, style, color="0.3", label=label)
+    labelled: list[tuple[float, float]] = []
+    for o in points:
+        y = 2 * o.macs / o.seconds / 1e9
+        share = o.seconds / total
+        axes.scatter(o.intensity, y, s=3000 * share, alpha=0.55, color="#0072b2")
+        if share < 0.005:
+            continue
+        near = sum(
+            abs(math.log10(o.intensity / u)) < 0.5 and abs(math.log10(y / v)) < 0.12
+            for u, v in labelled
+        )
+        labelled.append((o.intensity, y))
+        axes.annotate(
+            f"{o.kind} {100 * share:.0f}%",
+            (o.intensity, y),
+            textcoords="offset points",
+            xytext=(8, 4 - 11 * near),  # below the labels of its neighbours
+            fontsize=8,
+        )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="FLOPs per byte",
+        ylabel="GFLOP/s",
+        title=f"{title}\narea: share of the pass; operations without MACs: "
+        f"{100 * moving / total:.0f}% of it",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=0.5 * min(v for _, v in labelled))
+    axes.title.set_fontsize(9)
+    axes.axhline(peaks.flops / 1e9, color="0.8", zorder=0)
+    axes.legend(loc="lower right", title=f"peak {peaks.flops / 1e9:.0f} GFLOP/s")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    plt.close(fig)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        UsageError: an unknown model, or a value that cannot be read.
+    """
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="bench/roofline.py", description=summary)
+    add = parser.add_argument
+    add("--model", default="hevitpose_b")
+    add("--mode", default="eager", choices=("eager", "fused"))
+    add("--input", default="256x256", help="HEIGHTxWIDTH")
+    add("--batch", type=int, default=1)
+    add("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
+    add("--threads", type=int, help="default: all this process may use")
+    add("--depth", type=int, default=4, help="names of a module's path in the table")
+    add("--keypoints", type=int, default=17)
+    add("--plot", type=Path, help="default: runs/roofline/MODEL-MODE.svg")
+    options = parser.parse_args(arguments)
+    options.model = full_name(options.model)
+    options.conditions = Conditions(
+        device="cuda" if options.gpu else "cpu",
+        batch=options.batch,
+        input_size=parse_size(options.input),
+        mode=options.mode,
+        threads=machine.cores() if options.threads is None else options.threads,
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 2 for a wrong request, or --gpu without a GPU; 1 for what failed."""
+    try:
+        options = parse(arguments)
+        conditions: Conditions = options.conditions
+        if conditions.is_cuda and not torch.cuda.is_available():
+            raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
+        return _run(options, conditions)
+    except HEViTPoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(options: argparse.Namespace, conditions: Conditions) -> int:
+    from hevitpose.models import create_model
+
+    size = conditions.input_size
+    peer = {"input_size": size} if options.model in PEERS else {}
+    model = settle_(create_model(options.model, options.keypoints, seed=0, **peer), size)
+    device = conditions.device
+    with forms.settings(conditions), torch.no_grad():
+        images = forms.random_images(conditions, seed=0)
+        network = forms.build_network(model, conditions, images[0])
+        peaks = measure_peaks(device)
+        for _ in range(3):
+            network(images[0])
+        total = summarize([_best(lambda: network(images[0]), 1, device) for _ in range(30)]).p50
+        operations = record(network, images[0], device)
+    width, height = size
+    title = (
+        f"{options.model}, {options.mode}, batch {conditions.batch}, {height}x{width}, fp32, "
+        f"{machine.machine()['gpu' if conditions.is_cuda else 'cpu']}, {conditions.threads} threads"
+    )
+    show(operations, peaks, total, title, options.depth)
+    path = options.plot or Path("runs/roofline") / f"{options.model}-{options.mode}.svg"
+    plot(operations, peaks, total, title, path)
+    print(f"plot: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

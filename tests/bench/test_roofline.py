@@ -1,0 +1,79 @@
+"""MACs, bytes and fractions by hand on tiny networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bench import roofline
+from bench.roofline import Operation, Peaks, at_depth, grouped, record
+
+PEAKS = Peaks(flops=100.0, memory=10.0, cache=50.0)
+
+
+def by_kind(network, images):
+    return {o.kind: o for o in record(network.eval(), images, "cpu", passes=2)}
+
+
+def test_convolutions_by_hand():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+        nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1, bias=False),
+    )
+    found = by_kind(network, torch.randn(1, 3, 10, 10))
+    # 100 positions x 8 filters x 3 channels x 9; depthwise: 1 channel; deconv: 100 input
+    # positions x 8 channels x 4 filters x 16.
+    assert found["conv 3x3"].macs == 100 * 8 * 3 * 9
+    assert found["depthwise 3x3"].macs == 100 * 8 * 9
+    assert found["deconv 4x4"].macs == 100 * 8 * 4 * 16
+    # float32: input 3x100, weights 8x3x9, output 8x100.
+    assert found["conv 3x3"].bytes == 4 * (300 + 216 + 800)
+
+
+def test_attention_and_views_by_hand():
+    class Attention(nn.Module):
+        def forward(self, x):
+            return F.scaled_dot_product_attention(x, x, x).transpose(1, 2)
+
+    found = by_kind(Attention(), torch.randn(2, 4, 10, 8))
+    # q k^T and the weights times v: 2 images x 4 heads x 10 x 10 x 8, twice.
+    assert found["attention"].macs == 2 * (2 * 4 * 10 * 10 * 8)
+    assert (found["view"].bytes, found["view"].macs) == (0, 0)
+
+
+def test_operations_belong_to_their_module():
+    network = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2))
+    operations = record(network, torch.randn(3, 4), "cpu", passes=2)
+    groups = {o.module: o for o in grouped(operations, at_depth(1))}
+    assert groups["0"].macs == 3 * 4 * 4
+    assert groups["1"].macs == 3 * 4 * 2
+
+
+def test_fraction_of_the_roof():
+    # 500 MACs = 1000 FLOPs: 10 s at the peak; 20 bytes: 2 s. The roof is 10 s.
+    assert Operation("m", "k", 500, 20, 20.0).fraction(PEAKS) == 0.5
+    # 200 bytes: 20 s at the memory's pace, which bounds it.
+    assert Operation("m", "k", 500, 200, 20.0).fraction(PEAKS) == 1.0
+    assert Operation("m", "k", 500, 200, 20.0).intensity == 5.0
+
+
+def test_the_command_prints_and_plots(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(roofline, "measure_peaks", lambda device: Peaks(1e11, 1e10, 5e10))
+    monkeypatch.setattr(roofline, "PASSES", 2)
+    plot = tmp_path / "roof.svg"
+    arguments = ["--model", "nano", "--input", "64x64", "--threads", "1", "--plot", str(plot)]
+    assert roofline.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "conv 1x1" in out
+    assert "backbone.stages.0.blocks" in out
+    assert plot.read_text().startswith("<?xml")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_gpu_without_a_gpu(capsys):
+    assert roofline.main(["--gpu"]) == 2
+    assert "no CUDA GPU is available" in capsys.readouterr().err
+    assert roofline.main(["--model", "hrnet"]) == 2
