@@ -29,6 +29,8 @@ from reports.text import plain
 DEFAULT = "default"
 #: What cells are compared in: PCKh@0.5.
 PRIMARY = "Mean"
+#: What a grid's table shows.
+SHOWN = (PRIMARY, "Mean@0.1", "AP")
 
 
 @dataclass(frozen=True)
@@ -215,17 +217,11 @@ def _row(
 
 
 def _scores(accuracy: Sequence[Record]) -> dict[str, Interval]:
-    names = {
-        METRIC_ALIASES.get(name, name)
-        for record in accuracy
-        for name, value in record.metrics.items()
-        if value is not None and not name.startswith(BASELINE_PREFIX)
-    }
     scores = {}
-    for name in sorted(names):
+    for name in SHOWN:
         values = [value for r in accuracy if (value := metric(r, name)) is not None]
         # A mean over some of the seeds is another number: it is not shown as the cell's.
-        if len(values) == len(accuracy):
+        if values and len(values) == len(accuracy):
             scores[name] = estimate(values, accuracy[0] if len(accuracy) == 1 else None, name)
     return scores
 

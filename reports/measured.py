@@ -11,18 +11,21 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hevitpose.records import Problem, Record, RecordStore
-from hevitpose.spec import VARIANTS
+from hevitpose.spec import VARIANTS, HEViTPoseSpec
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 PERCENT_METRICS = frozenset((*PCKH_JOINTS, "Mean", "Mean@0.1", "PCKh", "minival_pck"))
 #: Shares of one, as the COCO and CrowdPose evaluators give them; shown times 100.
 UNIT_PREFIXES = ("AP", "AR")
+#: What the COCO evaluator says of a range of sizes that holds no person.
+NOBODY = -1
 #: What an older or shorter name stands for.
 METRIC_ALIASES = {"PCKh": "Mean", "PCKh@0.5": "Mean", "PCKh@0.1": "Mean@0.1"}
 #: Metrics of predicting the mean pose for everybody, as ``mean_pose_Mean``.
@@ -39,6 +42,7 @@ _FREE_KEYS = frozenset(
 
 #: Keys of the config's model section that are not options of the network.
 _NOT_OPTIONS = frozenset(("name", "num_keypoints", "pretrained", "checkpoint"))
+_OPTIONS = frozenset(field.name for field in fields(HEViTPoseSpec))
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ def metric(record: Record, name: str) -> float | None:
                 value = record.metrics[alias]
     if value is None:
         return None
-    return 100 * value if name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES) else value
+    if not name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES):
+        return value
+    return None if value == NOBODY else 100 * value
 
 
 def out_of_range(record: Record) -> str | None:
@@ -110,8 +116,7 @@ def out_of_range(record: Record) -> str | None:
             continue
         bare = name.removeprefix(BASELINE_PREFIX)
         top = 1.0 if bare.startswith(UNIT_PREFIXES) else 100.0 if bare in PERCENT_METRICS else None
-        # The COCO evaluator says -1 where a range holds no person.
-        absent = bare.startswith(UNIT_PREFIXES) and value == -1
+        absent = bare.startswith(UNIT_PREFIXES) and value == NOBODY
         if top is not None and not absent and not 0 <= value <= top:
             return f"metrics.{name}: {value!r}, expected 0 to {top:g}"
     for name, interval in record.intervals.items():
@@ -225,7 +230,13 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         without: dotted config keys that the table varies.
     """
     left_out = _FREE_KEYS | set(without)
-    config = {k: v for k, v in flatten(record.config).items() if k not in left_out}
+    stock = {f"model.{key}": value for key, value in _stock(record.model).items()}
+    config = {
+        key: value
+        for key, value in flatten(record.config).items()
+        # An option that is spelled out at its own value is the same network.
+        if key not in left_out and not (key in stock and stock[key] == value)
+    }
     dataset = record.dataset
     facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None
     return json.dumps([record.variant, config, facts], sort_keys=True, default=str)
@@ -248,23 +259,31 @@ def h_by_w(size: tuple[int, int] | None) -> str:
     return f"{size[1]}x{size[0]}" if size else "not stated"
 
 
+def _changed_options(record: Record) -> set[str]:
+    """Options of the network that differ from those of the variant the model is named after."""
+    stock = _stock(record.model)
+    changed: set[str] = set()
+    for model in (record.config.get("model"), record.inputs.get("model")):
+        if isinstance(model, Mapping):
+            changed |= {
+                key
+                for key, value in model.items()
+                if key not in _NOT_OPTIONS
+                and (key not in stock or value != stock[key])
+                and (stock or key in _OPTIONS)  # what else a record tells of a peer is its own
+            }
+    return changed
+
+
+@cache
+def _stock(model: str) -> dict[str, Any]:
+    """A variant's options as JSON has them; none of a peer."""
+    return json.loads(json.dumps(asdict(VARIANTS[model]))) if model in VARIANTS else {}
+
+
 def is_plain_network(record: Record) -> bool:
     """Whether the record is of a model as it is named, no option changed."""
-    options = set(record.config.get("model") or {}) - _NOT_OPTIONS
-    if options or any(key.startswith("model.") for key in record.axes):
-        return False
-    given = record.inputs.get("model")
-    if not isinstance(given, Mapping) or record.model not in VARIANTS:
-        return True
-    stock = asdict(VARIANTS[record.model])
-    return all(
-        key not in given or _as_lists(given[key]) == _as_lists(value)
-        for key, value in stock.items()
-    )
-
-
-def _as_lists(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return not _changed_options(record)
 
 
 def num_keypoints(record: Record) -> int | None:

@@ -229,18 +229,18 @@ def draw_cost_curve(data: Any) -> Any:
     for i, (name, line) in enumerate(lines):
         color, marker = style.SERIES[i % 7], style.MARKERS[i % 7]
         counted = sorted(line["counted"])
-        if counted:
-            axes.plot(*zip(*counted, strict=True), style.LINES[i % 7], color=color, lw=1.4)
+        if len(counted) > 1:
+            axes.plot(*zip(*counted, strict=True), ls=style.LINES[i % 7], color=color, lw=1.4)
         drawn = sorted(line["published"])
         for side, gflops in counted:
             tip = f"{name}: {gflops:.2f} GFLOPs at {side}x{side}, counted"
             style.point(axes, side, gflops, tip, marker=marker, ms=3.5, color=color)
-        if drawn and not counted:
+        if drawn and len(counted) < 2:
             axes.plot(*zip(*drawn, strict=True), ls=":", color=color, lw=0.9)
         for side, gflops in drawn:
             tip = f"{name}: {gflops:g} GFLOPs at {side}x{side}, published figure"
             style.point(axes, side, gflops, tip, marker=marker, ms=5.5, color=color, mfc="none")
-        ends.append((*max(counted or drawn), name, color))
+        ends.append((*max([*counted, *drawn]), name, color))
     axes.set_xlim(left=min(min(extent(line, 0)) for _, line in lines) - 20)
     right = max(end[0] for end in ends)
     axes.set_xlim(right=right + 0.27 * right)
@@ -372,12 +372,12 @@ def draw_joint_profile(data: Any) -> Any:
     for i, (label, origin, values) in enumerate(data["series"]):
         color, marker = style.SERIES[i % 7], style.MARKERS[i % 7]
         line = "-" if origin == "measured" else ":"
-        axes.plot(range(len(values)), values, line, color=color, lw=1.2, label=None)
+        axes.plot(range(len(values)), values, ls=line, color=color, lw=1.2)
         for x, value in enumerate(values):
             tip = f"{label}: {PCKH_JOINTS[x]} {value:.1f}"
             face = color if origin == "measured" else "white"
             style.point(axes, x, value, tip, marker=marker, ms=5.5, color=color, mfc=face)
-        axes.plot([], [], line, marker=marker, color=color, label=label,
+        axes.plot([], [], ls=line, marker=marker, color=color, label=label,
                   mfc=color if origin == "measured" else "white")  # fmt: skip
     axes.set_xticks(range(len(PCKH_JOINTS)), PCKH_JOINTS)
     axes.set_ylabel("PCKh@0.5, %")

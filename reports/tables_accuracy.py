@@ -30,6 +30,20 @@ DISPLAY = {
     "hevitpose_t": "HEViTPose-T",
     "hevitpose_s": "HEViTPose-S",
     "hevitpose_b": "HEViTPose-B",
+    "pose_resnet50": "ResNet-50",
+    "pose_resnext50": "ResNeXt-50",
+    "pose_resnest50": "ResNeSt-50",
+    "pose_hrnet_w32": "HRNet-W32",
+    "pose_mobilenetv2": "MobileNetV2",
+    "pose_shufflenetv2": "ShuffleNetV2",
+    "pose_swin_s": "Swin-S",
+    "pose_pvtv2_b2": "PVTv2-B2",
+    "pose_efficientvit_m4": "EfficientViT-M4",
+    "vitpose_s": "ViTPose-S",
+    "vitpose_b": "ViTPose-B",
+    "hrformer_s": "HRFormer-S",
+    "rtmpose_s": "RTMPose-s",
+    "rtmpose_m": "RTMPose-m",
 }
 _LEGEND = (
     "Italic: published, as cited. Upright: measured by this suite; ± is half the 95% interval over "

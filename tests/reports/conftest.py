@@ -45,14 +45,14 @@ class Factory:
 
     def accuracy(self, cell="default", seed=0, mean=60.0, grid="attention", **changes) -> Record:
         identity = records.accuracy_id(
-            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            model={"name": "hevitpose_nano"},
             config=changes.pop("id_config", {}),
             fingerprint="synthetic:v1:0",
             seed=seed,
             threads=1,
             precision="fp32",
             device="cpu",
-            source_hash="ab",
+            source_hash=f"ab {cell} {grid}",
         )
         values = self.common(cell, grid, **changes) | {
             "id": identity.id,
@@ -85,9 +85,9 @@ class Factory:
         self, cell="default", params=401_234, gflops=0.1234, grid="attention", **changes
     ):
         identity = records.complexity_id(
-            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            model={"name": "hevitpose_nano"},
             input_size=(128, 128),
-            source_hash="ab",
+            source_hash=f"ab {cell} {grid}",
         )
         values = self.common(cell, grid) | {
             "id": identity.id,
@@ -105,11 +105,11 @@ class Factory:
         }  # fmt: skip
         conditions |= changes.pop("conditions", {})
         identity = records.latency_id(
-            model={"name": "hevitpose_nano", "cell": cell, "grid": grid},
+            model={"name": "hevitpose_nano"},
             conditions=conditions,
             machine={"cpu": "example cpu"},
             versions={"torch": "2.6.0"},
-            source_hash="ab",
+            source_hash=f"ab {cell} {grid}",
             attempt=attempt,
         )
         values = self.common(cell, grid) | {

@@ -214,14 +214,21 @@ def test_plots_are_drawn_and_carry_their_digest(rendered, make, tmp_path):
         store.add(make.latency(p50=10.0 * batch, batch=batch))
         size = {"input": f"{batch * 128}x{batch * 128}"}
         store.add(make.latency(p50=30.0 * batch, attempt=batch, conditions=size))
+    for side in (128, 256):
+        record = make.complexity(gflops=0.1 * (side / 128) ** 2, grid=f"{side}")
+        config = {"model": {"name": "hevitpose_nano"}, "data": {"input_size": [side, side]}}
+        changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None}
+        store.add(record.model_copy(update=changes))
     made = book.make([tmp_path / "s"])
     names = {plot.name for plot in made.plots}
     assert names == {
         "bubble", "cost-curve", "accuracy-latency", "pareto", "ablation-attention",
         "joint-profile", "learning-curves", "latency-batch", "latency-side",
     }  # fmt: skip
+    curve = next(plot for plot in made.plots if plot.name == "cost-curve")
+    assert curve.data["lines"]["HEViTPose-nano"]["counted"] == [[128, 0.1], [256, 0.4]]
     for plot in made.plots:
-        if plot.name in ("learning-curves", "latency-batch", "latency-side"):
+        if plot.name in ("cost-curve", "learning-curves", "latency-batch", "latency-side"):
             for path in plot.save(tmp_path / "f"):
                 assert style.read_digest(path) == plot.digest
             svg = (tmp_path / "f" / f"{plot.name}.svg").read_text()

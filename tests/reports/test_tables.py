@@ -409,3 +409,22 @@ def test_every_number_of_the_book_has_a_source(make, tmp_path):
                 if found.kind == "measured" and found.value is not None:
                     baseline = row[0].text.startswith("mean pose")
                     assert found.records or column.title in counts or baseline, (table.name, found)
+
+
+def test_an_option_spelled_out_at_its_own_value_is_the_same_network(make, published):
+    """A grid's default may carry ``attention: cgsr`` where another grid's cells do not."""
+    spelled = make.common("default", None)["config"]
+    spelled = spelled | {"model": {"name": "hevitpose_nano", "attention": "cgsr"}}
+    default = make.accuracy("default", config=spelled)
+    gated = make.accuracy("gated", grid="ffn", axes={"model.ffn": "gated"})
+    grid = grids.build([default, gated], "ffn")
+    assert [(row.name, row.seeds) for row in grid.rows] == [("standard", 1), ("gated", 1)]
+    spec = next(t for t in TABLES if t.name == "synthetic-val")
+    table = accuracy_table(spec, measured([default, gated]), published)
+    assert cell(table, "HEViTPose-nano", "Mean").text == "60.0"
+
+
+def test_a_range_without_people_is_no_measurement(make):
+    record = make.accuracy().model_copy(update={"metrics": {"Mean": 60.0, "AP": -1.0}})
+    table = grid_table(grids.build([record], "attention"))
+    assert cell(table, "default", "ap").text == "not measured"
