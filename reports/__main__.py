@@ -78,10 +78,9 @@ def _run(options: argparse.Namespace) -> int:
         from reports.page import write_site
 
         written += write_site(book, out / "site", out / "figures", options.runs)
-    total = len(book.measured.records)
     print(
-        f"{total} records, {len(book.tables)} tables, {len(book.plots)} plots; "
-        f"{written} files changed under {out}"
+        f"{len(book.measured.records)} records ({len(book.older)} of older code), "
+        f"{len(book.tables)} tables, {len(book.plots)} plots; {written} files changed under {out}"
     )
     if book.measured.problems:
         print(f"{len(book.measured.problems)} files left out, named above", file=sys.stderr)

@@ -15,6 +15,7 @@ from hevitpose.spec import VARIANTS
 from reports import grids, plots
 from reports.claims import claims_table, load_claims
 from reports.measured import Measured, load
+from reports.older import mark, older_records
 from reports.published import Published
 from reports.published import load as load_published
 from reports.tables import grid_table
@@ -43,6 +44,7 @@ class Book:
     tables: tuple[Table, ...]
     plots: tuple[plots.Plot, ...]
     grids: tuple[tuple[str, grids.Grid], ...]
+    older: frozenset[str] = frozenset()  # ids of records made by code that has changed since
 
     def table(self, name: str) -> Table | None:
         """A table by its name."""
@@ -88,7 +90,9 @@ def make(roots: Sequence[Path], published_root: Path | None = None) -> Book:
     tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
     tables.append(published_table(published))
     drawn = plots.all_plots(measured, published, views)
-    return Book(measured, published, tuple(tables), tuple(drawn), tuple(views))
+    old = older_records(measured.records)
+    marked = tuple(mark(table, old) for table in tables)
+    return Book(measured, published, marked, tuple(drawn), tuple(views), old)
 
 
 def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:

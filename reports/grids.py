@@ -345,7 +345,8 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
             r for r in costs if r.cell_id in networks or (r.grid == name and r.model in models)
         ]
     if not by_setting and own:
-        by_setting[""] = own
+        models = {r.model for r in own}
+        by_setting[""] = own + [r for r in defaults if r.kind != "accuracy" and r.model in models]
     newest_first = sorted(
         by_setting.items(), key=lambda item: max(r.started_at for r in item[1]), reverse=True
     )

@@ -23,7 +23,7 @@ from markupsafe import Markup
 import hevitpose
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
-from hevitpose.records import Record, write_atomically
+from hevitpose.records import Artifact, Record, write_atomically
 from hevitpose.spec import VARIANTS
 from reports.book import Book
 from reports.measured import (
@@ -43,6 +43,7 @@ CHUNK = 100
 GALLERY_NAMES = ("gallery", "predictions", "heatmaps", "contact")
 GALLERY_LIMIT = 24
 GALLERY_BYTES = 600_000
+_PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _NO_OVERRIDE = ("preset", "data.root", "data.workers", "devices", "nodes", "device", "imports")
 
 
@@ -79,7 +80,10 @@ def write_site(book: Book, out: Path, figures: Path, gallery_root: Path | None =
     Returns:
         How many files changed.
     """
-    runs = [_index_entry(number, record) for number, record in enumerate(book.measured.records)]
+    runs = [
+        _index_entry(number, record) | ({"older": True} if record.id in book.older else {})
+        for number, record in enumerate(book.measured.records)
+    ]
     files = {
         f"runs/{start // CHUNK}.js": _details(book.measured.records[start : start + CHUNK])
         for start in range(0, len(runs), CHUNK)
@@ -310,19 +314,25 @@ def _gallery(records: Iterable[Record], root: Path | None) -> Iterable[dict[str,
     shown = 0
     for record in records:
         for name, artifact in record.artifacts.items():
-            path = root / artifact.path
-            suffix = path.suffix.lower()
-            wanted = suffix in (".png", ".jpg", ".jpeg") and name.startswith(GALLERY_NAMES)
-            inside = path.resolve().is_relative_to(root.resolve())
-            if not wanted or not inside or shown >= GALLERY_LIMIT or not path.is_file():
+            if not name.startswith(GALLERY_NAMES) or shown == GALLERY_LIMIT:
                 continue
-            data = path.read_bytes()
-            if len(data) > GALLERY_BYTES or hashlib.sha256(data).hexdigest() != artifact.sha256:
-                continue
-            kind = "png" if suffix == ".png" else "jpeg"
-            shown += 1
-            yield {
-                "src": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-                "alt": f"{name}: {record.model} {record.cell or ''} seed {record.seed}",
-                "run": record.id,
-            }
+            kind = _PICTURES.get(Path(artifact.path).suffix.lower())
+            data = _artifact(root / "train" / record.id, artifact) if kind else None
+            if data is not None:
+                shown += 1
+                yield {
+                    "src": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+                    "alt": f"{name}: {record.model} {record.cell or ''} seed {record.seed}",
+                    "run": record.id,
+                }
+
+
+def _artifact(folder: Path, artifact: Artifact) -> bytes | None:
+    """A run's file; None when it is absent, outside of the run's folder, too big or changed."""
+    path = folder / artifact.path
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+        return None
+    if path.stat().st_size > GALLERY_BYTES:
+        return None
+    data = path.read_bytes()
+    return data if hashlib.sha256(data).hexdigest() == artifact.sha256 else None

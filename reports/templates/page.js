@@ -92,7 +92,7 @@
     const found = runs.filter((r) => matches(`${r.id} ${r.kind} ${r.model} ${r.cell} ${r.status} seed ${r.seed}`, query));
     const rows = found.slice(0, limit).map((r) => el("tr", {},
       el("td", {}, el("a", { href: `#run-${r.id}` }, r.id.slice(0, 8))), el("td", {}, r.kind), el("td", {}, r.model),
-      el("td", {}, r.cell), el("td", {}, r.seed ?? ""), el("td", { class: r.status === "ok" ? "" : "failed" }, r.result), el("td", {}, r.date)));
+      el("td", {}, r.cell), el("td", {}, r.seed ?? ""), el("td", { class: r.status === "ok" ? "" : "failed" }, r.older ? `${r.result} (older code)` : r.result), el("td", {}, r.date)));
     $("#run-table tbody").replaceChildren(...rows);
     $("#run-count").textContent = `${found.length} of ${runs.length} runs`;
     $("#more").hidden = found.length <= limit;
@@ -165,7 +165,7 @@
     if (!run) { section.append(el("p", {}, "No such record.")); return; }
     try {
       const data = await load(run);
-      section.append(el("p", {}, `${run.kind} of ${run.model} ${run.cell} ${run.seed === null ? "" : `seed ${run.seed}`}: ${run.status === "ok" ? run.result : run.status}`));
+      section.append(el("p", {}, `${run.kind} of ${run.model} ${run.cell} ${run.seed === null ? "" : `seed ${run.seed}`}: ${run.status === "ok" ? run.result : run.status}${run.older ? " (older code: what it reaches has changed since)" : ""}`));
       if (data.error) section.append(el("h3", {}, "Error"), el("pre", {}, data.error));
       section.append(el("h3", {}, "Repeat it"), el("pre", { class: "command" }, data.command));
       const siblings = runs.filter((r) => r.group === run.group && r.id !== run.id).sort((a, b) => a.seed - b.seed);

@@ -214,7 +214,7 @@ def test_plots_are_drawn_and_carry_their_digest(rendered, make, tmp_path):
         store.add(make.latency(p50=10.0 * batch, batch=batch))
         size = {"input": f"{batch * 128}x{batch * 128}"}
         store.add(make.latency(p50=30.0 * batch, attempt=batch, conditions=size))
-    for side in (128, 256):
+    for side in (64, 256):
         record = make.complexity(gflops=0.1 * (side / 128) ** 2, grid=f"{side}")
         config = {"model": {"name": "hevitpose_nano"}, "data": {"input_size": [side, side]}}
         changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None}
@@ -226,7 +226,11 @@ def test_plots_are_drawn_and_carry_their_digest(rendered, make, tmp_path):
         "joint-profile", "learning-curves", "latency-batch", "latency-side",
     }  # fmt: skip
     curve = next(plot for plot in made.plots if plot.name == "cost-curve")
-    assert curve.data["lines"]["HEViTPose-nano"]["counted"] == [[128, 0.1], [256, 0.4]]
+    assert curve.data["lines"]["HEViTPose-nano"]["counted"] == [
+        [64, 0.025],
+        [128, 0.1234],
+        [256, 0.4],
+    ]
     for plot in made.plots:
         if plot.name in ("cost-curve", "learning-curves", "latency-batch", "latency-side"):
             for path in plot.save(tmp_path / "f"):

@@ -15,6 +15,7 @@ from hevitpose.records import Interval, RecordStore, parse_record
 from reports import book, grids
 from reports.claims import claims_table
 from reports.measured import check, load, out_of_range
+from reports.older import NOTE, mark, older_records
 from reports.published import load as load_published
 from reports.tables import grid_table, render_grid
 from reports.tables_accuracy import TABLES, accuracy_table
@@ -428,3 +429,19 @@ def test_a_range_without_people_is_no_measurement(make):
     record = make.accuracy().model_copy(update={"metrics": {"Mean": 60.0, "AP": -1.0}})
     table = grid_table(grids.build([record], "attention"))
     assert cell(table, "default", "ap").text == "not measured"
+
+
+def test_records_of_older_code_are_marked(make):
+    from hevitpose import identity
+    from hevitpose.config import load_config
+
+    config = load_config("synthetic")
+    run = identity.complexity_run(config)
+    code = {"source_hash": run.source.hash}
+    now = make.complexity(config=config.dump(), code=code)
+    then = make.complexity("mhsa", config=config.dump(), code=code | {"source_hash": "aa"})
+    strange = make.complexity("none", config={"model": {"name": "forgotten"}}, code=code)
+    assert older_records([now, then, strange]) == {then.id, strange.id}
+    table = mark(grid_table(grids.build([now, then], "attention")), frozenset([then.id]))
+    assert cell(table, "mhsa", "params_m").notes == (NOTE,)
+    assert NOTE not in cell(table, "cgsr (default)", "params_m").notes
