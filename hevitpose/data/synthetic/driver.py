@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hevitpose.data.synthetic import pool
 from hevitpose.errors import DataError, UsageError
+
+if TYPE_CHECKING:  # what renders is imported where it renders
+    from hevitpose.data.synthetic.formats import Picture
 
 #: Raised whenever the same parameters would give other pictures or annotations.
 VERSION = 1
@@ -78,7 +78,7 @@ def generate(
         size: side of the square images in pixels, 64 to 2048.
         seed: 0 or above.
         workers: processes; default as many as CPUs that this process may use; with 1, or for
-            fewer than about 100 images by default, everything happens in this process.
+            fewer than 100 images by default, everything happens in this process.
         progress: called with (images done, images in all).
 
     Returns:
@@ -139,6 +139,8 @@ def read_marker(root: Path) -> SyntheticInfo | None:
         return None
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: not a marker of synthetic data: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}") from error
 
 
 def _check_arguments(people: int, size: int, seed: int, workers: int | None) -> None:
@@ -234,19 +236,34 @@ def _jobs(info: SyntheticInfo, crowds: list[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _render_all(partial, info, crowds, workers, progress):
+def _render_all(
+    partial: Path,
+    info: SyntheticInfo,
+    crowds: list[int],
+    workers: int | None,
+    progress: Progress | None,
+) -> list[Picture]:
     jobs = _jobs(info, crowds)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
     if workers is None:
         workers = 1 if len(jobs) < 100 else _usable_cpus()
     workers = min(workers, len(chunks))
-    pictures = []
-    run = _in_process if workers == 1 else _in_pool
-    for done in run(partial, chunks, workers):
-        pictures += done
-        if progress is not None:
-            progress(len(pictures), len(jobs))
+    pictures: list[Picture] = []
+    # Closed here, not when collected: after Ctrl-C no worker may write once the lock is gone.
+    with closing(_chunks_done(partial, chunks, workers)) as results:
+        for done in results:
+            pictures += done
+            if progress is not None:
+                progress(len(pictures), len(jobs))
     return sorted(pictures, key=lambda picture: picture.id)
+
+
+def _chunks_done(partial: Path, chunks: list, workers: int) -> Generator[list[Picture], None, None]:
+    if workers > 1:
+        yield from pool.run(render_chunk, [(partial, chunk) for chunk in chunks], workers)
+    else:
+        for chunk in chunks:
+            yield render_chunk(partial, chunk)
 
 
 def _usable_cpus() -> int:
@@ -255,37 +272,7 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _in_process(partial: Path, chunks: list, workers: int) -> Iterator[list]:
-    for chunk in chunks:
-        yield _render_chunk(partial, chunk)
-
-
-def _in_pool(partial: Path, chunks: list, workers: int) -> Iterator[list]:
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        waiting: set[Future] = set()
-        for chunk in chunks:
-            waiting.add(pool.submit(_render_chunk, partial, chunk))
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise DataError(f"{partial}: a worker process died (out of memory?)") from error
-    finally:  # also on Ctrl-C: let the running chunks end, so that nobody writes any more
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
-def _render_chunk(partial: Path, jobs: list[dict[str, Any]]) -> list:
+def render_chunk(partial: Path, jobs: list[dict[str, Any]]) -> list[Picture]:
     """Render and write some images; returns their ``formats.Picture`` entries."""
     import cv2
 

@@ -174,7 +174,7 @@ def _common(picture: Picture, person_id: int, person: Person, order: np.ndarray)
 
 def _coco(pictures: list[Picture], with_people: bool = True) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "info": {"description": "Synthetic people", "version": "1"},
+        "info": {"description": "Synthetic people"},
         "licenses": [],
         "categories": [_category(_COCO_NAMES, _COCO_SKELETON)],
         "images": [_image(p) for p in pictures],
