@@ -206,8 +206,9 @@ def load(root: Path = ROOT) -> Published:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     seen: dict[tuple[str, ...], int] = {}
-    for line, row in enumerate(numbers, start=2):
-        key = (row.model, row.dataset, row.split, row.input, row.source, _filled(row))
+    for line, number in enumerate(numbers, start=2):
+        about = (number.model, number.dataset, number.split, number.input)
+        key = (*about, number.source, _filled(number))
         if key in seen:
             raise DataError(f"{path}:{line}: states the same as line {seen[key]}")
         seen[key] = line

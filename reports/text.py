@@ -127,8 +127,8 @@ def escape_markdown(text: object) -> str:
     line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
     line = line.replace("://", r":\//")
     line = re.sub(r"(?i)\bwww\.", r"www\\.", line)
-    line = re.sub(r"^([#+=!-]|\d+[.)] )", r"\\\1", line)
-    return line
+    line = re.sub(r"^([#+=!-])", r"\\\1", line)
+    return re.sub(r"^(\d+)([.)] )", r"\1\\\2", line)
 
 
 def escape_latex(text: object) -> str:

@@ -27,6 +27,7 @@ from reports.text import (
     escape_csv,
     escape_latex,
     escape_markdown,
+    plain,
     to_csv,
     to_latex,
     to_markdown,
@@ -354,6 +355,19 @@ class TestBadInput:
         assert "\\input{" not in latex
         for line in csv.reader(io.StringIO(to_csv(table))):
             assert not line[0].startswith(("=", "@", "+"))
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_a_markdown_reader_sees_text_only(self, text):
+        markdown_it = pytest.importorskip("markdown_it")
+        table = Table("t", "t", (Column("a", "A", numeric=False),), ((Cell(text),),), caption=text)
+        reader = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
+        tokens = reader.parse(to_markdown(table))
+        kinds = {t.type for t in tokens} | {c.type for t in tokens for c in t.children or ()}
+        structure = {"heading", "table", "thead", "tbody", "tr", "th", "td", "paragraph"}
+        allowed = {f"{name}_{end}" for name in structure for end in ("open", "close")}
+        assert kinds <= allowed | {"inline", "text"}
+        inline = [t for t in tokens if t.type == "inline"]
+        assert "".join(c.content for c in inline[-1].children) == plain(text)
 
     def test_escapes(self):
         assert escape_markdown("a_b hevitpose_b _x_") == r"a_b hevitpose_b \_x\_"
