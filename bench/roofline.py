@@ -129,7 +129,7 @@ class Recorder(TorchDispatchMode):
         self.operations.append(
             Operation(
                 module=self._module(),
-                kind="view" if is_view else kind_of(func, args),
+                kind="view" if is_view else kind_of(func, args, kwargs),
                 macs=macs_of(func, args, kwargs, out),
                 bytes=moved,
                 seconds=seconds,
@@ -161,33 +161,46 @@ def _nbytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def kind_of(func: Any, args: Sequence[Any]) -> str:
+def _named(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by the names of the operator's schema, lower case (oneDNN's are X and W)."""
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    return {name.lower(): value for name, value in given.items()}
+
+
+def kind_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
     """A name a person reads: convolutions by kernel and grouping, the rest by operator."""
     name = func._schema.name.split("::")[1].strip("_")
-    if "convolution" in name and len(args) > 1 and args[1].dim() == 4:
-        weight = args[1]
-        kernel = f"{weight.shape[2]}x{weight.shape[3]}"
-        transposed = name == "convolution" and bool(args[6])
-        groups = args[8] if name == "convolution" else 1
-        if transposed:
-            return f"deconv {kernel}"
-        if groups == 1:
-            return f"conv {kernel}"
-        return f"depthwise {kernel}" if weight.shape[1] == 1 else f"grouped conv {kernel}"
     if "scaled_dot_product" in name:
         return "attention"
-    return name
+    if "convolution" not in name or "reorder" in name:
+        return name
+    given = _named(func, args, kwargs)
+    weight = given.get("weight", given.get("w"))
+    kernel = "x".join(map(str, weight.shape[-2:]))
+    if given.get("transposed") or "transpose" in name:
+        return f"deconv {kernel}"
+    if given["groups"] == 1:
+        return f"conv {kernel}"
+    per_filter = weight.numel() // math.prod(weight.shape[-2:])
+    images = given.get("input", given.get("x"))
+    return f"depthwise {kernel}" if per_filter == images.shape[1] else f"grouped conv {kernel}"
 
 
 def macs_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> int:
-    """Multiply-accumulates by torch's own rules, and of the CPU's attention, which has none."""
-    packet = func._overloadpacket
+    """Multiply-accumulates: torch's own rules, and those of the CPU's fused operators."""
+    packet, name = func._overloadpacket, func._schema.name
     if packet in flop_registry:
         return int(flop_registry[packet](*args, **kwargs, out_val=out)) // 2
-    if "scaled_dot_product" in func._schema.name:
+    if "scaled_dot_product" in name:
         query, key, value = args[:3]
         queries = query.numel() // query.shape[-1]  # over batch and heads too
         return queries * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+    if name.startswith("mkldnn::_convolution"):
+        given = _named(func, args, kwargs)
+        # Every weight meets every position: of the output, or, transposed, of the input.
+        over = given["x"] if "transpose" in name else out
+        return over.shape[0] * over.shape[-2] * over.shape[-1] * given["w"].numel()
     return 0
 
 

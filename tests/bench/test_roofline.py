@@ -9,6 +9,8 @@ from torch import nn
 
 from bench import roofline
 from bench.roofline import Operation, Peaks, at_depth, grouped, record
+from hevitpose.latency import Conditions, forms, settle_
+from hevitpose.models import create_model
 
 PEAKS = Peaks(flops=100.0, memory=10.0, cache=50.0)
 
@@ -31,6 +33,17 @@ def test_convolutions_by_hand():
     assert found["deconv 4x4"].macs == 100 * 8 * 4 * 16
     # float32: input 3x100, weights 8x3x9, output 8x100.
     assert found["conv 3x3"].bytes == 4 * (300 + 216 + 800)
+
+
+def test_the_fused_form_has_the_same_macs_in_its_convolutions():
+    conditions = Conditions(input_size=(64, 64), mode="fused")
+    model = settle_(create_model("nano", seed=0), (64, 64))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        plain = by_kind(model, images)
+        fused = by_kind(forms.build_network(model, conditions, images), images)
+    for kind in ("conv 7x7", "depthwise 3x3", "deconv 4x4"):
+        assert fused[kind].macs == plain[kind].macs > 0
 
 
 def test_attention_and_views_by_hand():
