@@ -46,11 +46,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what is there, what is missing and where to get it, and what is wrong."""
-    from hevitpose.data.check import check as look
-    from hevitpose.data.check import render
+    from hevitpose.data import check as doctor
 
-    rows = look(root, datasets)
-    print(json.dumps([row.to_dict() for row in rows]) if as_json else render(rows))
+    with bar("images that CrowdPose shares with COCO", "images") as progress:
+        rows = doctor.check(root, datasets or None, progress=progress)
+    print(json.dumps(doctor.as_json(rows)) if as_json else doctor.render(rows))
 
 
 @app.command()
@@ -62,5 +62,5 @@ def prepare(
     """Convert an original release to what the readers take; the originals stay untouched."""
     from hevitpose.data.prepare import prepare as convert
 
-    for line in convert(dataset, source, root):
-        print(line)
+    for made in convert(root, dataset, source):
+        print(f"{made.path}: {made.status}{f', {made.note}' if made.note else ''}")

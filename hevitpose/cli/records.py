@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hevitpose.records import RecordStore
+from hevitpose.records import ImportReport, Problem, RecordStore
 
 app = typer.Typer(help="Result records: list, show, move.", no_args_is_help=True)
 
@@ -25,19 +26,21 @@ def list_records(
     failed: Annotated[bool, typer.Option("--failed", help="Failures too.")] = False,
 ) -> None:
     """One line per record."""
+    from hevitpose.records.listing import render
+
     found = RecordStore(store)
-    for record in found.load(failures=failed):
-        if kind is None or record.kind == kind:
-            print(
-                f"{record.id}  {record.kind:<10} {record.status:<8} {record.model:<16} "
-                f"{record.grid or '-':<14} {record.cell or '-':<20} seed {record.seed}"
-            )
-    _report(found)
+    print(render(r for r in found.load(failures=failed) if kind in (None, r.kind)))
+    _problems(found.problems)
 
 
-def _report(store: RecordStore) -> None:
-    for problem in store.problems:
+def _problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
         typer.echo(f"not usable: {problem}", err=True)
+
+
+def _print_report(report: ImportReport) -> None:
+    print(f"{len(report.added)} added, {len(report.present)} there already")
+    _problems(report.problems)
 
 
 @app.command()
@@ -70,7 +73,7 @@ def import_command(
     """Take over records from another machine; they keep where they came from."""
     from hevitpose.records import import_records
 
-    print(import_records(RecordStore(store), file))
+    _print_report(import_records(RecordStore(store), file))
 
 
 @app.command()
@@ -82,4 +85,4 @@ def promote(
     """Copy records to the store that is committed."""
     from hevitpose.records import promote as copy
 
-    print(copy(RecordStore(store), ids, RecordStore(target)))
+    _print_report(copy(RecordStore(store), ids, RecordStore(target)))

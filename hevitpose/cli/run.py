@@ -269,9 +269,9 @@ def evaluate_predictions(
 
     sigmas = None
     if dataset.endswith((".yaml", ".yml")):
-        from hevitpose.data.custom import read_layout
+        from hevitpose.data.custom import describe
 
-        sigmas = read_layout(Path(dataset)).sigmas
+        sigmas = describe(Path(dataset))[1].sigmas
     scores = evaluate(dataset, ground_truth, predictions, sigmas=sigmas)
     if as_json:
         print(json.dumps(scores))
