@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from hevitpose.data import load, synthetic
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
-from hevitpose.data.synthetic import driver, formats
+from hevitpose.data.synthetic import driver, formats, pool
 from hevitpose.data.synthetic.body import POINTS, Build, pose_body
 from hevitpose.data.synthetic.person import Body, camera
 from hevitpose.data.synthetic.poses import LIMITS, SIDED, mirror, sample_pose
@@ -160,6 +160,15 @@ def test_killed_process_leaves_nothing_that_counts(tmp_path: Path):
     assert done.returncode == 9
     assert synthetic.read_marker(tmp_path) is None
     assert synthetic.generate(tmp_path, 40, 64, workers=1).people == 40
+
+
+def test_processes_pass_on_results_errors_and_deaths(tmp_path: Path):
+    assert sorted(pool.run(abs, [(-2,), (3,), (-1,)], 2)) == [1, 2, 3]
+    assert list(pool.run(print, [("not a reply",)], 1)) == [None]
+    with pytest.raises(FileNotFoundError):
+        list(pool.run(os.listdir, [(str(tmp_path / "absent"),)], 1))
+    with pytest.raises(DataError, match="status 3"):
+        list(pool.run(os._exit, [(3,), (3,)], 1))
 
 
 def test_full_disk_is_one_line(tmp_path: Path, monkeypatch):
@@ -434,7 +443,7 @@ def test_a_tilted_ellipsoid_agrees_with_sampling_its_surface():
     np.minimum.at(lowest, (ij[:, 1], ij[:, 0]), points[:, 2])
     both = np.isfinite(lowest) & (canvas.owner == 1)
     assert both.sum() / (canvas.owner == 1).sum() > 0.99
-    assert np.median(np.abs(lowest - canvas.depth)[both]) < 0.5
+    assert np.median(np.abs(lowest[both] - canvas.depth[both])) < 0.5
 
 
 def test_the_nearer_solid_shows():

@@ -91,10 +91,11 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _arrange(rng: np.random.Generator, bodies: list[tuple[Body, str]], size: int) -> list[_Placed]:
-    """Sizes and positions: people may overlap, but rarely by more than half."""
+    """Sizes and positions: people may overlap, rarely by more than half, save in a huddle."""
     placed: list[_Placed] = []
     low, high = ((0.62, 0.96), (0.48, 0.8), (0.4, 0.68))[min(len(bodies), 3) - 1]
     slack = 0.25 * size if rng.random() < 0.06 else 0.0  # how far the border may cut people
+    huddle = rng.random() < 0.15  # what CrowdPose calls hard
     for body, family in bodies:
         box = body.bounds
         wanted = rng.uniform(0.05, 0.45)
@@ -103,11 +104,16 @@ def _arrange(rng: np.random.Generator, bodies: list[tuple[Body, str]], size: int
             scale = float(rng.uniform(low, high) * size / (box[2:] - box[:2]).max())
             room = size - (box[2:] - box[:2]) * scale
             corner = rng.uniform(np.minimum(-slack, room), np.maximum(room + slack, 1e-3))
+            if huddle and placed:
+                angle = rng.uniform(0, 2 * np.pi)  # beside the first, so that both can be seen
+                away = np.array((np.cos(angle), 0.5 * np.sin(angle))) * rng.uniform(0.13, 0.22)
+                beside = placed[0].box.reshape(2, 2).mean(0) + away * size
+                corner = (beside - (box[2:] - box[:2]) * scale / 2).clip(0, room.clip(0))
             offset = corner - box[:2] * scale
             here = box * scale + np.tile(offset, 2)
             worst = max((_overlap(here, other.box) for other in placed), default=0.0)
             tries.append((worst, _Placed(body, family, scale, offset, here)))
-            if worst < wanted:
+            if worst < wanted or huddle:
                 break
         placed.append(min(tries, key=lambda pair: pair[0])[1])
     placed.sort(key=lambda p: p.scale)  # larger is nearer
@@ -187,7 +193,7 @@ def render_scene(rng: np.random.Generator, people: int, size: int) -> Scene:
     tilt = float(np.clip(np.sin(np.deg2rad(elevation)), 0.1, 1.0))
     for number, p in enumerate(placed, 1):
         _paint(rng, canvas, p, number, tilt)
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         target = placed[rng.integers(len(placed))]
         canvas.draw(bg.occluder(rng, target.box), len(placed) + 1)
     return Scene(
