@@ -41,8 +41,8 @@ def contact_sheet(
         root: folder of a generated data set.
         split: train or val.
         out: file to write, ``.png``.
-        rows: of images.
-        cols: of images.
+        rows: of images, at most.
+        cols: of images, at most.
         draw: with the annotated joints: the person's left blue, right red; the middle yellow.
 
     Returns:
@@ -78,6 +78,7 @@ def contact_sheet(
         if draw:
             _draw(tiles[name], np.array(person["joints"]) - 1, np.array(person["joints_vis"]))
     size = next(iter(tiles.values())).shape[0]
+    rows, cols = -(-len(tiles) // cols), min(cols, len(tiles))  # a small set fills fewer
     sheet = np.zeros((rows * size, cols * size, 3), np.uint8)
     for i, tile in enumerate(tiles.values()):
         y, x = divmod(i, cols)
