@@ -48,6 +48,17 @@ def test_export_runs_and_agrees(nano, tmp_path, to, dynamic):
         torch.testing.assert_close(run(images), nano(images), rtol=1e-3, atol=1e-4)
 
 
+def test_the_fused_form_is_exported_with_fewer_operations(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    nodes = {}
+    for fuse in (False, True):
+        report = export(nano, tmp_path / "m.onnx", input_size=SIZE, dynamic_batch=True, fuse=fuse)
+        assert report.fused is fuse
+        nodes[fuse] = len(onnx.load(tmp_path / "m.onnx").graph.node)
+    assert nodes[True] < nodes[False]
+
+
 def test_onnx_states_its_opset_and_names(nano, tmp_path):
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "model.onnx"

@@ -385,9 +385,15 @@ def test_an_input_that_does_not_fit_the_strides(nano):
         measure(nano, input_size=(100, 64), budget=QUICK)
 
 
-@pytest.mark.parametrize("mode", ["onnxruntime", "torchscript"])
+def test_the_fused_form_is_a_mode(nano):
+    result = measure(nano, input_size=(64, 96), mode="fused", threads=1, budget=BRIEF)
+    assert 0 < result.parity < 1e-4
+    assert result.conditions.columns()["mode"] == "fused"
+
+
+@pytest.mark.parametrize("mode", ["onnxruntime", "fused+onnxruntime", "torchscript"])
 def test_exported_forms_are_modes(nano, mode):
-    if mode == "onnxruntime":
+    if "onnxruntime" in mode:
         pytest.importorskip("onnxruntime")
     result = measure(nano, input_size=(64, 96), mode=mode, threads=1, budget=BRIEF)
     assert 0 <= result.parity < 1e-4
