@@ -133,8 +133,9 @@ class Runner:
                 if foreign:  # all that is left is being done by another runner
                     time.sleep(_FOREIGN_SECONDS)
                 continue
-            for key, outcome in self.executor.wait(_POLL_SECONDS):
-                job, _ = self.running.pop(key)
+            ended = self.executor.wait(_POLL_SECONDS)
+            # First all off the list of what runs: a line about one asks how far the others are.
+            for job, outcome in [(self.running.pop(key)[0], outcome) for key, outcome in ended]:
                 self._finish(job, outcome)
                 self.leases.release(job.id)
                 self.display.advance()

@@ -250,7 +250,9 @@ class TestConcurrency:
         for _ in range(8):
             process = context.Process(target=_write_forever, args=(str(tmp_path),))
             process.start()
-            time.sleep(0.03)
+            before = len(files(tmp_path))
+            while len(files(tmp_path)) < before + 3:
+                time.sleep(0.001)
             os.kill(process.pid, signal.SIGKILL)
             process.join()
         store = RecordStore(tmp_path)

@@ -84,6 +84,10 @@ FILES = {
             return QUICKER.get(type(x), k.Base)
 
         def slow(x):
+            if isinstance(x, k.B):
+                return "slow B"
+            elif type(x) is k.A and x.size:
+                return "slow A"
             return x
     """,
     "pkg/settings.py": """
@@ -194,13 +198,26 @@ def test_axes_narrow(tree):
         return set(found.definitions)
 
     base = definitions()
-    assert definitions(kind="b") - base == {"pkg.kinds:B", "pkg.tools:QUICKER[k.B]"}
-    quick = {f"pkg.tools:QUICKER{entry}" for entry in ("", "[k.A]", "[len]")}
-    assert definitions(route="slow") ^ base == {"pkg.tools:fast", "pkg.tools:slow", *quick}
+    assert definitions(kind="b") - base == {"pkg.kinds:B", "pkg.tools:QUICKER[1:k.B]"}
+    quick = {f"pkg.tools:QUICKER{entry}" for entry in ("", "[0:k.A]", "[2:len]")}
+    slow = {"pkg.tools:slow", "pkg.tools:slow[1:k.A]"}
+    assert definitions(route="slow") ^ base == {"pkg.tools:fast", *slow, *quick}
     wide = source_hash(["pkg.main:run"], rules=RULES, root=tree)  # nothing selected: everything
     assert {"pkg.kinds:A", "pkg.kinds:B", "pkg.tools:fast", "pkg.tools:slow"} <= set(
         wide.definitions
     )
+
+
+def test_branches_of_classes(tree):
+    def slow() -> str:
+        entries = ["pkg.main:run"]
+        return source_hash(entries, rules=RULES, root=tree, axes=axes(route="slow")).hash
+
+    before = slow()
+    edit(tree, "pkg/tools.py", "slow B", "slower B")
+    assert slow() == before  # B is not reached
+    edit(tree, "pkg/tools.py", "slow A", "slower A")
+    assert slow() != before
 
 
 def test_users_file_counts_as_a_whole(tree, tmp_path):

@@ -10,7 +10,8 @@ Alternatives that are chosen by name are narrowed to what the configuration sele
 
 * a registry, ``{"standard": FFN, "gated": GatedFFN}``: keys all alternatives of one axis;
 * a registration, ``@register_attention("mhsa")`` above a definition: ``register_`` + axis;
-* a dict keyed by classes, ``{MHSA: TrainMHSA}``: an entry counts if its class is reached;
+* a dict keyed by classes, ``{MHSA: TrainMHSA}``, and a test ``if isinstance(x, MHSA):`` or
+  ``if type(x) is MHSA:``: entry and branch count if the class is reached by other ways;
 * a test, ``if spec.downsampling == "ope":``: a name or attribute called like the axis, compared
   with ``==``, ``!=``, ``in`` or ``not in`` to constants.
 
@@ -62,6 +63,9 @@ class Rules:
     schemas: tuple[str, ...] = ()
 
 
+_Waiting = tuple[Module, str, tuple[str, ...], Part]  # of which module, label, class, entry
+
+
 class Walk:
     """The definitions reached from some entry points."""
 
@@ -88,29 +92,30 @@ class Walk:
 
     def run(self) -> None:
         """Follows names until nothing new is reached."""
-        waiting: list[tuple[Module, str, tuple[str, ...], Part]] = []
+        waiting: list[_Waiting] = []
         while self.todo or waiting:
             while self.todo:
                 module, name, nodes = self.todo.pop()
                 part = read_part(module, name, nodes, self.axes)
-                self.take(module, name, part)
-                waiting += [
-                    (module, f"{name}[{'.'.join(key)}]", key, entry) for key, entry in part.entries
-                ]
+                waiting += self.take(module, name, part)
             used = [item for item in waiting if self.uses(item[0], item[2])]
-            waiting = [item for item in waiting if item not in used]
+            waiting = [item for item in waiting if not self.uses(item[0], item[2])]
             for module, name, _, entry in used:
-                self.take(module, name, entry)
+                waiting += self.take(module, name, entry)
             if not used:
                 break
 
-    def take(self, module: Module, name: str, part: Part) -> None:
-        """Counts a part, and reaches what it reads."""
+    def take(self, module: Module, name: str, part: Part) -> list[_Waiting]:
+        """Counts a part, and reaches what it reads; what waits for a class is given back."""
         self.reached[module.name, name] = part.hash
         for dotted in part.names:
             self.resolve(module, dotted)
         for source, imported in part.imports:
             self.target(source, imported, ())
+        return [
+            (module, f"{name}[{number}:{'.'.join(key)}]", key, entry)
+            for number, (key, entry) in enumerate(part.entries)
+        ]
 
     def uses(self, module: Module, key: tuple[str, ...]) -> bool:
         """Whether a dict's entry counts: its key is no followed class, or a reached one."""

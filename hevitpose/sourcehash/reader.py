@@ -55,6 +55,23 @@ def _dotted(node: ast.AST | None) -> tuple[str, ...] | None:
     return (node.id, *reversed(chain)) if isinstance(node, ast.Name) else None
 
 
+def _class_of(test: ast.expr) -> tuple[str, ...] | None:
+    """The class that a test asks for: ``isinstance(x, C)``, ``type(x) is C``, ``... and ...``."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return next((key for value in test.values if (key := _class_of(value))), None)
+    if isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and len(test.args) == 2:
+        return _dotted(test.args[1]) if test.func.id == "isinstance" else None
+    if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) and len(test.ops) == 1:
+        left = test.left
+        if (
+            isinstance(left, ast.Call)
+            and isinstance(left.func, ast.Name)
+            and left.func.id == "type"
+        ):
+            return _dotted(test.comparators[0])
+    return None
+
+
 class Reader:
     """Hashes a definition and notes the names it reads, without what the axes rule out."""
 
@@ -86,6 +103,10 @@ class Reader:
                 branch = item.body if truth else item.orelse
                 if self._items(branch) or (branch and isinstance(branch[-1], _LEAVING)):
                     return True
+            elif isinstance(item, ast.If) and (key := _class_of(item.test)) is not None:
+                self._set_apart(key, [item.test, *item.body])
+                self.text.append(f"If(by class {'.'.join(key)})")
+                self._items(item.orelse)
             elif not is_text(item):
                 self.read(item)
                 self.text.append(",")
@@ -117,12 +138,15 @@ class Reader:
             return False
         for key, pair in zip(keys, zip(node.keys, node.values, strict=True), strict=True):
             assert key is not None
-            reader = Reader(self.axes, self.package)
-            reader.read(list(pair))
-            self.narrowed |= reader.narrowed
-            self.entries.append((key, reader.part()))
+            self._set_apart(key, list(pair))
         self.text.append("Dict(by name)")
         return True
+
+    def _set_apart(self, key: tuple[str, ...], nodes: list[ast.AST | None]) -> None:
+        reader = Reader(self.axes, self.package)
+        reader.read(nodes)
+        self.narrowed |= reader.narrowed
+        self.entries.append((key, reader.part()))
 
     def part(self) -> Part:
         """What was read."""
@@ -172,7 +196,7 @@ class Reader:
             return None
         (value,) = self.axes[name].selected
         values = right if isinstance(right, (tuple, list, set)) else (right,)
-        if not all(isinstance(item, str) for item in values):
+        if not set(values) <= self.axes[name].alternatives:  # another thing of the same name
             return None
         self.narrowed = True
         if isinstance(test.ops[0], (ast.Eq, ast.In)):

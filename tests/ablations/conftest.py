@@ -10,7 +10,7 @@ from ablations.session import Request
 
 WORK = "tests.ablations.stub"
 PRELOAD = ("ablations.isolation", WORK)
-SMALL = ("data.people=20", "data.image_size=64", "training.steps=5")
+SMALL = ("data.people=20", "data.image_size=64", "training.steps=5", "training.lr=0.001")
 
 
 @pytest.fixture(scope="session")

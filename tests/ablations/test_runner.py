@@ -191,7 +191,7 @@ class TestDryRun:
         assert all(" recorded " in line for line in dry(request)[:9])
         lines = dry(dataclasses.replace(request, overrides=[*request.overrides, "training.lr=1"]))
         assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
-        assert sum("changed: config.training.lr: 0.002 -> 1" in line for line in lines) == 3
+        assert sum("changed: config.training.lr: 0.001 -> 1" in line for line in lines) == 3
         assert lines[-1].startswith("3 of 9 would run: about ")
 
     def test_changed_data_and_code(self, request_for, grid, people, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ class TestDryRun:
         )
         text = explain_record(record.id[:10], request.out)
         assert "fingerprint" not in text and "data: 'synthetic:v1:seed0:people20:size64'" in text
-        assert "tests/ablations/stub.py" in text and "lr: 0.002" in text
+        assert "tests/ablations/stub.py" in text and "lr: 0.001" in text
 
 
 class TestTwoRunners:
