@@ -119,6 +119,8 @@ def test_a_deleted_record_becomes_not_measured(project, make, capsys):
         if record.cell == "mhsa" and record.kind == "accuracy":
             (project.measured / f"{record.id}.json").unlink()
     assert project.run("--check") == 1
+    out = capsys.readouterr().out
+    assert "ablation-attention.svg: stale" in out and "bubble.svg" not in out
     assert project.run() == 0
     row = next(x for x in project.readme.read_text().splitlines() if x.startswith("| mhsa"))
     assert row.count("not measured") == 5
