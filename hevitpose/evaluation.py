@@ -22,6 +22,7 @@ from hevitpose.errors import DataError
 from hevitpose.metrics.crowdpose import evaluate_crowdpose
 from hevitpose.metrics.oks import coco_results, evaluate_keypoints
 from hevitpose.metrics.pckh import load_ground_truth, pckh
+from hevitpose.spec import DATASETS
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,17 @@ def score(
         return score_pckh(rows, predictions)
     if table.dataset == "synthetic":
         return score_pckh(rows, predictions) | _synthetic_ap(rows, predictions, nms_threshold)
-    results = results_of(rows, predictions, nms_threshold=nms_threshold)
     truth, images = table.annotation_file, table.image_ids.tolist()
     if table.dataset == "crowdpose":
+        results = results_of(rows, predictions, nms_threshold=nms_threshold)
         return evaluate_crowdpose(results, truth, image_ids=images)
-    return evaluate_keypoints(results, truth, sigmas=table.layout.sigmas, image_ids=images)
+    return evaluate_keypoints(
+        results_of(rows, predictions, nms_threshold=nms_threshold, category_id=_category_of(table)),
+        truth,
+        sigmas=table.layout.sigmas,
+        use_area=table.dataset in DATASETS or bool(table.areas.any()),  # custom: may have none
+        image_ids=images,
+    )
 
 
 def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
@@ -137,7 +144,11 @@ def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
 
 
 def results_of(
-    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+    table: PoseTable,
+    predictions: Predictions,
+    *,
+    nms_threshold: float = 0.9,
+    category_id: int = 1,
 ) -> list[dict[str, Any]]:
     """Predictions as entries of a COCO result file: rescored, and thinned by OKS per image."""
     areas = table.sizes[:, 0].astype(np.float64) * table.sizes[:, 1]
@@ -149,7 +160,21 @@ def results_of(
         areas=areas,
         sigmas=table.layout.sigmas,
         nms_threshold=nms_threshold,
+        category_id=category_id,
     )
+
+
+def _category_of(table: PoseTable) -> int:
+    """The category that a table's people have; in a custom file it may be any number."""
+    if table.dataset in DATASETS:
+        return 1
+    data = json.loads(table.annotation_file.read_text(encoding="utf-8"))
+    found = {a["category_id"] for a in data["annotations"] if a.get("keypoints")}
+    if len(found) > 1:
+        raise DataError(
+            f"{table.annotation_file}: categories {sorted(found)} have keypoints, expected one"
+        )
+    return found.pop() if found else 1
 
 
 def _synthetic_ap(
