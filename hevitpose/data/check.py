@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data import coco, crowdpose, mpii, ochuman
+from hevitpose.data.cocoformat import read_images
+from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.leak import shared_images
@@ -132,7 +134,7 @@ def _row(root: Path, dataset: str, split: str) -> Row:
     names = SPLITS[dataset][split]
     if not any((folder / name).is_file() for name in names):
         return Row(dataset, split, "missing", " or ".join(names), page=PAGES[dataset])
-    path = coco.find(folder, SPLITS[dataset], split)
+    path = find(folder, SPLITS[dataset], split)
     try:
         if dataset == "coco" and split == "test":
             return _image_list(root, path)
@@ -176,7 +178,7 @@ def _read(root: Path, dataset: str, split: str) -> PoseTable:
 def _image_list(root: Path, path: Path) -> Row:
     """COCO's test-dev: images only."""
     problems = Problems(path)
-    images = coco.read_images(path, COCO, problems)
+    images = read_images(path, COCO, problems)
     absent, note = _absent(root / "coco" / "images" / coco.IMAGES["test"], images.names)
     return Row(
         "coco",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hevitpose.data.coco import find, find_boxes, read
+from hevitpose.data.cocoformat import read
+from hevitpose.data.files import find, find_boxes
 from hevitpose.data.keypoints import CROWDPOSE
 from hevitpose.data.table import PoseTable
 

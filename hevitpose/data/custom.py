@@ -24,7 +24,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hevitpose.data.coco import find_boxes, read
+from hevitpose.data.cocoformat import read
+from hevitpose.data.files import find_boxes
 from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError, unknown_name

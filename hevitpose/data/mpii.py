@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data import jsonfile
-from hevitpose.data.coco import find
+from hevitpose.data.files import find
 from hevitpose.data.keypoints import MPII
 from hevitpose.data.table import PoseTable, Problems, file_hash, image_name_array
 from hevitpose.data.transforms import box_to_center_size

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hevitpose.data.coco import read
+from hevitpose.data.cocoformat import read
 from hevitpose.data.keypoints import COCO
 
 IMAGES, ANNOTATIONS, LABELLED = 118_287, 262_465, 149_813

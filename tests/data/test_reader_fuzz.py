@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hevitpose.data import coco, mpii
+from hevitpose.data import boxes, cocoformat, mpii
 from hevitpose.data.keypoints import COCO, CROWDPOSE
 from hevitpose.errors import HEViTPoseError
 
@@ -121,7 +121,7 @@ def test_coco(path, text):
     run(
         path,
         text,
-        lambda file, skip: coco.read(
+        lambda file, skip: cocoformat.read(
             file, file.parent, COCO, dataset="coco", split="val", input_size=SIZE, skip_bad=skip
         ),
     )
@@ -133,7 +133,7 @@ def test_crowdpose(path, text):
     run(
         path,
         text,
-        lambda file, skip: coco.read(
+        lambda file, skip: cocoformat.read(
             file,
             file.parent,
             CROWDPOSE,
@@ -162,7 +162,7 @@ def test_mpii(path, text):
 @fuzz(600)
 def test_boxes(path, text):
     def read(file, skip):
-        found = coco.read_boxes(file, 0.2, np.array([7, 9]), skip)
+        found = boxes.read_boxes(file, 0.2, np.array([7, 9]), skip)
         assert (found.bboxes[:, 2:].astype(np.float32) > 0).all() and np.isfinite(
             found.bboxes
         ).all()

@@ -11,7 +11,7 @@ import pytest
 from reference_crop import box_to_crop
 
 from hevitpose.data import load
-from hevitpose.data.coco import clip_boxes, read
+from hevitpose.data.cocoformat import clip_boxes, read
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, MPII_TO_COCO
 from hevitpose.data.mpii import ground_truth_path
 from hevitpose.errors import DataError, UsageError

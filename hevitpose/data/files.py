@@ -1,0 +1,33 @@
+"""Where a dataset's files are, under any of the names that the field gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hevitpose.errors import DataError, UsageError
+
+
+def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path:
+    """The annotation file of a split under any of its spellings.
+
+    Raises:
+        UsageError: the dataset has no such split.
+        DataError: none of the spellings is there.
+    """
+    if split not in names:
+        raise UsageError(f"split {split!r} of {folder}: expected one of {', '.join(names)}")
+    for name in names[split]:
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"{folder}: no {' or '.join(names[split])} (see `hevitpose data check`)")
+
+
+def find_boxes(folder: Path, boxes: str) -> str:
+    """``gt``, or a box file: as given, else below FOLDER/person_detection_results."""
+    if boxes == "gt" or Path(boxes).is_file():
+        return boxes
+    inside = folder / "person_detection_results" / boxes
+    if inside.is_file():
+        return str(inside)
+    raise DataError(f"{boxes}: no such box file, neither here nor in {inside.parent}")
