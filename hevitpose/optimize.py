@@ -14,17 +14,17 @@ relative in float32. ``bench/NOTES.md`` has what was tried and did not pay.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hevitpose.errors import unknown_name
-from hevitpose.models.attention import MHSA, SRA, CGSRAttention
+from hevitpose.models.attention import MHSA, SRA, CGSRAttention, GroupAttention
 
 #: What ``optimize(model, mode=...)`` takes.
-MODES = ("train",)
+MODES = ("train", "fused", "compile")
 
 
 def optimize(model: nn.Module, mode: str = "train") -> nn.Module:
@@ -36,14 +36,20 @@ def optimize(model: nn.Module, mode: str = "train") -> nn.Module:
 
     Returns:
         A new module; ``model`` is left as it is. Of ``train``, it shares every parameter and
-        buffer with ``model`` under the same names.
+        buffer with ``model`` under the same names. Of the others, it is in evaluation mode and
+        holds copies that do not train.
 
     Raises:
         UsageError: no such mode, or one that this machine lacks what it needs for.
     """
     if mode not in MODES:
         raise unknown_name("optimize mode", mode, MODES)
-    return train_form(model)
+    if mode == "train":
+        return train_form(model)
+
+    from hevitpose.fusion import compiled_form, fused_form
+
+    return fused_form(model) if mode == "fused" else compiled_form(model)
 
 
 def train_form(model: nn.Module) -> nn.Module:
@@ -53,16 +59,17 @@ def train_form(model: nn.Module) -> nn.Module:
     for module in fast.modules():
         # The copy has the same attributes; only how it computes differs.
         module.__class__ = _TRAIN_CLASSES.get(type(module), type(module))
-    fast.register_forward_pre_hook(_to_channels_last)
+    fast.register_forward_pre_hook(to_channels_last)
     return fast
 
 
-def _to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A forward pre-hook: the first argument, a map (N, C, H, W), in channels-last memory."""
     image, *rest = args
     return (image.contiguous(memory_format=torch.channels_last), *rest)
 
 
-def _tokens(x_NCHW: Tensor) -> Tensor:
+def tokens(x_NCHW: Tensor) -> Tensor:
     """(N, C, H, W) to (N, H * W, C); no copy where the map is channels-last."""
     return x_NCHW.flatten(2).transpose(1, 2)
 
@@ -82,8 +89,9 @@ def _norm(x_NTC: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 
 def _attend(q_NTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, heads: int, scale: float) -> Tensor:
-    parts = (_heads(part, heads) for part in (q_NTC, k_NSC, v_NSC))
-    return F.scaled_dot_product_attention(*parts, scale=scale).transpose(1, 2).flatten(2)
+    q_NMTD, k_NMSD, v_NMSD = (_heads(part, heads) for part in (q_NTC, k_NSC, v_NSC))
+    y_NMTD = F.scaled_dot_product_attention(q_NMTD, k_NMSD, v_NMSD, scale=scale)
+    return y_NMTD.transpose(1, 2).flatten(2)
 
 
 class _TrainCGSR(CGSRAttention):
@@ -96,17 +104,17 @@ class _TrainCGSR(CGSRAttention):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[-2:]
-        x_NTC = _tokens(x_NCHW)
+        x_NTC = tokens(x_NCHW)
         keys, values = self._key_weights(), self._value_weights()
         outputs: list[Tensor] = []
         for index, (group, x_i) in enumerate(
-            zip(self.groups, x_NTC.chunk(len(self.groups), dim=-1), strict=True)
+            zip(self._groups(), x_NTC.chunk(len(self.groups), dim=-1), strict=True)
         ):
             u_NTc = x_i + outputs[-1] if self.cascade and outputs else x_i
             r_NSc = u_NTc
             if not isinstance(group.reduce, nn.Identity):
                 u_NcHW = u_NTc.transpose(1, 2).unflatten(-1, (height, width))
-                r_NSc = _tokens(group.reduce(u_NcHW))
+                r_NSc = tokens(group.reduce(u_NcHW))
             q = _norm(u_NTc, group.norm_q)
             k = _norm(_linear(r_NSc, group.k), group.norm_k)
             v = _norm(_linear(r_NSc, group.v), group.norm_v)
@@ -119,9 +127,12 @@ class _TrainCGSR(CGSRAttention):
         y_NTC = torch.cat(outputs, dim=-1)
         return self.projection(y_NTC.transpose(1, 2).unflatten(-1, (height, width)))
 
+    def _groups(self) -> list[GroupAttention]:
+        return [cast(GroupAttention, group) for group in self._groups()]
+
     def _key_weights(self) -> tuple[Tensor, ...] | None:
         """Per group the (c, c) matrix, block-diagonal over heads, of ``Wq^T Wk``."""
-        if isinstance(self.groups[0].head_q, nn.Identity):
+        if isinstance(self._groups()[0].head_q, nn.Identity):
             return None
         q_GMOD = self._stacked("head_q")
         k_GMOD = self._stacked("head_k")
@@ -130,24 +141,26 @@ class _TrainCGSR(CGSRAttention):
     def _value_weights(self) -> tuple[Tensor, ...] | None:
         """Per group the (c, c) matrix of the Linear after v's per-head convolutions."""
         linear, head_v = (
-            not isinstance(getattr(self.groups[0], name), nn.Identity)
+            not isinstance(getattr(self._groups()[0], name), nn.Identity)
             for name in ("linear", "head_v")
         )
         if not (linear or head_v):
             return None
         if not linear:
             return _block_diagonal(self._stacked("head_v")).unbind(0)
-        linear_GOC = torch.stack([group.linear.weight.flatten(1) for group in self.groups])
+        linear_GOC = torch.stack(
+            [cast(nn.Conv2d, group.linear).weight.flatten(1) for group in self._groups()]
+        )
         if not head_v:
             return linear_GOC.unbind(0)
-        heads = self.groups[0].heads
+        heads = self._groups()[0].heads
         linear_GMOD = linear_GOC.unflatten(-1, (heads, -1)).transpose(1, 2)
         return (linear_GMOD @ self._stacked("head_v")).transpose(1, 2).flatten(2).unbind(0)
 
     def _stacked(self, name: str) -> Tensor:
         """The per-head weights of all groups, (G, M, D out, D in)."""
-        weights = [getattr(group, name).weight.flatten(1) for group in self.groups]
-        return torch.stack(weights).unflatten(1, (self.groups[0].heads, -1))
+        weights = [getattr(group, name).weight.flatten(1) for group in self._groups()]
+        return torch.stack(weights).unflatten(1, (self._groups()[0].heads, -1))
 
 
 def _block_diagonal(blocks_GMOD: Tensor) -> Tensor:
@@ -162,9 +175,9 @@ class _TrainMHSA(MHSA):
     """Global attention on tokens, without the matrix of scores."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        qkv = _linear(_norm(_tokens(x_NCHW), self.norm), self.qkv).chunk(3, dim=-1)
-        y_NTC = _linear(_attend(*qkv, self.heads, self.attend.scale), self.projection)
-        return y_NTC.transpose(1, 2).unflatten(-1, x_NCHW.shape[-2:])
+        q_NTC, k_NTC, v_NTC = _linear(_norm(tokens(x_NCHW), self.norm), self.qkv).chunk(3, dim=-1)
+        y_NTC = _attend(q_NTC, k_NTC, v_NTC, self.heads, self.attend.scale)
+        return _linear(y_NTC, self.projection).transpose(1, 2).unflatten(-1, x_NCHW.shape[-2:])
 
 
 class _TrainSRA(SRA):
@@ -172,8 +185,8 @@ class _TrainSRA(SRA):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         x = self.norm(x_NCHW)
-        q_NTC = _linear(_tokens(x), self.q)
-        k_NSC, v_NSC = _linear(_tokens(self.reduce(x)), self.kv).chunk(2, dim=-1)
+        q_NTC = _linear(tokens(x), self.q)
+        k_NSC, v_NSC = _linear(tokens(self.reduce(x)), self.kv).chunk(2, dim=-1)
         y_NTC = _attend(q_NTC, k_NSC, v_NSC, self.heads, self.attend.scale)
         return _linear(y_NTC, self.projection).transpose(1, 2).unflatten(-1, x.shape[-2:])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -80,3 +81,55 @@ def test_train_form_returns_intermediates() -> None:
 def test_unknown_mode() -> None:
     with pytest.raises(UsageError, match="unknown optimize mode 'fast'"):
         optimize(create_model("nano"), mode="fast")
+
+
+@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
+def test_fused_form_equals_plain(name: str, key: str, dtype: torch.dtype) -> None:
+    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
+    fused = optimize(plain, mode="fused")
+    assert not fused.training
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    with torch.no_grad():
+        for x in (image(2, 3, 96, 64, dtype=dtype), image(1, 3, 64, 64, dtype=dtype)):
+            assert relative(fused(x), plain(x)) < TOLERANCE[dtype]
+    if dtype == torch.float32:  # PyTorch's own operators instead of oneDNN's
+        assert relative(fused(x).detach(), plain(x).detach()) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("key", ALTERNATIVES)
+def test_fused_form_equals_plain_by_onednn(key: str) -> None:
+    plain = randomise_norms(create_model("nano", 5, seed=0, **ALTERNATIVES[key])).eval()
+    x = image(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert relative(plain.fuse()(x), plain(x)) < 1e-4
+
+
+def test_fused_form_follows_moves_and_copies() -> None:
+    plain = randomise_norms(create_model("nano", 5, seed=0)).eval()
+    fused = optimize(plain, mode="fused")
+    x = image(1, 3, 64, 64)
+    with torch.no_grad():
+        before = fused(x)  # packs the weights
+        copied = copy.deepcopy(fused)
+        assert torch.equal(copied(x), before)
+        double = copied.double()(x.double())
+        assert relative(double, plain.double()(x.double())) < 1e-4
+        for parameter in fused.parameters():
+            parameter.zero_()
+        fused.float()
+        assert not fused(x).any()
+
+
+def test_fused_form_of_the_train_form() -> None:
+    plain = randomise_norms(create_model("nano", 5, seed=0)).eval()
+    with torch.no_grad():
+        x = image(1, 3, 64, 64)
+        assert relative(optimize(optimize(plain), mode="fused")(x), plain(x)) < 1e-4
+
+
+def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UsageError, match="no C\\+\\+ compiler"):
+        optimize(create_model("nano"), mode="compile")

@@ -97,6 +97,10 @@ class GroupAttention(nn.Module):
     The bias of k's LayerNorm adds the same to all scores of a query, which softmax ignores.
     """
 
+    norm_q: LayerNorm2d
+    norm_k: LayerNorm2d
+    norm_v: LayerNorm2d
+
     def __init__(
         self,
         dim: int,

@@ -57,6 +57,8 @@ class HeatmapHead(nn.Sequential):
         UsageError: no such kind.
     """
 
+    final: nn.Conv2d
+
     def __init__(
         self,
         in_channels: int,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from hevitpose.models import HEViTPose
+
 #: Every alternative of the ablations, as overrides of a variant.
 ALTERNATIVES: dict[str, dict[str, object]] = {
     "default": {},
@@ -39,7 +41,8 @@ def randomise_norms(model: nn.Module, seed: int = 0) -> nn.Module:
     """BN weights and statistics as training would leave them, so that no branch is invisible.
 
     All norms' weights 0.5 to 1.5 and small biases; running means and variances likewise; biases of
-    convolutions small instead of zero.
+    convolutions small instead of zero. The head's last convolution 100 times what it starts with:
+    else its bias would be all of the output.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -56,6 +59,8 @@ def randomise_norms(model: nn.Module, seed: int = 0) -> nn.Module:
                 uniform(module.running_var, 0.5, 1.5)
             if isinstance(getattr(module, "bias", None), torch.Tensor):
                 uniform(module.bias, -0.2, 0.2)
+        if isinstance(model, HEViTPose):
+            model.head.final.weight.mul_(100)
     return model
 
 
