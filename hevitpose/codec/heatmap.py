@@ -6,11 +6,13 @@ the field compares against.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hevitpose.codec.arrays import Array, as_tensor, fresh, like, swapped
@@ -65,31 +67,20 @@ def encode(
         )
     if sigma <= 0:
         raise UsageError(f"encode: sigma {sigma!r}, expected > 0")
-    stride = _stride(input_size, heatmap_size, udp=method == "udp")
-    mean = keypoints.double() / keypoints.new_tensor(stride, dtype=torch.float64)
-    nearest = torch.trunc(mean + 0.5)
-    centre = mean if method == "unbiased" else nearest  # what the patch and the weight look at
-    reach = 3 * sigma
-    limit = centre.new_tensor(heatmap_size)
-    touches = ((centre - reach < limit) & (centre + reach + 1 >= 0)).all(-1)
-    drawn: Tensor = touches & (visible > 0)
-    # Skipped joints may hold anything: give them a harmless mean and multiply by zero.
-    zero = centre.new_zeros(())
-    centre = torch.where(drawn[..., None], centre, zero)
-    peak = centre if method == "standard" else torch.where(drawn[..., None], mean, zero)
-    profiles = []
-    for axis, length in enumerate(heatmap_size):
-        pixels = torch.arange(length, device=mean.device, dtype=torch.float32)
-        offset = pixels - peak[..., axis, None].float()
-        profile = torch.exp(offset.square_().mul_(-0.5 / sigma**2))
-        if method != "unbiased":
-            first = torch.trunc(centre[..., axis, None] - reach).float()
-            end = torch.trunc(centre[..., axis, None] + reach + 1).float()
-            profile *= (pixels >= first) & (pixels < end)
-        profiles.append(profile)
-    along_x, along_y = profiles
-    along_y *= drawn[..., None]
-    heatmaps = fresh((*drawn.shape, heatmap_size[1], heatmap_size[0]), mean.device)
+    strides = _stride(input_size, heatmap_size, udp=method == "udp")
+    means: list[Tensor] = []
+    drawn: Tensor = visible > 0
+    for axis, (length, stride) in enumerate(zip(heatmap_size, strides, strict=True)):
+        mean = keypoints[..., axis].double() / stride
+        centre = mean if method == "unbiased" else torch.trunc(mean + 0.5)
+        drawn = drawn & (centre - 3 * sigma < length) & (centre + 3 * sigma + 1 >= 0)
+        means.append(mean)
+    # A skipped joint may hold anything: infinitely far away, its Gaussian is 0 everywhere.
+    along_x, along_y = (
+        _profile(mean.masked_fill(~drawn, math.inf), length, sigma, method)
+        for mean, length in zip(means, heatmap_size, strict=True)
+    )
+    heatmaps = fresh((*drawn.shape, heatmap_size[1], heatmap_size[0]), drawn.device)
     torch.mul(along_y[..., None], along_x[..., None, :], out=heatmaps)
     return like(keypoints_NK2, heatmaps), like(keypoints_NK2, drawn.float())
 
@@ -123,13 +114,16 @@ def decode(heatmaps_NKHW: Array, method: str = "default") -> tuple[Array, Array]
     rows = torch.arange(0, N * K * H, H, device=maps.device) + py.flatten()
     px = maps.reshape(-1, W).index_select(0, rows).max(-1).indices.view(N, K)
     found = peak > 0
-    xy = torch.where(found[..., None], torch.stack((px, py), -1), -1).to(maps.dtype)
+    x, y = (torch.where(found, pixel, -1).to(maps.dtype) for pixel in (px, py))
     if method == "default":
-        xy += quarter_step(maps, px, py, found)
+        step_x, step_y = quarter_step(maps, px, py, found)
     elif method == "dark":
-        xy += dark_step(maps, px, py, found, peak)
+        step_x, step_y = dark_step(maps, px, py, found, peak)
     elif method == "udp":
-        xy += udp_step(maps, px, py, found)
+        step_x, step_y = udp_step(maps, px, py, found)
+    else:
+        step_x = step_y = torch.zeros_like(x)
+    xy = torch.stack((x + step_x.to(x.dtype), y + step_y.to(y.dtype)), -1)
     return like(heatmaps_NKHW, xy), like(heatmaps_NKHW, peak)
 
 
@@ -282,6 +276,33 @@ class HeatmapCodec:
     def loss(self, outputs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         """Mean squared error; see :func:`mse_loss`."""
         return mse_loss(outputs, target, weights)
+
+
+def _profile(mean_NK: Tensor, length: int, sigma: float, method: str) -> Tensor:
+    """One axis of every Gaussian, (N, K, length) float32; 0 where the mean is infinite."""
+    pixels = torch.arange(length, device=mean_NK.device, dtype=torch.float32)
+    if method == "unbiased":
+        return _gaussian(pixels, mean_NK, sigma)
+    # There are few pixels that a patch can be centred on: one row each, and a last one without any.
+    reach = 3 * sigma
+    beyond = math.ceil(reach) + 1
+    centres = torch.arange(-beyond, length + beyond, device=mean_NK.device, dtype=torch.float32)
+    first, end = torch.trunc(centres - reach), torch.trunc(centres + reach + 1)
+    patches = ((pixels >= first[:, None]) & (pixels < end[:, None])).float()
+    if method == "standard":
+        patches *= _gaussian(pixels, centres, sigma)
+    patches = F.pad(patches, (0, 0, 0, 1))
+    nearest = torch.trunc(mean_NK + 0.5).clamp(max=length + beyond)
+    row = (nearest + beyond).long()
+    profile = patches.index_select(0, row.flatten()).view(*row.shape, length)
+    return profile if method == "standard" else profile.mul_(_gaussian(pixels, mean_NK, sigma))
+
+
+def _gaussian(pixels: Tensor, mean: Tensor, sigma: float) -> Tensor:
+    """``exp(-(pixel - mean)^2 / (2 sigma^2))`` for every mean, float32."""
+    scale = 1 / (math.sqrt(2) * sigma)
+    offset = pixels * scale - (mean * scale).float()[..., None]
+    return offset.square_().neg_().exp_()
 
 
 def _stride(

@@ -14,20 +14,24 @@ _BLUR_SIGMA = 2.0  # what OpenCV derives for its 11-tap kernel: 0.3 * ((11 - 1) 
 _BLUR_RADIUS = 5
 
 
-def quarter_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> Tensor:
+def quarter_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     """0.25 px towards the larger neighbour in x and in y; none at the border."""
     H, W = maps.shape[2:]
     inside = found & (px > 1) & (px < W - 1) & (py > 1) & (py < H - 1)
     # Peaks at the border look at the map's centre instead, whose answer is then dropped.
     at = torch.where(inside, py * W + px, (H // 2) * W + W // 2)
-    around = torch.tensor([1, -1, W, -W], device=maps.device)
-    index = (at[..., None] + around).clamp_(0, H * W - 1)
-    right, left, below, above = maps.flatten(2).gather(2, index).unbind(-1)
-    direction = torch.stack((right - left, below - above), -1).sign_()
-    return 0.25 * torch.where(inside[..., None], direction, torch.zeros_like(direction))
+    flat = maps.flatten(2)
+    right, left, below, above = (
+        flat.gather(2, (at + offset).clamp_(0, H * W - 1)[..., None])[..., 0]
+        for offset in (1, -1, W, -W)
+    )
+    x, y = 0.25 * torch.sign(right - left), 0.25 * torch.sign(below - above)
+    return torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
 
 
-def dark_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor, peak: Tensor) -> Tensor:
+def dark_step(
+    maps: Tensor, px: Tensor, py: Tensor, found: Tensor, peak: Tensor
+) -> tuple[Tensor, Tensor]:
     """Newton step on the log of the blurred map, with two-pixel second differences."""
     H, W = maps.shape[2:]
     inside = found & (px > 1) & (px < W - 2) & (py > 1) & (py < H - 2)
@@ -39,10 +43,10 @@ def dark_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor, peak: Tensor)
     dxx = 0.25 * (h[..., 2, 4] - 2 * h[..., 2, 2] + h[..., 2, 0])
     dyy = 0.25 * (h[..., 4, 2] - 2 * h[..., 2, 2] + h[..., 0, 2])
     dxy = 0.25 * (h[..., 3, 3] - h[..., 1, 3] - h[..., 3, 1] + h[..., 1, 1])
-    return _newton(dx, dy, dxx, dyy, dxy, inside).to(maps.dtype)
+    return _newton(dx, dy, dxx, dyy, dxy, inside)
 
 
-def udp_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> Tensor:
+def udp_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     """Newton step on the log of the blurred, clipped map, at the border too."""
     H, W = maps.shape[2:]
     near = _blurred(maps, px, py, reach=1, reflect=True)
@@ -61,15 +65,18 @@ def udp_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> Tensor:
         (h[..., 2, 2] - h[..., 1, 2] - h[..., 2, 1] + h[..., 1, 1])
         + (h[..., 1, 1] - h[..., 1, 0] - h[..., 0, 1] + h[..., 0, 0])
     )
-    return _newton(dx, dy, dxx, dyy, dxy, found).to(maps.dtype)
+    return _newton(dx, dy, dxx, dyy, dxy, found)
 
 
-def _newton(dx: Tensor, dy: Tensor, dxx: Tensor, dyy: Tensor, dxy: Tensor, where: Tensor) -> Tensor:
+def _newton(
+    dx: Tensor, dy: Tensor, dxx: Tensor, dyy: Tensor, dxy: Tensor, where: Tensor
+) -> tuple[Tensor, Tensor]:
     """``-H^-1 g`` of every joint, and 0 where it is not wanted or H is singular."""
     determinant = dxx * dyy - dxy * dxy
-    step = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]
-    valid = where & (determinant != 0) & step.isfinite().all(-1)
-    return torch.where(valid[..., None], step, torch.zeros_like(step))
+    x = (dxy * dy - dyy * dx) / determinant
+    y = (dxy * dx - dxx * dy) / determinant
+    valid = where & (determinant != 0) & x.isfinite() & y.isfinite()
+    return torch.where(valid, x, 0.0), torch.where(valid, y, 0.0)
 
 
 def _log(h: Tensor) -> Tensor:
