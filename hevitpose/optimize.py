@@ -128,7 +128,7 @@ class _TrainCGSR(CGSRAttention):
         return self.projection(y_NTC.transpose(1, 2).unflatten(-1, (height, width)))
 
     def _groups(self) -> list[GroupAttention]:
-        return [cast(GroupAttention, group) for group in self._groups()]
+        return [cast(GroupAttention, group) for group in self.groups]
 
     def _key_weights(self) -> tuple[Tensor, ...] | None:
         """Per group the (c, c) matrix, block-diagonal over heads, of ``Wq^T Wk``."""
