@@ -118,8 +118,10 @@ def conditions_of(config: Config) -> dict[str, Any]:
 
 def _build(config: Config) -> Any:
     from hevitpose.identity import model_inputs
-    from hevitpose.models import create_model
+    from hevitpose.models import create_for_input
 
     model: Any = config.model
     keypoints = model_inputs(config)["num_keypoints"]
-    return create_model(model.name, num_keypoints=keypoints, seed=0, **model.options())
+    return create_for_input(
+        model.name, keypoints, config.data.input_size, seed=0, **model.options()
+    )

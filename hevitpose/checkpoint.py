@@ -27,6 +27,7 @@ from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.models import create_model
 
 FORMAT = "hevitpose-1"
+METADATA = "hevitpose"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
 
@@ -91,12 +92,14 @@ def save_checkpoint(
         HEViTPoseError: the file cannot be written; nothing half-written is left.
     """
     path = Path(path)
-    metadata = {
+    description = {
         "format": FORMAT,
-        "model": json.dumps(describe(model)),
-        "config": json.dumps(config or {}),
-        "layout": json.dumps(asdict(layout) if layout else None),
+        "model": describe(model),
+        "config": dict(config or {}),
+        "layout": asdict(layout) if layout else None,
     }
+    # One entry: safetensors writes several in an order of its own, and equal runs must be equal.
+    metadata = {METADATA: json.dumps(description, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(to_safetensors(state, metadata))
@@ -124,12 +127,12 @@ def _read_safetensors(path: Path) -> Stored:
             state = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise DataError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}")
     try:
-        parts = {key: json.loads(metadata[key]) for key in ("model", "config", "layout")}
+        parts = json.loads(metadata[METADATA])
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: its description cannot be read ({error!r})") from error
+        raise DataError(f"{path}: not a checkpoint of this project ({error!r})") from error
+    if not isinstance(parts, dict) or parts.get("format") != FORMAT:
+        raise DataError(f"{path}: its description is not {FORMAT!r}")
     return _stored(path, state, parts)
 
 

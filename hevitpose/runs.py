@@ -88,7 +88,7 @@ def record_facts(config: Config, run: identity.Run) -> dict[str, Any]:
         "model": name,
         "variant": name.removeprefix("hevitpose_") if name in VARIANTS else None,
         "cell_id": run.cell_id,
-        "config": config.dump(),
+        "config": identity.portable(config.dump()),
         "config_hash": run.config_hash,
         "inputs": run.inputs,
         "seed": config.seed,

@@ -48,7 +48,7 @@ from hevitpose.data.table import PoseTable
 from hevitpose.data.transforms import Augmentation
 from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.evaluation import Predictions, box_pck, codec_of, predict_batch, score
-from hevitpose.models import create_model
+from hevitpose.models import create_for_input
 from hevitpose.optimize import optimize
 from hevitpose.progress import Progress, silent
 
@@ -530,8 +530,8 @@ def build(config: Config, num_keypoints: int) -> nn.Module:
         raise UsageError(
             f"model.num_keypoints: {config.model.num_keypoints}, the dataset has {num_keypoints}"
         )
-    model = create_model(
-        config.model.name, num_keypoints=num_keypoints, seed=config.seed, **options
+    model = create_for_input(
+        config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
     )
     if config.model.pretrained is not None:
         load_weights(model, config.model.pretrained, reset_keypoints=True)

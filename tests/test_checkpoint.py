@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from hevitpose import create_model
 from hevitpose.checkpoint import (
     FORMAT,
+    METADATA,
     from_pretrained,
     load_weights,
     read_checkpoint,
@@ -43,7 +44,7 @@ def test_a_file_is_all_it_takes(nano, tmp_path):
 def test_missing_and_unexpected_entries_are_named(nano, tmp_path):
     path = save_checkpoint(nano, tmp_path / "m.safetensors")
     other = create_model("nano", num_keypoints=16, attention="none")
-    with pytest.raises(DataError, match="unexpected: .*attention") as caught:
+    with pytest.raises(DataError, match=r"unexpected: .*attention") as caught:
         load_weights(other, path)
     assert "missing: " not in str(caught.value)
     bigger = create_model("t", num_keypoints=16)
@@ -98,29 +99,37 @@ def test_truncated_files(nano, tmp_path, keep):
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    "description",
     [
-        {},
+        None,
+        "[",
+        "[]",
         {"format": "other"},
         {"format": FORMAT},
-        {"format": FORMAT, "model": "[", "config": "{}", "layout": "null"},
-        {"format": FORMAT, "model": "[]", "config": "{}", "layout": "null"},
-        {"format": FORMAT, "model": "{}", "config": "{}", "layout": '{"name": 1}'},
-        {"format": FORMAT, "model": "{}", "config": "{}", "layout": "null"},
+        {"format": FORMAT, "model": [], "config": {}},
+        {"format": FORMAT, "model": {}, "config": {}, "layout": {"name": 1}},
+        {"format": FORMAT, "model": {}, "config": {}},
         {
             "format": FORMAT,
-            "model": json.dumps({"name": "nano", "num_keypoints": 16, "options": {"eval": 1}}),
-            "config": "{}",
-            "layout": "null",
+            "model": {"name": "nano", "num_keypoints": 16, "options": {"eval": 1}},
+            "config": {},
         },
     ],
 )
-def test_foreign_descriptions(tmp_path, metadata):
+def test_foreign_descriptions(tmp_path, description):
     path = tmp_path / "x.safetensors"
+    text = description if isinstance(description, str) else json.dumps(description)
+    metadata = {} if description is None else {METADATA: text}
     save_file({"weight": torch.zeros(1)}, path, metadata=metadata)
     with pytest.raises(HEViTPoseError) as caught:
         from_pretrained(path)
     assert "\n" not in str(caught.value)
+
+
+def test_equal_weights_are_equal_files(nano, tmp_path):
+    a = save_checkpoint(nano, tmp_path / "a.safetensors", {"b": 1, "a": 2}, MPII)
+    b = save_checkpoint(nano, tmp_path / "b.safetensors", {"a": 2, "b": 1}, MPII)
+    assert a.read_bytes() == b.read_bytes()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

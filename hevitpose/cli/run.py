@@ -38,11 +38,11 @@ def info(
 ) -> None:
     """Parameters and GFLOPs of a model, module by module, under a named convention."""
     from hevitpose.complexity import count, render
-    from hevitpose.models import create_model
+    from hevitpose.models import create_for_input
     from hevitpose.spec import full_name
 
     size = parse_size(input_size, "--input")
-    network = create_model(full_name(model), num_keypoints=keypoints)
+    network = create_for_input(full_name(model), keypoints, size)
     result = count(network, size, convention=convention)
     if as_json:
         print(json.dumps({"model": full_name(model), "keypoints": keypoints, **result.to_dict()}))

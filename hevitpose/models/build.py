@@ -45,6 +45,20 @@ def create_model(
         return HEViTPose(resolve(name, **overrides), num_keypoints, name)
 
 
+def create_for_input(
+    name: str,
+    num_keypoints: int,
+    input_size: tuple[int, int],
+    *,
+    seed: int | None = None,
+    **overrides: Any,
+) -> nn.Module:
+    """:func:`create_model` for an input size (W, H), which the weights of some peers depend on."""
+    if full_name(name) in PEERS:
+        overrides.setdefault("input_size", tuple(input_size))
+    return create_model(name, num_keypoints, seed=seed, **overrides)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int | None) -> Any:
     if seed is None:
