@@ -47,7 +47,14 @@ from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable
 from hevitpose.data.transforms import Augmentation
 from hevitpose.errors import DataError, DivergedError, UsageError
-from hevitpose.evaluation import Predictions, box_pck, codec_of, predict_batch, score
+from hevitpose.evaluation import (
+    Predictions,
+    box_pck,
+    codec_of,
+    mean_pose,
+    predict_batch,
+    score,
+)
 from hevitpose.models import create_for_input
 from hevitpose.optimize import optimize
 from hevitpose.progress import Progress, silent
@@ -607,7 +614,7 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     assert evaluate.predictions is not None
     selected = plan.steps if config.training.selection == "last" else evaluate.best_step
     return TrainResult(
-        metrics=evaluate.metrics,
+        metrics=evaluate.metrics | _floor(people, val),
         train={
             "epochs": plan.steps / plan.steps_per_epoch,
             "steps": plan.steps,
@@ -625,6 +632,14 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
         peak_memory=peak_memory(),
         predictions=evaluate.predictions,
     )
+
+
+def _floor(people: PoseTable, val: PoseTable) -> dict[str, float]:
+    """What the average pose would score on synthetic people, beside what the network does."""
+    if val.dataset != "synthetic":
+        return {}
+    metrics = score(val, mean_pose(people, val))
+    return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
 
 
 def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:

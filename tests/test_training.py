@@ -118,7 +118,7 @@ def test_folder_is_complete_and_valid_repeats_the_numbers(tiny, tmp_path):
         again, predictions, facts = validate(
             config.with_overrides({"model.checkpoint": tmp_path / file})
         )
-        assert again == result.metrics
+        assert again.items() <= result.metrics.items()  # which has the mean pose's beside them
         assert len(predictions.index) == facts["counts"]["people"]
 
 

@@ -109,7 +109,7 @@ def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool)
         return
     print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}")
     for name, value in metrics.items():
-        print(f"  {name:<10} {value:8.3f}")
+        print(f"  {name:<18} {value:8.3f}")
     counts = facts["counts"]
     print("  counted:   " + ", ".join(f"{key} {value}" for key, value in counts.items() if value))
     for item in facts.get("skipped", ()):
