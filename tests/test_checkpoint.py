@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -150,3 +151,12 @@ def test_a_full_disk_is_one_line(nano, tmp_path, monkeypatch):
     with pytest.raises(HEViTPoseError, match=r"m\.safetensors: cannot be written \(No space"):
         save_checkpoint(nano, tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_torch_hub_finds_both_entries(nano, tmp_path):
+    repository = str(Path(__file__).parent.parent)
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    loaded = torch.hub.load(repository, "from_pretrained", path, source="local")
+    assert loaded.spec == nano.spec
+    fresh = torch.hub.load(repository, "create_model", "nano", source="local", num_keypoints=3)
+    assert fresh.num_keypoints == 3
