@@ -78,7 +78,7 @@ def predict_batch(
     Returns:
         Keypoints (N, K, 2) float32, 0-based, and scores (N, K).
     """
-    images = normalise(batch["image"]).contiguous(memory_format=torch.channels_last)
+    images = normalise(batch["image"], torch.channels_last)
     outputs = model(images) if flip_pairs is None else codec.flip_test(model, images, flip_pairs)
     outputs = tuple(o.float() for o in outputs) if isinstance(outputs, tuple) else outputs.float()
     xy, scores = codec.decode(outputs)

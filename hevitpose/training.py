@@ -41,7 +41,7 @@ from hevitpose.checkpoint import (
     save_checkpoint,
 )
 from hevitpose.config import Config
-from hevitpose.data import load
+from hevitpose.data import load, verify_images
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable
@@ -147,9 +147,10 @@ class PoseModule(L.LightningModule):
         torch.manual_seed(int(key[0] >> 1))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        images = normalise(batch["image"])
-        if self.config.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        channels_last = self.config.training.channels_last
+        images = normalise(
+            batch["image"], torch.channels_last if channels_last else torch.contiguous_format
+        )
         target, weights = self.codec.encode(batch["keypoints"], batch["visible"])
         loss = self.codec.loss(self.model(images), target, weights * self.joint_weights)
         self.losses.append(loss.detach())
@@ -381,7 +382,7 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
 def augmentation(config: Config, table: PoseTable) -> Augmentation:
     """The config's augmentation; shift and half-body belong to COCO-format data only."""
     given = config.training.augmentation
-    coco = table.dataset not in ("mpii", "synthetic")
+    coco = table.dataset in ("coco", "crowdpose")
     return Augmentation(
         flip=given.flip,
         scale=given.scale,
@@ -407,9 +408,9 @@ def device_of(config: Config) -> str:
 
 
 def load_split(config: Config, split: str, *, training: bool) -> PoseTable:
-    """The people of one split, as the config wants them."""
+    """The people of one split, as the config wants them, every image looked into."""
     data = config.data
-    return load(
+    table = load(
         data.dataset,
         data.folder,
         split,
@@ -420,6 +421,7 @@ def load_split(config: Config, split: str, *, training: bool) -> PoseTable:
         present_only=data.present_only,
         skip_bad=data.skip_bad,
     )
+    return verify_images(table, skip_bad=data.skip_bad)
 
 
 def _workers(config: Config) -> int:

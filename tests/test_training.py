@@ -204,3 +204,21 @@ def test_interrupt_leaves_a_folder_that_continues(tiny, tmp_path, synthetic_root
     assert "interrupted" in errors
     read_checkpoint(tmp_path / "run" / "last.ckpt")
     assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+def test_a_truncated_image_stops_before_the_first_step(tiny, tmp_path, synthetic_root):
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_root, root)
+    table = load("synthetic", root, "train", input_size=(64, 64))
+    victim = table.image_path(len(table) - 1)
+    whole = victim.read_bytes()
+    victim.unlink()  # a hard link: the other formats' copies stay
+    victim.write_bytes(whole[: len(whole) // 2])
+    config = tiny(**{"data.root": root})
+    with pytest.raises(DataError, match=victim.name):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    result = train(config.with_overrides({"data.skip_bad": True}), tmp_path / "run")
+    assert result.train["people"] < len(table)
