@@ -12,7 +12,7 @@ from ablations.executors import check_executor, create_executor
 from ablations.isolation import PRELOAD
 from ablations.plan import WORK, History, Plan, changes, plan
 from ablations.runner import Runner
-from hevitpose import identity
+from hevitpose import identity, machine
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record, RecordStore
@@ -95,8 +95,15 @@ def session(request: Request) -> int:
 
 
 def executor_name(request: Request) -> str:
-    """``local`` unless asked otherwise."""
-    return request.executor or ("ray" if request.address else "local")
+    """Unless asked otherwise: on a CPU, several cells at one thread each; else one at a time.
+
+    A small network gains little from a second thread and loses much when anything else runs beside
+    it: threads wait for the slowest at every operation. ``--threads`` means one cell at a time.
+    """
+    if request.executor or request.address:
+        return request.executor or "ray"
+    several = request.threads is None and machine.device_type("auto") == "cpu"
+    return "processes" if several and machine.cores() > 1 else "local"
 
 
 def base_config(request: Request) -> Config:
