@@ -162,13 +162,14 @@ class FusedConv(nn.Module):
 def _onednn(x: Tensor) -> bool:
     """Whether to call oneDNN's fused operators: eager float32 on a CPU that has them."""
     return (
-        x.device.type == "cpu"
+        # First: the compiler cannot trace the check for oneDNN and would break the graph there.
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
         and x.is_contiguous(memory_format=torch.channels_last)
     )
 

@@ -405,3 +405,13 @@ def test_onnxruntime_that_is_not_there(nano, monkeypatch):
     monkeypatch.setattr(forms.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UnavailableError, match="onnx is not installed"):
         measure(nano, input_size=(64, 64), mode="onnxruntime", budget=BRIEF)
+
+
+def test_compile_is_the_whole_network_or_an_error(nano):
+    class Breaks(Tiny):
+        def forward(self, images):
+            torch._dynamo.graph_break()  # the rest would quietly stay eager
+            return super().forward(images)
+
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        measure(Breaks(), mode="compile", input_size=(32, 32), budget=BRIEF)

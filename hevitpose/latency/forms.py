@@ -147,8 +147,9 @@ def _compiled(network: nn.Module, conditions: Conditions) -> Network:
         names = [os.environ.get("CXX", ""), "g++", "clang++"]
         if not any(name and shutil.which(name) for name in names):
             raise UnavailableError("compile: no C++ compiler (g++, clang++ or $CXX)")
-    # Freezing folds the weights in as constants: inference only, which is what is timed.
-    return torch.compile(network, dynamic=False, options={"freezing": True})  # type: ignore[return-value]
+    # Freezing folds the weights in as constants: inference only, which is what is timed. The whole
+    # network in one graph, or an error: parts that quietly stay eager would be another mode.
+    return torch.compile(network, fullgraph=True, dynamic=False, options={"freezing": True})  # type: ignore[return-value]
 
 
 def _captured(network: nn.Module, conditions: Conditions, example: Tensor) -> Network:
