@@ -89,6 +89,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--flip", action="store_true", help="with the flip test")
     add("--tf32", action="store_true", help="fp32 products in TF32 (GPU)")
     add("--cold-l2", action="store_true", help="caches flushed before each call")
+    add("--clock", default="wall", help="cpu: processor time, on a busy machine, with --threads 1")
     add("--threads", type=int, help="of the CPU's operators; default: all this process may use")
     add("--keypoints", type=int, default=17)
     add("--quick", action="store_true", help="small, short and everything, within 3 minutes")
@@ -140,6 +141,7 @@ def _conditions(options: argparse.Namespace, **given: Any) -> Conditions:
         flip=options.flip,
         tf32=options.tf32,
         l2="cold" if options.cold_l2 else "warm",
+        clock=options.clock,
         **given,
     )
 

@@ -48,9 +48,11 @@ def condition_line(rows: Sequence[Any]) -> str:
     counts = [row.outcome.result.wall.n for row in rows if row.outcome.status == "ok"]
     n = f"{min(counts)} to {max(counts)}" if counts else "0"
     commit = (code["commit"] or "unknown")[:10] + (" with changes" if code["dirty"] else "")
+    cpu = any(row.task.conditions.clock == "cpu" for row in rows)
+    clock = "of processor time " if cpu else ""
     precision = values("dtype") + (f" (TF32 {values('tf32')})" if cuda else "")
     return (
-        f"Milliseconds per call, median of n = {n}; {device}, {values('threads')} threads, "
+        f"Milliseconds {clock}per call, median of n = {n}; {device}, {values('threads')} threads, "
         f"{precision}, {values('layout')}, mode {values('mode')}, scope {values('scope')}, "
         f"flip test {values('flip_test')}, L2 {values('l2')}; "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}."

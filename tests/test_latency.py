@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -244,6 +246,21 @@ def test_sampling_stops_at_enough_or_when_the_time_is_over():
         FakeTimer([1000.0] * 99), lambda _: None, [0], Budget(min_samples=4, max_seconds=2)
     )
     assert len(few) == 4  # the fewest wanted, though two would have filled the time
+
+
+def test_processor_time_leaves_waiting_out():
+    class Waits(Tiny):
+        def forward(self, images):
+            time.sleep(0.05)
+            return super().forward(images)
+
+    conditions = Conditions(input_size=(32, 32), clock="cpu")
+    assert conditions.columns()["clock"] == "cpu"
+    assert "clock" not in Conditions().columns()
+    with Prepared(Waits(), conditions, BRIEF) as prepared:
+        assert min(prepared.round()) < 50
+    with pytest.raises(UsageError, match="expected device cpu and threads 1"):
+        Conditions(clock="cpu", threads=2)
 
 
 def test_inputs_rotate_and_are_not_zero():

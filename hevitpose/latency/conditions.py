@@ -28,6 +28,9 @@ DTYPES = ("fp32", "bf16", "fp16")
 SCOPES = ("model", "decode", "e2e")
 LAYOUTS = ("nchw", "nhwc")
 L2 = ("warm", "cold")
+#: ``cpu``: the processor time of the calling thread instead of the wall clock. On a machine that is
+#: busy with other things it still tells what the work costs; with one thread only.
+CLOCKS = ("wall", "cpu")
 
 
 def _one_of(kind: str, value: str, known: tuple[str, ...]) -> None:
@@ -54,6 +57,7 @@ class Conditions:
     flip: bool = False  # flip test: a second pass over the mirrored batch, averaged
     scope: str = "model"
     l2: str = "warm"  # cold: a buffer larger than the cache is written before each call
+    clock: str = "wall"
 
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, MODES)
@@ -61,6 +65,7 @@ class Conditions:
         _one_of("scope", self.scope, SCOPES)
         _one_of("layout", self.layout, LAYOUTS)
         _one_of("l2", self.l2, L2)
+        _one_of("clock", self.clock, CLOCKS)
         for key in ("batch", "threads"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -71,6 +76,8 @@ class Conditions:
         kind, _, index = self.device.partition(":")
         if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
             raise UsageError(f"device: {self.device!r}, expected cpu, cuda or cuda:N")
+        if self.clock == "cpu" and (self.is_cuda or self.threads != 1):
+            raise UsageError("clock: 'cpu' counts one thread, expected device cpu and threads 1")
 
     @property
     def is_cuda(self) -> bool:
@@ -93,9 +100,12 @@ class Conditions:
         return self.mode.removeprefix("fused").removeprefix("+") or "eager"
 
     def columns(self) -> dict[str, Any]:
-        """One scalar per column; ``input`` is H x W, as tables print it."""
+        """One scalar per column; ``input`` is H x W, as tables print it.
+
+        ``clock`` is a column only where it is not the wall clock.
+        """
         width, height = self.input_size
-        return {
+        columns = {
             "device": self.device,
             "batch": self.batch,
             "input": f"{height}x{width}",
@@ -108,3 +118,4 @@ class Conditions:
             "scope": self.scope,
             "l2": self.l2,
         }
+        return columns if self.clock == "wall" else columns | {"clock": self.clock}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -193,7 +194,8 @@ class Prepared:
             stream_timer = stream_timer or EventTimer(
                 lambda: torch.cuda.Event(enable_timing=True), synchronise
             )
-        self.timer = timer or WallTimer(synchronise)
+        clock = time.thread_time_ns if conditions.clock == "cpu" else time.perf_counter_ns
+        self.timer = timer or WallTimer(synchronise, clock)
         self.stream_timer = stream_timer
         self._stack = ExitStack()
 
