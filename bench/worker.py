@@ -153,13 +153,17 @@ def contenders(tasks: dict[str, Task], timeout: float = 600.0) -> Iterator[dict[
 
 
 def _answer(pipe: Connection, work: Callable[[Task], Any], task: Task) -> None:
-    with _outcomes(pipe, task):
+    with contextlib.suppress(BrokenPipeError), _outcomes(pipe, task):  # the parent may be gone
         pipe.send(Outcome("ok", result=work(task)))
 
 
 def _serve(pipe: Connection, task: Task) -> None:
     samples: list[float] = []
-    with _outcomes(pipe, task), prepared(task) as ready:
+    with (
+        contextlib.suppress(BrokenPipeError),
+        _outcomes(pipe, task),
+        prepared(task) as ready,
+    ):
         pipe.send(Outcome("ok"))
         while True:
             try:
@@ -183,6 +187,8 @@ def _outcomes(pipe: Connection, task: Task) -> Iterator[None]:
         _limit_memory()
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (UnavailableError, UsageError) as error:
         pipe.send(Outcome("skipped", str(error)))
     except HEViTPoseError as error:
