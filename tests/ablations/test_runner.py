@@ -79,7 +79,9 @@ class TestRun:
             (None, "default"), ("mini", "1"), ("mini", "4"),
         }  # fmt: skip
         (one,) = [r for r in found if r.cell == "4" and r.seed == 1]
-        assert one.axes == {"model.ffn_ratio": 4} and one.threads == 2
+        assert (
+            one.axes == {"model.ffn_ratio": 4} and one.threads == one.config["training"]["threads"]
+        )
         assert one.config["data"]["root"].startswith(".../")  # no folders of this machine
         assert list(one.artifacts) == ["model"]
         assert (request.out / one.artifacts["model"].path).is_file()
