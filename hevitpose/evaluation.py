@@ -18,7 +18,7 @@ from hevitpose.data.keypoints import CROWDPOSE, MPII_TO_CROWDPOSE
 from hevitpose.data.loader import normalise
 from hevitpose.data.mpii import ground_truth_path
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, DivergedError
 from hevitpose.metrics.crowdpose import evaluate_crowdpose
 from hevitpose.metrics.oks import coco_results, evaluate_keypoints
 from hevitpose.metrics.pckh import load_ground_truth, pckh
@@ -82,6 +82,9 @@ def predict_batch(
     outputs = model(images) if flip_pairs is None else codec.flip_test(model, images, flip_pairs)
     outputs = tuple(o.float() for o in outputs) if isinstance(outputs, tuple) else outputs.float()
     xy, scores = codec.decode(outputs)
+    if not bool(torch.isfinite(scores).all()):
+        bad = int((~torch.isfinite(scores)).any(-1).sum())
+        raise DivergedError(f"outputs are not finite for {bad} of {len(scores)} people of a batch")
     keypoints = codec.to_image(xy.double(), batch["center"].double(), batch["size"].double())
     return keypoints.float().cpu().numpy(), scores.cpu().numpy()
 
