@@ -26,9 +26,7 @@ def test_the_example_attention_runs_and_is_a_grid(tmp_path):
     exec(compile(blocks("attention.md", "python")[0], "my_attention.py", "exec"), {})  # noqa: S102
     model = create_model("nano", num_keypoints=16, attention="pooled")
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 16, 16, 16)
-    base = load_config("synthetic").model_copy(
-        update={"imports": (tmp_path / "my_attention.py",)}
-    )
+    base = load_config("synthetic").model_copy(update={"imports": (tmp_path / "my_attention.py",)})
     grids = load_grids([str(tmp_path / "my_grid.yaml")], base)
     assert "pooled" in {cell.name for cell in grids[0].cells}
 
