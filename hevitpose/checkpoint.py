@@ -239,7 +239,7 @@ def from_pretrained(
     description = read_checkpoint(path).model
     try:
         name, trained = description["name"], int(description["num_keypoints"])
-        options = {
+        options: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -115,12 +115,15 @@ class _ModelFields(Section):
 
 
 _spec_types = get_type_hints(HEViTPoseSpec)
-#: ``model``: a name, and any field of :class:`~hevitpose.spec.HEViTPoseSpec`.
-ModelConfig = create_model(  # type: ignore[call-overload]
-    "ModelConfig",
-    __base__=_ModelFields,
-    **{f.name: (_spec_types[f.name] | None, None) for f in fields(HEViTPoseSpec)},
-)
+if TYPE_CHECKING:
+    ModelConfig: TypeAlias = Any  # its fields are made below
+else:
+    #: ``model``: a name, and any field of :class:`~hevitpose.spec.HEViTPoseSpec`.
+    ModelConfig = create_model(
+        "ModelConfig",
+        __base__=_ModelFields,
+        **{f.name: (_spec_types[f.name] | None, None) for f in fields(HEViTPoseSpec)},
+    )
 
 
 class DataConfig(Section):
@@ -230,7 +233,7 @@ class Config(Section):
     """One run, completely."""
 
     preset: str | None = _free(None)  # which preset it started from; its values are what counts
-    model: ModelConfig = ModelConfig()  # type: ignore[valid-type]
+    model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     codec: CodecConfig = CodecConfig()
     training: TrainingConfig = TrainingConfig()

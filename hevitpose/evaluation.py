@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ def codec_of(model: nn.Module, config: Config) -> Codec:
 
 @torch.inference_mode()
 def predict_batch(
-    model: nn.Module,
+    model: Callable[[Tensor], Any],
     batch: dict[str, Tensor],
     codec: Codec,
     flip_pairs: Sequence[tuple[int, int]] | None,
@@ -79,7 +79,9 @@ def predict_batch(
         Keypoints (N, K, 2) float32, 0-based, and scores (N, K).
     """
     images = normalise(batch["image"], torch.channels_last)
-    outputs = model(images) if flip_pairs is None else codec.flip_test(model, images, flip_pairs)
+    outputs: Any = (
+        model(images) if flip_pairs is None else codec.flip_test(model, images, flip_pairs)
+    )
     outputs = tuple(o.float() for o in outputs) if isinstance(outputs, tuple) else outputs.float()
     xy, scores = codec.decode(outputs)
     if not bool(torch.isfinite(scores).all()):

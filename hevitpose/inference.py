@@ -67,7 +67,7 @@ class PosePredictor:
             if config is None and stored.config:
                 config = validate(stored.config, str(path))
         self.config = config or Config()
-        self.layout = layout or _layout_of(network.num_keypoints)
+        self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
         self.device, self.batch_size = torch.device(device), batch_size
         self.model = optimize(network.eval(), mode="train").to(self.device).eval()
         self.codec = codec_of(network, self.config)
@@ -126,7 +126,7 @@ class PosePredictor:
             batch = {"image": crops[rows], "center": centers[rows], "size": sizes[rows]}
             tensors = {k: torch.from_numpy(v).to(self.device) for k, v in batch.items()}
             flip = self.layout.flip_pairs if self.config.codec.flip_test else None
-            recorder = _Recorder(self.model) if heatmaps else self.model
+            recorder: Any = _Recorder(self.model) if heatmaps else self.model
             xy, score = predict_batch(recorder, tensors, self.codec, flip)
             keypoints.append(xy)
             scores.append(score)

@@ -68,7 +68,9 @@ def train_and_record(
         if folder.exists() and world()[0] == 0:
             status = "diverged" if isinstance(error, DivergedError) else "failed"
             seconds = time.perf_counter() - clock
-            failure = Record(**facts, status=status, error=str(error), seconds=seconds)
+            failure = Record.model_validate(
+                {**facts, "status": status, "error": str(error), "seconds": seconds}
+            )
             store_of(runs).add_failure(failure)
         raise
     if world()[0] != 0:
@@ -117,18 +119,20 @@ def accuracy_record(
         for name, path in result.artifacts.items()
         if path.exists()
     }
-    return Record(
-        **facts,
-        dataset=result.dataset,
-        flip_test=config["codec"]["flip_test"],
-        decoder=config["codec"]["decode"],
-        selection=config["training"]["selection"],
-        metrics=result.metrics,
-        train=result.train,
-        curve=result.curve,
-        artifacts=artifacts,
-        peak_memory=result.peak_memory,
-        seconds=seconds,
+    return Record.model_validate(
+        {
+            **facts,
+            "dataset": result.dataset,
+            "flip_test": config["codec"]["flip_test"],
+            "decoder": config["codec"]["decode"],
+            "selection": config["training"]["selection"],
+            "metrics": result.metrics,
+            "train": result.train,
+            "curve": result.curve,
+            "artifacts": artifacts,
+            "peak_memory": result.peak_memory,
+            "seconds": seconds,
+        }
     )
 
 

@@ -128,6 +128,8 @@ def learning_rate_factor(config: Config, plan: Plan) -> Callable[[int], float]:
 class PoseModule(L.LightningModule):
     """One training step of a pose network, and its predictions on an evaluation batch."""
 
+    joint_weights: Tensor
+
     def __init__(self, config: Config, model: nn.Module, table: PoseTable, plan: Plan) -> None:
         super().__init__()
         self.config, self.plan, self.model = config, plan, model
@@ -151,8 +153,9 @@ class PoseModule(L.LightningModule):
         images = normalise(
             batch["image"], torch.channels_last if channels_last else torch.contiguous_format
         )
-        target, weights = self.codec.encode(batch["keypoints"], batch["visible"])
-        loss = self.codec.loss(self.model(images), target, weights * self.joint_weights)
+        codec: Any = self.codec
+        target, weights = codec.encode(batch["keypoints"], batch["visible"])
+        loss = codec.loss(self.model(images), target, weights * self.joint_weights)
         self.losses.append(loss.detach())
         if self.device.type == "cpu" or self.global_step % 50 == 0:  # a check is a synchronise
             self.check_finite(loss)
@@ -171,7 +174,7 @@ class PoseModule(L.LightningModule):
         xy, scores = predict_batch(self.model, batch, self.codec, self.flip_pairs)
         self.predicted.append((batch["index"].cpu().numpy(), xy, scores))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         recipe = self.config.training
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]  # norms and biases
@@ -334,7 +337,9 @@ class Report(Callback):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints written aside and renamed, on the same disk."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
@@ -462,7 +467,7 @@ class _Data(L.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
     def train_dataloader(self) -> DataLoader:
-        assert self.plan is not None and self.train_table is not None
+        assert self.plan is not None and self.train_table is not None and self.trainer is not None
         batch, (rank, world) = self.config.training.batch_size, self._ranks()
         dataset = PoseDataset(
             self.train_table,

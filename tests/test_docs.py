@@ -23,7 +23,7 @@ def test_the_example_attention_runs_and_is_a_grid(tmp_path):
 
     (tmp_path / "my_attention.py").write_text(blocks("attention.md", "python")[0])
     (tmp_path / "my_grid.yaml").write_text(blocks("attention.md", "yaml")[0])
-    exec(compile(blocks("attention.md", "python")[0], "my_attention.py", "exec"), {})  # noqa: S102
+    exec(compile(blocks("attention.md", "python")[0], "my_attention.py", "exec"), {})
     model = create_model("nano", num_keypoints=16, attention="pooled")
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 16, 16, 16)
     base = load_config("synthetic").model_copy(update={"imports": (tmp_path / "my_attention.py",)})

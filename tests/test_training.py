@@ -51,7 +51,7 @@ def assert_same(a: dict, b: dict) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands in for a process that dies in the middle of a chunk."""
 
 
@@ -71,9 +71,9 @@ def test_a_killed_run_continues_bit_identically(tiny, tmp_path, changes):
 
     def die(done, total):
         if done == 5:  # in the third chunk of two steps: back to step 4
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(config, tmp_path / "cut", progress=die)
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     resumed = train(config, tmp_path / "cut")

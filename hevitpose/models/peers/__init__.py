@@ -83,5 +83,5 @@ def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
     model = builder(num_keypoints, **overrides)
     model.name = name
     model.num_keypoints = num_keypoints
-    model.options = overrides  # what a checkpoint rebuilds it with
+    model.options = overrides  # type: ignore[assignment]  # what a checkpoint rebuilds it with
     return model
