@@ -276,6 +276,16 @@ class TestProject:
         assert "downsample:PatchMerging" in self.definitions(downsampling="patch-merging")[1]
         assert "head:_bilinear" in self.definitions(head="bilinear")[1]
 
+    def test_a_run_without_the_axes_before_changes_nothing(self, tmp_path):
+        """A peer's run has no attention axis; what it read is not what this one reads."""
+        copy = tmp_path / "hevitpose"
+        for path in (ROOT / "hevitpose").rglob("*.py"):
+            target = copy / path.relative_to(ROOT / "hevitpose")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        source_hash(["hevitpose.models:create_model"], rules=self.RULES, root=tmp_path)
+        assert self.definitions(tmp_path) == self.definitions()
+
     def test_editing_gated_reruns_only_gated(self, tmp_path):
         copy = tmp_path / "hevitpose"
         for path in (ROOT / "hevitpose").rglob("*.py"):

@@ -33,6 +33,7 @@ class Axes:
 
     def __init__(self, axes: Mapping[str, Axis]) -> None:
         self.axes = dict(axes)
+        self.names = tuple(sorted(axes))
         self.key = tuple(sorted((k, tuple(sorted(v.selected))) for k, v in axes.items()))
 
 
@@ -215,13 +216,16 @@ class Reader:
 
 
 def read_part(module: Module, name: str, nodes: Sequence[ast.AST], axes: Axes) -> Part:
-    """A definition hashed; kept for all axes if none decides anything, else for these."""
-    for key in ((name, None), (name, axes.key)):
+    """A definition hashed; kept for these axes, or for any choice of theirs if none decides.
+
+    Which axes there are always matters: without an attention axis nothing is narrowed by it.
+    """
+    for key in ((name, axes.names), (name, axes.key)):
         if key in module.parts:
             return module.parts[key]
     reader = Reader(axes.axes, module.package)
     for node in nodes:
         reader.read(node)
     part = reader.part()
-    module.parts[name, axes.key if reader.narrowed else None] = part
+    module.parts[name, axes.key if reader.narrowed else axes.names] = part
     return part
