@@ -7,12 +7,9 @@ a run) is read for its weights too, with ``weights_only=True``: nothing is ever 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pickle
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,35 +20,14 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hevitpose.data.keypoints import KeypointLayout
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.errors import DataError, UsageError
+from hevitpose.files import write_atomically
 from hevitpose.models import create_model
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
-
-    Raises:
-        HEViTPoseError: the file cannot be written (full or read-only disk); ``path`` is untouched.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -101,9 +77,7 @@ def save_checkpoint(
     # One entry: safetensors writes several in an order of its own, and equal runs must be equal.
     metadata = {METADATA: json.dumps(description, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(to_safetensors(state, metadata))
-    return path
+    return write_atomically(path, to_safetensors(state, metadata))
 
 
 def read_checkpoint(path: Path | str) -> Stored:
@@ -255,6 +229,5 @@ __all__ = [
     "from_pretrained",
     "load_weights",
     "read_checkpoint",
-    "replacing",
     "save_checkpoint",
 ]

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hevitpose.checkpoint import replacing
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.files import replacing
 
 #: What ``to`` may be, and the usual suffix of the file.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}

@@ -32,7 +32,7 @@ from hevitpose.spec import (
 #: Modules whose code does not decide a result.
 _NO_RESULT = tuple(
     f"hevitpose.{name}"
-    for name in ("cli", "errors", "identity", "machine", "progress", "records", "runs",
+    for name in ("cli", "errors", "files", "identity", "machine", "progress", "records", "runs",
                  "sourcehash", "statistics", "visualize")
 )  # fmt: skip
 _SCHEMAS = ("hevitpose.config", "hevitpose.spec")

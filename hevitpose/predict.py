@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hevitpose.checkpoint import replacing
 from hevitpose.data.images import read_image
 from hevitpose.errors import DataError, UsageError
+from hevitpose.files import write_atomically
 from hevitpose.inference import Pose, PosePredictor
 from hevitpose.metrics.oks import rescore
 from hevitpose.predictions import write_results
@@ -192,5 +192,4 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
     ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not ok:
         raise UsageError(f"{path}: the picture could not be encoded")
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    write_atomically(path, data.tobytes())

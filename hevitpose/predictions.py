@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import secrets
 import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
+from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.files import write_atomically
 from hevitpose.metrics import cocoformat
 from hevitpose.metrics.crowdpose import evaluate_crowdpose
 from hevitpose.metrics.oks import evaluate_keypoints
@@ -135,7 +134,7 @@ def write_results(results: Sequence[dict[str, Any]], out: str | Path) -> Path:
     Raises:
         HEViTPoseError: it cannot be written.
     """
-    return _replace(Path(out), _dump(results))
+    return write_atomically(Path(out), _dump(results))
 
 
 def write_testdev(
@@ -175,7 +174,9 @@ def write_testdev(
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         # The date is fixed, so that equal results make equal files.
         file.writestr(zipfile.ZipInfo(path.name), content, zipfile.ZIP_DEFLATED)
-    return _replace(path, content), _replace(path.with_suffix(".zip"), archive.getvalue())
+    return write_atomically(path, content), write_atomically(
+        path.with_suffix(".zip"), archive.getvalue()
+    )
 
 
 def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
@@ -202,7 +203,7 @@ def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
         raise DataError(f"pred.mat: person {person}, joint {joint} is not a finite number")
     content = io.BytesIO()
     savemat(content, {"preds": predictions + 1}, do_compression=True)
-    return _replace(Path(out) / "pred.mat", content.getvalue())
+    return write_atomically(Path(out) / "pred.mat", content.getvalue())
 
 
 def _read_json(path: str | Path) -> Any:
@@ -242,21 +243,3 @@ def _load_mat(path: Path) -> np.ndarray:
 
 def _dump(results: Sequence[dict[str, Any]]) -> bytes:
     return json.dumps(results, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a file as a whole: a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path

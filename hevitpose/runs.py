@@ -17,6 +17,7 @@ from hevitpose import identity, machine
 from hevitpose.config import Config
 from hevitpose.errors import DivergedError, HEViTPoseError
 from hevitpose.evaluation import Predictions
+from hevitpose.files import write_atomically
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore
 from hevitpose.spec import VARIANTS, full_name
@@ -138,8 +139,6 @@ def accuracy_record(
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Keypoints and scores of every person as a compressed ``.npz``, in one step."""
-    from hevitpose.checkpoint import replacing
-
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -147,8 +146,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         keypoints=predictions.keypoints,
         scores=predictions.scores,
     )
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 __all__ = [

@@ -33,11 +33,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from hevitpose.checkpoint import (
-    LIGHTNING_PREFIX,
     describe,
     load_weights,
     read_checkpoint,
-    replacing,
     save_checkpoint,
 )
 from hevitpose.config import Config
@@ -55,6 +53,7 @@ from hevitpose.evaluation import (
     predict_batch,
     score,
 )
+from hevitpose.files import replacing, write_atomically
 from hevitpose.models import create_for_input
 from hevitpose.optimize import optimize
 from hevitpose.progress import Progress, silent
@@ -351,8 +350,7 @@ def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
 def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]:
@@ -735,4 +733,4 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-__all__ = ["LIGHTNING_PREFIX", "PoseModule", "TrainResult", "train", "validate"]
+__all__ = ["PoseModule", "TrainResult", "train", "validate"]

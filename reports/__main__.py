@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.records import write_atomically
+from hevitpose.files import write_atomically
 from reports import readme, style
 from reports.book import ROOT, Book, make
 

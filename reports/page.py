@@ -23,7 +23,8 @@ from markupsafe import Markup
 import hevitpose
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
-from hevitpose.records import Artifact, Record, write_atomically
+from hevitpose.files import write_atomically
+from hevitpose.records import Artifact, Record
 from hevitpose.spec import VARIANTS
 from reports.book import Book
 from reports.measured import (

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hevitpose.records import write_atomically
+from hevitpose.files import replacing, write_atomically
 from reports.text import plain
 
 if TYPE_CHECKING:
@@ -123,10 +123,9 @@ def save(
             lines = (line.rstrip() for line in text.splitlines())
             write_atomically(path, "\n".join(lines) + "\n")
         else:
-            temporary = folder / f".{name}.{suffix}.tmp"
             metadata = {"Software": None, "Description": mark}
-            figure.savefig(temporary, format=suffix, metadata=metadata)
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=suffix, metadata=metadata)
         paths.append(path)
     return paths
 

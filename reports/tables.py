@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from hevitpose.records import Record, write_atomically
+from hevitpose.files import write_atomically
+from hevitpose.records import Record
 from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison, Interval
 from reports import grids
 from reports.measured import check

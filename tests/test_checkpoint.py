@@ -18,11 +18,11 @@ from hevitpose.checkpoint import (
     from_pretrained,
     load_weights,
     read_checkpoint,
-    replacing,
     save_checkpoint,
 )
 from hevitpose.data.keypoints import MPII
 from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.files import replacing
 
 
 @pytest.fixture
@@ -125,6 +125,12 @@ def test_foreign_descriptions(tmp_path, description):
     with pytest.raises(HEViTPoseError) as caught:
         from_pretrained(path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_have_the_mode_that_the_user_gives_new_files(nano, tmp_path):
+    (tmp_path / "plain").write_text("")
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_equal_weights_are_equal_files(nano, tmp_path):

@@ -7,8 +7,6 @@ nothing; delete a file to have it made again.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +17,7 @@ from hevitpose.data import crowdpose, ochuman
 from hevitpose.data.check import DERIVED, PAGES
 from hevitpose.data.keypoints import COCO
 from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.files import write_atomically
 
 DATASETS = ("mpii", "crowdpose", "ochuman")
 
@@ -67,18 +66,7 @@ def _write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepar
     if path.exists():
         return Prepared(path, "exists")
     content = make()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, could not be written") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomically(path, json.dumps(content))
     people = content if isinstance(content, list) else content["annotations"]
     return Prepared(path, "written", f"{len(people):,} people")
 

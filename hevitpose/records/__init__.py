@@ -28,7 +28,6 @@ from hevitpose.records.store import (
     RecordStore,
     one_line,
     parse_record,
-    write_atomically,
 )
 from hevitpose.records.transfer import ImportReport, export_records, import_records, promote
 
@@ -60,5 +59,4 @@ __all__ = [
     "one_line",
     "parse_record",
     "promote",
-    "write_atomically",
 ]

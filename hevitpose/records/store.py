@@ -262,27 +262,6 @@ class RecordStore:
         return number
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a text file as a whole.
-
-    Raises:
-        HEViTPoseError: it cannot be written; what was there stays.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise HEViTPoseError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

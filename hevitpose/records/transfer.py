@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.files import write_atomically
 from hevitpose.records.schema import SCHEMA_VERSION
-from hevitpose.records.store import Problem, RecordStore, one_line, parse_record, write_atomically
+from hevitpose.records.store import Problem, RecordStore, one_line, parse_record
 
 _EXPORT_FORMAT = "hevitpose-records"
 
