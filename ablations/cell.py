@@ -8,77 +8,19 @@ stub does).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hevitpose.config import Config
 from hevitpose.progress import Progress
 
-if TYPE_CHECKING:
-    from hevitpose.evaluation import Predictions
-
 
 def accuracy(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
     """Trains from scratch (or from the folder's last checkpoint), evaluates on the val split."""
-    from hevitpose.runs import write_predictions
+    from hevitpose.runs import accuracy_fields
     from hevitpose.training import train
 
     result = train(config, folder, resume=True, progress=report)
-    predictions = folder / "predictions.npz"
-    write_predictions(predictions, result.predictions)
-    artifacts = {name: path for name, path in result.artifacts.items() if path.exists()}
-    return {
-        "metrics": result.metrics,
-        "intervals": intervals(config, result.predictions),
-        "train": result.train,
-        "curve": result.curve,
-        "artifacts": {
-            name: str(path) for name, path in (artifacts | {"predictions": predictions}).items()
-        },
-        "dataset": result.dataset,
-        "peak_memory": result.peak_memory,
-    }
-
-
-def intervals(config: Config, predictions: Predictions) -> dict[str, Any]:
-    """Bootstrap over images of what is a ratio of sums: PCKh's Mean and Mean@0.1.
-
-    AP is none; its interval needs several seeds.
-    """
-    if config.data.dataset not in ("mpii", "synthetic"):
-        return {}
-    import numpy as np
-
-    from hevitpose.data.mpii import ground_truth_path
-    from hevitpose.metrics.pckh import HEAD_SIZE, IN_MEAN, load_ground_truth
-    from hevitpose.statistics import bootstrap_ratio
-    from hevitpose.training import load_split
-
-    table = load_split(config, config.data.val_split, training=False).take(predictions.index)
-    truth = load_ground_truth(ground_truth_path(table.annotation_file.parent.parent.parent))
-    people = table.person_ids
-    corners = truth.head_boxes[people]
-    heads = HEAD_SIZE * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=-1)
-    errors = np.linalg.norm(predictions.keypoints + 1 - truth.keypoints[people], axis=-1)
-    counted = ~truth.missing[people][:, list(IN_MEAN)]
-    relative = (errors / heads[:, None])[:, list(IN_MEAN)]
-    images = len(np.unique(table.image_index))
-    group = np.unique(table.image_index, return_inverse=True)[1]
-
-    def per_image(values: np.ndarray) -> np.ndarray:
-        return np.bincount(group, values.sum(1), minlength=images)
-
-    found = {}
-    for name, threshold in (("Mean", 0.5), ("Mean@0.1", 0.1)):
-        hits = per_image((relative <= threshold) & counted)
-        generator = np.random.default_rng((config.seed, 0xB007))
-        interval = bootstrap_ratio(hits, per_image(counted), generator)
-        found[name] = {
-            "low": 100 * interval.low,
-            "high": 100 * interval.high,
-            "method": interval.method,
-            "n": images,
-        }
-    return found
+    return accuracy_fields(config, result, folder)
 
 
 def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]:

@@ -21,8 +21,17 @@ from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, DivergedError
 from hevitpose.metrics.crowdpose import evaluate_crowdpose
 from hevitpose.metrics.oks import coco_results, evaluate_keypoints
-from hevitpose.metrics.pckh import load_ground_truth, pckh
+from hevitpose.metrics.pckh import (
+    IN_MEAN,
+    MpiiGroundTruth,
+    head_errors,
+    load_ground_truth,
+    pckh,
+)
 from hevitpose.spec import DATASETS
+from hevitpose.statistics import bootstrap_ratio
+
+_RESAMPLE = 0xB007  # key of the bootstrap's stream
 
 
 @dataclass(frozen=True)
@@ -127,8 +136,57 @@ def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
     Raises:
         DataError: there is no ground truth for this split, or it lists other people.
     """
+    truth = _mpii_truth(table)  # 1-based
+    return pckh(predictions.keypoints + 1, truth.keypoints, truth.head_boxes, truth.missing)
+
+
+def pckh_intervals(
+    table: PoseTable, predictions: Predictions, seed: int
+) -> dict[str, dict[str, Any]]:
+    """95% bootstrap intervals over images of one run's PCKh, in percent.
+
+    Of what is a ratio of sums: Mean and Mean@0.1. Empty for people without head boxes.
+
+    Args:
+        table: the people that were predicted.
+        predictions: of them.
+        seed: of the resampling.
+    """
+    if table.dataset not in ("mpii", "synthetic"):
+        return {}
+    rows = table.take(predictions.index)
+    truth = _mpii_truth(rows)
+    errors = head_errors(predictions.keypoints + 1, truth.keypoints, truth.head_boxes)
+    counted = ~truth.missing
+    images, group = np.unique(rows.image_index, return_inverse=True)
+
+    def per_image(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, values[:, list(IN_MEAN)].sum(1), minlength=len(images))
+
+    found = {}
+    for name, threshold in (("Mean", 0.5), ("Mean@0.1", 0.1)):
+        hits = per_image((errors <= threshold) & counted)
+        generator = np.random.default_rng((seed, _RESAMPLE))
+        interval = bootstrap_ratio(hits, per_image(counted), generator)
+        if interval.low is None or interval.high is None:  # a single image has no spread
+            continue
+        found[name] = {
+            "low": 100 * interval.low,
+            "high": 100 * interval.high,
+            "method": interval.method,
+            "n": len(images),
+        }
+    return found
+
+
+def _mpii_truth(table: PoseTable) -> MpiiGroundTruth:
+    """The rows of the split's ``.mat`` that a table's people are.
+
+    Raises:
+        DataError: there is no ground truth for this split, or it lists other people.
+    """
     path = ground_truth_path(table.annotation_file.parent.parent.parent)
-    if table.split not in ("val", "minival"):
+    if table.split != "val":
         raise DataError(
             f"{table.annotation_file}: PCKh needs head boxes, which MPII has for val only "
             f"({path}); use data.val_split=val"
@@ -140,12 +198,7 @@ def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
             f"{path}: {len(truth.keypoints)} people, {table.annotation_file} has person "
             f"{people.max()}; expected the same list"
         )
-    return pckh(  # the ground truth is 1-based
-        predictions.keypoints + 1,
-        truth.keypoints[people],
-        truth.head_boxes[people],
-        truth.missing[people],
-    )
+    return MpiiGroundTruth(truth.keypoints[people], truth.missing[people], truth.head_boxes[people])
 
 
 def results_of(

@@ -16,7 +16,7 @@ import numpy as np
 from hevitpose import identity, machine
 from hevitpose.config import Config
 from hevitpose.errors import DivergedError, HEViTPoseError
-from hevitpose.evaluation import Predictions
+from hevitpose.evaluation import Predictions, pckh_intervals
 from hevitpose.files import write_atomically
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore
@@ -76,8 +76,8 @@ def train_and_record(
         raise
     if world()[0] != 0:
         return result, None, folder
-    write_predictions(folder / "predictions.npz", result.predictions)
-    record = accuracy_record(facts, result, folder, time.perf_counter() - clock)
+    fields = accuracy_fields(config, result, folder)
+    record = accuracy_record(facts, fields, folder, time.perf_counter() - clock)
     store_of(runs).add(record)
     return result, record, folder
 
@@ -103,35 +103,58 @@ def record_facts(config: Config, run: identity.Run) -> dict[str, Any]:
     }
 
 
+def accuracy_fields(config: Config, result: TrainResult, folder: Path) -> dict[str, Any]:
+    """What a finished training gives its record; the predictions are written beside the weights.
+
+    Args:
+        config: the run.
+        result: what the training returned.
+        folder: of the run.
+
+    Returns:
+        Fields of a record; ``artifacts`` by name as paths.
+    """
+    predictions = folder / "predictions.npz"
+    write_predictions(predictions, result.predictions)
+    files = {**result.artifacts, "predictions": predictions}
+    return {
+        "metrics": result.metrics,
+        "intervals": pckh_intervals(result.people, result.predictions, config.seed),
+        "train": result.train,
+        "curve": result.curve,
+        "artifacts": {name: str(path) for name, path in files.items() if path.exists()},
+        "dataset": result.dataset,
+        "peak_memory": result.peak_memory,
+    }
+
+
 def accuracy_record(
-    facts: dict[str, Any], result: TrainResult, folder: Path, seconds: float
+    facts: dict[str, Any], fields: dict[str, Any], folder: Path, seconds: float
 ) -> Record:
     """The record of a finished training.
 
     Args:
         facts: of :func:`record_facts`, and ``started_at``.
-        result: what the training returned.
+        fields: of :func:`accuracy_fields`.
         folder: of the run; artifacts are named relative to it.
         seconds: from start to end.
     """
     config = facts["config"]
     artifacts = {
-        name: {"path": str(path.relative_to(folder)), "sha256": identity.file_digest(path)}
-        for name, path in result.artifacts.items()
-        if path.exists()
+        name: {
+            "path": str(Path(path).relative_to(folder)),
+            "sha256": identity.file_digest(Path(path)),
+        }
+        for name, path in fields["artifacts"].items()
     }
     return Record.model_validate(
         {
             **facts,
-            "dataset": result.dataset,
+            **fields,
+            "artifacts": artifacts,
             "flip_test": config["codec"]["flip_test"],
             "decoder": config["codec"]["decode"],
             "selection": config["training"]["selection"],
-            "metrics": result.metrics,
-            "train": result.train,
-            "curve": result.curve,
-            "artifacts": artifacts,
-            "peak_memory": result.peak_memory,
             "seconds": seconds,
         }
     )
@@ -151,6 +174,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 __all__ = [
     "RUNS",
+    "accuracy_fields",
     "accuracy_record",
     "record_facts",
     "run_folder",

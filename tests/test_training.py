@@ -18,7 +18,9 @@ from hevitpose.checkpoint import read_checkpoint
 from hevitpose.config import load_config
 from hevitpose.data import load
 from hevitpose.errors import DataError, DivergedError, UsageError
-from hevitpose.training import Plan, learning_rate_factor, split_minival, train, validate
+from hevitpose.training import train, validate
+from hevitpose.training.loaders import split_minival
+from hevitpose.training.schedule import Plan, learning_rate_factor
 
 TINY = {
     "data.input_size": [64, 64],

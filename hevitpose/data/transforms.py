@@ -137,28 +137,6 @@ def transform_points(points: Array, matrix: Array) -> Array:
     return moved.to(points.dtype) if _is_tensor(points) else moved.astype(points.dtype)
 
 
-def heatmap_to_image(
-    xy: Array, center: Array, size: Array, heatmap_size: tuple[int, int], udp: bool = False
-) -> Array:
-    """Points decoded from heatmaps, in image pixels.
-
-    Args:
-        xy: (N, K, 2) in heatmap pixels.
-        center: (N, 2) of the crops that the network saw (not rotated).
-        size: (N, 2) of the same.
-        heatmap_size: (W, H) of the heatmaps.
-        udp: whether the crops were cut by the UDP variant.
-
-    Returns:
-        (N, K, 2) in image pixels: p * size / (W, H) + center - size / 2; UDP divides by
-        (W-1, H-1).
-    """
-    per_cell = _namespace(size).stack(
-        (size[..., 0] / (heatmap_size[0] - udp), size[..., 1] / (heatmap_size[1] - udp)), -1
-    )
-    return xy * per_cell[..., None, :] + (center - size * 0.5)[..., None, :]
-
-
 @dataclass(frozen=True)
 class Augmentation:
     """Training-time augmentation; the defaults are the field's for every dataset.

@@ -124,21 +124,10 @@ def pckh(
         UsageError: shapes that do not agree.
         DataError: a prediction that is not finite.
     """
-    predictions = np.asarray(predictions_NK2, np.float64)
-    truth, missing = np.asarray(ground_truth_NK2, np.float64), np.asarray(missing_NK) != 0
-    boxes = np.asarray(head_boxes, np.float64)
-    sizes = boxes if boxes.ndim == 1 else _head_sizes(boxes)
-    people = len(truth)
-    shapes = (predictions.shape, truth.shape, missing.shape, sizes.shape)
-    if shapes != ((people, 16, 2), (people, 16, 2), (people, 16), (people,)):
-        raise UsageError(
-            f"pckh: predictions, ground truth, missing, head sizes are {shapes}, "
-            "expected (N, 16, 2), (N, 16, 2), (N, 16), (N,)"
-        )
-    if not np.isfinite(predictions).all():
-        person, joint = np.argwhere(~np.isfinite(predictions))[0][:2]
-        raise DataError(f"predictions: person {person}, joint {joint} is not a finite number")
-    distance = np.linalg.norm(predictions - truth, axis=2) / (HEAD_SIZE * sizes)[:, None]
+    distance = head_errors(predictions_NK2, ground_truth_NK2, head_boxes)
+    missing = np.asarray(missing_NK) != 0
+    if missing.shape != distance.shape:
+        raise UsageError(f"pckh: missing is {missing.shape}, expected {distance.shape}")
     counted = ~missing
     counts = counted.sum(0)
     right = ((distance <= threshold) & counted).sum(0)
@@ -154,6 +143,34 @@ def pckh(
         seen = [joint for joint in members if counts[joint]]
         groups[name] = float(per_joint[seen].mean()) if seen else float("nan")
     return groups | {"Mean": float(mean), "Mean@0.1": float(mean_close)}
+
+
+def head_errors(
+    predictions_NK2: np.ndarray, ground_truth_NK2: np.ndarray, head_boxes: np.ndarray
+) -> np.ndarray:
+    """Each joint's error in head sizes, 0.6 x the head box's diagonal; see :func:`pckh`.
+
+    Returns:
+        (N, 16) float64.
+
+    Raises:
+        UsageError: shapes that do not agree.
+        DataError: a prediction that is not finite.
+    """
+    predictions = np.asarray(predictions_NK2, np.float64)
+    truth = np.asarray(ground_truth_NK2, np.float64)
+    boxes = np.asarray(head_boxes, np.float64)
+    sizes = boxes if boxes.ndim == 1 else _head_sizes(boxes)
+    people, shapes = len(truth), (predictions.shape, truth.shape, sizes.shape)
+    if shapes != ((people, 16, 2), (people, 16, 2), (people,)):
+        raise UsageError(
+            f"pckh: predictions, ground truth, head sizes are {shapes}, "
+            "expected (N, 16, 2), (N, 16, 2), (N,)"
+        )
+    if not np.isfinite(predictions).all():
+        person, joint = np.argwhere(~np.isfinite(predictions))[0][:2]
+        raise DataError(f"predictions: person {person}, joint {joint} is not a finite number")
+    return np.linalg.norm(predictions - truth, axis=2) / (HEAD_SIZE * sizes)[:, None]
 
 
 def _head_sizes(boxes: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference_crop import bilinear_crop, box_to_crop, flip_person, to_crop
 
+from hevitpose.codec import to_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import (
     Augmentation,
@@ -16,7 +17,6 @@ from hevitpose.data.transforms import (
     box_to_center_size,
     crop,
     crop_matrix,
-    heatmap_to_image,
     sample_augmentation,
     transform_points,
 )
@@ -90,15 +90,15 @@ def test_inverse_and_kinds(udp):
 
 
 @pytest.mark.parametrize("udp", [False, True])
-def test_heatmap_to_image_inverts_the_crop(udp):
+def test_to_image_inverts_the_crop(udp):
     """A joint's crop position, in heatmap pixels, comes back to the image where it was."""
     center, size = box_to_center_size(boxes(), 0.75)
     points = np.random.default_rng(3).uniform(0, 600, (len(center), 6, 2))
     inside = transform_points(points, affine_matrix(center, size, 0, (192, 256), udp=udp))
     per_cell = np.array([191 / 47, 255 / 63]) if udp else 4.0
-    back = heatmap_to_image(inside / per_cell, center, size, (48, 64), udp=udp)
+    back = to_image(inside / per_cell, center, size, (48, 64), udp=udp)
     np.testing.assert_allclose(back, points, atol=1e-9)
-    tensor = heatmap_to_image(
+    tensor = to_image(
         *(torch.tensor(value) for value in (inside / per_cell, center, size)), (48, 64), udp=udp
     )
     np.testing.assert_allclose(tensor.numpy(), points, atol=1e-9)

@@ -1,0 +1,289 @@
+"""Training: a config goes in, the weights and their metrics come out.
+
+The loop, devices, precision and distribution are Lightning's. Ours are the order of samples (a pure
+function of seed and step), the recipe's schedule, evaluation, and checkpoints that resume a run
+bit-identically: one is written after every chunk of steps, and a chunk is what Lightning calls an
+epoch, so that a resumed run always starts at a clean boundary.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from torch import nn
+
+from hevitpose.checkpoint import (
+    load_weights,
+    read_checkpoint,
+)
+from hevitpose.config import Config
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation import (
+    Predictions,
+    mean_pose,
+    score,
+)
+from hevitpose.models import create_for_input
+from hevitpose.optimize import optimize
+from hevitpose.progress import Progress, silent
+from hevitpose.training.callbacks import AtomicCheckpointIO, Collect, Curve, Evaluate, Report
+from hevitpose.training.devices import device_of, peak_memory, world
+from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
+from hevitpose.training.module import PoseModule
+from hevitpose.training.schedule import Plan
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run hands to the record."""
+
+    metrics: dict[str, float]  # of the selected weights, on the val split
+    train: dict[str, Any]  # epochs, steps, seconds, images_per_s, best_epoch, lr, total_batch, loss
+    curve: list[dict[str, float]]  # the rows of curve.csv
+    artifacts: dict[str, Path]  # model, last, curve
+    dataset: dict[str, Any]  # name, split, fingerprint, boxes, counts
+    peak_memory: int  # bytes
+    people: PoseTable = field(repr=False)  # of the val split
+    predictions: Predictions = field(repr=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on hardware and workers say nothing that a record does not."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = None) -> L.Trainer:
+    """Lightning's trainer for a config: devices, precision, determinism, no loggers of its own."""
+    device, many = device_of(config), config.devices * config.nodes > 1
+    if many and device == "cpu" and plan is not None and config.training.sync_bn:
+        raise UsageError(
+            "training.sync_bn: SyncBN needs CUDA; several CPU processes need training.sync_bn=false"
+        )
+    limits: dict[str, Any] = {}
+    if plan is not None:
+        limits = {
+            "max_epochs": math.ceil(plan.steps / plan.chunk),
+            "reload_dataloaders_every_n_epochs": 1,
+            "check_val_every_n_epoch": plan.eval_chunks,
+        }
+    return L.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if many else "auto",
+        precision=_PRECISION[config.training.precision],  # type: ignore[arg-type]
+        sync_batchnorm=many and config.training.sync_bn and device == "cuda",
+        gradient_clip_val=config.training.clip_norm,
+        deterministic=config.training.deterministic,
+        use_distributed_sampler=False,  # the streams know their rank
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **limits,
+    )
+
+
+def build(config: Config, num_keypoints: int) -> nn.Module:
+    """The config's network, from its seed or from pretrained weights, in its training form."""
+    options = config.model.options()
+    if config.model.num_keypoints not in (None, num_keypoints):
+        raise UsageError(
+            f"model.num_keypoints: {config.model.num_keypoints}, the dataset has {num_keypoints}"
+        )
+    model = create_for_input(
+        config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
+    )
+    if config.model.pretrained is not None:
+        load_weights(model, config.model.pretrained, reset_keypoints=True)
+    if config.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return optimize(model, mode="train") if config.training.optimize else model
+
+
+def train(
+    config: Config, out: Path, *, resume: bool = True, progress: Progress = silent
+) -> TrainResult:
+    """Train a network and evaluate it on the val split.
+
+    Args:
+        config: the run.
+        out: its folder; receives ``config.yaml``, ``curve.csv``, ``last.ckpt`` (for resuming) and
+            ``model.safetensors`` (the selected weights, complete in themselves).
+        resume: continue from ``last.ckpt`` where there is one.
+        progress: told the steps done and the steps there are.
+
+    Raises:
+        UsageError: the config does not fit the data or the machine.
+        DataError: annotations or images are absent or damaged (before the first step).
+        DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
+    """
+    with _quiet(), _determinism(config):
+        return _train(config, out, resume=resume, progress=progress)
+
+
+@contextmanager
+def _determinism(config: Config) -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(config.training.threads)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
+    people = load_split(config, config.data.train_split, training=True)
+    val = load_split(config, config.data.val_split, training=False)
+    held = val
+    if config.training.selection == "minival":
+        people, held = split_minival(people, config.data.minival)
+    if not len(people):
+        raise DataError(f"{people.annotation_file}: no people to train on")
+    plan = Plan.of(config, len(people))
+    module = PoseModule(config, build(config, len(people.layout.names)), people, plan)
+
+    evaluate = Evaluate(out, held, config)
+    curve = Curve(out, config, evaluate)
+    callbacks: list[Callback] = [evaluate, curve, Report(progress, plan.steps)]
+    if config.training.ema_decay is not None:
+        callbacks.insert(1, EMAWeightAveraging(decay=config.training.ema_decay))
+    trainer = make_trainer(config, callbacks, plan)
+    last = out / "last.ckpt"
+    checkpoint = _resumable(last, config, plan) if resume else None
+    try:
+        trainer.fit(
+            module, datamodule=PeopleModule(config, plan, people, held), ckpt_path=checkpoint
+        )
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+    if config.training.selection != "last" and (out / "best.safetensors").exists():
+        load_weights(module.model, out / "best.safetensors")
+    evaluate.table = val
+    final = make_trainer(config, [evaluate]) if trainer.world_size == 1 else trainer
+    final.validate(module, datamodule=PeopleModule(config, None, None, val), verbose=False)
+    if trainer.is_global_zero:
+        module.save(out / "model.safetensors")
+    assert evaluate.predictions is not None
+    selected = plan.steps if config.training.selection == "last" else evaluate.best_step
+    return TrainResult(
+        metrics=evaluate.metrics | _floor(people, val),
+        train={
+            "epochs": plan.steps / plan.steps_per_epoch,
+            "steps": plan.steps,
+            "seconds": curve.seconds,
+            "images_per_s": plan.steps * config.total_batch / max(curve.seconds, 1e-9),
+            "best_epoch": selected / plan.steps_per_epoch,
+            "loss": curve.rows[-1]["loss"] if curve.rows else math.nan,
+            "lr": config.learning_rate,
+            "total_batch": config.total_batch,
+            "people": len(people),
+        },
+        curve=curve.rows,
+        artifacts={"model": out / "model.safetensors", "last": last, "curve": out / "curve.csv"},
+        dataset=dataset_facts(val),
+        peak_memory=peak_memory(),
+        people=val,
+        predictions=evaluate.predictions,
+    )
+
+
+def _floor(people: PoseTable, val: PoseTable) -> dict[str, float]:
+    """What the average pose would score on synthetic people, beside what the network does."""
+    if val.dataset != "synthetic":
+        return {}
+    metrics = score(val, mean_pose(people, val))
+    return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
+
+
+def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:
+    """The checkpoint to continue from, if it is of this very run.
+
+    Raises:
+        UsageError: the folder holds another run's checkpoint.
+    """
+    if not last.exists():
+        return None
+    read_checkpoint(last)
+    ours = torch.load(last, map_location="cpu", weights_only=True)["hevitpose"]
+    if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
+        raise UsageError(
+            f"{last}: is of a run with another config; use another --out, or --no-resume"
+        )
+    return last
+
+
+def validate(
+    config: Config, *, progress: Progress = silent
+) -> tuple[dict[str, float], Predictions, dict[str, Any]]:
+    """Evaluate the weights of ``model.checkpoint`` on the val split.
+
+    Returns:
+        (metrics, predictions, facts of the dataset).
+
+    Raises:
+        UsageError: no checkpoint is named.
+        DataError: the checkpoint does not fit the config's model.
+    """
+    table, predictions = infer(config, progress=progress)
+    metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
+    return metrics, predictions, dataset_facts(table)
+
+
+def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Predictions]:
+    """Predict every person of the val split (``data.val_split``) with saved weights.
+
+    Returns:
+        (people, predictions), complete on every process.
+
+    Raises:
+        UsageError: no checkpoint is named.
+        DataError: the checkpoint does not fit the config's model.
+    """
+    if config.model.checkpoint is None:
+        raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
+    with _quiet(), _determinism(config):
+        table = load_split(config, config.data.val_split, training=False)
+        model = build(config, len(table.layout))
+        load_weights(model, config.model.checkpoint)
+        plan = Plan.of(config, len(table))
+        module = PoseModule(config, model, table, plan)
+        collect = Collect()
+        trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
+        trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
+        assert collect.predictions is not None
+        return table, collect.predictions
+
+
+__all__ = ["PoseModule", "TrainResult", "infer", "train", "validate", "world"]

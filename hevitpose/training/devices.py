@@ -1,0 +1,40 @@
+"""Which device a run is on, which of its processes this is, and how much memory it took."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+import torch
+
+from hevitpose.config import Config
+from hevitpose.errors import UsageError
+
+
+def device_of(config: Config) -> str:
+    """``cpu`` or ``cuda``, as asked; never another one in silence.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device: cuda was asked for, this machine has no usable CUDA device")
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.device
+
+
+def world() -> tuple[int, int]:
+    """This process's rank and how many there are, also after training has ended."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def peak_memory() -> int:
+    """Bytes: the device's peak on a GPU, the process's resident peak on a CPU."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,149 @@
+"""The people of a run: read, held out, augmented, and served to each process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as L
+from torch.utils.data import DataLoader
+
+from hevitpose.config import Config
+from hevitpose.data import load, verify_images
+from hevitpose.data.loader import PoseDataset
+from hevitpose.data.stream import RankSlice, SampleStream
+from hevitpose.data.table import PoseTable
+from hevitpose.data.transforms import Augmentation
+from hevitpose.errors import DataError
+from hevitpose.training.devices import device_of
+from hevitpose.training.schedule import Plan
+
+
+def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]:
+    """People of held-out training images apart from the rest.
+
+    Whole images, so that nobody's neighbour leaks; chosen by a fixed generator over the sorted
+    image ids, so that every seed and every cell of a grid holds out the same ones.
+
+    Args:
+        table: the training people.
+        share: of the images, in (0, 1).
+
+    Returns:
+        (training people, held-out people).
+
+    Raises:
+        DataError: too few images to hold any out.
+    """
+    used = np.unique(table.image_index)
+    count = max(1, round(share * len(used)))
+    if count >= len(used):
+        raise DataError(
+            f"{table.annotation_file}: {len(used)} images, too few to hold some out for "
+            "selection; use training.selection=last"
+        )
+    order = used[np.argsort(table.image_ids[used], kind="stable")]
+    held = np.random.default_rng(20_230).permutation(order)[:count]
+    mask = np.isin(table.image_index, held)
+    return table.take(~mask), dataclasses.replace(table.take(mask), split="minival")
+
+
+def augmentation(config: Config, table: PoseTable) -> Augmentation:
+    """The config's augmentation; shift and half-body belong to COCO-format data only."""
+    given, recipe = config.training.augmentation, Augmentation.for_dataset(table.dataset)
+    return Augmentation(
+        flip=given.flip,
+        scale=given.scale,
+        rotation=given.rotation,
+        rotation_probability=given.rotation_probability,
+        shift=given.shift,
+        shift_probability=given.shift_probability if recipe.shift_probability else 0.0,
+        half_body_probability=given.half_body if recipe.half_body_probability else 0.0,
+    )
+
+
+def load_split(config: Config, split: str, *, training: bool) -> PoseTable:
+    """The people of one split, as the config wants them, every image looked into."""
+    data = config.data
+    table = load(
+        data.dataset,
+        data.folder,
+        split,
+        input_size=data.input_size,
+        boxes="gt" if training else data.boxes,
+        box_threshold=data.box_threshold,
+        training=training,
+        present_only=data.present_only,
+        skip_bad=data.skip_bad,
+    )
+    return verify_images(table, skip_bad=data.skip_bad)
+
+
+def dataset_facts(table: PoseTable) -> dict[str, Any]:
+    """What a record says of the data a metric was taken on."""
+    return {
+        "name": table.dataset,
+        "split": table.split,
+        "fingerprint": table.fingerprint,
+        "boxes": table.boxes,
+        "counts": dict(table.counts),
+        "skipped": [str(item) for item in table.skipped],
+    }
+
+
+def _workers(config: Config) -> int:
+    if config.data.workers is not None:
+        return config.data.workers
+    cores = os.cpu_count() or 1
+    return 0 if device_of(config) == "cpu" and cores <= 2 else min(8, max(1, cores - 1))
+
+
+def _loader(config: Config, dataset: PoseDataset, sampler: Any, batch_size: int) -> DataLoader:
+    workers = _workers(config)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=device_of(config) == "cuda",
+    )
+
+
+def evaluation_loader(
+    config: Config, table: PoseTable, rank: int = 0, world: int = 1
+) -> DataLoader:
+    """Crops of a table, each person once over all ranks."""
+    dataset = PoseDataset(table, config.data.input_size, udp=config.codec.udp)
+    return _loader(config, dataset, RankSlice(len(table), rank, world), config.data.eval_batch_size)
+
+
+class PeopleModule(L.LightningDataModule):
+    """Loaders that know the rank, which exists only once the trainer runs."""
+
+    def __init__(self, config: Config, plan: Plan | None, train: PoseTable | None, held: PoseTable):
+        super().__init__()
+        self.config, self.plan, self.train_table, self.held = config, plan, train, held
+
+    def _ranks(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.plan is not None and self.train_table is not None and self.trainer is not None
+        batch, (rank, world) = self.config.training.batch_size, self._ranks()
+        dataset = PoseDataset(
+            self.train_table,
+            self.config.data.input_size,
+            augmentation=augmentation(self.config, self.train_table),
+            seed=self.config.seed,
+            udp=self.config.codec.udp,
+        )
+        first = self.trainer.global_step  # a loader per chunk, from wherever the run is
+        steps = range(first, min(first + self.plan.chunk, self.plan.steps))
+        stream = SampleStream(len(self.train_table), batch, steps, self.config.seed, rank, world)
+        return _loader(self.config, dataset, stream, batch)
+
+    def val_dataloader(self) -> DataLoader:
+        return evaluation_loader(self.config, self.held, *self._ranks())

@@ -1,0 +1,110 @@
+"""One training step, and the predictions on an evaluation batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as L
+import torch
+from torch import Tensor, nn
+
+from hevitpose.checkpoint import (
+    describe,
+    save_checkpoint,
+)
+from hevitpose.config import Config
+from hevitpose.data.loader import normalise
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DivergedError
+from hevitpose.evaluation import (
+    codec_of,
+    predict_batch,
+)
+from hevitpose.training.schedule import Plan, learning_rate_factor
+
+_DROP = 3  # key of the drop-path stream; order and augmentation have 1 and 2
+
+
+class PoseModule(L.LightningModule):
+    """One training step of a pose network, and its predictions on an evaluation batch."""
+
+    joint_weights: Tensor
+
+    def __init__(self, config: Config, model: nn.Module, table: PoseTable, plan: Plan) -> None:
+        super().__init__()
+        self.config, self.plan, self.model = config, plan, model
+        self.codec = codec_of(model, config)
+        self.layout = layout = table.layout
+        self.flip_pairs = layout.flip_pairs if config.codec.flip_test else None
+        weights = layout.joint_weights if config.codec.joint_weights else (1.0,) * len(layout)
+        self.register_buffer("joint_weights", torch.tensor(weights), persistent=False)
+        self.losses: list[Tensor] = []
+        self.predicted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Drop-path draws from a stream of (seed, rank, step), so a resumed run draws the same."""
+        key = np.random.SeedSequence(
+            (self.config.seed, _DROP, self.global_rank, self.global_step)
+        ).generate_state(1, np.uint64)
+        torch.manual_seed(int(key[0] >> 1))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        channels_last = self.config.training.channels_last
+        images = normalise(
+            batch["image"], torch.channels_last if channels_last else torch.contiguous_format
+        )
+        codec: Any = self.codec
+        target, weights = codec.encode(batch["keypoints"], batch["visible"])
+        loss = codec.loss(self.model(images), target, weights * self.joint_weights)
+        self.losses.append(loss.detach())
+        if self.device.type == "cpu" or self.global_step % 50 == 0:  # a check is a synchronise
+            self.check_finite(loss)
+        return loss
+
+    def check_finite(self, loss: Tensor) -> None:
+        """Stop before a checkpoint or a metric is made from numbers that are none."""
+        if not bool(torch.isfinite(loss)):
+            raise DivergedError(
+                f"loss is {loss.item():g} at step {self.global_step} "
+                f"(training.lr {self.config.learning_rate:g}, seed {self.config.seed}); "
+                "try a smaller training.lr or training.clip_norm"
+            )
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        xy, scores = predict_batch(self.model, batch, self.codec, self.flip_pairs)
+        self.predicted.append((batch["index"].cpu().numpy(), xy, scores))
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.config.training
+        decay = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]  # norms and biases
+        groups = [
+            {"params": decay, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        optimizer = kind(groups, lr=self.config.learning_rate, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, learning_rate_factor(self.config, self.plan)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def save(self, path: Path) -> None:
+        """The weights, complete in themselves (:func:`~hevitpose.checkpoint.save_checkpoint`)."""
+        save_checkpoint(self.model, path, self.config.dump(), self.layout)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a reader of the weights needs, and what a resume is checked against."""
+        checkpoint["hevitpose"] = {
+            "model": describe(self.model),
+            "config": self.config.dump(),
+            "layout": dataclasses.asdict(self.layout),
+            "digest": self.config.digest,
+            "plan": [self.plan.steps, self.plan.chunk],
+        }
