@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hevitpose.config import Config, load_config
     from hevitpose.inference import PosePredictor
     from hevitpose.models import create_model
-    from hevitpose.optimize import optimize
+    from hevitpose.optimization import optimize
 
 _LAZY = {
     "Config": "hevitpose.config",
@@ -23,7 +23,7 @@ _LAZY = {
     "create_model": "hevitpose.models",
     "from_pretrained": "hevitpose.checkpoint",
     "load_config": "hevitpose.config",
-    "optimize": "hevitpose.optimize",
+    "optimize": "hevitpose.optimization",
     "save_checkpoint": "hevitpose.checkpoint",
 }
 
@@ -43,7 +43,6 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_LAZY[name])
-    # The submodule and the function `optimize` share a name: the function is what a user means.
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -261,7 +261,7 @@ def write_file(
 
 
 def _fused(network: nn.Module) -> nn.Module:
-    from hevitpose.optimize import optimize
+    from hevitpose.optimization import optimize
 
     return optimize(network, mode="fused").eval()
 
@@ -275,7 +275,7 @@ def _compare(
     run: Callable[[Tensor], Any], crops: Tensor, reference: Any, batch: int, dynamic_batch: bool
 ) -> float:
     """The worst error at the exported batch and, where it is free, at another one."""
-    from hevitpose.latency import relative_error
+    from hevitpose.parity import relative_error
 
     sizes = {batch, batch + 1} if dynamic_batch else {batch}
     worst = 0.0

@@ -18,7 +18,7 @@ from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
 from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
 from hevitpose.errors import UsageError
 from hevitpose.evaluation import codec_of, predict_batch
-from hevitpose.optimize import optimize
+from hevitpose.optimization import optimize
 
 Image = Path | str | np.ndarray
 

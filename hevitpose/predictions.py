@@ -75,34 +75,6 @@ def evaluate_predictions(
     return metrics | {"boxes": "as given"}
 
 
-def read_results(
-    path: str | Path,
-    num_keypoints: int,
-    image_ids: Collection[int] | None = None,
-    category_ids: Collection[int] | None = None,
-) -> list[dict[str, Any]]:
-    """A COCO-style result list.
-
-    Args:
-        path: JSON, ``[{image_id, category_id, keypoints: [x, y, score] * K, score}, ...]``; other
-            keys are dropped.
-        num_keypoints: K.
-        image_ids: the images of the dataset; None checks none.
-        category_ids: the categories of the dataset; None checks none.
-
-    Raises:
-        DataError: absent, truncated, or an entry that is malformed, not finite or of another
-            dataset.
-    """
-    return cocoformat.check_results(
-        _read_json(path),
-        num_keypoints,
-        image_ids=image_ids,
-        category_ids=category_ids,
-        source=str(path),
-    )
-
-
 def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> np.ndarray:
     """Keypoints of MPII people, in the order of the ground truth.
 

@@ -85,12 +85,14 @@ def paired_difference(
     common = sorted(cell.keys() & default.keys())
     if not common:
         raise ValueError("no seed in common")
-    differences = _finite([cell[s] for s in common]) - _finite([default[s] for s in common])
+    ours, theirs = _finite([cell[s] for s in common]), _finite([default[s] for s in common])
+    differences = ours - theirs
     interval = mean_interval(differences, confidence, "paired t over seeds")
     if len(common) < 2:
         return interval, None
-    if np.ptp(differences) == 0:  # no spread: t is 0 / 0 or infinite
-        return interval, float(not differences.any())
+    rounding = 1e-12 * max(np.abs(ours).max(), np.abs(theirs).max())
+    if np.ptp(differences) <= rounding:  # no spread: t is 0 / 0 or infinite
+        return interval, float(np.abs(differences).max() <= rounding)
     return interval, float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 

@@ -27,7 +27,7 @@ from reports.tables_cost import (
     speed_table,
     summary_table,
 )
-from reports.text import Cell, Table, to_csv, to_latex, to_markdown
+from reports.text import Table, to_csv, to_latex, to_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 GRIDS = ROOT / "ablations"
@@ -155,9 +155,3 @@ def _is_default(axis: str, level: object) -> bool:
     stock = VARIANTS["hevitpose_b"]
     field = axis.removeprefix("model.")
     return axis.startswith("model.") and getattr(stock, field, None) == level
-
-
-def linked_records(table: Table) -> list[str]:
-    """Ids that a table's numbers come from."""
-    cells: list[Cell] = [cell for row in table.rows for cell in row]
-    return list(dict.fromkeys(record_id for cell in cells for record_id in cell.records))

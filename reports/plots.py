@@ -77,7 +77,7 @@ def effects(grid: Grid, name: str | None = None) -> Plot | None:
     return Plot(
         name or f"ablation-{grid.name}",
         f"Ablation {plain(grid.name)}: difference of each cell to the default in PCKh@0.5, "
-        "with 95% intervals",
+        "with 95% intervals where there are several seeds",
         data,
         draw_effects,
     )
@@ -110,7 +110,8 @@ def draw_effects(data: Any) -> Any:
     axes.set_ylim(-0.6, len(dots) - 0.4)
     axes.grid(axis="y", visible=False)
     what = "Δ PCKh@0.5 to the default, points" if data["relative"] else "PCKh@0.5, %"
-    axes.set_xlabel(f"{what}, 95% interval")
+    bars = any(low is not None for _, _, low, *_ in dots)
+    axes.set_xlabel(f"{what}, 95% interval" if bars else f"{what}; one seed, no interval")
     axes.set_title(data["title"])
     note = "▲ better  ▼ worse  ○ no verdict or not distinguishable  ◆ default"
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)

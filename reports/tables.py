@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from hevitpose.files import write_atomically
 from hevitpose.records import Record
-from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison, Interval
+from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison
 from reports import grids
 from reports.measured import check
 from reports.text import (
@@ -22,6 +22,7 @@ from reports.text import (
     Table,
     number,
     shorten,
+    show_estimate,
     to_csv,
     to_latex,
     to_markdown,
@@ -212,20 +213,6 @@ def _score(
             return Cell(row.failures[-1].status, kind="failed")
         return MISSING
     return show_estimate(score, digits, ids, bold=bold)
-
-
-def show_estimate(
-    score: Interval, digits: int, ids: tuple[str, ...] = (), *, bold: bool = False
-) -> Cell:
-    """A score with its interval: ± over seeds; the bounds themselves where it is a bootstrap."""
-    text = f"{score.value:.{digits}f}"
-    notes: tuple[str, ...] = ()
-    if score.n > 1 and score.half is not None:
-        text += f" ± {score.half:.{digits}f}"
-    elif score.low is not None and score.high is not None:
-        text += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
-        notes = (f"one seed; 95% interval: {score.method}, which says nothing about other seeds",)
-    return Cell(text, score.value, "measured", bold, notes, ids)
 
 
 def _difference(row: grids.Row) -> Cell:

@@ -20,8 +20,7 @@ from reports.measured import (
     setting,
 )
 from reports.published import Number, Published
-from reports.tables import show_estimate
-from reports.text import MISSING, Cell, Column, Table, number, plain
+from reports.text import MISSING, Cell, Column, Table, number, plain, show_estimate
 
 #: What every accuracy table shows, measured or not.
 OWN_NETWORKS = ("hevitpose_t", "hevitpose_s", "hevitpose_b")

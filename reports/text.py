@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from hevitpose.statistics import Interval
+
 NOT_MEASURED = "not measured"
 
 Kind = Literal["text", "measured", "published", "missing", "failed"]
@@ -142,9 +144,18 @@ def escape_csv(text: object) -> str:
     return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
 
 
-def marks(table: Table, cell: Cell) -> list[int]:
-    """The numbers of a cell's footnotes."""
-    return [table.footnotes.index(note) + 1 for note in cell.notes]
+def show_estimate(
+    score: Interval, digits: int, ids: tuple[str, ...] = (), *, bold: bool = False
+) -> Cell:
+    """A score with its interval: ± over seeds; the bounds themselves where it is a bootstrap."""
+    text = f"{score.value:.{digits}f}"
+    notes: tuple[str, ...] = ()
+    if score.n > 1 and score.half is not None:
+        text += f" ± {score.half:.{digits}f}"
+    elif score.low is not None and score.high is not None:
+        text += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+        notes = (f"one seed; 95% interval: {score.method}, which says nothing about other seeds",)
+    return Cell(text, score.value, "measured", bold, notes, ids)
 
 
 def to_markdown(table: Table, *, heading: bool = True) -> str:

@@ -88,3 +88,15 @@ def test_options_and_overrides_meet_in_one_config(monkeypatch):
     config = make_config("coco", ["DATASET.TEST", "val"], gpus="0,1", data__boxes="det.json")
     assert (config.devices, config.device, config.data.boxes) == (2, "cuda", "det.json")
     assert make_config("coco", [], devices=2, nodes=3).total_batch == 64 * 6
+
+
+def test_public_names_stay_what_they_are_whatever_is_imported_first():
+    """A submodule named like a public function would take its place once it is imported."""
+    code = (
+        "import hevitpose, hevitpose.training, hevitpose.export, hevitpose.cli, hevitpose.runs\n"
+        "for name in hevitpose.__all__:\n"
+        "    value = getattr(hevitpose, name)\n"
+        "    assert name == '__version__' or callable(value), name"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -25,12 +25,12 @@ from hevitpose.latency import (
     interleave,
     measure,
     ratio_of_rounds,
-    relative_error,
     settle_,
     summarize,
 )
 from hevitpose.latency.measure import take_samples, warm_up
 from hevitpose.models import create_model
+from hevitpose.parity import relative_error
 from hevitpose.records import Latency
 
 BRIEF = Budget(5, 3, 0.05, 0.0, 0.05, 0.01, energy=False)

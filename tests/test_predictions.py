@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
+from hevitpose import predictions
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.metrics import cocoformat
 from hevitpose.predictions import (
     evaluate_predictions,
     read_arrays,
-    read_results,
     write_pred_mat,
     write_results,
     write_testdev,
@@ -160,6 +161,13 @@ def test_bad_arrays(tmp_path):
             read_arrays(tmp_path / name, 4)
 
 
+def results_in(file):
+    """What ``evaluate_predictions`` makes of a result file before an evaluator sees it."""
+    return cocoformat.check_results(
+        predictions._read_json(file), 17, image_ids=[785], category_ids=[1], source=str(file)
+    )
+
+
 @settings(derandomize=True, deadline=None, max_examples=400)
 @given(data=st.data())
 def test_damaged_files_are_ours(data, tmp_path_factory):
@@ -180,7 +188,7 @@ def test_damaged_files_are_ours(data, tmp_path_factory):
     file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
         if kind == "json":
-            assert len(read_results(file, 17, [785], [1])) == 2
+            assert len(results_in(file)) == 2
         else:
             assert read_arrays(file, 2).shape == (2, 16, 2)
     except DataError as error:
@@ -205,7 +213,7 @@ def test_any_json_is_a_result_list_or_refused(key, value, whole, tmp_path_factor
     content = whole if whole is not None else [RESULT, RESULT | {key: value}]
     file.write_text(json.dumps(content, default=str))
     try:
-        for entry in read_results(file, 17, [785], [1]):
+        for entry in results_in(file):
             assert set(entry) == set(RESULT) and len(entry["keypoints"]) == 51
     except DataError as error:
         assert "any.json" in str(error)

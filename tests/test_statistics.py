@@ -59,6 +59,14 @@ class TestPaired:
         assert s.paired_difference(same, same)[1] == 1.0
         assert s.paired_difference(more, same)[1] == 0.0
 
+    def test_no_spread_but_rounding(self):
+        """0.1 + 0.2 is not 0.3: differences that agree to rounding have no spread either."""
+        default = {0: 0.1, 1: 10.1, 2: 70.3}
+        shifted = {seed: value + 0.2 for seed, value in default.items()}
+        assert len({shifted[k] - default[k] for k in default}) > 1
+        assert s.paired_difference(shifted, default)[1] == 0
+        assert s.paired_difference(default, dict(default))[1] == 1
+
     def test_pairing_sees_what_two_samples_do_not(self):
         # seeds differ by far more than the cells do
         rng = np.random.default_rng(0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from hevitpose.data.cocoformat import read
-from hevitpose.data.files import find, find_boxes
+from hevitpose.data.cocoformat import load_split
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.table import PoseTable
 
@@ -18,25 +18,14 @@ ANNOTATIONS = {
 IMAGES = {"train": "train2017", "val": "val2017", "test": "test2017"}
 
 
-def load(
-    root: Path,
-    split: str,
-    *,
-    input_size: tuple[int, int],
-    boxes: str = "gt",
-    box_threshold: float = 0.0,
-    skip_bad: bool = False,
-) -> PoseTable:
-    """COCO keypoints of one split, from ROOT/coco."""
-    folder = root / "coco"
-    return read(
-        find(folder / "annotations", ANNOTATIONS, split),
-        folder / "images" / IMAGES[split],
+def load(root: Path, split: str, **options: Any) -> PoseTable:
+    """COCO keypoints of one split, from ROOT/coco; options of ``cocoformat.read``."""
+    return load_split(
+        root,
+        "coco",
         COCO,
-        dataset="coco",
-        split=split,
-        input_size=input_size,
-        boxes=find_boxes(folder, boxes),
-        box_threshold=box_threshold,
-        skip_bad=skip_bad,
+        ANNOTATIONS,
+        split,
+        images=f"images/{IMAGES.get(split, split)}",
+        **options,
     )

@@ -8,6 +8,7 @@ that names the record, or is left out and listed (``skip_bad``).
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,50 @@ import numpy as np
 
 from hevitpose.data import jsonfile
 from hevitpose.data.boxes import read_boxes
+from hevitpose.data.files import find, find_boxes
 from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.table import PoseTable, Problems, file_hash, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.errors import DataError
+
+
+def load_split(
+    root: Path,
+    dataset: str,
+    layout: KeypointLayout,
+    annotations: Mapping[str, tuple[str, ...]],
+    split: str,
+    *,
+    images: str = "images",
+    boxes: str = "gt",
+    **options: Any,
+) -> PoseTable:
+    """One split of a dataset that lies as the authors had theirs, below ROOT/DATASET.
+
+    Args:
+        root: the folder that holds the datasets.
+        dataset: its folder's name, and the table's.
+        layout: the keypoints of a person.
+        annotations: by split, the file names to look for.
+        split: one of them.
+        images: the folder of images.
+        boxes: ``gt``, or a file of detections.
+        options: of :func:`read`.
+
+    Raises:
+        UsageError: no such split.
+        DataError: a file or record is missing or is not what it should be.
+    """
+    folder = root / dataset
+    return read(
+        find(folder / "annotations", annotations, split),
+        folder / images,
+        layout,
+        dataset=dataset,
+        split=split,
+        boxes=find_boxes(folder, boxes),
+        **options,
+    )
 
 
 def read(

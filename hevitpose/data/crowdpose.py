@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from hevitpose.data.cocoformat import read
-from hevitpose.data.files import find, find_boxes
+from hevitpose.data.cocoformat import load_split
 from hevitpose.data.keypoints import CROWDPOSE
 from hevitpose.data.table import PoseTable
 
@@ -16,26 +16,6 @@ ANNOTATIONS = {
 }
 
 
-def load(
-    root: Path,
-    split: str,
-    *,
-    input_size: tuple[int, int],
-    boxes: str = "gt",
-    box_threshold: float = 0.0,
-    skip_bad: bool = False,
-) -> PoseTable:
-    """CrowdPose people of one split, from ROOT/crowdpose."""
-    folder = root / "crowdpose"
-    return read(
-        find(folder / "annotations", ANNOTATIONS, split),
-        folder / "images",
-        CROWDPOSE,
-        dataset="crowdpose",
-        split=split,
-        input_size=input_size,
-        boxes=find_boxes(folder, boxes),
-        box_threshold=box_threshold,
-        needs_area=False,
-        skip_bad=skip_bad,
-    )
+def load(root: Path, split: str, **options: Any) -> PoseTable:
+    """CrowdPose people of one split, from ROOT/crowdpose; options of ``cocoformat.read``."""
+    return load_split(root, "crowdpose", CROWDPOSE, ANNOTATIONS, split, needs_area=False, **options)

@@ -6,9 +6,9 @@ Used two ways: trained on its val and tested on its test, and as a test set for 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from hevitpose.data.cocoformat import read
-from hevitpose.data.files import find, find_boxes
+from hevitpose.data.cocoformat import load_split
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.table import PoseTable
 
@@ -19,25 +19,6 @@ ANNOTATIONS = {
 }
 
 
-def load(
-    root: Path,
-    split: str,
-    *,
-    input_size: tuple[int, int],
-    boxes: str = "gt",
-    box_threshold: float = 0.0,
-    skip_bad: bool = False,
-) -> PoseTable:
-    """OCHuman people of one split, from ROOT/ochuman."""
-    folder = root / "ochuman"
-    return read(
-        find(folder / "annotations", ANNOTATIONS, split),
-        folder / "images",
-        COCO,
-        dataset="ochuman",
-        split=split,
-        input_size=input_size,
-        boxes=find_boxes(folder, boxes),
-        box_threshold=box_threshold,
-        skip_bad=skip_bad,
-    )
+def load(root: Path, split: str, **options: Any) -> PoseTable:
+    """OCHuman people of one split, from ROOT/ochuman; options of ``cocoformat.read``."""
+    return load_split(root, "ochuman", COCO, ANNOTATIONS, split, **options)

@@ -6,7 +6,7 @@ is faster, from interleaved rounds. ``bench/latency.py`` is the command around t
 """
 
 from hevitpose.latency.conditions import DTYPES, LAYOUTS, MODES, SCOPES, Conditions
-from hevitpose.latency.forms import UnavailableError, relative_error, settle_
+from hevitpose.latency.forms import UnavailableError, settle_
 from hevitpose.latency.measure import (
     QUICK,
     STANDARD,
@@ -42,7 +42,6 @@ __all__ = [
     "interleave",
     "measure",
     "ratio_of_rounds",
-    "relative_error",
     "settle_",
     "summarize",
 ]

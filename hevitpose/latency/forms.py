@@ -26,6 +26,7 @@ from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.latency.conditions import Conditions
+from hevitpose.parity import relative_error
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Largest error of an output relative to the largest value of eager fp32. A form that is further
@@ -119,7 +120,7 @@ def build_network(model: nn.Module, conditions: Conditions, example: Tensor) -> 
     check_device(conditions.device)
     network = copy.deepcopy(model).eval().requires_grad_(False)
     if conditions.fused:
-        from hevitpose.optimize import optimize
+        from hevitpose.optimization import optimize
 
         try:
             network = optimize(network, mode="fused").eval()
@@ -196,29 +197,6 @@ def _exported(network: nn.Module, conditions: Conditions) -> Network:
         path = Path(folder) / "model"
         write_file(network, path, to, conditions.input_size, conditions.batch)
         return load_exported(path, to, conditions.threads)
-
-
-def relative_error(output: Any, reference: Any) -> float:
-    """The largest difference over the largest magnitude of the reference, over all outputs.
-
-    Args:
-        output: a tensor or a tuple of tensors.
-        reference: the same, of as many or fewer images: the first ones are compared.
-
-    Returns:
-        At least 0; inf where a value is not finite.
-    """
-    outputs = output if isinstance(output, tuple | list) else (output,)
-    references = reference if isinstance(reference, tuple | list) else (reference,)
-    worst = 0.0
-    for out, ref in zip(outputs, references, strict=True):
-        ref = ref.detach().double().cpu()
-        difference = (out[: len(ref)].detach().double().cpu() - ref).abs().max().item()
-        scale = ref.abs().max().item()
-        if not np.isfinite(difference) or not np.isfinite(scale):
-            return float("inf")
-        worst = max(worst, difference / scale if scale else float(difference > 0))
-    return worst
 
 
 def check_parity(

@@ -109,7 +109,7 @@ class HEViTPose(nn.Module):
 
     def fuse(self) -> nn.Module:
         """The same network for inference, its parameters folded; see ``hevitpose.optimize``."""
-        from hevitpose.optimize import optimize
+        from hevitpose.optimization import optimize
 
         return optimize(self, mode="fused")
 

@@ -35,7 +35,7 @@ from hevitpose.evaluation import (
     score,
 )
 from hevitpose.models import create_for_input
-from hevitpose.optimize import optimize
+from hevitpose.optimization import optimize
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import AtomicCheckpointIO, Collect, Curve, Evaluate, Report
 from hevitpose.training.devices import device_of, peak_memory, world

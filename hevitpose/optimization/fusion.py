@@ -32,7 +32,7 @@ from hevitpose.errors import UsageError
 from hevitpose.models.attention import CGSRAttention, GroupAttention
 from hevitpose.models.ffn import FFN
 from hevitpose.models.layers import ConvBN, DWConv, Residual
-from hevitpose.optimize import to_channels_last, tokens
+from hevitpose.optimization.train_form import to_channels_last, tokens
 
 AnyConv = nn.Conv2d | nn.ConvTranspose2d
 

@@ -14,7 +14,7 @@ from helpers import ALTERNATIVES, image, randomise_norms
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model
-from hevitpose.optimize import optimize
+from hevitpose.optimization import optimize
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}

@@ -1,0 +1,29 @@
+"""How far two forms of one network are apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def relative_error(output: Any, reference: Any) -> float:
+    """The largest difference over the largest magnitude of the reference, over all outputs.
+
+    Args:
+        output: a tensor or a tuple of tensors.
+        reference: the same, of as many or fewer images: the first ones are compared.
+
+    Returns:
+        At least 0; inf where a value is not finite.
+    """
+    outputs = output if isinstance(output, tuple | list) else (output,)
+    references = reference if isinstance(reference, tuple | list) else (reference,)
+    worst = 0.0
+    for out, ref in zip(outputs, references, strict=True):
+        ref = ref.detach().double().cpu()
+        difference = (out[: len(ref)].detach().double().cpu() - ref).abs().max().item()
+        scale = ref.abs().max().item()
+        if not math.isfinite(difference) or not math.isfinite(scale):
+            return float("inf")
+        worst = max(worst, difference / scale if scale else float(difference > 0))
+    return worst
