@@ -20,6 +20,7 @@ from reports.book import ROOT, Book, make
 
 MEASURED = ROOT / "results" / "measured"
 PUBLISHED = ROOT / "results" / "published"
+GALLERY = "gallery"
 OUT = ROOT / "reports"
 README = ROOT / "README.md"
 
@@ -66,7 +67,11 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError("--runs with --check: only committed records can be checked")
         roots += stores_of(options.runs)
     out = options.out or (options.runs / "report" if preview else OUT)
-    book = make(roots, options.published)
+    # Beside the records: results/gallery, or the runs folder's own.
+    pictures = [options.measured.parent / GALLERY]
+    if preview:
+        pictures.insert(0, options.runs / GALLERY)
+    book = make(roots, options.published, pictures)
     for problem in book.measured.problems:
         print(f"left out: {problem}", file=sys.stderr)
     if options.check:
@@ -77,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.no_site:
         from reports.page import write_site
 
-        written += write_site(book, out / "site", out / "figures", options.runs)
+        written += write_site(book, out / "site", out / "figures")
     print(
         f"{len(book.measured.records)} records ({len(book.older)} of older code), "
         f"{len(book.tables)} tables, {len(book.plots)} plots; {written} files changed under {out}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import yaml
 
 from hevitpose.errors import DataError
 from hevitpose.spec import VARIANTS
-from reports import grids, plots
+from reports import gallery, grids, plots
 from reports.claims import claims_table, load_claims
 from reports.measured import Measured, load
 from reports.older import mark, older_records
@@ -50,6 +51,10 @@ class Book:
         """A table by its name."""
         return next((table for table in self.tables if table.name == name), None)
 
+    def plot(self, name: str) -> plots.Plot | None:
+        """A plot by its name."""
+        return next((plot for plot in self.plots if plot.name == name), None)
+
     def texts(self) -> dict[str, str]:
         """File name to content, of every table in every format."""
         files = {}
@@ -60,12 +65,15 @@ class Book:
         return files
 
 
-def make(roots: Sequence[Path], published_root: Path | None = None) -> Book:
+def make(
+    roots: Sequence[Path], published_root: Path | None = None, pictures: Sequence[Path] = ()
+) -> Book:
     """Loads, checks and lays out everything.
 
     Args:
         roots: record stores; absent folders are empty stores.
         published_root: folder of published numbers; the project's own when None.
+        pictures: folders that may hold a gallery; the first that does is shown.
 
     Raises:
         DataError: the published numbers are damaged.
@@ -90,6 +98,11 @@ def make(roots: Sequence[Path], published_root: Path | None = None) -> Book:
     tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
     tables.append(published_table(published))
     drawn = plots.all_plots(measured, published, views)
+    folder = next((each for each in pictures if each.is_dir()), None)
+    people, problems = gallery.load(folder, measured) if folder else (None, [])
+    if people:
+        drawn.append(plots.Plot("gallery", people["title"], people, gallery.draw_gallery))
+    measured = dataclasses.replace(measured, problems=(*measured.problems, *problems))
     old = older_records(measured.records)
     marked = tuple(mark(table, old) for table in tables)
     return Book(measured, published, marked, tuple(drawn), tuple(views), old)

@@ -7,7 +7,6 @@ run is opened. Everything from records is escaped: by jinja2 in markup, and in d
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -24,7 +23,7 @@ import hevitpose
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
-from hevitpose.records import Artifact, Record
+from hevitpose.records import Record
 from hevitpose.spec import VARIANTS
 from reports.book import Book
 from reports.measured import (
@@ -40,11 +39,6 @@ from reports.text import ARROWS, Table
 TEMPLATES = Path(__file__).parent / "templates"
 #: Runs of one file of details.
 CHUNK = 100
-#: Pictures of a run, and their size, that go into the page.
-GALLERY_NAMES = ("gallery", "predictions", "heatmaps", "contact")
-GALLERY_LIMIT = 24
-GALLERY_BYTES = 600_000
-_PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _NO_OVERRIDE = ("preset", "data.root", "data.workers", "devices", "nodes", "device", "imports")
 
 
@@ -69,14 +63,13 @@ def script_json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704 (escaped above)
 
 
-def write_site(book: Book, out: Path, figures: Path, gallery_root: Path | None = None) -> int:
+def write_site(book: Book, out: Path, figures: Path) -> int:
     """Writes the page; files that are right already are left alone.
 
     Args:
         book: what is shown.
         out: folder of the page; made if absent.
         figures: where the book's pictures are.
-        gallery_root: the runs folder whose pictures are shown; None: none.
 
     Returns:
         How many files changed.
@@ -85,6 +78,7 @@ def write_site(book: Book, out: Path, figures: Path, gallery_root: Path | None =
         _index_entry(number, record) | ({"older": True} if record.id in book.older else {})
         for number, record in enumerate(book.measured.records)
     ]
+    gallery = book.plot("gallery")
     files = {
         f"runs/{start // CHUNK}.js": _details(book.measured.records[start : start + CHUNK])
         for start in range(0, len(runs), CHUNK)
@@ -99,8 +93,14 @@ def write_site(book: Book, out: Path, figures: Path, gallery_root: Path | None =
             plots=[
                 {"name": plot.name, "alt": plot.alt, "svg": inline_svg(figures, plot.name)}
                 for plot in book.plots
+                if plot is not gallery
             ],
-            gallery=list(_gallery(book.measured.records, gallery_root)),
+            gallery=gallery
+            and {
+                "svg": inline_svg(figures, gallery.name),
+                "alt": gallery.alt,
+                "run": gallery.data["record"],
+            },
             runs=runs,
             chunk=CHUNK,
             problems=[str(problem) for problem in book.measured.problems],
@@ -306,34 +306,3 @@ def _latency_command(record: Record) -> str:
     words += ["--cold-l2"] * (conditions.get("l2") == "cold")
     keypoints = num_keypoints(record)
     return shlex.join([*words, *(["--keypoints", str(keypoints)] if keypoints else [])])
-
-
-def _gallery(records: Iterable[Record], root: Path | None) -> Iterable[dict[str, str]]:
-    """Pictures that runs left, where they are at hand and are what their record says."""
-    if root is None:
-        return
-    shown = 0
-    for record in records:
-        for name, artifact in record.artifacts.items():
-            if not name.startswith(GALLERY_NAMES) or shown == GALLERY_LIMIT:
-                continue
-            kind = _PICTURES.get(Path(artifact.path).suffix.lower())
-            data = _artifact(root / "train" / record.id, artifact) if kind else None
-            if data is not None:
-                shown += 1
-                yield {
-                    "src": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-                    "alt": f"{name}: {record.model} {record.cell or ''} seed {record.seed}",
-                    "run": record.id,
-                }
-
-
-def _artifact(folder: Path, artifact: Artifact) -> bytes | None:
-    """A run's file; None when it is absent, outside of the run's folder, too big or changed."""
-    path = folder / artifact.path
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        return None
-    if path.stat().st_size > GALLERY_BYTES:
-        return None
-    data = path.read_bytes()
-    return data if hashlib.sha256(data).hexdigest() == artifact.sha256 else None

@@ -181,10 +181,10 @@ def draw_bubble(data: Any) -> Any:
             color=style.GREY,
         )  # fmt: skip
     labels = [(p[1], p[2], f"{p[0]}" + (" (here)" if p[4] == "measured" else "")) for p in points]
-    # A scatter's size is the area of a square in points; the radius of its circle is half a side.
-    style.place_labels(axes, labels, radii=[(p[3] * 14) ** 0.5 / 2 for p in points])
     note = "pale: published   solid: measured by this suite"
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)
+    # A scatter's size is the area of a square in points; the radius of its circle is half a side.
+    style.place_labels(axes, labels, radii=[(p[3] * 14) ** 0.5 / 2 for p in points])
     return figure
 
 
@@ -225,13 +225,14 @@ def draw_cost_curve(data: Any) -> Any:
         return [point[axis] for points in line.values() for point in points]
 
     lines = sorted(data["lines"].items(), key=lambda item: -max(extent(item[1], 1)))
-    figure, axes = style.new_figure(6.8, 4.4)
+    figure, axes = style.new_figure(6.8, 5.6)
     ends = []
     for i, (name, line) in enumerate(lines):
-        color, marker = style.SERIES[i % 7], style.MARKERS[i % 7]
+        color, marker = style.SERIES[i % 7], style.MARKERS[(i + i // 7) % 7]
         counted = sorted(line["counted"])
+        width = 2.4 if name.startswith("HEViTPose") else 1.0
         if len(counted) > 1:
-            axes.plot(*zip(*counted, strict=True), ls=style.LINES[i % 7], color=color, lw=1.4)
+            axes.plot(*zip(*counted, strict=True), ls=style.LINES[i % 7], color=color, lw=width)
         drawn = sorted(line["published"])
         for side, gflops in counted:
             tip = f"{name}: {gflops:.2f} GFLOPs at {side}x{side}, counted"
@@ -242,16 +243,25 @@ def draw_cost_curve(data: Any) -> Any:
             tip = f"{name}: {gflops:g} GFLOPs at {side}x{side}, published figure"
             style.point(axes, side, gflops, tip, marker=marker, ms=5.5, color=color, mfc="none")
         ends.append((*max([*counted, *drawn]), name, color))
-    axes.set_xlim(left=min(min(extent(line, 0)) for _, line in lines) - 20)
-    right = max(end[0] for end in ends)
-    axes.set_xlim(right=right + 0.27 * right)
-    style.label_ends(axes, ends)
-    axes.set_ylim(bottom=0)
+    sides = sorted({side for _, line in lines for side in extent(line, 0)})
+    # Of all sides only those that the axis has room for.
+    ticks = [side for i, side in enumerate(sides) if not i or side > 1.15 * sides[i - 1]]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.minorticks_off()
+    style.plain_log_ticks(axes.yaxis)
+    # A quarter of the width is the names' column.
+    axes.set_xlim(sides[0] / 1.06, sides[-1] * (sides[-1] / sides[0]) ** 0.36)
     axes.set_xlabel("side of the input, pixels")
     axes.set_ylabel("GFLOPs, mmcv convention")
     axes.set_title("Compute against input side")
-    note = "hollow, dotted: read off the paper's figure   filled, line: counted by this suite"
+    note = (
+        "hollow, dotted: read off the paper's figure   filled, line: counted by this suite   "
+        "thick: HEViTPose"
+    )
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)
+    style.label_ends(axes, ends)
     return figure
 
 
@@ -334,10 +344,10 @@ def draw_tradeoff(data: Any) -> Any:
     axes.set_xlabel(data["unit"])
     axes.set_ylabel("PCKh@0.5, %")
     axes.set_title(data["title"])
-    style.place_labels(axes, [(p[1], p[2], shorten(p[0], 28)) for p in points])
     note = "filled: on the front (no cell is cheaper and better)   ◆ default   bars: 95% interval"
     lines = [note, *textwrap.wrap(data["note"], 130)]
     figure.supxlabel("\n".join(lines), fontsize=6.5, color=style.GREY)
+    style.place_labels(axes, [(p[1], p[2], shorten(p[0], 28)) for p in points])
     return figure
 
 

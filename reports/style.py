@@ -6,6 +6,7 @@ line, so that a grey print says the same.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
 import io
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Raised when the look of all plots changes: it is part of each picture's digest.
-STYLE_VERSION = 1
+STYLE_VERSION = 2
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
@@ -92,6 +93,19 @@ def _with_tips(svg: str, tips: Sequence[str]) -> str:
     return re.sub(r'<g id="point-(\d+)">', name, svg)
 
 
+def _smaller_pictures(svg: str) -> str:
+    """Pictures inside an SVG as JPEG: as PNG, photographs would be five times as large."""
+    from PIL import Image
+
+    def encode(match: re.Match[str]) -> str:
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(base64.b64decode(match[1]))) as picture:
+            picture.convert("RGB").save(buffer, "JPEG", quality=88)
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+    return re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", encode, svg)
+
+
 def save(
     figure: Figure, folder: Path, name: str, data: Any, formats: Sequence[str] = ("svg", "png")
 ) -> list[Path]:
@@ -120,7 +134,7 @@ def save(
             metadata = {"Date": None, "Creator": None, "Description": mark}
             figure.savefig(buffer, format="svg", metadata=metadata)
             text = _with_tips(buffer.getvalue(), figure.__dict__.get("hover_tips", []))
-            lines = (line.rstrip() for line in text.splitlines())
+            lines = (line.rstrip() for line in _smaller_pictures(text).splitlines())
             write_atomically(path, "\n".join(lines) + "\n")
         else:
             metadata = {"Software": None, "Description": mark}
@@ -190,7 +204,7 @@ def place_labels(
     had to move far gets a thin line to its point.
 
     Args:
-        axes: with its limits set.
+        axes: finished but for these: what is added later would move them.
         points: x, y in data units, and text.
         size: of the font.
         radii: of the points' markers, in typographic points, to stay clear of.
@@ -255,27 +269,52 @@ def place_labels(
 
 
 def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:
-    """Names lines at their right ends, moved apart where they would overlap.
+    """Names lines in a column at their right ends, moved apart where they would overlap.
 
     Args:
-        axes: with its limits set.
+        axes: finished but for these, with room at the right: what is added later would move it.
         ends: x, y in data units, text, colour.
         size: of the font.
     """
     figure = axes.figure
     figure.draw_without_rendering()
-    step = size * 1.25 * figure.dpi / 72
-    above = float("-inf")
     scale = 72 / figure.dpi
-    for x, y, text, color in sorted(ends, key=lambda end: end[1]):
-        _, spot = axes.transData.transform((x, y))
-        height = max(spot, above + step)
-        above = height
+    ends = sorted(ends, key=lambda end: end[1])
+    spots = [axes.transData.transform((x, y)) * scale for x, y, *_ in ends]
+    right = max(spot[0] for spot in spots)
+    heights = spread([spot[1] for spot in spots], size * 1.25)
+    for (x, y, text, color), spot, height in zip(ends, spots, heights, strict=True):
         axes.annotate(
-            text, (x, y), xytext=(9, (height - spot) * scale), textcoords="offset points",
-            fontsize=size, va="center",
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "shrinkA": 0, "shrinkB": 4},
+            text, (x, y), xytext=(right - spot[0] + 26, height - spot[1]),
+            textcoords="offset points", fontsize=size, va="center",
+            arrowprops={
+                "arrowstyle": "-", "color": color, "lw": 0.6, "relpos": (0, 0.5),
+                "shrinkA": 0, "shrinkB": 4,
+            },
         )  # fmt: skip
+
+
+def spread(wanted: Sequence[float], step: float) -> list[float]:
+    """Ascending heights at least a step apart, each group centred on where it would be.
+
+    Args:
+        wanted: ascending.
+        step: the least distance.
+    """
+    groups: list[list[float]] = []  # members as if the group began at 0
+    for height in wanted:
+        groups.append([height])
+        while len(groups) > 1 and _start(groups[-1], step) < _start(groups[-2], step) + step * len(
+            groups[-2]
+        ):
+            last = groups.pop()
+            groups[-1] += last
+    return [_start(group, step) + i * step for group in groups for i in range(len(group))]
+
+
+def _start(group: Sequence[float], step: float) -> float:
+    """Where a group's first member goes for the least sum of squared moves."""
+    return sum(height - i * step for i, height in enumerate(group)) / len(group)
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
