@@ -206,7 +206,7 @@ class TrainingConfig(Section):
     epochs: float = Field(210, gt=0)
     steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
     batch_size: int = Field(64, ge=1)  # per device
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(5e-4, gt=0)  # at base_batch; scales linearly with the total batch
     base_batch: int | None = Field(None, ge=1)  # None: batch_size, so one device is unscaled
     weight_decay: float = Field(0.0, ge=0)

@@ -64,8 +64,9 @@ class KilledError(Exception):
         {"model.drop_path_rate": 0.5},
         {"training.ema_decay": 0.9, "training.clip_norm": 1.0},
         {"training.selection": "minival", "data.minival": 0.3, "training.eval_every": 0.1},
+        {"training.optimizer": "muon", "training.weight_decay": 0.1},
     ],
-    ids=["plain", "drop-path", "ema", "minival"],
+    ids=["plain", "drop-path", "ema", "minival", "muon"],
 )
 def test_a_killed_run_continues_bit_identically(tiny, tmp_path, changes):
     config = tiny(**changes)

@@ -38,7 +38,7 @@ from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import AtomicCheckpointIO, Collect, Curve, Evaluate, Report
-from hevitpose.training.devices import device_of, peak_memory, world
+from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory, world
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan
@@ -146,6 +146,8 @@ def train(
         DataError: annotations or images are absent or damaged (before the first step).
         DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
     """
+    if device_of(config) == "cpu":
+        keep_freed_memory()
     with _quiet(), _determinism(config):
         return _train(config, out, resume=resume, progress=progress)
 

@@ -23,6 +23,7 @@ from hevitpose.evaluation import (
     codec_of,
     predict_batch,
 )
+from hevitpose.training.optimizer import create_optimizer
 from hevitpose.training.schedule import Plan, learning_rate_factor
 
 _DROP = 3  # key of the drop-path stream; order and augmentation have 1 and 2
@@ -78,15 +79,8 @@ class PoseModule(L.LightningModule):
         self.predicted.append((batch["index"].cpu().numpy(), xy, scores))
 
     def configure_optimizers(self) -> Any:
-        recipe = self.config.training
-        decay = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]  # norms and biases
-        groups = [
-            {"params": decay, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-        optimizer = kind(groups, lr=self.config.learning_rate, fused=True)
+        recipe, rate = self.config.training, self.config.learning_rate
+        optimizer = create_optimizer(self.model, recipe, rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, learning_rate_factor(self.config, self.plan)
         )
