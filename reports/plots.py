@@ -411,7 +411,7 @@ def learning_curves(measured: Measured) -> Plot | None:
                     for row in record.curve
                     if isinstance(row.get("step", row.get("epoch")), (int, float))
                 ]
-                if len(rows) > 1:
+                if len(rows) > 1 and any(row[1:] != [None, None] for row in rows):
                     label = f"{_name(network)}, {plain(dataset)}"
                     series.append([label, record.seed, rows])
     if not series:
@@ -431,13 +431,19 @@ def _tracked(row: Any) -> float | None:
 
 
 def draw_learning_curves(data: Any) -> Any:
-    """Two panels; one thin line a seed, one colour a network."""
-    figure, panels = style.new_figure(7.4, 3.4, 1, 2)
+    """A panel for what was tracked: loss, held-out accuracy; a thin line a seed."""
+    shown = [
+        (column, name)
+        for column, name in ((1, "training loss"), (2, "held-out accuracy, %"))
+        if any(row[column] is not None for _, _, rows in data["series"] for row in rows)
+    ]
+    figure, panels = style.new_figure(0.6 + 3.4 * len(shown), 3.4, 1, len(shown))
+    panels = [panels] if len(shown) == 1 else list(panels)
     labels = list(dict.fromkeys(series[0] for series in data["series"]))
     for label, seed, rows in data["series"]:
         i = labels.index(label)
         color, line = style.SERIES[i % 7], style.LINES[i % 7]
-        for axes, column in zip(panels, (1, 2), strict=True):
+        for axes, (column, _) in zip(panels, shown, strict=True):
             pairs = [(row[0], row[column]) for row in rows if row[column] is not None]
             if pairs:
                 axes.plot(*zip(*pairs, strict=True), ls=line, color=color, lw=0.9, alpha=0.8)
@@ -445,13 +451,12 @@ def draw_learning_curves(data: Any) -> Any:
                 style.point(axes, *pairs[-1], tip, ms=3.5, color=color)
     for i, label in enumerate(labels):
         panels[0].plot([], [], ls=style.LINES[i % 7], color=style.SERIES[i % 7], label=label)
-    panels[0].set_ylabel("training loss")
-    if any((row[1] or 0) > 0 for series in data["series"] for row in series[2]):
-        panels[0].set_yscale("log")
-        style.plain_log_ticks(panels[0].yaxis)
-    panels[1].set_ylabel("held-out accuracy, %")
-    for axes in panels:
+    for axes, (column, name) in zip(panels, shown, strict=True):
         axes.set_xlabel("step")
+        axes.set_ylabel(name)
+        if column == 1 and any((row[1] or 0) > 0 for _, _, rows in data["series"] for row in rows):
+            axes.set_yscale("log")
+            style.plain_log_ticks(axes.yaxis)
     panels[0].legend(loc="upper right")
     figure.suptitle("Learning curves, one line a seed", x=0.01, ha="left", fontsize=10)
     return figure
@@ -462,7 +467,7 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
     plots = []
     for name, key, title in (
         ("latency-batch", "batch", "batch size"),
-        ("latency-side", "input", "side of the input, pixels"),
+        ("latency-side", "input", "side of the input"),
     ):
         lines: dict[str, list[list[float]]] = {}
         for record in latest_timings(measured):
@@ -507,7 +512,8 @@ def draw_sweep(data: Any) -> Any:
     ticks = sorted({point[0] for _, points in data["lines"] for point in points})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.minorticks_off()
-    axes.set_xlabel(data["x"])
+    pixels = ", pixels" if data["x"].startswith("side") else ""
+    axes.set_xlabel(data["x"] + pixels)
     axes.set_ylabel("p50, ms per call")
     axes.set_title(f"Latency against {data['x']}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=7)

@@ -212,7 +212,7 @@ def place_labels(
     figure = axes.figure
     figure.draw_without_rendering()
     # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
-    box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7}
+    box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.9}
     paper = None if radii else box
     reach = [(r or 3.0) * figure.dpi / 72 for r in radii] if radii else [5.0] * len(points)
     renderer = figure.canvas.get_renderer()

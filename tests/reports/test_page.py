@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ import pytest
 
 from hevitpose.records import RecordStore
 from reports.__main__ import main
-from reports.page import _gallery, repeat_command, script_json
+from reports.page import repeat_command, script_json
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -175,27 +174,6 @@ def test_a_visit(site, tmp_path, width):
     assert not seen["injected"]
     assert seen["duplicateIds"] == []
     assert seen["unnamed"] == 0
-
-
-def test_gallery_shows_only_what_the_record_says(make, tmp_path):
-    picture = b"\x89PNG any bytes"
-    right = hashlib.sha256(picture).hexdigest()
-    artifacts = {
-        "gallery-0": {"path": "a.png", "sha256": right},
-        "gallery-changed": {"path": "b.png", "sha256": "0" * 64},
-        "gallery-outside": {"path": "../../secret.png", "sha256": right},
-        "weights": {"path": "c.png", "sha256": right},
-        "gallery-absent": {"path": "d.png", "sha256": right},
-    }
-    record = make.accuracy(artifacts=artifacts)
-    folder = tmp_path / "train" / record.id
-    folder.mkdir(parents=True)
-    for name in ("a", "b", "c"):
-        (folder / f"{name}.png").write_bytes(picture)
-    (tmp_path / "secret.png").write_bytes(picture)
-    shown = list(_gallery([record], tmp_path))
-    assert [item["alt"] for item in shown] == ["gallery-0: hevitpose_nano default seed 0"]
-    assert list(_gallery([record], None)) == []
 
 
 class TestRepeat:
