@@ -19,7 +19,7 @@ from typing import Any
 
 from ablations.child import Outcome, Payload, open_log, run_job
 
-PRELOAD = ("torch", "timm", "pytorch_lightning")
+PRELOAD = ("ablations.preload",)
 _REPORT_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 

@@ -153,11 +153,21 @@ class History:
     def __init__(self, store: RecordStore) -> None:
         self.done: dict[str, Record] = {}
         self.failed: dict[str, list[Record]] = {}
+        self._alike: dict[tuple[Any, ...], list[Record]] = {}
+        self._took: dict[tuple[Any, ...], list[float]] = {}
+        self._expected: dict[str, float | None] = {}
         for record in store.iter():
             if record.status == "ok":
-                self.done[record.id] = record
+                self._remember(record)
             else:
                 self.failed.setdefault(record.id, []).append(record)
+
+    def _remember(self, record: Record) -> None:
+        self.done[record.id] = record
+        names = (record.model, record.grid, record.cell)
+        for key in _keys(record.kind, record.seed, record.config_hash, record.cell_id, names):
+            self._alike.setdefault(key, []).append(record)
+        self._took.setdefault((record.kind, *_size(record.config)), []).append(record.seconds)
 
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""
@@ -172,31 +182,35 @@ class History:
 
     def seconds(self, job: Job) -> float | None:
         """Estimated time: of the nearest record, else of the same kind of job with these steps."""
-        nearest = self._nearest(job)
-        if nearest is not None and nearest.cell_id == job.run.cell_id:
-            return nearest.seconds
-        similar = [
-            record.seconds
-            for record in self.done.values()
-            if record.kind == job.kind and _size(record.config) == _size(job.config.dump())
-        ]
-        return median(similar) if similar else None
+        if job.id not in self._expected:
+            nearest = self._nearest(job)
+            if nearest is not None and nearest.cell_id == job.run.cell_id:
+                self._expected[job.id] = nearest.seconds
+            else:
+                similar = self._took.get((job.kind, *_size(job.config.dump())))
+                self._expected[job.id] = median(similar) if similar else None
+        return self._expected[job.id]
 
     def _nearest(self, job: Job) -> Record | None:
         """The record of this cell (or its namesake) and seed that differs in the fewest inputs."""
-        candidates = [
-            record
-            for record in self.done.values()
-            if record.kind == job.kind
-            and record.seed == job.seed
-            and (
-                record.config_hash == job.run.config_hash
-                or (record.cell_id == job.run.cell_id and job.kind != "accuracy")
-                or (record.model, record.grid, record.cell)
-                == (full_name(job.config.model.name), job.grid, job.cell)  # type: ignore[attr-defined]
-            )
-        ]
+        names = (full_name(job.config.model.name), job.grid, job.cell)  # type: ignore[attr-defined]
+        keys = _keys(job.kind, job.seed, job.run.config_hash, job.run.cell_id, names)
+        candidates = [record for key in keys for record in self._alike.get(key, ())]
         return min(candidates, key=lambda record: len(changes(record, job.run)), default=None)
+
+
+def _keys(
+    kind: str,
+    seed: int | None,
+    config_hash: str | None,
+    cell_id: str | None,
+    names: tuple[str, str | None, str | None],
+) -> Iterable[tuple[Any, ...]]:
+    """Under which a record is found: a record that shares one with a job is of the same cell."""
+    yield kind, seed, "config", config_hash
+    yield kind, seed, "name", *names
+    if kind != "accuracy":
+        yield kind, seed, "network", cell_id
 
 
 def changes(record: Record, run: identity.Run) -> list[str]:

@@ -204,12 +204,9 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
     from reports.tables import render_grid
 
     ids = {i for cells in made.members.values() for of in cells.values() for i in of}
-    found: dict[str, list[Record]] = {}
+    everything: list[Record] = []
     for store in stores:
-        for record in store.iter():
-            if record.id in ids:
-                found.setdefault(record.id, []).append(record)
-    everything = [record for several in found.values() for record in several]
+        everything += store.iter(ids=ids)
     for grid in made.grids:
         rendered = render_grid(
             everything,

@@ -177,13 +177,38 @@ def run_source(config: Config, entries: Sequence[str]) -> SourceHash:
     skip = _NO_RESULT
     if full_name(config.model.name) not in PEERS:  # type: ignore[attr-defined]
         skip += ("hevitpose.models.peers",)
+    files = tuple((file, _stamp(file)) for file in config.imports)
+    return _source(tuple(entries), skip, tuple(axes_of(config).items()), files)
+
+
+@cache
+def _source(
+    entries: tuple[str, ...],
+    skip: tuple[str, ...],
+    axes: tuple[tuple[str, Axis], ...],
+    files: tuple[tuple[Path, tuple[int, int] | None], ...],
+) -> SourceHash:
+    """Seeds and most cells of a grid reach the same code: it is followed once.
+
+    Like an import, the project's own code is read once in a process; a user's file again when its
+    stamp is another.
+    """
     packages = tuple({"hevitpose", *(entry.partition(".")[0] for entry in entries)})
     return source_hash(
         entries,
         rules=Rules(packages=packages, skip=skip, schemas=_SCHEMAS),
-        axes=axes_of(config),
-        files=config.imports,
+        axes=dict(axes),
+        files=[file for file, _ in files],
     )
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """When a file was changed and how long it is; None where it cannot be asked."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def portable(value: Any) -> Any:

@@ -15,6 +15,7 @@ from hevitpose.records import Record
 from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison
 from reports import grids
 from reports.measured import check
+from reports.style import read_digest
 from reports.text import (
     MISSING,
     Cell,
@@ -101,7 +102,9 @@ def render_grid(
         write_atomically(paths[-1], to_latex(table))
     plot = plots.effects(grid, stem)
     if plot is not None:
-        paths += plot.save(out)
+        pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
+        fresh = all(read_digest(path) == plot.digest for path in pictures)
+        paths += pictures if fresh else plot.save(out)
     return Rendered(paths, text)
 
 

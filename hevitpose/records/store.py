@@ -14,7 +14,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,13 +84,22 @@ class RecordStore:
         """
         return list(self.iter(failures=failures))
 
-    def iter(self, *, failures: bool = True) -> Iterator[Record]:
-        """Like :meth:`load`, one at a time."""
+    def iter(
+        self, *, failures: bool = True, ids: Collection[str] | None = None
+    ) -> Iterator[Record]:
+        """Like :meth:`load`, one at a time.
+
+        Args:
+            failures: also the records of failed attempts.
+            ids: only these; other files are not opened.
+        """
         self.problems = []
         newer = False
         for path in self._files():
             match = _FILE.fullmatch(path.name)
             if match and match[2] and not failures:
+                continue
+            if ids is not None and (not match or match[1] not in ids):
                 continue
             try:
                 if not match:
@@ -101,7 +110,8 @@ class RecordStore:
                 self.problems.append(Problem(path.name, str(error)))
             except (ValueError, OSError) as error:
                 self.problems.append(Problem(path.name, one_line(error)))
-        self._writable = not newer
+        if ids is None:
+            self._writable = not newer
 
     def get(self, record_id: str) -> Record | None:
         """The successful record of this id, or None.

@@ -1,0 +1,22 @@
+"""What the fork server loads once, so that a child starts with all of it.
+
+A module that cannot be imported is left to the child, whose error is recorded.
+"""
+
+from contextlib import suppress
+from importlib import import_module
+
+for name in (
+    "torch",
+    "timm",
+    "pytorch_lightning",
+    "ablations.isolation",
+    "ablations.cell",
+    "hevitpose.complexity",
+    "hevitpose.latency",
+    "hevitpose.models",
+    "hevitpose.training",
+    "hevitpose.runs",
+):
+    with suppress(Exception):
+        import_module(name)
