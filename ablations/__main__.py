@@ -48,6 +48,10 @@ def run(
     imports: Annotated[
         list[Path] | None, typer.Option("--import", help="Your own module; repeatable.")
     ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(help="flops or params: each cell also at a width that costs the default's."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what and why.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed")] = False,
     use_committed: Annotated[
@@ -78,6 +82,7 @@ def run(
         gpus_per_run=gpus_per_run,
         timeout=timeout,
         imports=imports or [],
+        match=match,
         dry_run=dry_run,
         retry_failed=retry_failed,
         use_committed=use_committed,

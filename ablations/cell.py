@@ -27,7 +27,7 @@ def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]
     """Parameters, and GFLOPs under the mmcv and torch conventions."""
     from hevitpose.complexity import count, meta_copy
 
-    model = meta_copy(_build(config))
+    model = meta_copy(build(config))
     counts = {c: count(model, config.data.input_size, convention=c) for c in ("mmcv", "torch")}
     return {
         "params": counts["mmcv"].params,
@@ -39,7 +39,7 @@ def latency(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
     """Milliseconds of one image, eager fp32, as ``create_model`` returns the network."""
     from hevitpose.latency import QUICK, measure
 
-    result = measure(_build(config), budget=QUICK, **conditions_of(config))
+    result = measure(build(config), budget=QUICK, **conditions_of(config))
     return {"latency": result.record_fields(), "peak_memory": result.peak_memory}
 
 
@@ -58,7 +58,8 @@ def conditions_of(config: Config) -> dict[str, Any]:
     }
 
 
-def _build(config: Config) -> Any:
+def build(config: Config) -> Any:
+    """A config's network, as it is counted and timed."""
     from hevitpose.identity import model_inputs
     from hevitpose.models import create_for_input
 

@@ -87,6 +87,11 @@ class Plan:
     jobs: list[Job] = field(default_factory=list)
     members: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # grid -> cell -> ids
 
+    @property
+    def label_width(self) -> int:
+        """Characters of the longest label."""
+        return max((len(job.label) for job in self.jobs), default=0)
+
 
 def plan(grids: Sequence[Grid], seeds: Sequence[int], work: str = WORK) -> Plan:
     """All jobs of some grids.

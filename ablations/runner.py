@@ -277,9 +277,8 @@ class Runner:
         left = display.time_left(self.seconds_left())
         count = f"[{self.display.done + 1}/{self.display.total}]"
         took = display.duration(seconds)
-        self.display.line(
-            f"{count:>9} {job.label:<34} {seed:<7} {price:<24} {result}  {took}, {left}"
-        )
+        label = job.label.ljust(self.plan.label_width)
+        self.display.line(f"{count:>9} {label} {seed:<7} {price:<24} {result}  {took}, {left}")
 
     def _running_text(self) -> str:
         texts = []

@@ -43,6 +43,7 @@ class Request:
     timeout: float = 1800.0
     imports: Sequence[Path] = ()
     dry_run: bool = False
+    match: str | None = None
     retry_failed: bool = False
     use_committed: bool = False
     work: str = field(default_factory=lambda: os.environ.get("HEVITPOSE_ABLATION_WORK", WORK))
@@ -63,6 +64,8 @@ def session(request: Request) -> int:
     base = base_config(request)
     chosen = select(request, base)
     check_executor(executor_name(request), request.workers)
+    if request.match is not None:
+        chosen = _match(chosen, request.match, request.out)
     _prepare_data(base, dry_run=request.dry_run)
     made = plan(chosen, request.seeds, request.work)
     store = RecordStore(request.out / "records")
@@ -154,6 +157,17 @@ def select(request: Request, base: Config) -> list[grids.Grid]:
     ]
 
 
+def _match(chosen: Sequence[grids.Grid], by: str, out: Path) -> list[grids.Grid]:
+    """Grids with matched forms; says what became of each cell."""
+    from ablations.match import match
+    from hevitpose.progress import progress_bar
+
+    with progress_bar("widths of equal cost", "cells") as report:
+        found, lines = match(chosen, by, out, report)
+    print("\n".join([f"widths matched to the default's {by}, by the mmcv rule", *lines]) + "\n")
+    return found
+
+
 def _prepare_data(config: Config, *, dry_run: bool) -> None:
     """Synthetic people are rendered on first use; all other data must be there."""
     if config.data.dataset != "synthetic":
@@ -177,9 +191,10 @@ def describe(made: Plan, store: RecordStore, *, retry_failed: bool = False) -> s
     """What a run would do, a line per job."""
     history = History(store)
     lines, total, unknown, count = [], 0.0, 0, 0
+    width = made.label_width
     for job in made.jobs:
         seed = "" if job.seed is None else f"seed {job.seed}"
-        name = f"{job.label:<34} {job.kind:<10} {seed:<7}"
+        name = f"{job.label:<{width}} {job.kind:<10} {seed:<7}"
         if job.id in history.done:
             lines.append(f"{name} recorded  {job.id}")
             continue
