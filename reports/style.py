@@ -106,6 +106,13 @@ def _smaller_pictures(svg: str) -> str:
     return re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", encode, svg)
 
 
+def settle(figure: Any) -> None:
+    """Finds the layout once, for labels that look for room and for every format."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+
+
 def save(
     figure: Figure, folder: Path, name: str, data: Any, formats: Sequence[str] = ("svg", "png")
 ) -> list[Path]:
@@ -122,9 +129,7 @@ def save(
         The files.
     """
     mark = f"data-digest:{digest(data)}"
-    # The layout is found once, not again for each format.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    settle(figure)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix in formats:
@@ -210,7 +215,7 @@ def place_labels(
         radii: of the points' markers, in typographic points, to stay clear of.
     """
     figure = axes.figure
-    figure.draw_without_rendering()
+    settle(figure)
     # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
     box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.9}
     paper = None if radii else box
@@ -277,7 +282,7 @@ def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], size: f
         size: of the font.
     """
     figure = axes.figure
-    figure.draw_without_rendering()
+    settle(figure)
     scale = 72 / figure.dpi
     ends = sorted(ends, key=lambda end: end[1])
     spots = [axes.transData.transform((x, y)) * scale for x, y, *_ in ends]
