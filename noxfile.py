@@ -107,7 +107,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation into site/; ``nox -s docs -- serve`` shows it while it is written."""
-    command = session.posargs or ["build", "--quiet", "--strict"]
+    command = session.posargs or ["build", "--strict"]
     # The theme's advice on mkdocs 2, which its own bounds keep out, is not about these pages.
     _run(session, "-m", "mkdocs", *command, NO_MKDOCS_2_WARNING="1")
 
