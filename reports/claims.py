@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -13,12 +13,12 @@ from hevitpose.errors import DataError
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
 from hevitpose.spec import VARIANTS, model_names
-from hevitpose.statistics import VERDICT_SEEDS
+from hevitpose.statistics import VERDICT_SEEDS, Interval
 from reports import facts, grids
-from reports.measured import Measured
+from reports.measured import Measured, is_plain_network
 from reports.published import ROOT, Published
 from reports.tables_accuracy import measured_groups, score_cell
-from reports.tables_cost import counted, latest_timings
+from reports.tables_cost import counted
 from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
 
 Check = Literal[
@@ -72,7 +72,7 @@ class Finding(NamedTuple):
     """What was measured about a claim."""
 
     value: float | None = None
-    text: str | None = None  # for claims about an axis
+    text: str | None = None  # where it is more than the value
     verdict: str = ""
     why: str = ""  # not measured because
     records: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ def claims_table(
     for claim in (claims or load_claims()).values():
         sources[claim.source] = None
         finding = _find(claim, measured, grid_views)
-        notes = tuple(note for note in (claim.note, finding.note) if note)
+        notes = (claim.note,) if claim.note else ()
         stated = Cell("–", kind="published")
         if claim.published is not None:
             shown = f"{claim.published:g}{' ' if claim.unit == 'G' else ''}{claim.unit}"
@@ -143,14 +143,16 @@ def claims_table(
 
 
 def _measured_cell(claim: Claim, finding: Finding) -> Cell:
+    notes = (finding.note,) if finding.note else ()
     if finding.text is not None:
-        return Cell(finding.text, kind="measured", records=finding.records)
+        return Cell(finding.text, finding.value, "measured", notes=notes, records=finding.records)
     if finding.value is None:
         return MISSING
     digits = {"M": 4, "G": 4}.get(claim.unit, 1)
     cell = number(finding.value, digits, records=finding.records)
     space = " " if claim.unit == "G" else ""
-    return Cell(f"{cell.text}{space}{claim.unit}", cell.value, "measured", records=cell.records)
+    text = f"{cell.text}{space}{claim.unit}"
+    return Cell(text, cell.value, "measured", notes=notes, records=cell.records)
 
 
 def _verdict(claim: Claim, finding: Finding) -> str:
@@ -215,35 +217,57 @@ def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
 
 
 def _find_speed(claim: Claim, measured: Measured) -> Finding:
-    """The ratio of p50 under equal conditions on one machine; the largest batch decides."""
+    """How many times faster, from one interleaved run of both in one mode.
 
-    def key(record: Record) -> tuple[object, ...]:
-        assert record.latency is not None
-        conditions = tuple(sorted((k, str(v)) for k, v in record.latency.conditions.items()))
-        return conditions, record.machine.cpu, record.machine.gpu
+    Times that were taken apart are no ratio: the machine may have changed in between. Of several
+    runs a GPU's is shown before a CPU's, then that of the largest batch, then the latest.
+    """
+    found = [
+        (ratio, record)
+        for record in measured.of("latency")
+        if is_plain_network(record) and (ratio := _interleaved(record, claim)) is not None
+    ]
+    if not found:
+        return Finding(why=f"{claim.model} and {claim.against} were not timed in turn in one mode")
 
-    timings = latest_timings(measured)
-    own = {key(r): r for r in timings if r.model == claim.model}
-    other = {key(r): r for r in timings if r.model == claim.against}
-    common = [k for k in own if k in other]
-    if not common:
-        return Finding(why=f"{claim.model} and {claim.against} were not timed side by side")
+    def weight(item: tuple[Interval, Record]) -> tuple[bool, float, str]:
+        assert item[1].latency is not None
+        conditions = item[1].latency.conditions
+        on_gpu = str(conditions.get("device", "")).startswith("cuda")
+        batch = conditions.get("batch")
+        size = float(batch) if isinstance(batch, (int, float)) else 0.0
+        return on_gpu, size, item[1].started_at.isoformat()
 
-    def weight(k: tuple[object, ...]) -> tuple[bool, float, str]:
-        latency = own[k].latency
-        assert latency is not None
-        on_gpu = str(latency.conditions.get("device", "")).startswith("cuda")
-        batch = latency.conditions.get("batch")
-        return on_gpu, float(batch) if isinstance(batch, (int, float)) else 0.0, str(k)
-
-    chosen = max(common, key=weight)
-    mine, theirs = own[chosen], other[chosen]
-    assert mine.latency and theirs.latency and mine.latency.p50 and theirs.latency.p50
+    ratio, record = max(found, key=weight)
+    assert ratio.low is not None and ratio.high is not None
     return Finding(
-        theirs.latency.p50 / mine.latency.p50,
-        records=(mine.id, theirs.id),
-        note=facts.describe_conditions([mine, theirs]),
+        ratio.value,
+        text=f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]",
+        records=(record.id,),
+        note=f"measured in turn, {ratio.n} rounds, 95% interval: {ratio.method}. "
+        + facts.describe_conditions([record]),
     )
+
+
+def _interleaved(record: Record, claim: Claim) -> Interval | None:
+    """time(against) / time(model), where the record holds it or its inverse."""
+    if record.latency is None:
+        return None
+    ratio = record.latency.details.get("ratio")
+    if not isinstance(ratio, Mapping):
+        return None
+    other, _, mode = str(ratio.get("to")).rpartition(":")
+    numbers = [ratio.get(key) for key in ("ratio", "low", "high")]
+    if not all(isinstance(n, (int, float)) and 0 < n < float("inf") for n in numbers):
+        return None
+    value, low, high = (float(n) for n in numbers if n is not None)
+    if mode != record.latency.conditions.get("mode") or not low <= value <= high:
+        return None
+    if (record.model, other) == (claim.model, claim.against):
+        value, low, high = 1 / value, 1 / high, 1 / low
+    elif (record.model, other) != (claim.against, claim.model):
+        return None
+    return Interval(value, low, high, int(ratio.get("rounds") or 0), "bootstrap over rounds")
 
 
 # Statements about one axis of an ablation -------------------------------------------------------

@@ -7,6 +7,7 @@ at least five seeds, paired by seed with the default, Holm-corrected over the ce
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,9 +156,12 @@ def _default_name(rows: Sequence[Row]) -> str:
     variant = VARIANTS.get(rows[0].records[0].model) if rows[0].records else None
     if value is None and variant is not None and axis.startswith("model."):
         value = getattr(variant, axis.removeprefix("model."), None)
-    taken = {row.name for row in rows}
+    others = {row.name for row in rows[1:]}
     name = plain(value) if isinstance(value, (str, int, float)) else DEFAULT
-    return DEFAULT if name in taken else name
+    # A bare number says something only among others: "3" beside "0" and "5", not beside "ratio-1".
+    if not isinstance(value, str) and not all(re.fullmatch(r"[\d.]+", other) for other in others):
+        return DEFAULT
+    return DEFAULT if name in others else name
 
 
 def _group(

@@ -175,7 +175,7 @@ def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, s
     reasons = {}
     for (cell_id, _), group in groups.items():
         if len({record.params for record in group}) > 1:
-            values = ", ".join(str(record.params) for record in group)
+            values = ", ".join(map(str, sorted({record.params or 0 for record in group})))
             for record in group:
                 reasons[record.id] = f"params of network {cell_id} contradict: {values}"
     return reasons

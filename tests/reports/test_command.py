@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -154,13 +155,56 @@ def test_a_new_matplotlib_is_no_failure(project):
     assert project.run("--check") == 0
 
 
-def test_bad_records_fail_the_check_and_are_named(project, capsys):
-    (project.measured / "x.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("kind", "count", "reason"),
+    [
+        ("foreign", 1, "measured/x.json: foreign file"),
+        ("truncated", 1, ".json: "),
+        ("not a number", 1, "metrics"),
+        ("out of range", 1, "metrics.Mean: 160.0, expected 0 to 100"),
+        ("copied", 1, "measured/" + "a" * 20 + ".json: "),
+        ("contradicting counts", 2, "contradict: 401234, 401235"),
+    ],
+)
+def test_bad_records_fail_the_check_and_are_named(project, make, capsys, kind, count, reason):
+    """Each kind is named and left out, rendering goes on, and --check fails."""
+    record, add = make.accuracy("cga", 0, 77.7), RecordStore(project.measured).add
+    text = record.to_json()
+    file = project.measured / f"{record.id}.json"
+    if kind == "foreign":
+        (project.measured / "x.json").write_text("{}")
+    elif kind == "truncated":
+        file.write_text(text[:100])
+    elif kind == "not a number":
+        data = json.loads(text)
+        data["metrics"]["Mean"] = float("nan")
+        file.write_text(json.dumps(data))
+    elif kind == "out of range":
+        file.write_text(text.replace('"Mean": 77.7', '"Mean": 160.0'))
+    elif kind == "copied":
+        (project.measured / f"{'a' * 20}.json").write_text(text)
+    else:
+        for params, grid in ((401234, "one"), (401235, "two")):
+            add(make.complexity("cga", params, grid=grid))
     assert project.run("--check") == 1
     captured = capsys.readouterr()
-    assert "measured/x.json: foreign file" in captured.err
-    assert "1 unusable files" in captured.out
-    assert project.run() == 0  # rendering goes on without it
+    assert captured.err.count("left out: ") == count and reason in captured.err
+    assert f"{count} unusable files" in captured.out
+    assert project.run() == 0
+    table = (project.out / "tables" / "ablation-attention.csv").read_text()
+    assert "77.7" not in table and "160" not in table and "0.401235" not in table
+
+
+def test_one_id_with_two_contents_in_two_stores(project, make, tmp_path, capsys):
+    """A preview that contradicts what is committed: neither is shown."""
+    committed = next(r for r in RecordStore(project.measured).load() if r.kind == "accuracy")
+    runs = tmp_path / "runs"
+    other = committed.model_copy(update={"metrics": {"Mean": 99.0}})
+    RecordStore(runs / "records").add(other)
+    given = ["--measured", project.measured, "--readme", project.readme, "--runs", runs]
+    assert main([*map(str, given), "--no-site"]) == 0
+    assert "one id, two contents" in capsys.readouterr().err
+    assert "99.0" not in (runs / "report" / "tables" / "ablation-attention.md").read_text()
 
 
 def test_preview_touches_nothing_tracked(project, make, tmp_path):

@@ -256,6 +256,65 @@ class TestTables:
         assert verdicts["HEViTPose-T has 3.21M parameters"].startswith("not measured: no count")
         assert "not public" in verdicts["HEViTPose-B reaches 90.7 PCKh@0.5 on MPII test"]
 
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "mode", "shown", "verdict"),
+        [
+            # time(B) / time(HRFormer) = 0.4: 2.5 times as fast; bounds 1/0.5 and 1/0.32
+            ("hevitpose_b", "hrformer_s", "fused", "2.50x [2.00, 3.12]", "reproduced"),
+            # the other way round in the record: the ratio itself
+            ("hrformer_s", "hevitpose_b", "fused", "0.40x [0.32, 0.50]", "differs by −2.2x"),
+            ("hevitpose_b", "hrformer_s", "eager", "not measured", "not measured: hevitpose_b and"),
+            ("hevitpose_b", "pose_swin_s", "fused", "not measured", "not measured: hevitpose_b"),
+        ],
+    )
+    def test_the_speed_claim_takes_interleaved_times_only(
+        self, make, published, mine, theirs, mode, shown, verdict
+    ):
+        def timing(model, **details):
+            record = make.latency(cell="default", batch=4, grid=model)
+            latency = record.latency.model_copy(update={"details": details})
+            changes = {"model": model, "config": {"model": {"name": model}}, "axes": {}}
+            return record.model_copy(update=changes | {"latency": latency})
+
+        ratio = {"to": f"{theirs}:{mode}", "ratio": 0.4, "low": 0.32, "high": 0.5, "rounds": 30}
+        apart = [timing("hevitpose_b"), timing("hrformer_s")]
+        for records, expected in ((apart, "not measured"), ([timing(mine, ratio=ratio)], shown)):
+            table = claims_table(measured(records), published, [])
+            row = next(row for row in table.rows if "HRFormer" in row[0].text)
+            assert row[2].text == expected
+        assert row[3].text.startswith(verdict)
+        if shown != "not measured":
+            assert "30 rounds" in row[2].notes[0] and "batch 4" in row[2].notes[0]
+
+    def test_a_broken_ratio_is_none(self, make, published):
+        for ratio in ("fast", {"to": 3}, {"to": "hrformer_s:fused", "ratio": float("nan"),
+                                          "low": 1, "high": 2}):  # fmt: skip
+            record = make.latency(cell="default")
+            latency = record.latency.model_copy(update={"details": {"ratio": ratio}})
+            record = record.model_copy(update={"model": "hevitpose_b", "latency": latency})
+            table = claims_table(measured([record]), published, [])
+            row = next(row for row in table.rows if "HRFormer" in row[0].text)
+            assert row[2].text == "not measured"
+
+    def test_speed_says_what_was_not_measured(self, make):
+        record = make.latency(p50=20.0)  # n = 200: a p90 could be there, memory was not taken
+        table = speed_table(measured([record]))
+        for column in ("p90", "peak_memory", "parity"):
+            assert cell(table, "HEViTPose-nano", column).text == "not measured"
+        assert table.conditions.startswith("Times: example cpu; ")
+        assert "n = 200" in table.conditions and "2025-01-02" in table.conditions
+        empty = speed_table(measured([]))
+        assert empty.conditions == "Nothing has been timed yet."
+        assert {c.text for c in empty.rows[0][1:]} == {"not measured"}
+
+    def test_speed_shows_the_latest_of_equals_and_names_the_noisy(self, make):
+        first, again = make.latency(p50=20.0), make.latency(p50=30.0, attempt=2)
+        noisy = again.latency.model_copy(update={"noisy": True})
+        table = speed_table(measured([again.model_copy(update={"latency": noisy}), first]))
+        assert len(table.rows) == 1
+        found = cell(table, "HEViTPose-nano", "p50")
+        assert found.text == "30.00" and "noisy" in found.notes[0]
+
     def test_claims_about_an_axis_follow_the_verdicts(self, make, published):
         def peow(value, mean):
             return [
@@ -404,10 +463,12 @@ class TestHistory:
 
 
 def test_reports_never_import_torch():
+    # Neither when loaded nor when it renders; what else is heavy only when it is loaded.
     code = (
-        "import sys, reports.__main__, reports.book, reports.page, reports.tables, reports.plots;"
+        "import sys, reports.__main__, reports.page, reports.gallery, reports.book, reports.plots;"
         "heavy = {'torch', 'torchvision', 'timm', 'pytorch_lightning', 'cv2'} & set(sys.modules);"
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
+        "heavy and sys.exit(f'imported {heavy}');"
+        "reports.__main__.main(['--check']); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
@@ -437,6 +498,19 @@ def test_an_option_spelled_out_at_its_own_value_is_the_same_network(make, publis
     spec = next(t for t in TABLES if t.name == "synthetic-val")
     table = accuracy_table(spec, measured([default, gated]), published)
     assert cell(table, "HEViTPose-nano", "Mean").text == "60.0"
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [({"0": 0, "5": 5}, "3"), ({"peow-0": 0}, "default"), ({"3": 0}, "default")],
+)
+def test_the_default_is_named_by_its_value_where_that_says_something(make, cells, shown):
+    records = [make.accuracy("default")]
+    records += [
+        make.accuracy(name, grid="peow", axes={"model.peow": value}, id_config={"peow": value})
+        for name, value in cells.items()
+    ]
+    assert grids.build(records, "peow").rows[0].name == shown
 
 
 def test_a_range_without_people_is_no_measurement(make):
