@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hevitpose import machine, records
+from hevitpose import fingerprints, machine, records
 from hevitpose.config import Config
+from hevitpose.data.files import find_boxes
 from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.errors import DataError
 from hevitpose.sourcehash import Axis, Rules, SourceHash, source_hash
@@ -133,22 +134,40 @@ def _fingerprint(
         from hevitpose.data.synthetic import fingerprint
 
         return fingerprint(folder)
-    from hevitpose.data import load
-
     parts = [
-        load(
+        _split_fingerprint(
             dataset,
             folder,
             split,
-            input_size=(256, 256),
             boxes=boxes if split == val_split else "gt",
             box_threshold=threshold if split == val_split else 0.0,
             present_only=present_only,
             skip_bad=skip_bad,
-        ).fingerprint
+        )
         for split in splits
     ]
     return "+".join(dict.fromkeys(parts))
+
+
+def _split_fingerprint(dataset: str, folder: Path, split: str, **options: Any) -> str:
+    """Read from the data, unless they are as they were when that was done before."""
+    from hevitpose.data import load
+
+    def look() -> tuple[str, set[Path]]:
+        table = load(dataset, folder, split, input_size=(256, 256), **options)
+        inside = {Path(name.decode()).parent for name in table.image_names}
+        folders = {table.annotation_file.parent, *(table.image_root / each for each in inside)}
+        if options["boxes"] != "gt":
+            folders.add(Path(find_boxes(folder / dataset, options["boxes"])).parent)
+        return table.fingerprint, folders
+
+    if dataset not in DATASETS:  # a user's yaml file says where its files are
+        return look()[0]
+    code = source_hash(
+        ["hevitpose.data:load", f"hevitpose.data.{dataset}:load"], rules=Rules(skip=_NO_RESULT)
+    )
+    key = records.digest([dataset, str(folder.resolve()), split, options, code.hash])
+    return fingerprints.remembered(key, look)
 
 
 def axes_of(config: Config) -> dict[str, Axis]:
