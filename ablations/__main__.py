@@ -107,12 +107,13 @@ def list_grids() -> None:
 def explain(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="An id or its beginning.")],
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs"),
+    data: Annotated[Path | None, typer.Option(help="The folder that the data are in.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """What an id is a hash of, and which source files went into it."""
     from ablations.session import explain_record
 
-    print(explain_record(record_id, out))
+    print(explain_record(record_id, out, data))
 
 
 def _names(text: str | None) -> list[str]:

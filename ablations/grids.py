@@ -329,7 +329,7 @@ def refused_key(key: str) -> str | None:
     for part in key.split("."):
         fields = section.model_fields if _is_section(section) else {}
         if part not in fields:
-            return str(unknown_name("axis", key, _keys(Config)))
+            return str(unknown_name("axis", key, _axes_like(key)))
         extra = fields[part].json_schema_extra
         if isinstance(extra, dict) and extra.get("in_id") is False:
             return f"axis {key!r}: a path, display or worker setting, it changes no result"
@@ -341,6 +341,13 @@ def refused_key(key: str) -> str | None:
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _axes_like(key: str) -> list[str]:
+    """Keys that can be axes; of the key's own section, where there is one."""
+    known = [name for name in _keys(Config) if refused_key(name) is None]
+    section = f"{key.partition('.')[0]}."
+    return [name for name in known if name.startswith(section)] or known
 
 
 def _keys(section: Any, prefix: str = "") -> Iterator[str]:

@@ -6,7 +6,7 @@ A module that cannot be imported is left to the child, whose error is recorded.
 from contextlib import suppress
 from importlib import import_module
 
-for name in (
+NAMES = (
     "torch",
     "timm",
     "pytorch_lightning",
@@ -17,6 +17,7 @@ for name in (
     "hevitpose.models",
     "hevitpose.training",
     "hevitpose.runs",
-):
+)
+for name in NAMES:
     with suppress(Exception):
         import_module(name)

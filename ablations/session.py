@@ -207,9 +207,9 @@ def describe(made: Plan, store: RecordStore, *, retry_failed: bool = False) -> s
         total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
         guess = "" if seconds is None else f"  ({display.duration(seconds)})"
         lines.append(f"{name} would run {reason}{guess}")
-    guess = f"about {display.duration(total)}" if unknown < count else "no earlier times"
+    guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"
     more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
-    lines.append(f"{count} of {len(made.jobs)} would run: {guess}{more}")
+    lines.append(f"{count} of {len(made.jobs)} would run{guess + more if count else ''}")
     lines += [f"not usable: {problem}" for problem in store.problems]
     return "\n".join(lines)
 
@@ -235,8 +235,13 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
         print("written: " + ", ".join(str(path) for path in rendered.paths))
 
 
-def explain_record(record_id: str, out: Path) -> str:
+def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     """The inputs of an id, and how they differ from what the code and machine are now.
+
+    Args:
+        record_id: an id or its beginning.
+        out: the run folder.
+        data: where the data are; a record does not say where they were.
 
     Raises:
         UsageError: no such record.
@@ -250,14 +255,17 @@ def explain_record(record_id: str, out: Path) -> str:
     lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
     try:
         config = Config.model_validate(record.config)
-        run = {
-            "accuracy": identity.accuracy_run,
-            "complexity": identity.complexity_run,
-        }
-        if record.kind in run:
-            now = run[record.kind](config)
-            found = changes(record, now)
-            lines.append("now: the same" if not found else "now: " + "; ".join(found))
+        if data is not None:
+            config = config.with_overrides({"data.root": str(data)})
+        if record.kind == "accuracy":
+            now = identity.accuracy_run(config)
+        elif record.kind == "complexity":
+            now = identity.complexity_run(config)
+        else:
+            timed = record.inputs.get("conditions", {}), record.inputs.get("attempt", 1)
+            now = identity.latency_run(config, timed[0], attempt=timed[1])
+        found = changes(record, now)
+        lines.append("now: the same" if not found else "now: " + "; ".join(found))
     except HEViTPoseError as error:
         lines.append(f"now: cannot be told ({error})")
     if record.error:

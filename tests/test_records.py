@@ -201,6 +201,19 @@ class TestStore:
         assert "reads up to 1" in store.problems[0].reason
         assert len(files(tmp_path)) == 2
 
+    def test_only_the_files_of_some_ids_are_opened(self, tmp_path):
+        store = RecordStore(tmp_path)
+        wanted, other = make(seed=1), make(seed=2)
+        store.add(wanted)
+        store.add(other)
+        failure = make(seed=3, status="failed", error="why", metrics={})
+        store.add_failure(failure)
+        (tmp_path / f"{other.id}.json").write_text("{")  # a look would name it
+        assert list(store.iter(ids={wanted.id, failure.id})) == sorted(
+            [wanted, failure], key=lambda record: record.id
+        )
+        assert not store.problems
+
     def test_find(self, tmp_path):
         store = RecordStore(tmp_path)
         for seed in range(40):

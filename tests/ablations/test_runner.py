@@ -193,6 +193,7 @@ class TestDryRun:
         assert lines[-1] == "9 of 9 would run: no earlier times"
         session(request)
         assert all(" recorded " in line for line in dry(request)[:9])
+        assert dry(request)[-1] == "0 of 9 would run"
         lines = dry(dataclasses.replace(request, overrides=[*request.overrides, "training.lr=1"]))
         assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
         assert sum("changed: config.training.lr: 0.001 -> 1" in line for line in lines) == 3
@@ -231,9 +232,41 @@ class TestDryRun:
         record = next(
             r for r in RecordStore(request.out / "records").load() if r.kind == "accuracy"
         )
-        text = explain_record(record.id[:10], request.out)
+        text = explain_record(record.id[:10], request.out, request.data)
         assert "fingerprint" not in text and "data: 'synthetic:v1:seed0:people20:size64'" in text
         assert "tests/ablations/stub.py" in text and "lr: 0.001" in text
+        # The stub's record has a stub's code: that is all that differs from a real run now.
+        assert text.splitlines()[-1].startswith("now: code: ")
+
+    def test_code_is_followed_once_a_network(self, request_for, grid, monkeypatch):
+        from hevitpose import identity
+
+        followed = []
+        real = identity.source_hash
+        identity._source.cache_clear()
+
+        def counting(entries, **options):
+            followed.append(entries)
+            return real(entries, **options)
+
+        monkeypatch.setattr(identity, "source_hash", counting)
+        made = plan_of(request_for(grid(RATIOS), seeds=range(20)))
+        assert len(made.jobs) == 3 * 22 and len(followed) == 3  # one for each kind
+        assert len({job.run.source.hash for job in made.jobs if job.kind == "accuracy"}) == 1
+
+    def test_estimates_do_not_read_the_store_again_and_again(self, request_for, grid):
+        request = request_for(grid(RATIOS), seeds=(0, 1))
+        session(request)
+        history = sessions.History(RecordStore(request.out / "records"))
+        other = dataclasses.replace(request, overrides=[*request.overrides, "codec.sigma=3"])
+        for job in plan_of(other).jobs:
+            if job.kind == "accuracy":  # of its own cell and seed, not of any
+                nearest = history._nearest(job)
+                assert (nearest.cell, nearest.seed) == (job.cell, job.seed)
+                assert history.seconds(job) == nearest.seconds
+        third = plan_of(dataclasses.replace(request, seeds=(7,))).jobs[-1]
+        of_kind = [r.seconds for r in history.done.values() if r.kind == "accuracy"]
+        assert min(of_kind) <= history.seconds(third) <= max(of_kind)
 
 
 class TestTwoRunners:
@@ -339,6 +372,11 @@ class TestCommand:
         assert command.main(["list"]) == 0
         text = capsys.readouterr().out
         assert "attention_parts" in text and "no-cascade" in text and "nox -s ablation" in text
+
+    def test_everything_that_children_start_with_is_there(self):
+        from ablations import preload
+
+        assert [name for name in preload.NAMES if name not in sys.modules] == []
 
     def test_no_torch_for_a_plan(self):
         code = (
