@@ -1,15 +1,18 @@
 """Export a network to a file that runs without this package, and prove that it computes the same.
 
-Formats: ``onnx`` (opset 20, runs in onnxruntime), ``torchscript`` (traced and frozen) and
-``torch.export`` (a ``.pt2`` program). Input ``images`` (N, 3, H, W) float32, normalised; output
+Formats: ``onnx`` (opset 20; a fused HEViTPose opset 23, whose attention is one operator, for which
+onnxruntime must be 1.23 or newer), ``torchscript`` (traced and frozen) and ``torch.export`` (a
+``.pt2`` program). Input ``images`` (N, 3, H, W) float32, normalised; output
 ``heatmaps`` (N, K, H/4, W/4), or ``simcc_x`` and ``simcc_y`` for a SimCC head.
 """
 
 from __future__ import annotations
 
 import copy
+import statistics
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hevitpose.data.images import read_image
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import replacing
+from hevitpose.machine import machine
 
 #: What ``to`` may be, and the usual suffix of the file.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
@@ -30,6 +35,8 @@ OPSET = 20
 #: Largest error of the exported form relative to the largest output value.
 PARITY_LIMIT = 1e-4
 INPUT = "images"
+#: The latency is of so many calls, or of those that fit into so many seconds.
+TIMED_CALLS, TIMED_SECONDS = 20, 3.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,29 @@ class ExportReport:
     bytes: int
     parity: float  # largest error relative to the largest output, over the crops compared
     crops: int  # how many were compared
+    latency_ms: float  # median of the calls, wall clock, of ``timed_batch`` images each
+    timed_batch: int
+    calls: int
+    threads: int
+    machine: str  # the processor
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready object."""
         return asdict(self) | {"path": str(self.path), "input_size": list(self.input_size)}
+
+    def __str__(self) -> str:
+        width, height = self.input_size
+        form = [self.to if self.opset is None else f"{self.to} opset {self.opset}"]
+        form += ["fused"] if self.fused else []
+        batch = "any batch" if self.batch is None else f"batch {self.batch}"
+        return (
+            f"{self.path}: {self.model}, {', '.join(form)}, {height}x{width}, {batch}, "
+            f"{self.bytes / 1e6:.1f} MB\n"
+            f"parity: differs by {self.parity:.1e} of the largest output on "
+            f"{_several(self.crops, 'crop')}\n"
+            f"latency: {self.latency_ms:.1f} ms for a batch of {self.timed_batch} (median of "
+            f"{_several(self.calls, 'call')}, {_several(self.threads, 'thread')}, {self.machine})"
+        )
 
 
 def export(
@@ -63,7 +89,9 @@ def export(
     fuse: bool = False,
     crops: Tensor | None = None,
 ) -> ExportReport:
-    """Write a network to a file and compare what the file computes with the network.
+    """Write a network to a file, compare what the file computes with the network, and time it.
+
+    The latency is one machine's in one short moment; ``bench/latency.py`` measures.
 
     Args:
         model: as ``create_model`` or a checkpoint gives it; it is not changed.
@@ -94,7 +122,7 @@ def export(
         reference = network(crops[:needed])
     exported = _fused(network) if fuse else network
     with replacing(path) as temporary:
-        write_file(exported, temporary, to, input_size, batch, dynamic_batch)
+        opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch)
         run = load_exported(temporary, to)
         parity = _compare(run, crops, reference, batch, dynamic_batch)
         if not parity <= PARITY_LIMIT:
@@ -103,6 +131,7 @@ def export(
                 f"expected at most {PARITY_LIMIT:.0e}; not written"
             )
         size = temporary.stat().st_size
+        times = _timed(run, crops[:batch])
     return ExportReport(
         path=path,
         to=to,
@@ -110,10 +139,15 @@ def export(
         input_size=tuple(input_size),  # type: ignore[arg-type]
         batch=None if dynamic_batch else batch,
         fused=fuse,
-        opset=OPSET if to == "onnx" else None,
+        opset=opset,
         bytes=size,
         parity=parity,
         crops=needed,
+        latency_ms=statistics.median(times),
+        timed_batch=batch,
+        calls=len(times),
+        threads=torch.get_num_threads(),
+        machine=machine()["cpu"] or "unknown processor",
     )
 
 
@@ -131,6 +165,22 @@ def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Ten
         )
         windows.append(crop(scene.image, affine_matrix(center, size, 0.0, input_size), input_size))
     return normalise(torch.from_numpy(np.stack(windows)[..., ::-1].copy()))
+
+
+def picture_crops(paths: Sequence[Path], input_size: tuple[int, int]) -> Tensor:
+    """Normalised crops (N, 3, H, W) of pictures of people, each taken whole.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    width, height = input_size
+    windows = []
+    for path in paths:
+        image = read_image(path)
+        whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float64)
+        center, size = box_to_center_size(whole, width / height)
+        windows.append(crop(image, affine_matrix(center, size, 0.0, input_size), input_size))
+    return normalise(torch.from_numpy(np.stack(windows)))
 
 
 def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
@@ -182,13 +232,15 @@ def onnx_session(path: Path, threads: int) -> Any:
 
 def _onnx(
     network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
-) -> None:
+) -> int:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
     try:
         import onnx
     except ImportError:
         raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
+    from hevitpose.optimization.onnx_form import ATTENTION_OPSET, onnx_form
+
     outputs = ["heatmaps"]
     if getattr(network, "codec", "heatmap") == "simcc":
         outputs = ["simcc_x", "simcc_y"]
@@ -196,7 +248,7 @@ def _onnx(
     with _quiet():
         try:
             torch.onnx.export(
-                network,
+                onnx_form(network),
                 (_example(input_size, batch),),
                 str(path),
                 input_names=[INPUT],
@@ -207,7 +259,14 @@ def _onnx(
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             raise HEViTPoseError(f"onnx: cannot export ({_first_line(error)})") from error
-    onnx.checker.check_model(str(path))
+    model, opset = onnx.load(str(path)), OPSET
+    if any(node.op_type == "Attention" for node in model.graph.node):
+        # Newer than the exporter knows; what else it wrote means the same there.
+        model.opset_import[0].version = opset = ATTENTION_OPSET
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+        onnx.save(model, str(path))
+    onnx.checker.check_model(str(path), full_check=True)
+    return opset
 
 
 def _torchscript(
@@ -237,7 +296,7 @@ def _torch_export(
             torch.export.save(program, file)  # type: ignore[arg-type]
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
+_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], int | None]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "torch.export": _torch_export,
@@ -251,13 +310,16 @@ def write_file(
     input_size: tuple[int, int],
     batch: int,
     dynamic_batch: bool = False,
-) -> None:
+) -> int | None:
     """The bare file, not compared with anything: :func:`export` is what users call.
+
+    Returns:
+        The opset of an ONNX file.
 
     Raises:
         HEViTPoseError: the network has no such form; the message is the exporter's.
     """
-    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+    return _WRITERS[to](network, path, input_size, batch, dynamic_batch)
 
 
 def _fused(network: nn.Module) -> nn.Module:
@@ -291,12 +353,30 @@ def _compare(
     return worst
 
 
+def _timed(run: Callable[[Tensor], Any], images: Tensor) -> list[float]:
+    """Milliseconds of each call, after some that are not timed."""
+    times: list[float] = []
+    with torch.inference_mode():
+        for _ in range(3):
+            run(images)
+        started = time.perf_counter()
+        while len(times) < TIMED_CALLS and time.perf_counter() - started < TIMED_SECONDS:
+            start = time.perf_counter()
+            run(images)
+            times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporters' own warnings: the comparison afterwards is what decides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,14 @@ from torch import nn
 from hevitpose import data
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.export import FORMATS, OPSET, example_crops, export, load_exported
+from hevitpose.export import (
+    FORMATS,
+    OPSET,
+    example_crops,
+    export,
+    load_exported,
+    picture_crops,
+)
 from hevitpose.latency import settle_
 from hevitpose.models import create_model
 
@@ -66,10 +73,35 @@ def test_onnx_states_its_opset_and_names(nano, tmp_path):
     model = onnx.load(path)
     assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
     assert report.opset == OPSET
+    assert f"onnx opset {OPSET}, 96x64, any batch" in str(report)
     assert [i.name for i in model.graph.input] == ["images"]
     assert [o.name for o in model.graph.output] == ["heatmaps"]
     dims = model.graph.input[0].type.tensor_type.shape.dim
     assert [d.dim_param or d.dim_value for d in dims] == ["N", 3, 96, 64]
+
+
+def test_the_fused_onnx_file_is_what_its_runtime_is_fast_at(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    report = export(nano, path, input_size=SIZE, dynamic_batch=True, fuse=True)
+    model = onnx.load(path)
+    used = [node.op_type for node in model.graph.node]
+    assert used.count("Attention") == sum(g * d for g, d in zip((2, 2, 2), (1, 1, 1), strict=True))
+    assert not {"ConvTranspose", "BatchNormalization", "Softmax", "Pad"} & set(used)
+    # Standard operators alone, of the opset that is stated.
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", report.opset)] == [("", 23)]
+
+
+def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
+    report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=2)
+    assert 1 <= report.calls <= 20
+    assert (report.timed_batch, report.threads) == (2, torch.get_num_threads())
+    assert 0.1 < report.latency_ms < 5000
+    text = str(report)
+    assert f"latency: {report.latency_ms:.1f} ms for a batch of 2 (median of" in text
+    assert report.machine in text and "on 2 crops" in text
+    assert report.to_dict()["latency_ms"] == report.latency_ms
 
 
 def test_simcc_has_two_outputs(tmp_path):
@@ -95,6 +127,17 @@ def test_parity_on_real_crops(nano, tmp_path, samples):
     crops = normalise(torch.from_numpy(np.stack([people[i]["image"] for i in range(4)])))
     report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=4, crops=crops)
     assert (report.crops, report.batch) == (4, 4)
+
+
+def test_crops_of_pictures(samples):
+    paths = sorted((samples / "coco" / "images" / "val2017").glob("*.jpg"))[:2]
+    crops = picture_crops(paths, SIZE)
+    assert crops.shape == (2, 3, 96, 64)
+    assert not torch.equal(crops[0], crops[1])
+    # Wider than the crop: the whole picture is inside, so above and below it is padding.
+    black = normalise(torch.zeros(1, 96, 64, 3, dtype=torch.uint8))[0, :, 0, 0]
+    assert torch.equal(crops[0, :, 0, 32], black)
+    assert not torch.equal(crops[0, :, 48, 32], black)
 
 
 class Moody(nn.Module):

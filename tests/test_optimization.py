@@ -14,7 +14,10 @@ from helpers import ALTERNATIVES, image, randomise_norms
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model
+from hevitpose.models.attention import GroupAttention
 from hevitpose.optimization import optimize
+from hevitpose.optimization.fusion import FusedConv, FusedGroup
+from hevitpose.optimization.onnx_form import Upsample, onnx_form
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -103,6 +106,54 @@ def test_fused_form_equals_plain_by_onednn(key: str) -> None:
     x = image(1, 3, 64, 96)
     with torch.inference_mode():
         assert relative(plain.fuse()(x), plain(x)) < 1e-4
+
+
+@pytest.mark.parametrize("mode", ["conv", "avg-pool"])
+def test_fused_group_reduces_maps_that_do_not_divide(mode: str) -> None:
+    group = GroupAttention(8, heads=2, reduction=3, reduction_mode=mode).double()
+    u_NCHW = image(2, 8, 7, 11, dtype=torch.float64)
+    with torch.no_grad():
+        expected = group(u_NCHW).flatten(2).transpose(1, 2)
+        assert relative(FusedGroup(group)(u_NCHW.permute(0, 2, 3, 1)), expected) < 1e-9
+
+
+@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
+def test_onnx_form_equals_fused(name: str, key: str, dtype: torch.dtype) -> None:
+    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
+    fused = optimize(plain, mode="fused")
+    form = onnx_form(fused)
+    assert not any(isinstance(module, Upsample) for module in fused.modules())
+    if getattr(plain.spec, "head", None) == "deconv":
+        assert sum(isinstance(module, Upsample) for module in form.modules()) == 2
+    with torch.no_grad():
+        for x in (image(2, 3, 96, 64, dtype=dtype), image(1, 3, 32, 64, dtype=dtype)):
+            assert relative(form(x), plain(x)) < TOLERANCE[dtype]
+
+
+def test_onnx_form_leaves_a_plain_model_alone() -> None:
+    plain = create_model("nano", 5, seed=0)
+    form = onnx_form(plain)
+    assert [type(module) for module in form.modules()] == [type(m) for m in plain.modules()]
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("width", [6, 5])
+@pytest.mark.parametrize("relu", [True, False])
+def test_upsample_equals_its_transposed_convolution(last: bool, width: int, relu: bool) -> None:
+    conv = torch.nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1).double()
+    pointwise = torch.nn.Conv2d(6, 3, 1).double() if last else None
+    up = FusedConv(conv, relu=relu)
+    x = image(2, 4, 7, width, dtype=torch.float64)
+    with torch.no_grad():
+        expected = up(x) if pointwise is None else pointwise(up(x))
+        assert relative(Upsample(up, pointwise)(x), expected) < 1e-12
+
+
+@pytest.mark.parametrize("changed", [{"kernel_size": 2, "padding": 0}, {"groups": 2}])
+def test_onnx_form_keeps_other_transposed_convolutions(changed: dict[str, int]) -> None:
+    options = {"kernel_size": 4, "stride": 2, "padding": 1} | changed
+    network = torch.nn.Sequential(FusedConv(torch.nn.ConvTranspose2d(4, 4, **options)))
+    assert isinstance(onnx_form(network)[0], FusedConv)
 
 
 def test_fused_form_follows_moves_and_copies() -> None:

@@ -237,18 +237,33 @@ def export(
     batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
     fuse: Annotated[bool, typer.Option("--fuse", help="Fold norms into convolutions.")] = False,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pictures",
+            help="Compare on these pictures of people (files, folders, globs). [default: rendered]",
+        ),
+    ] = None,
 ) -> None:
-    """Write a network for another runtime, compared with the original before it is kept."""
+    """Write a network for another runtime, compared with the original before it is kept.
+
+    Prints the difference and what a call of the file takes on this machine.
+    """
     from hevitpose.checkpoint import from_pretrained, read_checkpoint
     from hevitpose.export import export as write
+    from hevitpose.export import picture_crops
+    from hevitpose.predict import find_images
 
     config = read_checkpoint(checkpoint).config
     size = tuple(config.get("data", {}).get("input_size", (256, 256)))
+    size = size if input_size is None else parse_size(input_size, "--input")
+    found = find_images(pictures)[: batch + 1] if pictures else []
     report = write(
         from_pretrained(checkpoint),
         out,
         to,
-        input_size=size if input_size is None else parse_size(input_size, "--input"),  # type: ignore[arg-type]
+        input_size=size,
+        crops=picture_crops(found, size) if found else None,
         batch=batch,
         dynamic_batch=dynamic_batch,
         fuse=fuse,

@@ -5,8 +5,7 @@ What is folded (all exact in real numbers):
 - BatchNorm into the convolution before it, also into a transposed one and through a pixel shuffle;
 - the shortcut around a depthwise convolution into the kernel's centre;
 - in CGSR-MHA the affine part of k's and v's LayerNorm, all per-head convolutions, the softmax
-  scale and the group's Linear into two small matrices; K and V are one product, their two
-  LayerNorms one operation.
+  scale and the group's Linear into two small matrices; the spatial reduction is a product.
 
 On a CPU in float32, convolutions keep their weights in oneDNN's own layout and do ReLU and the sum
 with the shortcut in the same pass. Everywhere else (also when traced, exported or compiled) they
@@ -32,7 +31,7 @@ from hevitpose.errors import UsageError
 from hevitpose.models.attention import CGSRAttention, GroupAttention
 from hevitpose.models.ffn import FFN
 from hevitpose.models.layers import ConvBN, DWConv, Residual
-from hevitpose.optimization.train_form import to_channels_last, tokens
+from hevitpose.optimization.train_form import to_channels_last
 
 AnyConv = nn.Conv2d | nn.ConvTranspose2d
 
@@ -197,24 +196,32 @@ class FusedSqueezeExcite(nn.Module):
         return x_NCHW * scale_NC[:, :, None, None]
 
 
-class FusedGroup(nn.Module):
-    """One group of CGSR-MHA on tokens, u (N, T, c) to Y (N, T, c).
+def attend(q_NTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, heads: int) -> Tensor:
+    """``softmax(q k^T) v`` of each head, (N, T, C) as the queries."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q_NTC, k_NSC, v_NSC))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2)
 
-    ``Y = LN(value(softmax(LN(u) key(k)^T) v))`` with k, v the normalised halves of one product.
+
+class FusedGroup(nn.Module):
+    """One group of CGSR-MHA on maps u (N, H, W, c) to Y (N, H * W, c).
+
+    ``Y = LN(value(softmax(LN(u) key(LN(K r))^T) LN(V r)))`` with the two inner norms bare of their
+    affine part.
     """
 
     def __init__(self, group: GroupAttention) -> None:
         super().__init__()
-        self.heads, self.eps = group.heads, group.norm_k.eps
+        self.heads, self.attend = group.heads, attend
         dim = group.k.in_channels
-        self.reduce = group.reduce if not isinstance(group.reduce, nn.Identity) else None
         self.norm_q, self.norm = _plain_norm(group.norm_q), _plain_norm(group.norm)
-        self.kv = nn.Linear(dim, 2 * dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
+        self.reduction, self.reduce = _as_window_linear(group.reduce)
+        self.bare_norm = nn.LayerNorm(dim, eps=group.norm_k.eps, elementwise_affine=False)
+        self.k, self.v, self.key = (nn.Linear(dim, dim, bias=False) for _ in range(3))
         self.value = nn.Linear(dim, dim)
         self.to(group.k.weight)
         with torch.no_grad():
-            self.kv.weight.copy_(torch.cat((group.k.weight, group.v.weight)).flatten(1))
+            self.k.weight.copy_(group.k.weight.flatten(1))
+            self.v.weight.copy_(group.v.weight.flatten(1))
             head_q, head_k, head_v, linear = (
                 _dense(part, group.k.weight)
                 for part in (group.head_q, group.head_k, group.head_v, group.linear)
@@ -230,18 +237,25 @@ class FusedGroup(nn.Module):
                 bias = bias + group.linear.bias
             self.value.bias.copy_(bias)
 
-    def forward(self, u_NTC: Tensor, height: int, width: int) -> Tensor:
-        r_NSC = u_NTC
-        if self.reduce is not None:
-            r_NSC = tokens(self.reduce(u_NTC.transpose(1, 2).unflatten(-1, (height, width))))
-        kv_NS2C = self.kv(r_NSC).unflatten(-1, (2, -1))
-        kv_NS2C = F.layer_norm(kv_NS2C, kv_NS2C.shape[-1:], eps=self.eps)
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.norm_q(u_NTC), self.key(kv_NS2C[:, :, 0]), kv_NS2C[:, :, 1])
-        )
-        y_NMTD = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return self.norm(self.value(y_NMTD.transpose(1, 2).flatten(2)))
+    def forward(self, u_NHWC: Tensor) -> Tensor:
+        r_NSC = self._reduced(u_NHWC)
+        k_NSC, v_NSC = self.bare_norm(self.k(r_NSC)), self.bare_norm(self.v(r_NSC))
+        q_NTC = self.norm_q(u_NHWC).flatten(1, 2)
+        y_NTC = self.attend(q_NTC, self.key(k_NSC), v_NSC, self.heads)
+        return self.norm(self.value(y_NTC))
+
+    def _reduced(self, u_NHWC: Tensor) -> Tensor:
+        """Spatial reduction as a product: windows of R x R tokens, each read as one vector."""
+        side = self.reduction
+        if side == 1:
+            return u_NHWC.flatten(1, 2)
+        height, width = (length // side for length in u_NHWC.shape[1:3])
+        if u_NHWC.shape[1:3] != (height * side, width * side):  # a rest takes no part
+            u_NHWC = u_NHWC[:, : height * side, : width * side]
+        windows = u_NHWC.reshape(-1, height, side, width, side, u_NHWC.shape[-1]).transpose(2, 3)
+        if self.reduce is None:
+            return windows.mean((3, 4)).flatten(1, 2)
+        return self.reduce(windows.reshape(-1, height * width, self.reduce.in_features))
 
 
 class FusedCGSR(nn.Module):
@@ -256,15 +270,13 @@ class FusedCGSR(nn.Module):
         self.projection = _conv_bn(attention.projection)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        height, width = x_NCHW.shape[-2:]
+        # By permute, not as tokens: onnxruntime then makes it part of its own change of layout.
+        x_NHWC = x_NCHW.permute(0, 2, 3, 1)
         outputs: list[Tensor] = []
-        for group, x_i in zip(
-            self.groups, tokens(x_NCHW).chunk(len(self.groups), dim=-1), strict=True
-        ):
+        for group, x_i in zip(self.groups, x_NHWC.chunk(len(self.groups), dim=-1), strict=True):
             u_i = x_i + outputs[-1] if self.cascade and outputs else x_i
-            outputs.append(group(u_i, height, width))
-        y_NCHW = torch.cat(outputs, dim=-1).transpose(1, 2).unflatten(-1, (height, width))
-        return self.projection(y_NCHW, x_NCHW)
+            outputs.append(group(u_i).unflatten(1, x_NHWC.shape[1:3]))
+        return self.projection(torch.cat(outputs, dim=-1).permute(0, 3, 1, 2), x_NCHW)
 
 
 def _conv_bn(part: nn.Module) -> FusedConv:
@@ -285,6 +297,19 @@ def _as_linear(conv: nn.Module) -> nn.Linear:
     linear.weight = nn.Parameter(conv.weight.flatten(1))
     linear.bias = cast(nn.Parameter, conv.bias)
     return linear
+
+
+def _as_window_linear(reduce: nn.Module) -> tuple[int, nn.Linear | None]:
+    """R and, where the reduction is a convolution, its product on a window's tokens in a row."""
+    if isinstance(reduce, nn.Identity):
+        return 1, None
+    if isinstance(reduce, nn.AvgPool2d):
+        return cast(int, reduce.kernel_size), None
+    conv = cast(nn.Conv2d, reduce)
+    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight, linear.bias = nn.Parameter(weight.contiguous()), cast(nn.Parameter, conv.bias)
+    return conv.kernel_size[0], linear
 
 
 def _dense(conv: nn.Module, like: Tensor) -> Tensor:
