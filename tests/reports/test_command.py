@@ -160,7 +160,7 @@ def test_a_new_matplotlib_is_no_failure(project):
     [
         ("foreign", 1, "measured/x.json: foreign file"),
         ("truncated", 1, ".json: "),
-        ("not a number", 1, "metrics"),
+        ("infinite", 1, "metrics.Mean"),
         ("out of range", 1, "metrics.Mean: 160.0, expected 0 to 100"),
         ("copied", 1, "measured/" + "a" * 20 + ".json: "),
         ("contradicting counts", 2, "contradict: 401234, 401235"),
@@ -175,9 +175,9 @@ def test_bad_records_fail_the_check_and_are_named(project, make, capsys, kind, c
         (project.measured / "x.json").write_text("{}")
     elif kind == "truncated":
         file.write_text(text[:100])
-    elif kind == "not a number":
+    elif kind == "infinite":
         data = json.loads(text)
-        data["metrics"]["Mean"] = float("nan")
+        data["metrics"]["Mean"] = float("inf")
         file.write_text(json.dumps(data))
     elif kind == "out of range":
         file.write_text(text.replace('"Mean": 77.7', '"Mean": 160.0'))
@@ -193,6 +193,24 @@ def test_bad_records_fail_the_check_and_are_named(project, make, capsys, kind, c
     assert project.run() == 0
     table = (project.out / "tables" / "ablation-attention.csv").read_text()
     assert "77.7" not in table and "160" not in table and "0.401235" not in table
+
+
+def test_nan_is_never_part_of_a_mean(project, make):
+    """0 of 0: not measured; and the mean over the other seeds is not passed off as the cell's."""
+    records = [make.accuracy("cga", seed, 77.7) for seed in (0, 1)]
+    for record in records:
+        RecordStore(project.measured).add(record)
+    assert project.run() == 0
+    table = project.out / "tables" / "ablation-attention.md"
+    row = next(line for line in table.read_text().splitlines() if line.startswith("| cga"))
+    assert "77.7 ± 0.0" in row
+    data = json.loads(records[0].to_json())
+    data["metrics"]["Mean"] = float("nan")
+    (project.measured / f"{records[0].id}.json").write_text(json.dumps(data))
+    assert project.run("--check") == 1
+    assert project.run() == 0
+    row = next(line for line in table.read_text().splitlines() if line.startswith("| cga"))
+    assert "77.7" not in row and "not measured" in row and "nan" not in row
 
 
 def test_one_id_with_two_contents_in_two_stores(project, make, tmp_path, capsys):
