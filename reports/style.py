@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Raised when the look of all plots changes: it is part of each picture's digest.
-STYLE_VERSION = 2
+STYLE_VERSION = 3
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
@@ -103,7 +103,9 @@ def _smaller_pictures(svg: str) -> str:
             picture.convert("RGB").save(buffer, "JPEG", quality=88)
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
-    return re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", encode, svg)
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", encode, svg)
+    # Named by content: a picture that is shown twice would have one id twice.
+    return re.sub(r' id="image[0-9a-f]+"', "", svg)
 
 
 def settle(figure: Any) -> None:

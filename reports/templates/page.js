@@ -256,7 +256,7 @@
     const run = hash.match(/^run-([0-9a-f]+)$/);
     const two = hash.match(/^compare-([0-9a-f]+)-([0-9a-f]+)$/);
     if (run) showRun(run[1]);
-    if (two) { $("#compare-a").value = two[1]; $("#compare-b").value = two[2]; compare(); $("#compare").scrollIntoView(); }
+    if (two) { $("#compare-a").value = two[1]; $("#compare-b").value = two[2]; compare().then(() => $("#compare").scrollIntoView()); }
   };
   addEventListener("hashchange", route);
   route();

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from hevitpose import records
 from hevitpose.records import Record
@@ -142,3 +147,27 @@ class Factory:
 @pytest.fixture(scope="session")
 def make() -> Factory:
     return Factory()
+
+
+@pytest.fixture(scope="session")
+def write_gallery():
+    return _write_gallery
+
+
+def _write_gallery(folder, record, changes=None, columns=2):
+    """A gallery of one limb between two joints; the second joint is not labelled."""
+    sheet = np.random.default_rng(0).integers(0, 255, (48, 32 * columns, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "JPEG")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "people.jpg").write_bytes(buffer.getvalue())
+    person = {
+        "predicted": [[3, 4], [20, 21.5]], "true": [[3, 5], [20, 20]], "labelled": [True, False],
+        "scores": [0.81, 0.4], "errors": [0.12, 0.7],
+    }  # fmt: skip
+    data = {
+        "record": record.id, "size": [32, 24], "names": ["left_wrist", "right_knee"],
+        "skeleton": [[0, 1]], "sheet": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "people": [person] * columns,
+    }  # fmt: skip
+    (folder / "gallery.json").write_text(json.dumps(data | (changes or {})))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,30 +12,11 @@ from reports.__main__ import main
 from reports.measured import check
 
 
-def write_gallery(folder, record, changes=None, columns=2):
-    """A gallery of one limb between two joints; the second joint is not labelled."""
-    sheet = np.random.default_rng(0).integers(0, 255, (48, 32 * columns, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "people.jpg").write_bytes(buffer.getvalue())
-    person = {
-        "predicted": [[3, 4], [20, 21.5]], "true": [[3, 5], [20, 20]], "labelled": [True, False],
-        "scores": [0.81, 0.4], "errors": [0.12, 0.7],
-    }  # fmt: skip
-    data = {
-        "record": record.id, "size": [32, 24], "names": ["left_wrist", "right_knee"],
-        "skeleton": [[0, 1]], "sheet": hashlib.sha256(buffer.getvalue()).hexdigest(),
-        "people": [person] * columns,
-    }  # fmt: skip
-    (folder / "gallery.json").write_text(json.dumps(data | (changes or {})))
-
-
 def measured(record):
     return check([("a.json", record)])
 
 
-def test_it_is_drawn_with_its_facts(make, tmp_path):
+def test_it_is_drawn_with_its_facts(make, write_gallery, tmp_path):
     record = make.accuracy(mean=61.27)
     write_gallery(tmp_path / "g", record)
     data, problems = gallery.load(tmp_path / "g", measured(record))
@@ -65,7 +42,7 @@ def test_it_is_drawn_with_its_facts(make, tmp_path):
     assert text.count("data:image/jpeg;base64,") == 6 and "image/png" not in text
 
 
-def test_its_digest_follows_picture_and_joints(make, tmp_path):
+def test_its_digest_follows_picture_and_joints(make, write_gallery, tmp_path):
     record = make.accuracy()
     RecordStore(tmp_path / "s").add(record)
 
@@ -88,7 +65,7 @@ def test_its_digest_follows_picture_and_joints(make, tmp_path):
         ({"more": 1}, "more"),
     ],
 )
-def test_what_is_wrong_is_named_and_left_out(make, tmp_path, changes, reason):
+def test_what_is_wrong_is_named_and_left_out(make, write_gallery, tmp_path, changes, reason):
     record = make.accuracy()
     write_gallery(tmp_path / "g", record, changes)
     data, (problem,) = gallery.load(tmp_path / "g", measured(record))
@@ -96,7 +73,7 @@ def test_what_is_wrong_is_named_and_left_out(make, tmp_path, changes, reason):
     assert problem.file == "g/gallery.json" and reason in problem.reason
 
 
-def test_photographs_are_refused(make, tmp_path):
+def test_photographs_are_refused(make, write_gallery, tmp_path):
     facts = {"name": "mpii", "split": "val", "fingerprint": "sha256:0", "boxes": "gt"}
     record = make.accuracy(dataset=facts)
     write_gallery(tmp_path / "g", record)
@@ -104,7 +81,7 @@ def test_photographs_are_refused(make, tmp_path):
     assert problem.reason == "of real photographs, expected synthetic people"
 
 
-def test_absent_and_half_there(make, tmp_path):
+def test_absent_and_half_there(make, write_gallery, tmp_path):
     found = measured(make.accuracy())
     assert gallery.load(tmp_path / "none", found) == (None, [])
     write_gallery(tmp_path / "g", found.records[0])
@@ -116,7 +93,7 @@ def test_absent_and_half_there(make, tmp_path):
     assert len(gallery.load(tmp_path / "g", found)[1]) == 1
 
 
-def test_a_bad_gallery_fails_the_check(make, tmp_path, capsys):
+def test_a_bad_gallery_fails_the_check(make, write_gallery, tmp_path, capsys):
     record = make.accuracy()
     RecordStore(tmp_path / "results" / "measured").add(record)
     write_gallery(tmp_path / "results" / "gallery", record)

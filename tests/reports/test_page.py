@@ -55,6 +55,13 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
   point.focus();
   seen.tipByKeyboard = !q("#tip").hidden;
   point.blur();
+  const picture = q("#gallery svg image");
+  seen.picture = picture.getAttribute("xlink:href").slice(0, 22);
+  q("#gallery .point").focus();
+  seen.galleryTip = q("#tip").textContent;
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+  seen.tipAfterEscape = q("#tip").hidden;
+  seen.galleryRun = q("#gallery figcaption a").getAttribute("href");
   q("#run-filter").value = "accuracy mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
   seen.runs = document.querySelectorAll("#run-table tbody tr").length;
   const [a, b] = IDS;
@@ -85,12 +92,13 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
 
 
 @pytest.fixture(scope="module")
-def site(make, tmp_path_factory):
+def site(make, write_gallery, tmp_path_factory):
     root = tmp_path_factory.mktemp("site")
     store = RecordStore(root / "runs" / "records")
     records = make.grid()
     for record in records:
         store.add(record)
+    write_gallery(root / "runs" / "gallery", next(r for r in records if r.kind == "accuracy"))
     store.add_failure(make.failed("window", error="<img src=x onerror='window.hacked=1'></script>"))
     (root / "runs" / "records" / "<img src=x>.json").write_text("{}")
     given = ["--measured", root / "none", "--runs", root / "runs", "--out", root / "out"]
@@ -115,6 +123,7 @@ def test_hostile_text_is_escaped(site):
         assert "<img src=x" not in path.read_text(), path
     footer = (folder / "index.html").read_text().partition("<footer>")[2]
     assert "&lt;img src=x&gt;.json: foreign file" in footer
+    assert "1 file left out of the tables:" in footer
 
 
 def test_script_json_cannot_end_a_script():
@@ -160,6 +169,10 @@ def test_a_visit(site, tmp_path, width):
     assert (seen["ariaFirst"], seen["ariaSecond"]) == ("descending", "ascending")
     assert seen["filtered"] == ["mhsa"]
     assert "n = 5" in seen["tip"] and seen["tipAfter"] and seen["tipByKeyboard"]
+    assert seen["picture"] == "data:image/jpeg;base64"
+    assert seen["galleryTip"] == "left wrist: 0.12 head sizes from the truth, score 0.81"
+    assert seen["tipAfterEscape"]
+    assert re.fullmatch("#run-[0-9a-f]{20}", seen["galleryRun"])
     assert seen["runs"] == 5
     assert "hevitpose train --cfg synthetic preset=quick seed=0" in seen["command"]
     assert "git checkout 0123456789" in seen["command"]
