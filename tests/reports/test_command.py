@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Annotation, Text
 
 from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
@@ -270,38 +272,83 @@ def test_every_grid_name_is_a_safe_file_name(make, tmp_path):
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in names)
 
 
-def test_plots_are_drawn_and_carry_their_digest(rendered, make, tmp_path):
-    store = RecordStore(tmp_path / "s")
-    for record in make.grid(seeds=2):
+@pytest.fixture(scope="module")
+def every_plot(make, write_gallery, tmp_path_factory):
+    """All plots that there are, from one store."""
+    root = tmp_path_factory.mktemp("plots")
+    store = RecordStore(root / "s")
+    records = make.grid(cells=("mhsa", "none", "sra", "linear-sra", "cga"), seeds=2, shift=-0.2)
+    for record in records:
         store.add(record)
+    write_gallery(root / "gallery", next(r for r in records if r.kind == "accuracy"))
     for batch in (2, 4):
         store.add(make.latency(p50=10.0 * batch, batch=batch))
         size = {"input": f"{batch * 128}x{batch * 128}"}
         store.add(make.latency(p50=30.0 * batch, attempt=batch, conditions=size))
-    for side in (64, 256):
-        record = make.complexity(gflops=0.1 * (side / 128) ** 2, grid=f"{side}")
-        config = {"model": {"name": "hevitpose_nano"}, "data": {"input_size": [side, side]}}
-        changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None}
-        store.add(record.model_copy(update=changes))
-    made = book.make([tmp_path / "s"])
-    names = {plot.name for plot in made.plots}
-    assert names == {
+    networks = {"hevitpose_nano": 0.1, "hevitpose_t": 0.45, "pose_resnet50": 1.8, "vitpose_s": 1.8}
+    for model, base in networks.items():
+        for side in (64, 256):
+            record = make.complexity(
+                gflops=base * (side / 128) ** 2, grid=f"{model}{side}", model=model
+            )
+            config = {"model": {"name": model}, "data": {"input_size": [side, side]}}
+            changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None, "axes": {}}
+            store.add(record.model_copy(update=changes))
+    return book.make([root / "s"], pictures=[root / "gallery"])
+
+
+def test_every_plot_is_drawn_and_carries_its_digest(every_plot, tmp_path):
+    assert {plot.name for plot in every_plot.plots} == {
         "bubble", "cost-curve", "accuracy-latency", "pareto", "ablation-attention",
-        "joint-profile", "learning-curves", "latency-batch", "latency-side",
+        "joint-profile", "learning-curves", "latency-batch", "latency-side", "gallery",
     }  # fmt: skip
-    curve = next(plot for plot in made.plots if plot.name == "cost-curve")
+    curve = every_plot.plot("cost-curve")
     assert curve.data["lines"]["HEViTPose-nano"]["counted"] == [
         [64, 0.025],
         [128, 0.1234],
         [256, 0.4],
     ]
-    for plot in made.plots:
-        if plot.name in ("cost-curve", "learning-curves", "latency-batch", "latency-side"):
-            for path in plot.save(tmp_path / "f"):
-                assert style.read_digest(path) == plot.digest
-            svg = (tmp_path / "f" / f"{plot.name}.svg").read_text()
-            assert 'class="point" tabindex="0"' in svg and "<title>" in svg
-            assert "<text" not in svg  # glyphs are drawn: no font is needed
+    for plot in every_plot.plots:
+        for path in plot.save(tmp_path / "f"):
+            assert style.read_digest(path) == plot.digest
+        svg = (tmp_path / "f" / f"{plot.name}.svg").read_text()
+        assert 'class="point" tabindex="0"' in svg and "<title>" in svg
+        assert "<text" not in svg  # glyphs are drawn: no font is needed
+
+
+@pytest.mark.parametrize("name", ["bubble", "cost-curve", "accuracy-latency", "pareto"])
+def test_labels_do_not_overlap(every_plot, name):
+    plot = every_plot.plot(name)
+    figure = plot.draw(plot.data)
+    figure.draw_without_rendering()
+    boxes = {
+        text.get_text(): Text.get_window_extent(text)
+        for text in figure.axes[0].texts
+        if isinstance(text, Annotation) and text.get_text()
+    }
+    assert len(boxes) > 3
+    for (a, one), (b, other) in itertools.combinations(boxes.items(), 2):
+        # A pixel of leading is no overlap.
+        assert not one.padded(-1).overlaps(other.padded(-1)), (a, b)
+    style.close(figure)
+
+
+def test_spread_moves_as_little_as_it_can():
+    assert style.spread([0, 10, 20], 5) == [0, 10, 20]
+    assert style.spread([0, 1, 20], 5) == [-2, 3, 20]  # both give way
+    assert style.spread([0, 1, 4, 20], 5) == pytest.approx([-10 / 3, 5 / 3, 20 / 3, 20])
+    crowded = style.spread([0.1 * i for i in range(20)], 5)
+    assert min(b - a for a, b in itertools.pairwise(crowded)) == pytest.approx(5)
+
+
+def test_a_panel_without_data_is_left_out(make, tmp_path):
+    curve = [{"epoch": 1, "step": 50, "loss": 0.02}, {"epoch": 2, "step": 100, "loss": 0.01}]
+    store = RecordStore(tmp_path)
+    store.add(make.accuracy(curve=curve))
+    plot = book.make([tmp_path]).plot("learning-curves")
+    figure = plot.draw(plot.data)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss"]
+    style.close(figure)
 
 
 def test_hostile_tips_are_escaped(tmp_path):
