@@ -52,9 +52,7 @@ def test_muon_orthogonalises_hidden_matrices_and_nothing_else():
 def test_output_layers_of_peers_fall_back(name):
     model = create_model(name, num_keypoints=16, seed=0)
     optimizer = create_optimizer(model, recipe(), 1e-2)
-    fallback = {
-        id(p) for g in optimizer.param_groups if g.get("use_fallback") for p in g["params"]
-    }
+    fallback = {id(p) for g in optimizer.param_groups if g.get("use_fallback") for p in g["params"]}
     outputs = [n for n, p in model.named_parameters() if id(p) in fallback and p.ndim > 1]
     assert outputs and all(n.startswith("head.") for n in outputs)
 
