@@ -186,14 +186,15 @@ def axes_of(config: Config) -> dict[str, Axis]:
     return axes
 
 
-def run_source(config: Config, entries: Sequence[str]) -> SourceHash:
+def run_source(config: Config, entries: Sequence[str], skip: Sequence[str] = ()) -> SourceHash:
     """Hash of the code that a run of this config reaches.
 
     Args:
         config: narrows the alternatives; its ``imports`` count as a whole.
         entries: where the run starts, e.g. ``"hevitpose.training:train"``.
+        skip: modules that are reached and do not decide this run's result.
     """
-    skip = _NO_RESULT
+    skip = (*_NO_RESULT, *skip)
     if full_name(config.model.name) not in PEERS:  # type: ignore[attr-defined]
         skip += ("hevitpose.models.peers",)
     files = tuple((file, _stamp(file)) for file in config.imports)
@@ -272,7 +273,8 @@ def complexity_run(
     entries: Sequence[str] = ("hevitpose.models:create_model", "hevitpose.complexity:count"),
 ) -> Run:
     """Parameters and FLOPs of a config's network at its input size."""
-    source = run_source(config, entries)
+    # A network is counted in the form that reads like its equations, never in a faster one.
+    source = run_source(config, entries, skip=("hevitpose.optimization",))
     identity = records.complexity_id(
         model=_shape_inputs(config), input_size=config.data.input_size, source_hash=source.hash
     )
