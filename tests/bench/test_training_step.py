@@ -1,0 +1,58 @@
+"""The comparison of training forms, as a command."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from bench import training_step
+
+TINY = ["--model", "nano", "--batch", "2", "--input", "32x64", "--rounds", "2", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_prints_both_forms_and_their_ratio(capsys):
+    assert training_step.main(TINY) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^plain +\d+\.\d+ s", out, re.M)
+    assert re.search(r"^train / plain: \d\.\d+ \[\d\.\d+, \d\.\d+\] \(2 rounds\)", out, re.M)
+    assert "nano, batch 2, 32x64, fp32, 1 threads, wall clock" in out
+
+
+def test_the_ratio_is_train_over_plain(monkeypatch):
+    now = {"value": 0.0}
+
+    def step_of(model, form, *rest):
+        def step():
+            now["value"] += {"plain": 4.0, "train": 1.0}[form]
+
+        return step
+
+    monkeypatch.setattr(training_step, "step_of", step_of)
+    monkeypatch.setitem(training_step.CLOCKS, "wall", lambda: now["value"])
+    times, ratio = training_step.compare("nano", 1, (32, 32), 3, 1, "wall")
+    assert times == {"plain": [[4.0]] * 3, "train": [[1.0]] * 3}
+    assert (ratio.ratio, ratio.rounds) == (0.25, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "nope"], "unknown model 'nope'"),
+        (["--input", "256"], "--input '256': expected WxH"),
+        (["--input", "100x96"], "multiples of 32"),
+        (["--rounds", "0"], "expected at least 1"),
+    ],
+)
+def test_bad_usage_is_one_line(capsys, arguments, says):
+    assert training_step.main([*TINY, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
