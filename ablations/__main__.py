@@ -36,7 +36,12 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="A list: 0,1,2.")] = None,
     num_seeds: Annotated[int | None, typer.Option(min=1, help="A count, from 0.")] = None,
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs"),
-    executor: Annotated[str | None, typer.Option(help="local, processes or ray.")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="local, processes or ray. On a CPU: processes, one thread a cell; sooner than two."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each cell.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="GPUs of each cell.")] = None,
