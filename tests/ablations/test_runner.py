@@ -211,8 +211,8 @@ class TestDryRun:
         assert sum("changed: data: 'synthetic:v1:seed0:people20" in line for line in lines) == 3
         real = identity.run_source
 
-        def edited(config, entries):
-            found = real(config, entries)
+        def edited(config, entries, **rest):
+            found = real(config, entries, **rest)
             files = found.files | {"tests/ablations/stub.py": "changed"}
             return dataclasses.replace(found, hash="changed", files=files)
 
