@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ablations.grids import Cell, Grid, refused
 from hevitpose import identity
@@ -41,7 +42,13 @@ _SMALLEST_MULTIPLE = 4
 _UNITS = {"flops": (1e9, "G"), "params": (1e6, "M")}
 
 Widths = tuple[int, int, int]
-Cost = tuple[int, int]  # parameters, multiply-accumulates
+
+
+class Cost(NamedTuple):
+    """Of one image."""
+
+    params: int
+    flops: int  # multiply-accumulates
 
 
 @dataclass
@@ -60,7 +67,7 @@ class Costs:
         self.store = RecordStore(self.out / "records")
         with suppress(OSError, ValueError, TypeError):  # absent or damaged: counted again
             kept = json.loads((self.out / "costs.json").read_text(encoding="utf-8"))
-            self.known = {key: (int(params), int(flops)) for key, (params, flops) in kept.items()}
+            self.known = {key: Cost(int(p), int(f)) for key, (p, f) in kept.items()}
 
     def of(self, config: Config) -> Cost:
         """Parameters and multiply-accumulates of one image.
@@ -84,7 +91,7 @@ class Costs:
         with suppress(DataError):
             record = self.store.get(key)
             if record and record.params is not None and record.flops and record.flops.mmcv:
-                return record.params, round(record.flops.mmcv * 1e9)
+                return Cost(record.params, round(record.flops.mmcv * 1e9))
         return None
 
     def _count(self, config: Config) -> Cost:
@@ -104,7 +111,7 @@ class Costs:
             raise
         except Exception as error:  # a user's own module
             raise HEViTPoseError(f"{type(error).__name__}: {error}") from error
-        return found.params, found.flops
+        return Cost(found.params, found.flops)
 
 
 def match(
@@ -128,7 +135,7 @@ def match(
     if by not in COSTS:
         raise unknown_name("cost to match", by, COSTS)
     costs = Costs(out)
-    total, done = sum(len(grid.cells) for grid in grids), 0
+    total, done = sum(len(grid.cells) - 1 for grid in grids), 0
     result, lines = [], []
     try:
         for grid in grids:
@@ -136,7 +143,7 @@ def match(
             if full_name(default.config.model.name) in PEERS:  # type: ignore[attr-defined]
                 name = default.config.model.name  # type: ignore[attr-defined]
                 raise UsageError(f"--match {by}: {name} is a peer, whose width is fixed")
-            target = costs.of(default.config)[_position(by)]
+            target = getattr(costs.of(default.config), by)
             taken = {identity.config_hash(cell.config): cell.name for cell in grid.cells}
             cells = [default]
             for cell in others:
@@ -148,7 +155,6 @@ def match(
             result.append(replace(grid, cells=tuple(cells)))
     finally:
         costs.keep()
-    progress(total, total)
     return result, lines
 
 
@@ -156,10 +162,10 @@ def _matched(
     cell: Cell, target: int, by: str, costs: Costs, taken: dict[str, str]
 ) -> tuple[Cell | None, str]:
     """The matched form of a cell, or None; and what to say of it."""
-    position, (unit, letter) = _position(by), _UNITS[by]
+    unit, letter = _UNITS[by]
 
     def cost(config: Config) -> int:
-        return costs.of(config)[position]
+        return int(getattr(costs.of(config), by))
 
     def share(value: int) -> str:
         return f"{value / unit:.4g}{letter}, {(value - target) / target:+.1%}"
@@ -259,7 +265,3 @@ def _multiple(attention: str, heads: int, groups: int) -> int:
     """What a stage's width must be a multiple of; any head count would do without attention."""
     needed = {"cgsr": groups * heads, "cga": math.lcm(groups, heads), "none": 1}
     return math.lcm(_SMALLEST_MULTIPLE, needed.get(attention, heads))
-
-
-def _position(by: str) -> int:
-    return 0 if by == "params" else 1

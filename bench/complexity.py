@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import fnmatch
 import json
 import sys
 import time
@@ -26,10 +25,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.complexity_tables import Cost, Row, Size, show_costs, show_rows
+from bench.command import Parser, exit_code, select_models
+from bench.complexity_tables import Cost, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.progress import progress_bar
-from hevitpose.spec import PEERS, STRIDE_MULTIPLE, full_name, model_names
+from hevitpose.sizes import parse_size
+from hevitpose.spec import PEERS, STRIDE_MULTIPLE
 
 CONVENTIONS = ("mmcv", "fvcore", "torch")
 SIDES = (160, 320, 480, 640, 800, 960)
@@ -44,9 +45,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UsageError: a value that cannot be read, or an unknown model or convention.
     """
-    parser = argparse.ArgumentParser(
-        prog="bench/complexity.py", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = Parser("bench/complexity.py", __doc__)
     add = parser.add_argument
     add("--models", default="all", help="names and wildcards, e.g. b,pose_*; default: all")
     add("--input", default="256x256", help="HEIGHTxWIDTH, several by comma")
@@ -67,7 +66,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--fresh", action="store_true", help="count again what is recorded")
     options = parser.parse_args(arguments)
     options.models = select_models(options.models)
-    options.input = [parse_size(text) for text in options.input.split(",")]
+    options.input = [parse_size(text, "--input") for text in options.input.split(",")]
     options.conventions = options.conventions.split(",")
     for convention in options.conventions:
         if convention not in CONVENTIONS:
@@ -81,31 +80,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def select_models(text: str) -> list[str]:
-    """Names, short names and wildcards to full names, each once, in the order of the suite.
-
-    Raises:
-        UsageError: no model has this name or matches this wildcard.
-    """
-    if text == "all":
-        return list(model_names())
-    chosen: set[str] = set()
-    for part in text.split(","):
-        found = fnmatch.filter(model_names(), part) if set(part) & set("*?[") else [full_name(part)]
-        if not found:
-            raise unknown_name("model", part, model_names())
-        chosen.update(found)
-    return [name for name in model_names() if name in chosen]
-
-
-def parse_size(text: str) -> Size:
-    """``256x192`` (H x W, as tables print it) to (W, H)."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise UsageError(f"--input: {text!r}, expected HEIGHTxWIDTH, e.g. 256x192")
-    return int(width), int(height)
-
-
 def parse_side(text: str) -> int:
     """A positive number of pixels."""
     if not text.isdigit() or not int(text):
@@ -114,18 +88,6 @@ def parse_side(text: str) -> int:
 
 
 # -------------------------------------------------------------------------------------- counting
-
-
-def build(name: str, keypoints: int, size: Size) -> Any:
-    """A network for this input; peers are told the size, since some have weights that depend on it.
-
-    Raises:
-        UsageError: the size does not fit.
-    """
-    from hevitpose.models import create_model
-
-    options = {"input_size": size} if name in PEERS else {}
-    return create_model(name, num_keypoints=keypoints, seed=0, **options)
 
 
 def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
@@ -292,9 +254,11 @@ def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], li
 
 def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list[str]) -> Row:
     from hevitpose.complexity import count, meta_copy, render
+    from hevitpose.models import create_for_input
 
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    model = build(row.model, row.keypoints, row.input_size)
+    # Its own input: some peers have weights that depend on it.
+    model = create_for_input(row.model, row.keypoints, row.input_size, seed=0)
     filled = count_row(model, row, options.conventions)
     if options.per_module:
         for convention in options.conventions:
@@ -324,12 +288,13 @@ def cost_rows(options: argparse.Namespace) -> list[Cost]:
 
 def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> Cost:
     from hevitpose.complexity import count, meta_copy
+    from hevitpose.models import create_for_input
     from hevitpose.models.peers.published import PUBLISHED_SIDES
 
     size = (row.side, row.side)
     model = kept.get("model")
     if model is None or getattr(model, "weights_depend_on_input", False):
-        model = kept["model"] = build(row.model, options.keypoints, size)
+        model = kept["model"] = create_for_input(row.model, options.keypoints, size, seed=0)
     shadow = meta_copy(model)
     by_module, products = count(shadow, size, "mmcv"), count(shadow, size, "torch")
     milliseconds = None
@@ -350,26 +315,20 @@ def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> C
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    try:
-        options = parse(arguments)
-        store = Store(options.out, options.fresh)
-        result: dict[str, Any] = {}
-        if options.sides is None:
-            rows, tables = count_rows(options, store)
-            done: Sequence[Row | Cost] = rows
-            result = {"rows": [asdict(row) for row in rows]}
-            text = "\n\n".join((*tables, show_rows(rows, options.conventions)))
-        else:
-            costs = cost_rows(options)
-            done = costs
-            result = {"sides": [asdict(cost) for cost in costs]}
-            text = show_costs(costs, options.time, options.threads)
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    store = Store(options.out, options.fresh)
+    if options.sides is None:
+        rows, tables = count_rows(options, store)
+        done: Sequence[Row | Cost] = rows
+        result = {"rows": [asdict(row) for row in rows]}
+        text = "\n\n".join((*tables, show_rows(rows, options.conventions)))
+    else:
+        done = costs = cost_rows(options)
+        result = {"sides": [asdict(cost) for cost in costs]}
+        text = show_costs(costs, options.time, options.threads)
     print(json.dumps(result) if options.json else text)
     if any(row.status == "failed" for row in done):
         return 1

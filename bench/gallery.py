@@ -26,11 +26,12 @@ from torch.utils.data import default_collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.command import Parser, exit_code
 from hevitpose.data import PoseTable
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.mpii import ground_truth_path
 from hevitpose.data.transforms import affine_matrix, transform_points
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation import predict_batch
 from hevitpose.files import write_atomically
 from hevitpose.identity import file_digest
@@ -46,9 +47,7 @@ QUALITY = 90
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="bench/gallery.py", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = Parser("bench/gallery.py", __doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="the run's model.safetensors")
     add("--data", type=Path, default=Path("data/synthetic"), help="of the synthetic people")
@@ -177,21 +176,18 @@ def write(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    try:
-        options = parse(arguments)
-        stores = [options.records, RESULTS / "measured"]
-        record = record_of(options.checkpoint, [store for store in stores if store.is_dir()])
-        predictor = PosePredictor(options.checkpoint)
-        table = people_of(predictor, record, options.data, options.people)
-        people, sheet = look(predictor, table)
-        for path in write(options.out, record, predictor, people, sheet):
-            print(f"{path}: {path.stat().st_size} bytes")
-        print(
-            f"of record {record.id}, to be committed with it: hevitpose records promote {record.id}"
-        )
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code(lambda: _run(parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    stores = [options.records, RESULTS / "measured"]
+    record = record_of(options.checkpoint, [store for store in stores if store.is_dir()])
+    predictor = PosePredictor(options.checkpoint)
+    table = people_of(predictor, record, options.data, options.people)
+    people, sheet = look(predictor, table)
+    for path in write(options.out, record, predictor, people, sheet):
+        print(f"{path}: {path.stat().st_size} bytes")
+    print(f"of record {record.id}, to be committed with it: hevitpose records promote {record.id}")
     return 0
 
 

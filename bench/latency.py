@@ -23,18 +23,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import latency_tables as tables
-from bench.complexity import parse_size, select_models
+from bench.command import Parser, exit_code, select_models
 from bench.worker import Outcome, Task, contenders, run
 from hevitpose import machine
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import UsageError
 from hevitpose.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
+from hevitpose.sizes import parse_size
 from hevitpose.spec import PEERS, full_name
 
 #: Of a measurement under --quick.
@@ -62,19 +63,13 @@ class Row:
     record: str | None = None  # id in the store
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}")
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line.
 
     Raises:
         UsageError: a value that cannot be read, or an unknown model, mode, dtype or scope.
     """
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = _Parser(prog="bench/latency.py", description=summary)
+    parser = Parser("bench/latency.py", __doc__)
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
@@ -116,7 +111,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
         UsageError: an unknown name or a count that is not positive.
     """
     batches = [_count("--batch", text) for text in options.batch.split(",")]
-    sizes = [parse_size(text) for text in options.input]
+    sizes = [parse_size(text, "--input") for text in options.input]
     product = itertools.product(
         options.scope.split(","), options.dtype.split(","), options.layout.split(","),
         sizes, batches, options.modes,
@@ -308,20 +303,16 @@ def _report_rounds() -> Callable[[int, int], None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a row failed; 2 for a wrong request, or --gpu without a GPU."""
-    try:
-        options = parse(arguments)
-        if options.gpu:
-            import torch
+    return exit_code(lambda: _run(parse(arguments)), "interrupted; what was measured is recorded")
 
-            if not torch.cuda.is_available():
-                raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
-        rows, ratios = versus(options) if options.vs else (measure_all(options), {})
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; what was measured is recorded", file=sys.stderr)
-        return 130
+
+def _run(options: argparse.Namespace) -> int:
+    if options.gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
+    rows, ratios = versus(options) if options.vs else (measure_all(options), {})
     if options.json:
         print(json.dumps(tables.as_json(rows, ratios)))
     else:

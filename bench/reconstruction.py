@@ -26,12 +26,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from bench.command import Parser, exit_code
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
 from hevitpose.progress import Progress, progress_bar, silent
@@ -345,19 +346,13 @@ def as_csv(found: Sequence[Candidate], sizes: Sequence[str]) -> str:
     return file.getvalue()
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}")
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line.
 
     Raises:
         UsageError: an unknown size, or a number out of range.
     """
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = _Parser(prog="bench/reconstruction.py", description=summary)
+    parser = Parser("bench/reconstruction.py", __doc__)
     add = parser.add_argument
     add("--variant", default="t,s,b", help="the sizes to agree with, by comma: t, s, b")
     add("--step", type=int, default=STEP, help=f"widths are multiples of it (default {STEP})")
@@ -379,21 +374,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    try:
-        options = parse(arguments)
-        targets = [printed(size) for size in options.variant]
-        with progress_bar("counting", "choices") as progress:
-            found, counted = Space(options.step).candidates(targets, progress)
-        if not found:
-            raise UsageError(f"--step {options.step}: no width is divided by any groups x heads")
-        if options.csv is not None:
-            write_atomically(options.csv, as_csv(found, options.variant))
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    targets = [printed(size) for size in options.variant]
+    with progress_bar("counting", "choices") as progress:
+        found, counted = Space(options.step).candidates(targets, progress)
+    if not found:
+        raise UsageError(f"--step {options.step}: no width is divided by any groups x heads")
+    if options.csv is not None:
+        write_atomically(options.csv, as_csv(found, options.variant))
     print(render(found, options.variant, counted, options.top))
     return 0
 

@@ -33,11 +33,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.module_tracker import ModuleTracker
 
-from bench.complexity import parse_size
+from bench.command import Parser, exit_code
 from hevitpose import machine
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.latency import Conditions, forms, settle_, summarize
-from hevitpose.spec import PEERS, full_name
+from hevitpose.sizes import parse_size
+from hevitpose.spec import full_name
 
 PASSES = 15
 
@@ -357,8 +358,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UsageError: an unknown model, or a value that cannot be read.
     """
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="bench/roofline.py", description=summary)
+    parser = Parser("bench/roofline.py", __doc__)
     add = parser.add_argument
     add("--model", default="hevitpose_b")
     add("--mode", default="eager", choices=("eager", "fused"))
@@ -374,7 +374,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.conditions = Conditions(
         device="cuda" if options.gpu else "cpu",
         batch=options.batch,
-        input_size=parse_size(options.input),
+        input_size=parse_size(options.input, "--input"),
         mode=options.mode,
         threads=machine.cores() if options.threads is None else options.threads,
     )
@@ -383,23 +383,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 2 for a wrong request, or --gpu without a GPU; 1 for what failed."""
-    try:
-        options = parse(arguments)
-        conditions: Conditions = options.conditions
-        if conditions.is_cuda and not torch.cuda.is_available():
-            raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
-        return _run(options, conditions)
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code(lambda: _run(parse(arguments)))
 
 
-def _run(options: argparse.Namespace, conditions: Conditions) -> int:
-    from hevitpose.models import create_model
+def _run(options: argparse.Namespace) -> int:
+    from hevitpose.models import create_for_input
 
+    conditions: Conditions = options.conditions
+    if conditions.is_cuda and not torch.cuda.is_available():
+        raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
     size = conditions.input_size
-    peer = {"input_size": size} if options.model in PEERS else {}
-    model = settle_(create_model(options.model, options.keypoints, seed=0, **peer), size)
+    model = settle_(create_for_input(options.model, options.keypoints, size, seed=0), size)
     device = conditions.device
     with forms.settings(conditions), torch.no_grad():
         images = forms.random_images(conditions, seed=0)

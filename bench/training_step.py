@@ -1,18 +1,20 @@
 """The fast training form beside the plain one: one step of each in turn, and the ratio.
 
     python bench/training_step.py                                  # B, 256x256, batch 8
-    python bench/training_step.py --model t --batch 16 --threads 1 --clock cpu
+    python bench/training_step.py --model nano --input 128x128 --batch 16 --threads 1 --clock cpu
 
-A step is forward, mean squared error, backward and AdamW, in float32, with freed memory kept as
-training keeps it. Both forms start from the same weights and see the same noise.
+A step is forward, mean squared error, backward and AdamW, in float32, on noise; both forms start
+from the same weights. Freed memory is kept by the process, as training keeps it, unless
+``--give-back-memory`` leaves the C library its way: page faults show the difference.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -20,30 +22,55 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from bench.command import Parser, exit_code
 from hevitpose import machine
-from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.latency import Ratio, interleave, ratio_of_rounds
+from hevitpose.errors import UsageError
+from hevitpose.latency import interleave, ratio_of_rounds
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.progress import progress_bar
+from hevitpose.sizes import parse_size
 from hevitpose.spec import HEATMAP_STRIDE
 from hevitpose.training.devices import keep_freed_memory
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 KEYPOINTS = 17
+WARMUP_ROUNDS = 2
 
 
-def step_of(model: str, form: str, batch: int, input_size: tuple[int, int]) -> Callable[[], None]:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        UsageError: a value that cannot be read or is out of range.
+    """
+    parser = Parser("bench/training_step.py", __doc__)
+    add = parser.add_argument
+    add("--model", default="b", help="a network that has a training form (default b)")
+    add("--batch", type=int, default=8)
+    add("--input", default="256x256", help="HEIGHTxWIDTH")
+    add("--rounds", type=int, default=10)
+    add("--threads", type=int, default=machine.cores(), help="default: all this process may use")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
+    add("--give-back-memory", action="store_true", help="do not keep what is freed")
+    options = parser.parse_args(arguments)
+    options.input = parse_size(options.input, "--input")
+    if min(options.batch, options.rounds, options.threads) < 1:
+        raise UsageError("--batch, --rounds, --threads: expected at least 1")
+    return options
+
+
+def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
     """One training step of a form of a network, ``plain`` or ``train``."""
-    network = create_for_input(model, KEYPOINTS, input_size, seed=0).train()
+    network = create_for_input(options.model, KEYPOINTS, options.input, seed=0).train()
     if form == "train":
-        network = optimize(network, mode="train").to(memory_format=torch.channels_last)
+        network = optimize(network.to(memory_format=torch.channels_last), mode="train")
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    width, height = input_size
+    width, height = options.input
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 3, height, width, generator=generator)
-    target_size = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
-    target = torch.rand(batch, KEYPOINTS, *target_size, generator=generator)
+    images = torch.randn(options.batch, 3, height, width, generator=generator)
+    shape = (options.batch, KEYPOINTS, height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
+    target = torch.rand(shape, generator=generator)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -53,65 +80,56 @@ def step_of(model: str, form: str, batch: int, input_size: tuple[int, int]) -> C
     return step
 
 
-def compare(
-    model: str, batch: int, input_size: tuple[int, int], rounds: int, threads: int, clock: str
-) -> tuple[dict[str, list[list[float]]], Ratio]:
-    """Times in seconds by form, a round being one step, and train / plain.
+def measure(options: argparse.Namespace) -> dict[str, list[list[float]]]:
+    """By form a (seconds, page faults) pair for every round; a round is one step.
 
     Raises:
         UsageError: unknown model, or sides that its strides do not divide.
     """
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    now = CLOCKS[clock]
+    torch.set_num_threads(options.threads)
+    if not options.give_back_memory:
+        keep_freed_memory()
+    now = CLOCKS[options.clock]
 
     def timed(step: Callable[[], None]) -> Callable[[], list[float]]:
         def once() -> list[float]:
-            start = now()
+            faults, start = _page_faults(), now()
             step()
-            return [now() - start]
+            return [now() - start, _page_faults() - faults]
 
         return once
 
-    forms = {form: timed(step_of(model, form, batch, input_size)) for form in ("plain", "train")}
+    forms = {form: timed(step_of(form, options)) for form in ("plain", "train")}
     with progress_bar("training steps", "rounds") as report:
-        interleave(forms, 2)  # warm-up
-        times = interleave(forms, rounds, report)
-    ratio = ratio_of_rounds(times["train"], times["plain"], np.random.default_rng(0))
-    return times, ratio
+        interleave(forms, WARMUP_ROUNDS)
+        return interleave(forms, options.rounds, report)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--model", default="b", help="a network that has a training form [b]")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--input", default="256x256", help="W x H")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    options = parser.parse_args(arguments)
-    try:
-        sides = options.input.split("x")
-        if len(sides) != 2 or not all(side.isdigit() for side in sides):
-            raise UsageError(f"--input {options.input!r}: expected WxH, e.g. 256x192")
-        if min(options.batch, options.rounds, options.threads) < 1:
-            raise UsageError("--batch, --rounds, --threads: expected at least 1")
-        size = (int(sides[0]), int(sides[1]))
-        times, ratio = compare(
-            options.model, options.batch, size, options.rounds, options.threads, options.clock
-        )
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    for form, rounds in times.items():
-        low, median, high = np.percentile(np.concatenate(rounds), (25, 50, 75))
-        print(f"{form:5}  {median:.3f} s  [{low:.3f}, {high:.3f}] quartiles")
-    unit = f"batch {options.batch}, {options.input}, fp32, {options.threads} threads"
-    print(f"train / plain: {ratio}")
-    print(f"{options.model}, {unit}, {options.clock} clock, {machine.machine()['cpu']}")
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return exit_code(lambda: _run(parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    rounds = measure(options)
+    for form, pairs in rounds.items():
+        seconds, faults = np.array(pairs).T
+        low, median, high = np.percentile(seconds, (25, 50, 75))
+        quartiles = f"[{low:.3f}, {high:.3f}] quartiles"
+        print(f"{form:5}  {median:.3f} s  {quartiles}, {np.median(faults):.0f} page faults")
+    plain, train = ([pair[:1] for pair in rounds[form]] for form in ("plain", "train"))
+    print(f"train / plain: {ratio_of_rounds(train, plain, np.random.default_rng(0))}")
+    width, height = options.input
+    print(
+        f"{options.model}, batch {options.batch}, {height}x{width}, fp32, {options.threads} "
+        f"threads, {options.clock} clock, {machine.machine()['cpu']}"
+    )
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -18,7 +18,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.spec import PEERS
 
 ROOT = Path(__file__).resolve().parent.parent
 _PRELOAD = ["torch", "timm", "hevitpose.models.peers", "hevitpose.latency", "hevitpose.export"]
@@ -50,11 +49,10 @@ class Outcome:
 def prepared(task: Task) -> Any:
     """The task's model, built and settled, as a :class:`hevitpose.latency.Prepared` to enter."""
     from hevitpose.latency import Prepared, settle_
-    from hevitpose.models import create_model
+    from hevitpose.models import create_for_input
 
     size = task.conditions.input_size
-    options = {"input_size": size} if task.model in PEERS else {}
-    model = create_model(task.model, task.keypoints, seed=task.seed, **options)
+    model = create_for_input(task.model, task.keypoints, size, seed=task.seed)
     settle_(model, size, task.seed)
     return Prepared(model, task.conditions, task.budget, seed=task.seed)
 

@@ -41,7 +41,7 @@ def test_json_record_and_second_run(run, tmp_path, monkeypatch):
     assert record.flops.mmcv == row["gflops"]["mmcv"]
     assert record.inputs["model"]["num_keypoints"] == 16 and record.inputs["input"] == [32, 64]
     # The second run reads it back and builds nothing.
-    monkeypatch.setattr(command, "build", None)
+    monkeypatch.setattr("hevitpose.models.create_for_input", None)
     code, out, _ = run("--models", "nano", "--input", "64x32", "--json")
     assert code == 0 and json.loads(out)["rows"][0]["gflops"] == row["gflops"]
 
@@ -90,10 +90,10 @@ def test_an_input_that_does_not_fit_is_a_row(run):
 
 
 def test_a_failure_is_a_row_and_no_record(run, tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no memory\nmore")
 
-    monkeypatch.setattr(command, "build", broken)
+    monkeypatch.setattr("hevitpose.models.create_for_input", broken)
     code, out, _ = run("--models", "nano", "--json")
     (row,) = json.loads(out)["rows"]
     assert code == 1

@@ -17,6 +17,13 @@ COMMANDS = (
 )
 
 
+def assert_passes(code: str) -> str:
+    """Standard output of some lines in an interpreter of their own."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_package_and_help_load_no_torch():
     code = (
         "import sys, hevitpose, hevitpose.cli, hevitpose.config, hevitpose.records\n"
@@ -24,10 +31,9 @@ def test_package_and_help_load_no_torch():
         "heavy = {'torch', 'timm', 'cv2', 'pytorch_lightning'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    shown = assert_passes(code)
     for command in COMMANDS:
-        assert command in result.stdout
+        assert command in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -98,5 +104,4 @@ def test_public_names_stay_what_they_are_whatever_is_imported_first():
         "    value = getattr(hevitpose, name)\n"
         "    assert name == '__version__' or callable(value), name"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    assert_passes(code)

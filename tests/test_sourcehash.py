@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -242,6 +243,12 @@ def test_refusals(tree, tmp_path):
         hashed(tree, files=[tmp_path / "absent.py"])
 
 
+def copy_package(root: Path) -> None:
+    """The project's own sources below another folder, to be edited there."""
+    bare = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "hevitpose", root / "hevitpose", ignore=bare)
+
+
 class TestProject:
     """The rules as they meet the project's own models."""
 
@@ -278,20 +285,12 @@ class TestProject:
 
     def test_a_run_without_the_axes_before_changes_nothing(self, tmp_path):
         """A peer's run has no attention axis; what it read is not what this one reads."""
-        copy = tmp_path / "hevitpose"
-        for path in (ROOT / "hevitpose").rglob("*.py"):
-            target = copy / path.relative_to(ROOT / "hevitpose")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+        copy_package(tmp_path)
         source_hash(["hevitpose.models:create_model"], rules=self.RULES, root=tmp_path)
         assert self.definitions(tmp_path) == self.definitions()
 
     def test_editing_gated_reruns_only_gated(self, tmp_path):
-        copy = tmp_path / "hevitpose"
-        for path in (ROOT / "hevitpose").rglob("*.py"):
-            target = copy / path.relative_to(ROOT / "hevitpose")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+        copy_package(tmp_path)
         base, gated = self.definitions(tmp_path), self.definitions(tmp_path, ffn="gated")
         assert base[0] == self.definitions()[0]
         edit(tmp_path, "hevitpose/models/ffn.py", "chunk(2, dim=1)", "chunk(2, 1)")

@@ -72,14 +72,6 @@ def make_config(
     return load_config(cfg, overrides or []).with_overrides(extra)
 
 
-def parse_size(text: str, flag: str) -> tuple[int, int]:
-    """``256x192``, height x width as the field writes it, to (W, H)."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise UsageError(f"{flag} {text!r}: expected HEIGHTxWIDTH like 256x192")
-    return int(width), int(height)
-
-
 def bar(description: str, unit: str) -> Any:
     """A progress display; see :func:`hevitpose.progress.progress_bar`."""
     from hevitpose.progress import progress_bar

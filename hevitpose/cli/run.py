@@ -21,11 +21,11 @@ from hevitpose.cli.common import (
     SkipBad,
     bar,
     make_config,
-    parse_size,
     prepare_data,
     print_metrics,
 )
 from hevitpose.errors import UsageError
+from hevitpose.sizes import parse_size
 
 
 def info(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ablations import grids
@@ -9,6 +12,8 @@ from ablations.session import Request, base_config, select
 from hevitpose.config import load_config
 from hevitpose.errors import UsageError
 from hevitpose.identity import config_hash
+
+TABLES = Path(__file__).parents[2] / "reports" / "tables"
 
 
 def base(variant: str = "nano", **options):
@@ -31,6 +36,19 @@ class TestShipped:
             assert grid.cells[0].is_default
             assert sum(cell.is_default for cell in grid.cells) == 1
             assert len({config_hash(cell.config) for cell in grid.cells}) == len(grid.cells) >= 5
+
+    @pytest.mark.parametrize("name", grids.available())
+    def test_findings_say_what_the_table_says(self, name):
+        """What was found is written by hand; every figure in it is one of the rendered table."""
+        (grid,) = grids.load_grids([name], base())
+        finding = grid.finding.replace("+-", "±").replace("PCKh@0.5", "")
+        figures = re.findall(r"[+-]?\d+\.\d+ ± \d+\.\d+|p = \d\.\d+|\d+\.\d+ points", finding)
+        unmatched = re.sub("|".join(map(re.escape, figures)) or "$^", "", finding)
+        assert not re.findall(r"\d+\.\d+", unmatched), "a figure without an interval"
+        if figures:
+            table = (TABLES / f"ablation-{name}.md").read_text(encoding="utf-8")
+            table = table.replace("\\+", "+").replace("−", "-")
+            assert [figure for figure in figures if figure not in table] == []
 
     def test_embedded_default(self):
         loaded = grids.load_grids(grids.EMBEDDED, base())

@@ -11,7 +11,7 @@ from ablations import __main__ as command
 from ablations import match as matching
 from ablations.cell import build
 from ablations.grids import load_grids
-from ablations.match import Costs, match
+from ablations.match import Cost, Costs, match
 from ablations.session import session
 from hevitpose.complexity import count
 from hevitpose.config import load_config
@@ -87,7 +87,7 @@ def test_counted_once(grid, tmp_path, monkeypatch):
 
 def test_a_complexity_record_counts(grid, tmp_path, monkeypatch):
     config = base()
-    monkeypatch.setattr(Costs, "_count", lambda *_: (1, 2))
+    monkeypatch.setattr(Costs, "_count", lambda *_: Cost(1, 2))
     assert Costs(tmp_path).of(config) == (1, 2)
     from hevitpose import identity
     from hevitpose.records import Record
@@ -118,7 +118,7 @@ def test_reasons_for_none(grid, tmp_path, monkeypatch):
     def broken(self, config):
         if config.model.spec().ffn_ratio == 16:
             raise HEViTPoseError("it cannot be built")
-        return 10, 10
+        return Cost(10, 10)
 
     with monkeypatch.context() as patched:
         patched.setattr(Costs, "of", broken)

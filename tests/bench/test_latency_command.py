@@ -53,7 +53,7 @@ def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
         (["--dtype", "fp8"], "unknown dtype 'fp8'"),
         (["--scope", "all"], "unknown scope 'all'"),
         (["--layout", "hwc"], "unknown layout 'hwc'"),
-        (["--input", "256"], "--input: '256', expected HEIGHTxWIDTH"),
+        (["--input", "256"], "--input '256': expected HEIGHTxWIDTH"),
         (["--batch", "0"], "--batch: '0', expected positive integers"),
         (["--threads", "0"], "threads: 0, expected a positive integer"),
         (["--gpu", "--cpu"], "not allowed with"),

@@ -27,10 +27,10 @@ def test_prints_both_forms_and_their_ratio(capsys):
     assert "nano, batch 2, 32x64, fp32, 1 threads, wall clock" in out
 
 
-def test_the_ratio_is_train_over_plain(monkeypatch):
+def test_the_ratio_is_train_over_plain(monkeypatch, capsys):
     now = {"value": 0.0}
 
-    def step_of(model, form, *rest):
+    def step_of(form, options):
         def step():
             now["value"] += {"plain": 4.0, "train": 1.0}[form]
 
@@ -38,16 +38,17 @@ def test_the_ratio_is_train_over_plain(monkeypatch):
 
     monkeypatch.setattr(training_step, "step_of", step_of)
     monkeypatch.setitem(training_step.CLOCKS, "wall", lambda: now["value"])
-    times, ratio = training_step.compare("nano", 1, (32, 32), 3, 1, "wall")
-    assert times == {"plain": [[4.0]] * 3, "train": [[1.0]] * 3}
-    assert (ratio.ratio, ratio.rounds) == (0.25, 3)
+    assert training_step.main(TINY) == 0
+    out = capsys.readouterr().out
+    assert "plain  4.000 s" in out and "train  1.000 s" in out
+    assert "train / plain: 0.250 [0.250, 0.250] (2 rounds)" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--model", "nope"], "unknown model 'nope'"),
-        (["--input", "256"], "--input '256': expected WxH"),
+        (["--input", "256"], "--input '256': expected HEIGHTxWIDTH"),
         (["--input", "100x96"], "multiples of 32"),
         (["--rounds", "0"], "expected at least 1"),
     ],
