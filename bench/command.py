@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -56,6 +57,9 @@ def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> i
     except HEViTPoseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # who reads, ``head`` for one, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing at exit either
+        return 1
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130

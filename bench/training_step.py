@@ -5,7 +5,8 @@
 
 A step is forward, mean squared error, backward and AdamW, in float32, on noise; both forms start
 from the same weights. Freed memory is kept by the process, as training keeps it, unless
-``--give-back-memory`` leaves the C library its way: page faults show the difference.
+``--give-back-memory`` leaves the C library its way. Page faults show the difference, one form at a
+time (``--forms train``): two share a heap, which the C library then seldom shrinks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 
 from bench.command import Parser, exit_code
 from hevitpose import machine
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, unknown_name
 from hevitpose.latency import interleave, ratio_of_rounds
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
@@ -34,6 +35,7 @@ from hevitpose.spec import HEATMAP_STRIDE
 from hevitpose.training.devices import keep_freed_memory
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+FORMS = ("plain", "train")
 KEYPOINTS = 17
 WARMUP_ROUNDS = 2
 
@@ -51,9 +53,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--input", default="256x256", help="HEIGHTxWIDTH")
     add("--rounds", type=int, default=10)
     add("--threads", type=int, default=machine.cores(), help="default: all this process may use")
+    add("--forms", default=",".join(FORMS), help="plain, train or both by comma (default)")
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
     add("--give-back-memory", action="store_true", help="do not keep what is freed")
     options = parser.parse_args(arguments)
+    options.forms = options.forms.split(",")
+    for form in options.forms:
+        if form not in FORMS:
+            raise unknown_name("form", form, FORMS)
     options.input = parse_size(options.input, "--input")
     if min(options.batch, options.rounds, options.threads) < 1:
         raise UsageError("--batch, --rounds, --threads: expected at least 1")
@@ -99,7 +106,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[list[float]]]:
 
         return once
 
-    forms = {form: timed(step_of(form, options)) for form in ("plain", "train")}
+    forms = {form: timed(step_of(form, options)) for form in options.forms}
     with progress_bar("training steps", "rounds") as report:
         interleave(forms, WARMUP_ROUNDS)
         return interleave(forms, options.rounds, report)
@@ -121,8 +128,9 @@ def _run(options: argparse.Namespace) -> int:
         low, median, high = np.percentile(seconds, (25, 50, 75))
         quartiles = f"[{low:.3f}, {high:.3f}] quartiles"
         print(f"{form:5}  {median:.3f} s  {quartiles}, {np.median(faults):.0f} page faults")
-    plain, train = ([pair[:1] for pair in rounds[form]] for form in ("plain", "train"))
-    print(f"train / plain: {ratio_of_rounds(train, plain, np.random.default_rng(0))}")
+    if set(FORMS) <= set(rounds):
+        plain, train = ([pair[:1] for pair in rounds[form]] for form in FORMS)
+        print(f"train / plain: {ratio_of_rounds(train, plain, np.random.default_rng(0))}")
     width, height = options.input
     print(
         f"{options.model}, batch {options.batch}, {height}x{width}, fp32, {options.threads} "

@@ -46,8 +46,9 @@ def keep_freed_memory() -> None:
 
     By default it hands large blocks, and the top of its heap, back to the system as they are freed:
     every training step then faults its activations in anew, page by page. Measured on the nano
-    network (128x128, batch 16, one thread): 17,000 to 25,000 faults a step without this, 50 with
-    it, and 13 to 24% less processor time.
+    network (``bench/training_step.py --forms train --give-back-memory``, 128x128, batch 16, one
+    thread): 23,000 to 29,000 faults a step without this, one with it, and 16 to 31% less processor
+    time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -50,6 +50,7 @@ def test_the_ratio_is_train_over_plain(monkeypatch, capsys):
         (["--model", "nope"], "unknown model 'nope'"),
         (["--input", "256"], "--input '256': expected HEIGHTxWIDTH"),
         (["--input", "100x96"], "multiples of 32"),
+        (["--forms", "fast"], "unknown form 'fast'"),
         (["--rounds", "0"], "expected at least 1"),
     ],
 )
