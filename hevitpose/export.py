@@ -121,7 +121,8 @@ def export(
     with torch.inference_mode():
         reference = network(crops[:needed])
     exported = _fused(network) if fuse else network
-    with replacing(path) as temporary:
+    with replacing(path) as file:
+        temporary = Path(file.name)
         opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch)
         run = load_exported(temporary, to)
         parity = _compare(run, crops, reference, batch, dynamic_batch)

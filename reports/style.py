@@ -145,8 +145,8 @@ def save(
             write_atomically(path, "\n".join(lines) + "\n")
         else:
             metadata = {"Software": None, "Description": mark}
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=suffix, metadata=metadata)
+            with replacing(path) as file:
+                figure.savefig(file, format=suffix, metadata=metadata)
         paths.append(path)
     return paths
 

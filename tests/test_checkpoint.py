@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hevitpose.checkpoint import (
 from hevitpose.data.keypoints import MPII
 from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.files import replacing
+from hevitpose.training.callbacks import AtomicCheckpointIO
 
 
 @pytest.fixture
@@ -142,20 +144,24 @@ def test_equal_weights_are_equal_files(nano, tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write(b"half")
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_one_line(nano, tmp_path, monkeypatch):
-    def full(self, data):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(HEViTPoseError, match=r"m\.safetensors: cannot be written \(No space"):
-        save_checkpoint(nano, tmp_path / "m.safetensors")
+def test_a_full_disk_is_one_line(nano, tmp_path):
+    """A limit on the size of files stands in for the disk: both stop a writer in the middle."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(HEViTPoseError, match=r"m\.safetensors: cannot be written \(File too"):
+            save_checkpoint(nano, tmp_path / "m.safetensors")
+        with pytest.raises(HEViTPoseError, match=r"last\.ckpt: cannot be written \(File too"):
+            AtomicCheckpointIO().save_checkpoint(nano.state_dict(), tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 
