@@ -36,6 +36,8 @@ _NO_RESULT = tuple(
     for name in ("cli", "errors", "files", "identity", "machine", "progress", "records", "runs",
                  "sourcehash", "statistics", "visualize")
 )  # fmt: skip
+#: Reached by name through ``optimize``, of which training takes its own form alone.
+_NOT_TRAINED = ("hevitpose.optimization.fusion",)
 _SCHEMAS = ("hevitpose.config", "hevitpose.spec")
 #: Options of the network added after the first release, with the value that means the behaviour of
 #: before: left out of ids at that value, so that old ids stay.
@@ -242,16 +244,23 @@ def portable(value: Any) -> Any:
     return value
 
 
+def accuracy_source(
+    config: Config, entries: Sequence[str] = ("hevitpose.training:train",)
+) -> SourceHash:
+    """The code that training and evaluation of a config reach."""
+    reader = config.data.dataset
+    if reader in DATASETS and reader not in ("synthetic", "mpii"):
+        entries = (*entries, f"hevitpose.data.{reader}:load")  # found by name at run time
+    return run_source(config, entries, skip=_NOT_TRAINED)
+
+
 def accuracy_run(config: Config, entries: Sequence[str] = ("hevitpose.training:train",)) -> Run:
     """Training and evaluation of a config.
 
     Raises:
         DataError: the data are absent or damaged.
     """
-    reader = config.data.dataset
-    if reader in DATASETS and reader not in ("synthetic", "mpii"):
-        entries = (*entries, f"hevitpose.data.{reader}:load")  # found by name at run time
-    source = run_source(config, entries)
+    source = accuracy_source(config, entries)
     model = model_inputs(config)
     inputs = {k: v for k, v in config.hash_inputs().items() if k not in _OWN_INPUTS}
     training = {k: v for k, v in inputs["training"].items() if k not in ("threads", "precision")}

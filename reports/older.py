@@ -13,18 +13,17 @@ from collections.abc import Iterable
 from hevitpose.config import Config, validate
 from hevitpose.errors import HEViTPoseError
 from hevitpose.records import Record
-from hevitpose.spec import DATASETS
+from hevitpose.sourcehash import SourceHash
 from reports.text import Table
 
 NOTE = "older code: what this run reaches has changed since"
-_TRAINING = "hevitpose.training:train"
 #: Sections of the config that decide which code is reached.
 _DECIDING = ("model", "data", "imports")
 
 
 def older_records(records: Iterable[Record]) -> frozenset[str]:
-    """Ids of successes whose source hash is not what the code has now."""
-    known: dict[str, str | None] = {}
+    """Ids of successes that the code of now would not reach by the same definitions."""
+    known: dict[str, SourceHash | None] = {}
     old = set()
     for record in records:
         if record.status != "ok" or record.source != "measured":
@@ -33,31 +32,30 @@ def older_records(records: Iterable[Record]) -> frozenset[str]:
         key = json.dumps([record.kind, record.model, deciding], sort_keys=True, default=str)
         if key not in known:
             known[key] = _current(record)
-        if record.code.source_hash != known[key]:
+        now = known[key]
+        if now is None or not (
+            record.code.source_hash == now.hash or now.is_in(record.code.sources)
+        ):
             old.add(record.id)
     return frozenset(old)
 
 
-def _current(record: Record) -> str | None:
-    """The source hash of this run now; None when its config means nothing to this code."""
+def _current(record: Record) -> SourceHash | None:
+    """The code that this run reaches now; None when its config means nothing to this code."""
     try:
         return _source(record.kind, validate(record.config, record.id))
     except HEViTPoseError:
         return None
 
 
-def _source(kind: str, config: Config) -> str:
+def _source(kind: str, config: Config) -> SourceHash:
     from hevitpose import identity  # loads the datasets' readers; only where records are
 
     if kind == "complexity":
-        return identity.complexity_run(config).source.hash
+        return identity.complexity_run(config).source
     if kind == "latency":
-        return identity.latency_run(config, {}).source.hash
-    reader = config.data.dataset
-    entries = [_TRAINING]
-    if reader in DATASETS and reader not in ("synthetic", "mpii"):
-        entries.append(f"hevitpose.data.{reader}:load")
-    return identity.run_source(config, entries).hash
+        return identity.latency_run(config, {}).source
+    return identity.accuracy_source(config)
 
 
 def mark(table: Table, old: frozenset[str]) -> Table:

@@ -57,3 +57,14 @@ def test_nothing_is_recorded_of_a_run_that_never_began(config, tmp_path):
     with pytest.raises(Exception, match=r"none\.safetensors"):
         train_and_record(absent, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_training_never_runs_what_its_source_leaves_out(config, monkeypatch, tmp_path):
+    from hevitpose import optimization
+
+    files = identity.accuracy_run(config).source.files
+    assert "hevitpose/optimization/train_form.py" in files
+    assert "hevitpose/optimization/fusion.py" not in files
+    for form in ("fused_form", "compiled_form"):
+        monkeypatch.setattr(optimization, form, lambda model: pytest.fail("not a training form"))
+    train_and_record(config, runs=tmp_path)

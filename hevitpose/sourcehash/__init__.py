@@ -45,6 +45,14 @@ class SourceHash:
     files: dict[str, str]  # path relative to the root (a user's file: its name) -> hash
     definitions: tuple[str, ...]  # "hevitpose.codec:encode", sorted
 
+    def is_in(self, files: Mapping[str, str]) -> bool:
+        """Whether a run with these files' hashes had all of this code as it is here.
+
+        It may have counted more: a later version of the project may know better what a run does
+        not depend on, and that changes no result.
+        """
+        return all(files.get(path) == digest for path, digest in self.files.items())
+
 
 @dataclass(frozen=True)
 class Rules:

@@ -533,3 +533,22 @@ def test_records_of_older_code_are_marked(make):
     table = mark(grid_table(grids.build([now, then], "attention")), frozenset([then.id]))
     assert cell(table, "mhsa", "params_m").notes == (NOTE,)
     assert NOTE not in cell(table, "cgsr (default)", "params_m").notes
+
+
+def test_a_record_that_counted_more_files_is_not_older_code(make):
+    from hevitpose import identity
+    from hevitpose.config import load_config
+
+    config = load_config("synthetic")
+    files = identity.complexity_run(config).source.files
+    another = {path: "aa" for path in files if path.endswith("attention.py")}
+    assert another
+
+    def record(name, sources):
+        code = {"source_hash": "of other rules", "sources": sources}
+        return make.complexity(name, config=config.dump(), code=code)
+
+    more = record("more", files | {"hevitpose/skipped_since.py": "bb"})
+    edited = record("edited", files | another)
+    fewer = record("fewer", {path: files[path] for path in files.keys() - another.keys()})
+    assert older_records([more, edited, fewer]) == {edited.id, fewer.id}
