@@ -203,7 +203,7 @@ def attend(q_NTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, heads: int) -> Tensor:
 
 
 class FusedGroup(nn.Module):
-    """One group of CGSR-MHA on maps u (N, H, W, c) to Y (N, H * W, c).
+    """One group of CGSR-MHA on tokens u (N, H * W, c) to Y, of the same shape.
 
     ``Y = LN(value(softmax(LN(u) key(LN(K r))^T) LN(V r)))`` with the two inner norms bare of their
     affine part.
@@ -237,20 +237,20 @@ class FusedGroup(nn.Module):
                 bias = bias + group.linear.bias
             self.value.bias.copy_(bias)
 
-    def forward(self, u_NHWC: Tensor) -> Tensor:
-        r_NSC = self._reduced(u_NHWC)
+    def forward(self, u_NTC: Tensor, size: tuple[int, int]) -> Tensor:
+        r_NSC = self._reduced(u_NTC, size)
         k_NSC, v_NSC = self.bare_norm(self.k(r_NSC)), self.bare_norm(self.v(r_NSC))
-        q_NTC = self.norm_q(u_NHWC).flatten(1, 2)
-        y_NTC = self.attend(q_NTC, self.key(k_NSC), v_NSC, self.heads)
+        y_NTC = self.attend(self.norm_q(u_NTC), self.key(k_NSC), v_NSC, self.heads)
         return self.norm(self.value(y_NTC))
 
-    def _reduced(self, u_NHWC: Tensor) -> Tensor:
+    def _reduced(self, u_NTC: Tensor, size: tuple[int, int]) -> Tensor:
         """Spatial reduction as a product: windows of R x R tokens, each read as one vector."""
         side = self.reduction
         if side == 1:
-            return u_NHWC.flatten(1, 2)
-        height, width = (length // side for length in u_NHWC.shape[1:3])
-        if u_NHWC.shape[1:3] != (height * side, width * side):  # a rest takes no part
+            return u_NTC
+        u_NHWC = u_NTC.unflatten(1, size)
+        height, width = (length // side for length in size)
+        if size != (height * side, width * side):  # a rest takes no part
             u_NHWC = u_NHWC[:, : height * side, : width * side]
         windows = u_NHWC.reshape(-1, height, side, width, side, u_NHWC.shape[-1]).transpose(2, 3)
         if self.reduce is None:
@@ -270,13 +270,15 @@ class FusedCGSR(nn.Module):
         self.projection = _conv_bn(attention.projection)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        # By permute, not as tokens: onnxruntime then makes it part of its own change of layout.
-        x_NHWC = x_NCHW.permute(0, 2, 3, 1)
+        height, width = (int(side) for side in x_NCHW.shape[2:])
+        # Permuted before anything else: onnxruntime makes it part of its own change of layout.
+        x_NTC = x_NCHW.permute(0, 2, 3, 1).flatten(1, 2)
         outputs: list[Tensor] = []
-        for group, x_i in zip(self.groups, x_NHWC.chunk(len(self.groups), dim=-1), strict=True):
+        for group, x_i in zip(self.groups, x_NTC.chunk(len(self.groups), dim=-1), strict=True):
             u_i = x_i + outputs[-1] if self.cascade and outputs else x_i
-            outputs.append(group(u_i).unflatten(1, x_NHWC.shape[1:3]))
-        return self.projection(torch.cat(outputs, dim=-1).permute(0, 3, 1, 2), x_NCHW)
+            outputs.append(group(u_i, (height, width)))
+        y_NHWC = torch.cat(outputs, dim=-1).unflatten(1, (height, width))
+        return self.projection(y_NHWC.permute(0, 3, 1, 2), x_NCHW)
 
 
 def _conv_bn(part: nn.Module) -> FusedConv:
