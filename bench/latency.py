@@ -9,12 +9,15 @@
 Every model and mode is measured in a process of its own; what cannot run here, fails or runs out
 of memory is a row with its reason. Records go to ``--out`` (``runs/records``). ``--vs`` measures
 its contenders in turn, A B A B ..., and prints the ratio of each to the last one with a bootstrap
-interval: the only way to say that one is faster. Runs from a bare checkout.
+interval: the only way to say that one is faster. With two threads on two cores it also tells the
+rounds in which the cores were close together from those in which they were not, which the host of
+a virtual machine decides. Runs from a bare checkout.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import itertools
 import json
@@ -31,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import latency_tables as tables
 from bench.command import Parser, exit_code, select_models
+from bench.cores import CoreProbe, close_rounds
 from bench.worker import Outcome, Task, contenders, run
 from hevitpose import machine
 from hevitpose.errors import UsageError
@@ -52,6 +56,15 @@ BRIEF = Budget(
 QUICK_SECONDS = 170.0
 #: Compiling takes a minute a model, which is not quick.
 QUICK_MODES = "eager,fused,onnxruntime,fused+onnxruntime"
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A contender of --vs against the last one."""
+
+    to: str  # label of the last one
+    ratio: Ratio  # over all rounds
+    close: Ratio | None = None  # over those with close cores; None where it was not looked at
 
 
 @dataclass(frozen=True)
@@ -263,28 +276,78 @@ def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
     return tasks
 
 
-def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, tuple[str, Ratio]]]:
-    """Contenders measured in turn; rows, and by label the contender divided by and the ratio."""
+def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
+    """Contenders measured in turn; their rows, and by label all but the last against the last."""
     tasks = versus_tasks(options)
     store = Store(options.out)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     print(f"making {len(tasks)} contenders ready", file=sys.stderr)
-    with contenders(tasks, options.timeout) as ready:
+    trips: dict[str, list[float]] = {}
+    with contenders(tasks, options.timeout) as ready, _probe(next(iter(tasks.values()))) as probe:
         rounds = {label: contender.round for label, contender in ready.items()}
+        if probe is not None:
+            trips = {label: [] for label in tasks}
+            rounds = {label: _probed(rounds[label], probe, trips[label]) for label in tasks}
         times = interleave(rounds, options.rounds, _report_rounds())
         results = {label: contender.result() for label, contender in ready.items()}
     seconds = time.perf_counter() - clock
-    *others, last = tasks
-    generator = np.random.default_rng(options.seed)
-    ratios = {label: ratio_of_rounds(times[label], times[last], generator) for label in others}
+    against_last = _against_last(times, trips, np.random.default_rng(options.seed))
     rows = []
     for label, task in tasks.items():
         details: dict[str, Any] = {"interleaved_with": list(tasks), "rounds": options.rounds}
-        if label in ratios:
-            details["ratio"] = {"to": last, **asdict(ratios[label])}
+        if label in trips:
+            details["core_round_trip_us"] = trips[label]
+        if label in against_last:
+            details["ratio"] = _ratio_details(against_last[label])
         row = Row(task, Outcome("ok", result=results[label]))
         rows.append(store.add(row, started, seconds, **details))
-    return rows, {label: (last, ratio) for label, ratio in ratios.items()}
+    return rows, against_last
+
+
+def _probe(task: Task) -> contextlib.AbstractContextManager[CoreProbe | None]:
+    """Two threads on two cores are where the probe is; on more, nobody knows which they are."""
+    conditions = task.conditions
+    if conditions.is_cuda or conditions.threads != 2 or machine.cores() != 2:
+        return contextlib.nullcontext()
+    return CoreProbe()
+
+
+def _probed(
+    measure_round: Callable[[], list[float]], probe: CoreProbe, trips: list[float]
+) -> Callable[[], list[float]]:
+    """A round between two looks at the cores, of which the worse is kept."""
+
+    def probed() -> list[float]:
+        before = probe.round_trip_us()
+        times = measure_round()
+        trips.append(max(before, probe.round_trip_us()))
+        return times
+
+    return probed
+
+
+def _against_last(
+    times: dict[str, list[list[float]]],
+    trips: dict[str, list[float]],
+    generator: np.random.Generator,
+) -> dict[str, Versus]:
+    *others, last = times
+    least = min(itertools.chain.from_iterable(trips.values()), default=0.0)
+    against = {}
+    for label in others:
+        ratio, close = ratio_of_rounds(times[label], times[last], generator), None
+        if trips:
+            kept = close_rounds(trips[label], trips[last], least=least)
+            if kept:
+                a, b = ([times[name][i] for i in kept] for name in (label, last))
+                close = ratio_of_rounds(a, b, generator)
+        against[label] = Versus(last, ratio, close)
+    return against
+
+
+def _ratio_details(versus: Versus) -> dict[str, Any]:
+    close = {} if versus.close is None else {"close_cores": asdict(versus.close)}
+    return {"to": versus.to, **asdict(versus.ratio), **close}
 
 
 def _report_rounds() -> Callable[[int, int], None]:

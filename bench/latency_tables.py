@@ -84,14 +84,18 @@ def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:
         cells = [row.task.model, conditions["mode"], *(str(conditions[key]) for key in columns)]
         table.add_row(*cells, *_numbers(row, streams), _status(row))
     console.print(table)
-    for label, (reference, ratio) in ratios.items():
-        verdict = (
-            "not distinguishable"
-            if not ratio.distinguishable
-            else "faster" if ratio.ratio < 1 else "slower"
-        )  # fmt: skip
-        console.print(f"time({label}) / time({reference}) = {ratio}: {verdict}", highlight=False)
+    for label, versus in ratios.items():
+        line = f"time({label}) / time({versus.to}) = {_verdict(versus.ratio)}"
+        if versus.close is not None:
+            line += f"; with close cores {_verdict(versus.close)}"
+        console.print(line, highlight=False)
     console.print(condition_line(rows), highlight=False, soft_wrap=True)
+
+
+def _verdict(ratio: Any) -> str:
+    if not ratio.distinguishable:
+        return f"{ratio}: not distinguishable"
+    return f"{ratio}: {'faster' if ratio.ratio < 1 else 'slower'}"
 
 
 def _numbers(row: Any, streams: bool) -> Iterable[str]:
@@ -133,8 +137,9 @@ def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
             for row in rows
         ],
         "ratios": [
-            {"contender": label, "to": reference, **asdict(ratio)}
-            for label, (reference, ratio) in ratios.items()
+            {"contender": label, "to": versus.to, **asdict(versus.ratio)}
+            | ({} if versus.close is None else {"close_cores": asdict(versus.close)})
+            for label, versus in ratios.items()
         ],
         "conditions": condition_line(rows),
     }

@@ -71,8 +71,8 @@ def run(task: Task, timeout: float = 600.0, work: Callable[[Task], Any] = measur
         timeout: seconds, after which the child is ended and the outcome says so.
         work: called in the child with the task; a module's function.
     """
-    ours, theirs = _context().Pipe()
-    process = _context().Process(target=_answer, args=(theirs, work, task), daemon=True)
+    ours, theirs = context().Pipe()
+    process = context().Process(target=_answer, args=(theirs, work, task), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -99,8 +99,8 @@ class Contender:
 
     def __init__(self, task: Task, timeout: float = 600.0) -> None:
         self.timeout = timeout
-        self._pipe, theirs = _context().Pipe()
-        self._process = _context().Process(target=_serve, args=(theirs, task), daemon=True)
+        self._pipe, theirs = context().Pipe()
+        self._process = context().Process(target=_serve, args=(theirs, task), daemon=True)
         self._process.start()
         theirs.close()
         self._receive()
@@ -231,11 +231,12 @@ def _end(process: Any) -> None:
         process.join()
 
 
-def _context() -> Any:
-    context = multiprocessing.get_context("forkserver")
+def context() -> Any:
+    """Where processes come from: a server that has the heavy imports done."""
+    server = multiprocessing.get_context("forkserver")
     # The server does not inherit sys.path: without this, its preloading fails and is skipped.
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
-    context.set_forkserver_preload(_PRELOAD)
-    return context
+    server.set_forkserver_preload(_PRELOAD)
+    return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import torch
 
 from bench import latency, worker
 from bench import latency_tables as tables
+from bench.cores import CoreProbe
 from bench.worker import Outcome, Task
+from hevitpose import machine
 from hevitpose.errors import HEViTPoseError
 from hevitpose.latency import Budget, Conditions, LatencyResult, UnavailableError, WarmUp, summarize
 from hevitpose.records import RecordStore
@@ -256,26 +259,74 @@ def test_streams_are_a_column_of_their_own():
     assert len(list(tables._numbers(row, True))) == len(list(tables._numbers(row, False))) + 1
 
 
-def test_versus_divides_by_the_last(monkeypatch, tmp_path):
-    class Fake:
-        def __init__(self, ms):
-            self.ms = ms
+class FakeContender:
+    """Takes the same time in every round, or another one in each."""
 
-        def round(self):
-            return [self.ms] * 3
+    def __init__(self, *ms):
+        self.ms = itertools.cycle(ms)
 
-        def result(self):
-            return result()
+    def round(self):
+        return [next(self.ms)] * 3
 
-    @contextlib.contextmanager
-    def contenders(tasks, timeout):
-        yield {label: Fake(ms) for label, ms in zip(tasks, (3.0, 6.0, 4.0), strict=True)}
+    def result(self):
+        return result()
 
-    monkeypatch.setattr(latency, "contenders", contenders)
-    options = latency.parse(["--vs", "b,t,nano", "--rounds", "4", "--out", str(tmp_path)])
-    _, ratios = latency.versus(options)
-    assert {label: (to, ratio.ratio) for label, (to, ratio) in ratios.items()} == {
+
+@pytest.fixture
+def fake_contenders(monkeypatch):
+    def use(*fakes):
+        @contextlib.contextmanager
+        def contenders(tasks, timeout):
+            yield dict(zip(tasks, fakes, strict=True))
+
+        monkeypatch.setattr(latency, "contenders", contenders)
+
+    return use
+
+
+def test_versus_divides_by_the_last(fake_contenders, tmp_path):
+    fake_contenders(FakeContender(3.0), FakeContender(6.0), FakeContender(4.0))
+    arguments = ["--vs", "b,t,nano", "--rounds", "4", "--threads", "1", "--out", str(tmp_path)]
+    _, against = latency.versus(latency.parse(arguments))
+    assert {label: (versus.to, versus.ratio.ratio) for label, versus in against.items()} == {
         "hevitpose_b:eager": ("hevitpose_nano:eager", 0.75),
         "hevitpose_t:eager": ("hevitpose_nano:eager", 1.5),
     }
-    assert np.isfinite(next(iter(ratios.values()))[1].low)
+    assert np.isfinite(against["hevitpose_b:eager"].ratio.low)
+    assert against["hevitpose_b:eager"].close is None  # one thread: nothing is shared
+
+
+def test_rounds_with_close_cores_are_told_apart(fake_contenders, monkeypatch, tmp_path, capsys):
+    fake_contenders(FakeContender(3.0, 3.0, 8.0, 9.0), FakeContender(4.0))
+    # A look before and one after each round of each contender, four rounds: the cores are apart
+    # after A's third round, and before B's fourth.
+    looks = iter([0.2] * 8 + [0.2, 0.5, 0.2, 0.2] + [0.2, 0.25, 0.5, 0.2])
+    probe = type("Probe", (), {"round_trip_us": lambda self: next(looks)})()
+    monkeypatch.setattr(latency, "_probe", lambda task: contextlib.nullcontext(probe))
+    arguments = ["--vs", "b,nano", "--rounds", "4", "--out", str(tmp_path)]
+    assert latency.main(arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "with close cores 0.750 [0.750, 0.750] (2 rounds): faster" in out
+    (details,) = (
+        record.latency.details
+        for record in RecordStore(tmp_path / "records").load()
+        if record.model == "hevitpose_b"
+    )
+    assert details["core_round_trip_us"] == [0.2, 0.2, 0.5, 0.25]
+    assert details["ratio"]["rounds"] == 4 and details["ratio"]["close_cores"]["rounds"] == 2
+
+
+def test_cores_that_were_never_close_give_no_ratio():
+    times = {"a": [[1.0], [1.0]], "b": [[2.0], [2.0]]}
+    trips = {"a": [0.2, 0.6], "b": [0.6, 0.2]}
+    (versus,) = latency._against_last(times, trips, np.random.default_rng(0)).values()
+    assert versus.ratio.ratio == 0.5 and versus.close is None
+
+
+@pytest.mark.skipif(machine.cores() < 2, reason="one core has no other to be far from")
+def test_two_processes_pass_a_byte():
+    with CoreProbe() as probe:
+        process = probe._process
+        trips = [probe.round_trip_us() for _ in range(3)]
+    assert all(trip > 0 for trip in trips)
+    assert not process.is_alive()
