@@ -46,16 +46,16 @@ from hevitpose.spec import PEERS, full_name
 BRIEF = Budget(
     samples=30,
     min_samples=3,
-    max_seconds=0.4,
+    max_seconds=0.3,
     warmup_seconds=0.1,
-    warmup_cap_s=0.5,
+    warmup_cap_s=0.3,
     block_seconds=0.05,
     energy=False,
 )
 #: A --quick run is over after this.
 QUICK_SECONDS = 170.0
-#: Compiling takes a minute a model, which is not quick.
-QUICK_MODES = "eager,fused,onnxruntime,fused+onnxruntime"
+#: Compiling takes a minute a model, and a file some seconds: of files, only the faster kind.
+QUICK_MODES = "eager,fused,fused+onnxruntime"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ reads the file. Equal to the fused form in real numbers.
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any, cast
 
 import torch
@@ -36,7 +37,7 @@ def onnx_form(network: nn.Module) -> nn.Module:
         if not isinstance(module, nn.Sequential):
             continue
         names = list(module._modules)
-        for name, next_name in zip(names, [*names[1:], None], strict=True):
+        for name, next_name in itertools.zip_longest(names, names[1:]):
             up = module._modules[name]
             if not isinstance(up, FusedConv) or not _doubles(up.conv):
                 continue
