@@ -312,23 +312,24 @@ def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, pa
         label = f"{name}: {bandwidth / 1e9:.0f} GB/s"
         roof = np.minimum(peaks.flops, intensities * bandwidth) / 1e9
         axes.plot(intensities, roof, style, color="0.3", label=label)
-    labelled: list[tuple[float, float]] = []
-    for o in points:
-        y = 2 * o.macs / o.seconds / 1e9
+    rates = [2 * o.macs / o.seconds / 1e9 for o in points]
+    for o, y in zip(points, rates, strict=True):
         share = o.seconds / total
         axes.scatter(o.intensity, y, s=3000 * share, alpha=0.55, color="#0072b2")
         if share < 0.005:
             continue
-        near = sum(
-            abs(math.log10(o.intensity / u)) < 0.5 and abs(math.log10(y / v)) < 0.12
-            for u, v in labelled
+        right_is_taken = any(
+            0 < math.log10(other.intensity / o.intensity) < 0.7 and abs(math.log10(v / y)) < 0.12
+            for other, v in zip(points, rates, strict=True)
         )
-        labelled.append((o.intensity, y))
+        side = -1 if right_is_taken else 1
         axes.annotate(
             f"{o.kind} {100 * share:.0f}%",
             (o.intensity, y),
             textcoords="offset points",
-            xytext=(8, 4 - 11 * near),  # below the labels of its neighbours
+            xytext=(side * (math.sqrt(3000 * share) / 2 + 3), 0),  # beside the circle
+            ha="right" if right_is_taken else "left",
+            va="center",
             fontsize=8,
         )
     axes.set(
@@ -343,7 +344,7 @@ def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, pa
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(bottom=0.5 * min(v for _, v in labelled))
+    axes.set_ylim(bottom=0.5 * min(rates))
     axes.title.set_fontsize(9)
     axes.axhline(peaks.flops / 1e9, color="0.8", zorder=0)
     axes.legend(loc="lower right", title=f"peak {peaks.flops / 1e9:.0f} GFLOP/s")

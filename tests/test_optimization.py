@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent / "models"))
 from helpers import ALTERNATIVES, image, randomise_norms
 
 from hevitpose.errors import UsageError
-from hevitpose.models import create_model
+from hevitpose.models import create_for_input, create_model
 from hevitpose.models.attention import GroupAttention
 from hevitpose.optimization import optimize
 from hevitpose.optimization.fusion import FusedConv, FusedGroup
 from hevitpose.optimization.onnx_form import Upsample, onnx_form
+from hevitpose.parity import relative_error
+from hevitpose.spec import PEERS
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -147,6 +149,16 @@ def test_onnx_form_leaves_a_plain_model_alone() -> None:
     plain = create_model("nano", 5, seed=0)
     form = onnx_form(plain)
     assert [type(module) for module in form.modules()] == [type(m) for m in plain.modules()]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_onnx_form_equals_every_peer(name: str) -> None:
+    plain = randomise_norms(create_for_input(name, 5, (64, 64), seed=0)).eval()
+    x = image(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = plain(x)
+        for network in (plain, optimize(plain, mode="fused")):
+            assert relative_error(onnx_form(network)(x), expected) < TOLERANCE[torch.float32]
 
 
 @pytest.mark.parametrize("last", [True, False])
