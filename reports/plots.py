@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reports import style
+from reports.facts import describe_conditions
 from reports.grids import PRIMARY, Grid
 from reports.measured import PCKH_JOINTS, Measured, input_size, metric, newest
 from reports.published import JOINTS, Published
@@ -277,8 +278,7 @@ def tradeoffs(grid_views: Sequence[Grid]) -> list[Plot]:
         key = tuple(
             facts[k] for k in ("dataset", "split", "fingerprint", "model", "input", "steps")
         )
-        entry = by_facts.setdefault(key, {"facts": facts, "conditions": "", "cells": {}})
-        entry["conditions"] = entry["conditions"] or grid.conditions
+        entry = by_facts.setdefault(key, {"facts": facts, "timed": {}, "cells": {}})
         for row in grid.rows:
             if PRIMARY not in row.scores or row.complexity is None:
                 continue
@@ -286,8 +286,11 @@ def tradeoffs(grid_views: Sequence[Grid]) -> list[Plot]:
             score = row.scores[PRIMARY]
             latency = row.latency.latency.p50 if row.latency and row.latency.latency else None
             flops = row.complexity.flops.mmcv if row.complexity.flops else None
+            cell = row.accuracy[0].cell_id or row.name
+            if row.latency is not None:
+                entry["timed"].setdefault(cell, row.latency)
             entry["cells"].setdefault(
-                row.accuracy[0].cell_id or row.name,
+                cell,
                 [label, flops, latency, score.value, score.low, score.high, score.n],
             )
     if not by_facts:
@@ -307,7 +310,7 @@ def tradeoffs(grid_views: Sequence[Grid]) -> list[Plot]:
                 "points": points,
                 "unit": unit,
                 "title": f"Accuracy against {what}\n{where}",
-                "note": entry["conditions"] if index == 2 else "",
+                "note": describe_conditions([*entry["timed"].values()]) if index == 2 else "",
             }
             alt = f"PCKh@0.5 of the ablations' cells against {what}"
             plots.append(Plot(name, alt, data, draw_tradeoff))

@@ -16,6 +16,7 @@ from reports import book, grids
 from reports.claims import claims_table
 from reports.measured import check, load, out_of_range
 from reports.older import NOTE, mark, older_records
+from reports.plots import tradeoffs
 from reports.published import load as load_published
 from reports.tables import grid_table, render_grid
 from reports.tables_accuracy import TABLES, accuracy_table
@@ -552,3 +553,17 @@ def test_a_record_that_counted_more_files_is_not_older_code(make):
     edited = record("edited", files | another)
     fewer = record("fewer", {path: files[path] for path in files.keys() - another.keys()})
     assert older_records([more, edited, fewer]) == {edited.id, fewer.id}
+
+
+def test_the_line_under_a_picture_of_several_grids_is_about_all_of_them(make):
+    views = []
+    for grid, cell, noisy in (("attention", "mhsa", False), ("ffn", "gated", True)):
+        timed = make.latency(cell, grid=grid)
+        timed = timed.model_copy(
+            update={"latency": timed.latency.model_copy(update={"noisy": noisy})}
+        )
+        own = [make.complexity(cell, grid=grid), timed, make.accuracy(cell, grid=grid)]
+        views.append(grids.build(own, grid))
+    by_time = next(plot for plot in tradeoffs(views) if plot.name == "accuracy-latency")
+    assert len(by_time.data["points"]) == 2
+    assert "; 1 noisy (IQR" in by_time.data["note"]
