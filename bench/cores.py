@@ -25,7 +25,7 @@ TRIPS, TRIP_SECONDS = 2000, 0.05
 CLOSE = 1.3
 #: Seconds after which the other process is given up.
 _PATIENCE = 10.0
-#: Looks at the byte after which it is given up: seconds.
+#: Looks at the byte after which the other process is given up: seconds of a core.
 _MOST_LOOKS = 100_000_000
 _PING, _PONG, _STOP = 1, 2, 3
 
@@ -96,6 +96,9 @@ def _answer(pipe: Connection, shared: Any) -> None:
         value = byte[0] = pong
         pipe.send("ready")
         while value != _STOP:
-            while (value := byte[0]) == pong:
-                pass
+            for _ in range(_MOST_LOOKS):
+                if (value := byte[0]) != pong:
+                    break
+            else:  # the parent was killed while it waited for an answer
+                return
             byte[0] = pong

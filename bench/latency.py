@@ -64,7 +64,12 @@ class Versus:
 
     to: str  # label of the last one
     ratio: Ratio  # over all rounds
-    close: Ratio | None = None  # over those with close cores; None where it was not looked at
+    close: Ratio | None = None  # over those with close cores; None: there were none, or no looks
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object, the same in records and on the screen."""
+        close = {} if self.close is None else {"close_cores": asdict(self.close)}
+        return {"to": self.to, **asdict(self.ratio), **close}
 
 
 @dataclass(frozen=True)
@@ -298,7 +303,7 @@ def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
         if label in trips:
             details["core_round_trip_us"] = trips[label]
         if label in against_last:
-            details["ratio"] = _ratio_details(against_last[label])
+            details["ratio"] = against_last[label].to_dict()
         row = Row(task, Outcome("ok", result=results[label]))
         rows.append(store.add(row, started, seconds, **details))
     return rows, against_last
@@ -335,19 +340,14 @@ def _against_last(
     least = min(itertools.chain.from_iterable(trips.values()), default=0.0)
     against = {}
     for label in others:
-        ratio, close = ratio_of_rounds(times[label], times[last], generator), None
-        if trips:
-            kept = close_rounds(trips[label], trips[last], least=least)
-            if kept:
-                a, b = ([times[name][i] for i in kept] for name in (label, last))
-                close = ratio_of_rounds(a, b, generator)
-        against[label] = Versus(last, ratio, close)
+        kept = close_rounds(trips[label], trips[last], least=least) if trips else []
+        close = [[times[name][i] for i in kept] for name in (label, last)]
+        against[label] = Versus(
+            last,
+            ratio_of_rounds(times[label], times[last], generator),
+            ratio_of_rounds(*close, generator) if kept else None,
+        )
     return against
-
-
-def _ratio_details(versus: Versus) -> dict[str, Any]:
-    close = {} if versus.close is None else {"close_cores": asdict(versus.close)}
-    return {"to": versus.to, **asdict(versus.ratio), **close}
 
 
 def _report_rounds() -> Callable[[int, int], None]:

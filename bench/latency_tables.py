@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 #: Conditions that are a column only where they differ between rows; else they stand in the line
@@ -136,11 +135,7 @@ def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
             }
             for row in rows
         ],
-        "ratios": [
-            {"contender": label, "to": versus.to, **asdict(versus.ratio)}
-            | ({} if versus.close is None else {"close_cores": asdict(versus.close)})
-            for label, versus in ratios.items()
-        ],
+        "ratios": [{"contender": label, **versus.to_dict()} for label, versus in ratios.items()],
         "conditions": condition_line(rows),
     }
 

@@ -331,6 +331,7 @@ def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, pa
             ha="right" if right_is_taken else "left",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the roof's lines
         )
     axes.set(
         xscale="log",

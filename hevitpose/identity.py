@@ -36,6 +36,8 @@ _NO_RESULT = tuple(
     for name in ("cli", "errors", "files", "identity", "machine", "progress", "records", "runs",
                  "sourcehash", "statistics", "visualize")
 )  # fmt: skip
+#: Where training starts.
+_TRAINING = ("hevitpose.training:train",)
 #: Reached by name through ``optimize``, of which training takes its own form alone.
 _NOT_TRAINED = ("hevitpose.optimization.fusion",)
 _SCHEMAS = ("hevitpose.config", "hevitpose.spec")
@@ -244,9 +246,7 @@ def portable(value: Any) -> Any:
     return value
 
 
-def accuracy_source(
-    config: Config, entries: Sequence[str] = ("hevitpose.training:train",)
-) -> SourceHash:
+def accuracy_source(config: Config, entries: Sequence[str] = _TRAINING) -> SourceHash:
     """The code that training and evaluation of a config reach."""
     reader = config.data.dataset
     if reader in DATASETS and reader not in ("synthetic", "mpii"):
@@ -254,7 +254,7 @@ def accuracy_source(
     return run_source(config, entries, skip=_NOT_TRAINED)
 
 
-def accuracy_run(config: Config, entries: Sequence[str] = ("hevitpose.training:train",)) -> Run:
+def accuracy_run(config: Config, entries: Sequence[str] = _TRAINING) -> Run:
     """Training and evaluation of a config.
 
     Raises:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import latency, worker
+from bench import cores, latency, worker
 from bench import latency_tables as tables
 from bench.cores import CoreProbe
 from bench.worker import Outcome, Task
@@ -330,3 +332,11 @@ def test_two_processes_pass_a_byte():
         trips = [probe.round_trip_us() for _ in range(3)]
     assert all(trip > 0 for trip in trips)
     assert not process.is_alive()
+
+
+def test_a_probe_whose_parent_is_gone_does_not_look_for_ever(monkeypatch):
+    monkeypatch.setattr(cores, "_MOST_LOOKS", 10)
+    ours, theirs = multiprocessing.Pipe()
+    ours.send("probe")
+    cores._answer(theirs, (ctypes.c_ubyte * 1)())  # returns, though nobody writes the byte
+    assert ours.recv() == "ready"
