@@ -286,7 +286,7 @@ def evaluate_predictions(
     if dataset.endswith((".yaml", ".yml")):
         from hevitpose.data.custom import describe
 
-        sigmas = describe(Path(dataset))[1].sigmas
+        sigmas = describe(Path(dataset))[1].layout.sigmas
     scores = evaluate(dataset, ground_truth, predictions, sigmas=sigmas)
     if as_json:
         print(json.dumps(scores))

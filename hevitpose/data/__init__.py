@@ -6,11 +6,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hevitpose.data.registry import Declared, declared
 from hevitpose.data.table import PoseTable, require_people, settle_images, verify_images
 from hevitpose.errors import DataError, UsageError, unknown_name
 from hevitpose.spec import DATASETS
 
-__all__ = ["PoseTable", "load", "verify_images"]
+__all__ = ["Declared", "PoseTable", "declared", "load", "verify_images"]
 
 
 def load(

@@ -11,9 +11,14 @@
       train: {annotations: train.json, images: images}
       val: {annotations: val.json, images: images}
 
-Paths are relative to the yaml file. Optional: ``category`` (person), ``use_area`` (true; false
-where the annotations have no ``area``), ``upper_body`` (for half-body augmentation) and
-``joint_weights`` (of the loss).
+Paths are relative to the yaml file. Optional:
+
+- ``category``: whose annotations are people; where it is given, annotations of other categories are
+  left out and counted, else (``person``) they are an error.
+- ``use_area`` (true): OKS is scaled by the annotated ``area``, which every labelled person must
+  then have. With false it is 0.53 x the box's area, whatever the file has.
+- ``upper_body``: the joints of half-body augmentation, which is off without them.
+- ``joint_weights``: of the loss.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hevitpose.data.cocoformat import read
 from hevitpose.data.files import find_boxes
 from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.registry import Declared, refuse_reserved
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError, unknown_name
 
@@ -72,6 +78,19 @@ class CustomDataset(BaseModel):
             joint_weights=self.joint_weights,
         )
 
+    def declared(self) -> Declared:
+        """What scoring, augmentation and records take from the file."""
+        return Declared(
+            name=refuse_reserved(self.name),
+            layout=self.layout(),
+            protocol="oks",
+            category=self.category,
+            other_categories="category" in self.model_fields_set,
+            use_area=self.use_area,
+            shift=True,
+            half_body=bool(self.upper_body),
+        )
+
     def _pairs(self, pairs: Sequence[tuple[int | str, int | str]]) -> tuple[tuple[int, int], ...]:
         return tuple((self._joint(left), self._joint(right)) for left, right in pairs)
 
@@ -83,8 +102,8 @@ class CustomDataset(BaseModel):
         return self.keypoints.index(joint)
 
 
-def describe(path: Path) -> tuple[CustomDataset, KeypointLayout]:
-    """Reads and checks the yaml file.
+def describe(path: Path) -> tuple[CustomDataset, Declared]:
+    """Read and check the yaml file.
 
     Raises:
         UsageError: it says something that cannot be.
@@ -101,7 +120,7 @@ def describe(path: Path) -> tuple[CustomDataset, KeypointLayout]:
         raise UsageError(f"{path}: expected keys (name, keypoints, flip_pairs, sigmas, splits)")
     try:
         dataset = CustomDataset.model_validate(content)
-        return dataset, dataset.layout()
+        return dataset, dataset.declared()
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, item['loc']))}: {str(item['input'])[:60]!r}: {item['msg']}"
@@ -127,14 +146,14 @@ def load(
         UsageError: the file is wrong or has no such split.
         DataError: the annotations are wrong, or the category has other keypoint names.
     """
-    dataset, layout = describe(path)
+    dataset, said = describe(path)
     if split not in dataset.splits:
         raise unknown_name(f"split of {path}", split, dataset.splits)
     place = dataset.splits[split]
     return read(
         path.parent / place.annotations,
         path.parent / place.images,
-        layout,
+        said.layout,
         dataset=dataset.name,
         split=split,
         input_size=input_size,
