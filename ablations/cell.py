@@ -1,8 +1,8 @@
-"""The work of a cell: its three measurements, each a function that a child calls by name.
+"""The work of a cell: its four measurements, each a function that a child calls by name.
 
-A function takes the resolved config, the cell's folder and a progress report, and gives the fields
-of a record. Another module with the same three functions can stand in for this one (the tests'
-stub does).
+A function takes the resolved config, the job's folder and a progress report, and gives the fields
+of a record. Another module with the same functions can stand in for this one (the tests' stub
+does).
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from hevitpose.config import Config
 from hevitpose.progress import Progress
 
 
-def accuracy(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
-    """Trains from scratch (or from the folder's last checkpoint), evaluates on the val split."""
-    from hevitpose.runs import accuracy_fields
-    from hevitpose.training import train
+def training(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
+    """Trains from scratch, or from the folder's last checkpoint."""
+    from hevitpose.runs import train_fields
 
-    result = train(config, folder, resume=True, progress=report)
-    return accuracy_fields(config, result, folder)
+    fields = train_fields(config, folder, True, report)
+    assert fields is not None  # one process a cell
+    return fields
+
+
+def evaluation(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
+    """Scores the weights of ``model.checkpoint`` under the config's condition."""
+    from hevitpose.runs import evaluation_fields
+
+    fields = evaluation_fields(config, folder, report)
+    assert fields is not None  # one process a cell
+    return fields
 
 
 def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
@@ -60,11 +69,10 @@ def conditions_of(config: Config) -> dict[str, Any]:
 
 def build(config: Config) -> Any:
     """A config's network, as it is counted and timed."""
-    from hevitpose.identity import model_inputs
     from hevitpose.models import create_for_input
+    from hevitpose.runs import num_keypoints
 
     model: Any = config.model
-    keypoints = model_inputs(config)["num_keypoints"]
     return create_for_input(
-        model.name, keypoints, config.data.input_size, seed=0, **model.options()
+        model.name, num_keypoints(config), config.data.input_size, seed=0, **model.options()
     )

@@ -52,9 +52,9 @@ class Display:
         else:
             print(text, flush=True)
 
-    def advance(self) -> None:
-        """One job less to do."""
-        self.done += 1
+    def advance(self, jobs: int = 1) -> None:
+        """That many jobs less to do."""
+        self.done += jobs
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
 

@@ -12,6 +12,9 @@
       model.peow: {peow-0: 0, peow-5: 5}
     cells:                      # more cells, each with any number of keys
       no-cascade: {model.cascade: false}
+    evaluate:                   # weights of a cell, scored under another condition: trains nothing
+      no-flip-test: {codec.flip_test: false}              # of the default
+      argmax: {of: [mhsa, default], codec.decode: argmax}  # of these, or of: all
 
 Every grid also has the shared default, the base configuration itself; a listed cell that resolves
 to it *is* the default, under the name it has in the grid. Everything is validated before anything
@@ -31,9 +34,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from hevitpose.config import Config
+from hevitpose.config import Config, ids_of
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.identity import config_hash
+from hevitpose.records.identity import config_hash
 from hevitpose.spec import ATTENTIONS, PEERS, STRIDE_MULTIPLE, full_name
 
 FOLDER = Path(__file__).parent
@@ -42,7 +45,11 @@ EMBEDDED = ("attention", "downsampling", "ffn")
 DEFAULT = "default"
 MODES = ("one-factor", "product", "zip")
 _TEXTS = ("question", "command", "expected", "finding")
-_KEYS = (*_TEXTS, "mode", "axes", "cells")
+_KEYS = (*_TEXTS, "mode", "axes", "cells", "evaluate")
+#: In ``evaluate:``, whose weights; every trained cell's.
+_OF, _ALL = "of", "all"
+#: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
+_AXES_BY_PROXY = frozenset(("data.boxes",))
 
 
 class Problem(NamedTuple):
@@ -65,6 +72,8 @@ class Cell:
     config: Config
     line: int
     is_default: bool = False
+    condition: str | None = None  # its name in ``evaluate:``
+    of: str | None = None  # then the cell whose weights are scored
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ class Grid:
         for name in names:
             if name not in (*known, DEFAULT):
                 raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT})
-        kept = tuple(c for c in self.cells if c.is_default or c.name in names)
+        wanted = {*names, *(cell.of for cell in self.cells if cell.name in names)}
+        kept = tuple(c for c in self.cells if c.is_default or c.name in wanted)
         return Grid(self.name, self.question, self.command, self.expected, self.finding, kept)
 
 
@@ -152,9 +162,10 @@ class _Reader:
             if not texts.get(key, "").strip():
                 self.note(1, f"{key}: missing, expected a text")
         raw = [*self._axes(entries), *self._cells(entries)]
-        if not raw and not self.problems:
+        if not raw and "evaluate" not in entries and not self.problems:
             self.note(1, "the grid has no cells")
         cells = self._resolve(raw)
+        cells += self._conditions(entries, cells)
         return Grid(self.path.stem, **{k: texts.get(k, "") for k in _TEXTS}, cells=tuple(cells))
 
     # The file --------------------------------------------------------------------------------
@@ -255,6 +266,75 @@ class _Reader:
             if known:
                 yield _Raw(name, overrides, line)
 
+    def _conditions(
+        self, entries: Mapping[Any, tuple[int, yaml.Node]], trained: Sequence[Cell]
+    ) -> list[Cell]:
+        """Each condition of ``evaluate:`` on the cells that it names."""
+        if "evaluate" not in entries:
+            return []
+        cells: list[Cell] = []
+        names = {DEFAULT: trained[0], **{cell.name: cell for cell in trained}}
+        seen = {config_hash(cell.config): cell.name for cell in trained}
+        taken = set(names)
+        for name, (line, node) in self._entries(entries["evaluate"][1], "evaluate").items():
+            given = self._entries(node, name)
+            of = self._of(name, given.pop(_OF, None), names)
+            overrides = {}
+            for key, (at, value) in given.items():
+                reason = refused_key(key) or _trains(key)
+                if reason:
+                    self.note(at, reason)
+                overrides[key] = self._value(value)
+            if not overrides:
+                self.note(line, f"condition {name!r}: no keys, so it is the plain evaluation")
+            if self.problems:
+                continue
+            for cell in of:
+                row = name if len(of) == 1 else f"{cell.name} @ {name}"
+                found = self._condition(row, line, cell, overrides, name)
+                if found is None:
+                    continue
+                key = config_hash(found.config)
+                if row in taken or "," in row:
+                    self.note(line, f"condition {row!r}: a cell has this name, or it has a comma")
+                elif key in seen:
+                    self.note(line, f"condition {row!r} is the same as {seen[key]!r}")
+                taken.add(row)
+                seen[key] = row
+                cells.append(found)
+        return cells
+
+    def _of(
+        self, name: str, given: tuple[int, yaml.Node] | None, names: Mapping[str, Cell]
+    ) -> list[Cell]:
+        """The cells that a condition names: the default where it names none."""
+        if given is None:
+            return [names[DEFAULT]]
+        line, node = given
+        value = self._value(node)
+        wanted = [value] if isinstance(value, str) else value
+        if wanted == [_ALL]:
+            return list(dict.fromkeys(names.values()))
+        if not isinstance(wanted, list) or not wanted:
+            self.note(line, f"condition {name!r}: {_OF}: expected a cell, a list of them, or all")
+            return []
+        for cell in wanted:
+            if cell not in names:
+                self.note(line, str(unknown_name(f"cell of {name!r}", str(cell), names)))
+        return [names[cell] for cell in wanted if cell in names]
+
+    def _condition(
+        self, row: str, line: int, cell: Cell, overrides: Mapping[str, Any], condition: str
+    ) -> Cell | None:
+        try:
+            config = cell.config.with_overrides(overrides)
+        except UsageError as error:
+            reason = str(error).removeprefix("override: ")
+            self.note(line, f"condition {condition!r} of {cell.name!r}: {reason}")
+            return None
+        both = {**cell.overrides, **overrides}
+        return Cell(row, both, config, line, condition=condition, of=cell.name)
+
     def _known_key(self, key: str, line: int) -> bool:
         reason = refused_key(key)
         if reason:
@@ -330,13 +410,23 @@ def refused_key(key: str) -> str | None:
         fields = section.model_fields if _is_section(section) else {}
         if part not in fields:
             return str(unknown_name("axis", key, _axes_like(key)))
-        extra = fields[part].json_schema_extra
-        if isinstance(extra, dict) and extra.get("in_id") is False:
+        if not ids_of(fields[part]) and key not in _AXES_BY_PROXY:
             return f"axis {key!r}: a path, display or worker setting, it changes no result"
         section = fields[part].annotation
     if key == "seed":
         return "axis 'seed': every cell runs all seeds, use --seeds"
     return f"axis {key!r}: a section, expected a key of it" if _is_section(section) else None
+
+
+def _trains(key: str) -> str | None:
+    """Why a key cannot stand under ``evaluate:``, or None."""
+    section: Any = Config
+    *parents, last = key.split(".")
+    for part in parents:
+        section = section.model_fields[part].annotation
+    if key in _AXES_BY_PROXY or ids_of(section.model_fields[last]) == ("evaluation",):
+        return None
+    return f"condition key {key!r}: it changes the training, so it belongs under axes or cells"
 
 
 def _is_section(kind: Any) -> bool:

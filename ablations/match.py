@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablations.grids import Cell, Grid, refused
-from hevitpose import identity
 from hevitpose.config import Config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
 from hevitpose.progress import Progress, silent
 from hevitpose.records import RecordStore
+from hevitpose.records.identity import config_hash
+from hevitpose.runs import complexity_run
 from hevitpose.spec import PEERS, full_name
 
 #: What can be matched, as a row calls it.
@@ -75,7 +76,7 @@ class Costs:
         Raises:
             HEViTPoseError: the network cannot be built or does not run.
         """
-        key = identity.complexity_run(config).id
+        key = complexity_run(config).id
         if key not in self.known:
             self.known[key] = self._recorded(key) or self._count(config)
         return self.known[key]
@@ -144,9 +145,12 @@ def match(
                 name = default.config.model.name  # type: ignore[attr-defined]
                 raise UsageError(f"--match {by}: {name} is a peer, whose width is fixed")
             target = getattr(costs.of(default.config), by)
-            taken = {identity.config_hash(cell.config): cell.name for cell in grid.cells}
+            taken = {config_hash(cell.config): cell.name for cell in grid.cells}
             cells = [default]
             for cell in others:
+                if cell.condition is not None:  # weights of another cell, at its width
+                    cells.append(cell)
+                    continue
                 found, line = _matched(cell, target, by, costs, taken)
                 cells += [cell] if found is None else [cell, found]
                 lines.append(f"{grid.name}/{cell.name}: {line}")
@@ -186,7 +190,7 @@ def _matched(
         return None, f"not matched: {what}, more than {TOLERANCE:.0%} from the default"
     if abs(value - target) >= abs(own - target):
         return None, f"not matched: no width is nearer than its own ({share(own)})"
-    key = identity.config_hash(found)
+    key = config_hash(found)
     if key in taken:
         return None, f"not matched: {what}, which is the cell {taken[key]!r}"
     name = f"{cell.name} ({COSTS[by]} matched)"

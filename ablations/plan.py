@@ -1,24 +1,26 @@
 """From grids to jobs: what would run, in which order, why, and how long it would take.
 
 A job is one measurement. Cells of several grids that resolve to the same configuration are one
-cell (the default above all); complexity and latency are measured once per network, accuracy once
-per seed. All cells of the first seed come before any of the second, so that a complete small
-picture is there early.
+cell (the default above all); complexity and latency are measured once per network, a training once
+per seed, and its weights are evaluated once per condition. All cells of the first seed come before
+any of the second, so that a complete small picture is there early.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ablations.cell import conditions_of
 from ablations.grids import DEFAULT, Cell, Grid
-from hevitpose import identity, records
+from hevitpose import records, runs
 from hevitpose.config import Config
-from hevitpose.records import Record, RecordStore
-from hevitpose.spec import VARIANTS, full_name
+from hevitpose.records import Record, RecordStore, Run
+from hevitpose.spec import full_name
 
 WORK = "ablations.cell"
 
@@ -27,12 +29,13 @@ WORK = "ablations.cell"
 class Job:
     """One measurement to make, unless it is recorded."""
 
-    run: identity.Run
+    run: Run
     config: Config
     grid: str | None  # that asked first; None for the shared default
     cell: str
     axes: Mapping[str, Any]
     seed: int | None
+    condition: str | None = None  # of an evaluation under another one than the cell's own
 
     @property
     def id(self) -> str:
@@ -41,8 +44,13 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """complexity, latency or accuracy."""
+        """complexity, latency, training or evaluation."""
         return self.run.kind
+
+    @property
+    def training(self) -> str | None:
+        """Of an evaluation: the id of the training whose weights it scores."""
+        return self.run.inputs["weights"] if self.kind == "evaluation" else None
 
     @property
     def label(self) -> str:
@@ -51,32 +59,12 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """The fields of a record that are known before the run."""
-        config, model = self.config, self.config.model
-        name = full_name(model.name)  # type: ignore[attr-defined]
-        fields: dict[str, Any] = {
-            "id": self.id,
-            "kind": self.kind,
-            "model": name,
-            "variant": name.removeprefix("hevitpose_") if name in VARIANTS else None,
+        return runs.record_facts(self.config, self.run) | {
             "grid": self.grid,
             "cell": self.cell,
             "axes": plain(dict(self.axes)),
-            "cell_id": self.run.cell_id,
-            "config": identity.portable(config.dump()),
-            "config_hash": self.run.config_hash,
-            "inputs": self.run.inputs,
+            "condition": self.condition,
         }
-        if self.kind == "accuracy":
-            fields |= {
-                "seed": self.seed,
-                "flip_test": config.codec.flip_test,
-                "decoder": config.codec.decode,
-                "selection": config.training.selection,
-                "precision": config.training.precision,
-            }
-        if self.kind != "complexity":
-            fields["threads"] = config.training.threads
-        return fields
 
 
 @dataclass
@@ -93,56 +81,50 @@ class Plan:
         return max((len(job.label) for job in self.jobs), default=0)
 
 
-def plan(grids: Sequence[Grid], seeds: Sequence[int], work: str = WORK) -> Plan:
+def plan(grids: Sequence[Grid], seeds: Sequence[int]) -> Plan:
     """All jobs of some grids.
 
     Args:
         grids: on the same base configuration.
         seeds: every cell runs all of them.
-        work: the module whose functions do the work.
 
     Raises:
         DataError: the data are absent or damaged.
     """
     result = Plan(grids)
     jobs: dict[str, Job] = {}
-    for grid in grids:
-        members = result.members.setdefault(grid.name, {})
-        for cell in grid.cells:
-            made = list(_jobs(grid, cell, seeds, work))
-            members[cell.name] = [job.id for job in made]
-            for job in made:
-                jobs.setdefault(job.id, job)
-    order = {"complexity": 0, "latency": 1, "accuracy": 2}
-    # sorted() is stable: within a kind and a seed, the order of the grids stays.
-    result.jobs = sorted(jobs.values(), key=lambda job: (order[job.kind], job.seed or 0))
-    if seeds:
-        position = {seed: index for index, seed in enumerate(seeds)}
-        result.jobs.sort(key=lambda job: (order[job.kind], position.get(job.seed or 0, 0)))
+    with runs.looked_at_once():
+        for grid in grids:
+            members = result.members.setdefault(grid.name, {})
+            for cell in grid.cells:
+                made = list(_jobs(grid, cell, seeds))
+                members[cell.name] = [job.id for job in made]
+                for job in made:
+                    jobs.setdefault(job.id, job)
+    costs = {"complexity": 0, "latency": 1}
+    position = {seed: index for index, seed in enumerate(seeds)}
+    # sorted() is stable: within a kind and a seed, the order of the grids stays, and a training
+    # comes before its evaluations.
+    result.jobs = sorted(
+        jobs.values(),
+        key=lambda job: (costs.get(job.kind, 2), position.get(job.seed or 0, 0)),
+    )
     return result
 
 
-def _entries(work: str, kind: str) -> tuple[list[str], ...]:
-    """Where the source hash starts: for the project's own work where identity says.
-
-    So a grid's default and ``hevitpose train`` with the same config have the same record.
-    """
-    return () if work == WORK else ([f"{work}:{kind}"],)
-
-
-def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int], work: str) -> Iterable[Job]:
+def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int]) -> Iterable[Job]:
     about: tuple[str | None, str, Mapping[str, Any]] = (grid.name, cell.name, cell.overrides)
     if cell.is_default:
         about = (None, DEFAULT, {})
     config = cell.config
-    yield Job(identity.complexity_run(config, *_entries(work, "complexity")), config, *about, None)
-    conditions = conditions_of(config)
-    run = identity.latency_run(config, conditions, *_entries(work, "latency"))
-    yield Job(run, config, *about, None)
+    yield Job(runs.complexity_run(config), config, *about, None)
+    yield Job(runs.latency_run(config, conditions_of(config)), config, *about, None)
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
-        run = identity.accuracy_run(seeded, *_entries(work, "accuracy"))
-        yield Job(run, seeded, *about, seed)
+        training = runs.training_run(seeded)
+        # An equal one of an earlier cell stands in the plan already, under that cell's name.
+        yield Job(training, seeded, *about, seed)
+        yield Job(runs.evaluation_run(seeded, training.id), seeded, *about, seed, cell.condition)
 
 
 # Why, and how long -----------------------------------------------------------------------------
@@ -152,16 +134,16 @@ class History:
     """What earlier records say about jobs.
 
     Args:
-        store: all of it is read once.
+        stores: all of them are read once; the first is the run's own.
     """
 
-    def __init__(self, store: RecordStore) -> None:
+    def __init__(self, *stores: RecordStore) -> None:
         self.done: dict[str, Record] = {}
         self.failed: dict[str, list[Record]] = {}
         self._alike: dict[tuple[Any, ...], list[Record]] = {}
         self._took: dict[tuple[Any, ...], list[float]] = {}
         self._expected: dict[str, float | None] = {}
-        for record in store.iter():
+        for record in itertools.chain.from_iterable(store.iter() for store in stores):
             if record.status == "ok":
                 self._remember(record)
             else:
@@ -174,8 +156,26 @@ class History:
             self._alike.setdefault(key, []).append(record)
         self._took.setdefault((record.kind, *_size(record.config)), []).append(record.seconds)
 
+    def trainings_to_run(self, plan: Plan, recorded: Callable[[Job], bool], out: Path) -> set[str]:
+        """Recorded trainings whose weights are gone and which an evaluation still needs.
+
+        Args:
+            plan: all jobs.
+            recorded: whether a job has its record.
+            out: the runs folder, which holds weights.
+        """
+        return {
+            job.training
+            for job in plan.jobs
+            if job.training is not None
+            and not recorded(job)
+            and runs.weights_of(out, job.training) is None
+        }
+
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""
+        if job.id in self.done:
+            return "trains again: its weights are gone, and an evaluation needs them"
         if job.id in self.failed:
             attempts = self.failed[job.id]
             error = (attempts[-1].error or "").splitlines()[0]
@@ -214,22 +214,13 @@ def _keys(
     """Under which a record is found: a record that shares one with a job is of the same cell."""
     yield kind, seed, "config", config_hash
     yield kind, seed, "name", *names
-    if kind != "accuracy":
+    if kind in ("complexity", "latency"):
         yield kind, seed, "network", cell_id
 
 
-def changes(record: Record, run: identity.Run) -> list[str]:
-    """What differs between a record and what its run would be now: config fields, source files."""
-    old, new = dict(record.inputs), dict(run.inputs)
-    old.pop("source", None), new.pop("source", None)
-    found = records.differences(old, new)
-    before, after = record.code.sources, run.source.files
-    files = sorted(f for f in before.keys() | after.keys() if before.get(f) != after.get(f))
-    if files:
-        found.append("code: " + ", ".join(files))
-    elif record.code.source_hash != run.source.hash:
-        found.append("code")
-    return found
+def changes(record: Record, run: Run) -> list[str]:
+    """Inputs in which a record differs from what its run would be now."""
+    return records.differences(record.inputs, run.inputs)
 
 
 def _size(config: Mapping[str, Any]) -> tuple[Any, ...]:

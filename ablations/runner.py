@@ -2,7 +2,8 @@
 
 Whatever happens to it (kill, full disk, Ctrl-C), what was recorded stays and what ran goes on from
 its last checkpoint with the same command. A job that fails is recorded as failed and the others go
-on.
+on. An evaluation starts when the weights of its training are there; where they are gone, the
+training is run again.
 """
 
 from __future__ import annotations
@@ -25,10 +26,9 @@ from ablations.child import Outcome, Payload, last_lines
 from ablations.executors import Executor
 from ablations.leases import Leases
 from ablations.plan import WORK, History, Job, Plan
-from hevitpose import records
-from hevitpose.errors import HEViTPoseError
-from hevitpose.identity import file_digest
-from hevitpose.records import Record, RecordStore, one_line
+from hevitpose import runs
+from hevitpose.errors import DataError
+from hevitpose.records import Record, RecordStore, identity, one_line
 
 _POLL_SECONDS = 1.0
 _FOREIGN_SECONDS = 0.5
@@ -40,6 +40,7 @@ class Summary:
 
     recorded: int = 0  # made now
     cached: int = 0  # were there
+    made: list[Record] = field(default_factory=list)  # evaluations made now
     failed: list[tuple[Job, str]] = field(default_factory=list)  # now or before, not retried
 
     @property
@@ -63,7 +64,8 @@ class Runner:
 
     Args:
         plan: what there is to do.
-        out: holds ``records/``, ``cells/`` (checkpoints, artifacts) and ``leases/``.
+        out: holds ``records/``, ``train/`` and ``evaluate/`` (checkpoints, weights, predictions),
+            ``cells/`` (what measurements write) and ``leases/``.
         executor: where jobs run.
         retry_failed: also run what failed before.
         work: the module whose functions do the work.
@@ -84,7 +86,7 @@ class Runner:
         self.retry_failed, self.work, self.committed = retry_failed, work, committed
         self.store = RecordStore(out / "records")
         self.leases = Leases(out / "leases")
-        self.history = History(self.store)
+        self.history = History(self.store, *committed)
         self.summary = Summary()
         self.waiting: deque[Job] = deque()
         self.running: dict[str, tuple[Job, float]] = {}
@@ -100,14 +102,16 @@ class Runner:
         """
         self.store.check_writable()
         self.store.sweep()
+        needed = self.history.trainings_to_run(self.plan, self._recorded, self.out)
         for job in self.plan.jobs:
-            if self._recorded(job):
+            if self._recorded(job) and job.id not in needed:
                 self._cached(job)
             elif job.id in self.history.failed and not self.retry_failed:
                 error = (self.history.failed[job.id][-1].error or "").splitlines()[0]
                 self.summary.failed.append((job, f"{error} (--retry-failed tries again)"))
             else:
                 self.waiting.append(job)
+        self._drop_hopeless()
         if not self.waiting:
             self.leases.close()
             return self.summary
@@ -118,8 +122,9 @@ class Runner:
         finally:
             self.executor.close()
             self.leases.close()
-            with suppress(OSError):
-                (self.out / "cells").rmdir()  # empty: only measurements ran
+            for name in ("cells", "evaluate"):
+                with suppress(OSError):
+                    (self.out / name).rmdir()  # empty: nothing that ran left a file
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
         return self.summary
@@ -132,6 +137,8 @@ class Runner:
             if not self.running:
                 if foreign:  # all that is left is being done by another runner
                     time.sleep(_FOREIGN_SECONDS)
+                elif self.waiting:
+                    self._give_up()
                 continue
             ended = self.executor.wait(_POLL_SECONDS)
             # First all off the list of what runs: a line about one asks how far the others are.
@@ -143,35 +150,63 @@ class Runner:
 
     def _start_what_fits(self) -> bool:
         """Starts jobs in order while there is room; whether some are another runner's."""
-        foreign = 0
-        for _ in range(len(self.waiting)):
+        foreign = False
+        for job in list(self.waiting):
             if len(self.running) >= self.executor.slots:
                 break
-            job = self.waiting[0]
             # A latency is only true when nothing else runs.
             if self.running and (job.kind == "latency" or self._times()):
                 break
-            self.waiting.popleft()
-            if not self.leases.acquire(job.id):
-                foreign += 1
-                self.waiting.append(job)
+            if self._waits_for_training(job):
                 continue
-            if self._recorded(job):  # by another runner, since we looked
+            if not self.leases.acquire(job.id):
+                foreign = True
+                continue
+            self.waiting.remove(job)
+            if self._recorded(job) and self._has_weights(job):  # by another, since we looked
                 self.leases.release(job.id)
                 self._cached(job)
                 self.display.advance()
                 continue
             self._start(job)
-        return foreign > 0
+        return foreign
+
+    def _waits_for_training(self, job: Job) -> bool:
+        """Whether an evaluation's training is still to be run, here or by another runner."""
+        if job.training is None:
+            return False
+        pending = job.training in self.running or any(j.id == job.training for j in self.waiting)
+        return pending or runs.weights_of(self.out, job.training) is None
+
+    def _give_up(self) -> None:
+        """Evaluations whose weights were there when this run began, and are not any more."""
+        while self.waiting:
+            job = self.waiting.popleft()
+            self.summary.failed.append((job, "its weights were removed during this run"))
+            self.display.advance()
+
+    def _has_weights(self, job: Job) -> bool:
+        return job.kind != "training" or runs.weights_of(self.out, job.id) is not None
+
+    def _drop_hopeless(self) -> None:
+        """Takes evaluations off the list whose training failed: that is said once, of it."""
+        failed = {job.id for job, _ in self.summary.failed}
+        hopeless = [job for job in self.waiting if job.training in failed]
+        for job in hopeless:
+            self.waiting.remove(job)
 
     def _times(self) -> bool:
         return any(job.kind == "latency" for job, _ in self.running.values())
 
     def _start(self, job: Job) -> None:
+        config = job.config
+        if job.training is not None:
+            weights = runs.weights_of(self.out, job.training)
+            config = config.with_overrides({"model.checkpoint": str(weights)})
         payload: Payload = {
             "work": self.work,
             "kind": job.kind,
-            "config": job.config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json"),
             "folder": str(self._folder(job)),
         }
         self.running[job.id] = (job, time.monotonic())
@@ -195,60 +230,71 @@ class Runner:
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """An outcome to a record, a line on the screen, and a tidy folder."""
-        record = None
+        record, new = None, False
         if outcome["status"] == "ok":
             try:
                 record = self._record(job, outcome)
-            except (ValidationError, HEViTPoseError, ValueError) as error:
+                new = runs.add(self.store, record)
+            except (ValidationError, DataError, ValueError) as error:
+                record = None
                 outcome |= {"status": "failed", "error": f"not recordable: {one_line(error)}"}
         if record is not None:
-            if self.store.add(record):
+            if new:
                 self.summary.recorded += 1
             else:
-                self.summary.cached += 1  # another runner was first
+                self.summary.cached += 1  # another runner was first, or weights were gone
             self.took.setdefault(job.kind, []).append(record.seconds)
             self._remember(record)
             self._tidy(job, record)
-            if job.kind == "accuracy":
+            if job.kind == "evaluation":
+                self.summary.made.append(record)
                 self._say(job, display.scores(record), record.seconds)
             return
         log = last_lines(self._folder(job))
         reason = outcome.get("error") or "no reason given"
         failure = Record.model_validate(
             job.about()
-            | _provenance(job, outcome)
+            | _provenance(outcome)
             | {"status": outcome["status"], "error": f"{reason}\n{log}".strip()}
         )
         self.store.add_failure(failure)
-        if job.kind != "accuracy":
+        if job.kind != "training":
             shutil.rmtree(self._folder(job), ignore_errors=True)
         first = reason.splitlines()[0]
         self.summary.failed.append((job, first))
+        before = len(self.waiting)
+        self._drop_hopeless()
+        self.display.advance(before - len(self.waiting))
         self._say(job, f"{outcome['status'].upper()} {job.kind}: {first}", failure.seconds)
 
     def _record(self, job: Job, outcome: Outcome) -> Record:
         fields = dict(outcome["fields"])
-        dataset = fields.get("dataset")
-        if dataset is not None and dataset["fingerprint"] not in job.run.inputs["data"].split("+"):
-            raise HEViTPoseError(f"the data changed during the run: {dataset['fingerprint']}")
-        artifacts = {}
-        for name, path in fields.pop("artifacts", {}).items():
-            if name != "last":  # the resume checkpoint has done its work
-                inside = Path(path).resolve().relative_to(self.out.resolve())
-                artifacts[name] = {"path": inside.as_posix(), "sha256": file_digest(Path(path))}
-        about = job.about() | _provenance(job, outcome)
+        self._check_data(job, fields)
+        folder = self._folder(job)
+        files = {name: Path(path) for name, path in fields.pop("artifacts", {}).items()}
+        fields["artifacts"] = runs.artifacts(files, folder)
+        about = job.about() | _provenance(outcome)
         if job.kind == "latency" and outcome["machine"] != job.run.inputs["machine"]:
             # A cluster timed it elsewhere: the record is about that machine.
-            inputs = {k: v for k, v in job.run.inputs.items() if k not in ("kind", "input")}
+            inputs = {**job.run.inputs}
             inputs |= {"machine": outcome["machine"], "versions": outcome["versions"]}
-            inputs["source_hash"] = inputs.pop("source")
-            about["id"], about["inputs"] = records.latency_id(**inputs)
-        return Record.model_validate(about | fields | {"artifacts": artifacts})
+            about |= {"id": identity.digest(inputs), "inputs": inputs}
+        return Record.model_validate(about | fields)
+
+    def _check_data(self, job: Job, fields: dict[str, Any]) -> None:
+        """The data that were read are those that the id is about.
+
+        Raises:
+            DataError: they are others by now.
+        """
+        dataset = fields.get("dataset")
+        if dataset is not None and dataset["fingerprint"] != job.run.inputs["data"]["fingerprint"]:
+            raise DataError(f"the data changed during the run: {dataset['fingerprint']}")
 
     def _tidy(self, job: Job, record: Record) -> None:
         """Leaves only the artifacts of a recorded run in its folder."""
         folder = self._folder(job)
-        kept = {(self.out / artifact.path).resolve() for artifact in record.artifacts.values()}
+        kept = {(folder / artifact.path).resolve() for artifact in record.artifacts.values()}
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
             return
@@ -260,10 +306,14 @@ class Runner:
                 path.unlink()
 
     def _remember(self, record: Record) -> None:
-        if record.kind != "accuracy" and record.cell_id:
+        if record.kind in ("complexity", "latency") and record.cell_id:
             self.costs[record.cell_id, record.kind] = record
 
     def _folder(self, job: Job) -> Path:
+        if job.kind == "training":
+            return runs.training_folder(self.out, job.id)
+        if job.kind == "evaluation":
+            return runs.evaluation_folder(self.out, job.id)
         return self.out / "cells" / job.id
 
     # Display ---------------------------------------------------------------------------------
@@ -320,16 +370,14 @@ class Runner:
         return sum(rates) / len(rates) if rates else None
 
 
-def _provenance(job: Job, outcome: Outcome) -> dict[str, Any]:
+def _provenance(outcome: Outcome) -> dict[str, Any]:
     """Where, when and with which code an outcome came to be."""
     from datetime import UTC, datetime
 
     from hevitpose import machine
 
-    code = outcome.get("code") or machine.code()
-    source = job.run.source
     return {
-        "code": code | {"source_hash": source.hash, "sources": source.files},
+        "code": outcome.get("code") or machine.code(),
         "machine": outcome.get("machine") or machine.machine(),
         "versions": outcome.get("versions") or machine.versions(),
         "started_at": outcome.get("started_at") or datetime.now(UTC).isoformat(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +14,10 @@ from ablations.executors import check_executor, create_executor
 from ablations.isolation import PRELOAD
 from ablations.plan import WORK, History, Plan, changes, plan
 from ablations.runner import Runner
-from hevitpose import identity, machine
+from hevitpose import machine, runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record, RecordStore
-
-COMMITTED = Path("results/measured")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,11 @@ def session(request: Request) -> int:
     if request.match is not None:
         chosen = _match(chosen, request.match, request.out)
     _prepare_data(base, dry_run=request.dry_run)
-    made = plan(chosen, request.seeds, request.work)
-    store = RecordStore(request.out / "records")
+    made = plan(chosen, request.seeds)
+    store = runs.store_of(request.out)
+    committed = [runs.measured()] if request.use_committed else []
     if request.dry_run:
-        print(describe(made, store, retry_failed=request.retry_failed))
+        print(describe(made, [store, *committed], request.out, request.retry_failed))
         return 0
     executor = create_executor(
         executor_name(request),
@@ -81,7 +82,6 @@ def session(request: Request) -> int:
         address=request.address,
         gpus_per_run=request.gpus_per_run,
     )
-    committed = [RecordStore(COMMITTED)] if request.use_committed else []
     runner = Runner(
         made,
         request.out,
@@ -94,7 +94,50 @@ def session(request: Request) -> int:
     if request.tables:
         render(made, [store, *committed], request.out)
     print(summary.text())
+    for line in reproduced(summary.made, runs.measured()):
+        print(line)
     return summary.exit_code
+
+
+def reproduced(made: Sequence[Record], committed: RecordStore) -> list[str]:
+    """How the evaluations that were made now compare with the committed ones of the same ids.
+
+    Returns:
+        One line; none where nothing of this run is committed.
+    """
+    ids = {record.id for record in made}
+    known = {record.id: record for record in committed.iter(failures=False, ids=ids)}
+    pairs = [(record, known[record.id]) for record in made if record.id in known]
+    if not pairs:
+        return []
+    differences = [_largest_difference(now.metrics, then.metrics) for now, then in pairs]
+    same = sum(difference == 0 for difference in differences)
+    line = (
+        f"{same} of {len(pairs)} committed results reproduced, "
+        f"largest difference {max(differences):.3g}"
+    )
+    then = {(r.machine.cpu, r.versions.get("torch")) for _, r in pairs}
+    here = {(r.machine.cpu, r.versions.get("torch")) for r, _ in pairs}
+    if then != here:
+        line += f" (committed on {_where(then)}; this is {_where(here)})"
+    return [line]
+
+
+def _largest_difference(now: Mapping[str, float | None], then: Mapping[str, float | None]) -> float:
+    """In points, over all metrics; AP and AR, which are shares of one, times 100."""
+    found = [0.0]
+    for name in now.keys() | then.keys():
+        a, b = now.get(name), then.get(name)
+        if a is None or b is None:
+            found.append(0.0 if a is b else math.inf)
+        else:
+            scale = 100 if name.removeprefix("mean_pose_").startswith(("AP", "AR")) else 1
+            found.append(scale * abs(a - b))
+    return max(found)
+
+
+def _where(places: set[tuple[str | None, str | None]]) -> str:
+    return "; ".join(sorted(f"{cpu or 'unknown CPU'}, torch {torch}" for cpu, torch in places))
 
 
 def executor_name(request: Request) -> str:
@@ -176,26 +219,31 @@ def _prepare_data(config: Config, *, dry_run: bool) -> None:
     from hevitpose.progress import progress_bar
 
     data = config.data
-    if synthetic.is_complete(data.folder, data.people, data.image_size):
+    if dry_run or synthetic.is_complete(data.folder, data.people, data.image_size):
         return
-    if dry_run:
-        raise HEViTPoseError(
-            f"{data.folder}: not rendered yet (hevitpose data synth --root {data.folder}, "
-            "or a run without --dry-run)"
-        )
     with progress_bar("synthetic people", "images") as report:
         synthetic.generate(data.folder, people=data.people, size=data.image_size, progress=report)
 
 
-def describe(made: Plan, store: RecordStore, *, retry_failed: bool = False) -> str:
-    """What a run would do, a line per job."""
-    history = History(store)
+def describe(
+    made: Plan, stores: Sequence[RecordStore], out: Path, retry_failed: bool = False
+) -> str:
+    """What a run would do, a line per job, and a sum that starts with how many would run.
+
+    Args:
+        made: the plan.
+        stores: the run's own, then others whose records count as done.
+        out: the runs folder, which holds weights.
+        retry_failed: failed jobs would run again.
+    """
+    history = History(*stores)
+    again = history.trainings_to_run(made, lambda job: job.id in history.done, out)
     lines, total, unknown, count = [], 0.0, 0, 0
     width = made.label_width
     for job in made.jobs:
         seed = "" if job.seed is None else f"seed {job.seed}"
         name = f"{job.label:<{width}} {job.kind:<10} {seed:<7}"
-        if job.id in history.done:
+        if job.id in history.done and job.id not in again:
             lines.append(f"{name} recorded  {job.id}")
             continue
         reason = history.why(job)
@@ -207,10 +255,10 @@ def describe(made: Plan, store: RecordStore, *, retry_failed: bool = False) -> s
         total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
         guess = "" if seconds is None else f"  ({display.duration(seconds)})"
         lines.append(f"{name} would run {reason}{guess}")
+    lines += [f"not usable: {problem}" for store in stores for problem in store.problems]
     guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"
     more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
     lines.append(f"{count} of {len(made.jobs)} would run{guess + more if count else ''}")
-    lines += [f"not usable: {problem}" for problem in store.problems]
     return "\n".join(lines)
 
 
@@ -246,24 +294,23 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     Raises:
         UsageError: no such record.
     """
-    store = RecordStore(out / "records")
-    record = store.find(record_id)
+    record = _find(record_id, [runs.store_of(out), runs.measured()])
     lines = [f"{record.id}  {record.kind}  {record.status}  {record.grid or '-'}/{record.cell}"]
     lines += _tree(record.inputs)
-    lines.append("source files (hash over the definitions that the run reaches)")
-    lines += [f"  {file}  {digest}" for file, digest in record.code.sources.items()]
     lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
     try:
         config = Config.model_validate(record.config)
         if data is not None:
             config = config.with_overrides({"data.root": str(data)})
-        if record.kind == "accuracy":
-            now = identity.accuracy_run(config)
+        if record.kind == "training":
+            now = runs.training_run(config)
+        elif record.kind == "evaluation":
+            now = runs.evaluation_run(config)
         elif record.kind == "complexity":
-            now = identity.complexity_run(config)
+            now = runs.complexity_run(config)
         else:
             timed = record.inputs.get("conditions", {}), record.inputs.get("attempt", 1)
-            now = identity.latency_run(config, timed[0], attempt=timed[1])
+            now = runs.latency_run(config, timed[0], attempt=timed[1])
         found = changes(record, now)
         lines.append("now: the same" if not found else "now: " + "; ".join(found))
     except HEViTPoseError as error:
@@ -271,6 +318,19 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     if record.error:
         lines.append(f"error: {record.error}")
     return "\n".join(lines)
+
+
+def _find(record_id: str, stores: Sequence[RecordStore]) -> Record:
+    """A record of the first store that has it.
+
+    Raises:
+        UsageError: none has.
+    """
+    *others, last = stores
+    for store in others:
+        with suppress(UsageError):
+            return store.find(record_id)
+    return last.find(record_id)
 
 
 def _tree(value: object, indent: int = 1) -> list[str]:

@@ -30,7 +30,7 @@ from bench.complexity_tables import Cost, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
-from hevitpose.spec import PEERS, STRIDE_MULTIPLE
+from hevitpose.spec import STRIDE_MULTIPLE
 
 CONVENTIONS = ("mmcv", "fvcore", "torch")
 SIDES = (160, 320, 480, 640, 800, 960)
@@ -181,7 +181,7 @@ class Store:
     def identify(self, row: Row) -> tuple[Any, Any]:
         """(config, run) of a row."""
         from hevitpose.config import load_config
-        from hevitpose.identity import complexity_run
+        from hevitpose.runs import complexity_run
 
         overrides = {
             "model.name": row.model,
@@ -192,7 +192,7 @@ class Store:
         return config, complexity_run(config)
 
     def recorded(self, row: Row, conventions: Sequence[str]) -> Row | None:
-        """The row from its record, where there is one of the present code."""
+        """The row from its record, where there is one of the present result version."""
         if self.fresh or not self.takes(row):
             return None
         _, run = self.identify(row)
@@ -209,27 +209,13 @@ class Store:
         """Keep a complete count; the row comes back with the id of its record."""
         if set(row.gflops) != set(CONVENTIONS) or not self.takes(row):
             return row
-        from hevitpose import machine
-        from hevitpose.records import Code, Flops, Machine, Record
+        from hevitpose.records import Record
+        from hevitpose.runs import record_facts
 
         config, run = self.identify(row)
-        record = Record(
-            id=run.id,
-            kind="complexity",
-            model=row.model,
-            variant=None if row.model in PEERS else row.model.removeprefix("hevitpose_"),
-            cell_id=run.cell_id,
-            config=config.dump(),
-            config_hash=run.config_hash,
-            inputs=run.inputs,
-            params=row.params,
-            flops=Flops(**row.gflops),
-            code=Code(**machine.code(), source_hash=run.source.hash, sources=run.source.files),
-            machine=Machine(**machine.machine()),
-            versions=machine.versions(),
-            started_at=started,
-            seconds=seconds,
-        )
+        measured = {"params": row.params, "flops": row.gflops}
+        taken = {"started_at": started, "seconds": seconds}
+        record = Record.model_validate(record_facts(config, run) | measured | taken)
         self.records.add(record)
         return replace(row, record=run.id)
 

@@ -28,16 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.command import Parser, exit_code
 from hevitpose.data import PoseTable
+from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.mpii import ground_truth_path
 from hevitpose.data.transforms import affine_matrix, transform_points
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation import predict_batch
 from hevitpose.files import write_atomically
-from hevitpose.identity import file_digest
 from hevitpose.inference import PosePredictor
 from hevitpose.metrics.pckh import head_errors, load_ground_truth
 from hevitpose.records import Record, RecordStore
+from hevitpose.records.identity import file_digest
 from hevitpose.training.loaders import load_split
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -61,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def record_of(checkpoint: Path, stores: Sequence[Path]) -> Record:
-    """The record of the run that wrote these weights.
+    """The evaluation of these weights under their training's own condition.
 
     Raises:
         DataError: the file is absent, or no record names it.
@@ -71,8 +72,8 @@ def record_of(checkpoint: Path, stores: Sequence[Path]) -> Record:
     digest = file_digest(checkpoint)
     for store in stores:
         for record in RecordStore(store).iter():
-            model = record.artifacts.get("model")
-            if record.status == "ok" and model is not None and model.sha256 == digest:
+            plain = record.kind == "evaluation" and record.condition is None
+            if plain and record.status == "ok" and record.weights == digest:
                 return record
     names = ", ".join(map(str, stores))
     raise DataError(f"{checkpoint}: no record in {names} is of these weights")
@@ -89,10 +90,9 @@ def people_of(predictor: PosePredictor, record: Record, data: Path, count: int) 
         raise DataError(f"record {record.id}: expected a run on the val split of synthetic people")
     config = predictor.config.with_overrides({"data.root": str(data)})
     table = load_split(config, "val", training=False)
-    if table.fingerprint != facts.fingerprint:
-        raise DataError(
-            f"{data}: fingerprint {table.fingerprint}, record {record.id} has {facts.fingerprint}"
-        )
+    found = fingerprint(config.data, "val")
+    if found != facts.fingerprint:
+        raise DataError(f"{data}: holds {found}, record {record.id} has {facts.fingerprint}")
     chosen = np.linspace(0, len(table) - 1, count).round().astype(int)
     return table.take(chosen)
 

@@ -40,7 +40,7 @@ from hevitpose import machine
 from hevitpose.errors import UsageError
 from hevitpose.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.sizes import parse_size
-from hevitpose.spec import PEERS, full_name
+from hevitpose.spec import full_name
 
 #: Of a measurement under --quick.
 BRIEF = Budget(
@@ -205,8 +205,8 @@ class Store:
     def add(self, row: Row, started: datetime.datetime, seconds: float, **details: Any) -> Row:
         """Keep an outcome, whatever it was; the row comes back with the id of its record."""
         from hevitpose.config import load_config
-        from hevitpose.identity import latency_run
         from hevitpose.records import Record
+        from hevitpose.runs import latency_run, record_facts
 
         task, outcome = row.task, row.outcome
         conditions = task.conditions.columns()
@@ -222,36 +222,24 @@ class Store:
         attempt = 1
         while (this := latency_run(config, conditions, attempt=attempt)).id in self.records:
             attempt += 1
-        facts: dict[str, Any] = {
-            "id": this.id,
-            "kind": "latency",
+        facts = record_facts(config, this) | {
             "status": outcome.status,
             "error": outcome.reason,
-            "model": task.model,
-            "variant": None if task.model in PEERS else task.model.removeprefix("hevitpose_"),
-            "cell_id": this.cell_id,
-            "config": config.dump(),
-            "config_hash": this.config_hash,
-            "inputs": this.inputs,
             "seed": task.seed,
             "flip_test": task.conditions.flip,
             "threads": task.conditions.threads,
             "precision": task.conditions.dtype,
-            "code": machine.code()
-            | {"source_hash": this.source.hash, "sources": this.source.files},
-            "machine": machine.machine(),
-            "versions": machine.versions(),
             "started_at": started,
             "seconds": seconds,
             "latency": {"conditions": conditions},
         }
         if outcome.status != "ok":
-            self.records.add_failure(Record(**facts))
+            self.records.add_failure(Record.model_validate(facts))
             return Row(task, outcome, this.id)
         latency = outcome.result.record_fields()
         latency["details"].update(details)
         facts |= {"latency": latency, "peak_memory": outcome.result.peak_memory}
-        self.records.add(Record(**facts))
+        self.records.add(Record.model_validate(facts))
         return Row(task, outcome, this.id)
 
 

@@ -67,9 +67,28 @@ ALIASES = {
 }
 
 
+#: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
+IdKind = Literal["training", "evaluation"]
+
+
+def _ids(default: Any, *kinds: IdKind, **kwargs: Any) -> Any:
+    """A field that is an input of exactly these ids; an undecorated field decides a training."""
+    return Field(default, json_schema_extra={"ids": list(kinds)}, **kwargs)
+
+
 def _free(default: Any, **kwargs: Any) -> Any:
-    """A field that never enters a run's id: a path, a display setting, a worker count."""
-    return Field(default, json_schema_extra={"in_id": False}, **kwargs)
+    """A field whose own value is in no id: a path, a display setting, a worker count."""
+    return _ids(default, **kwargs)
+
+
+def _scored(default: Any, **kwargs: Any) -> Any:
+    """A field that decides an evaluation and no training."""
+    return _ids(default, "evaluation", **kwargs)
+
+
+def _shared(default: Any, **kwargs: Any) -> Any:
+    """A field that decides the people or the crops of both."""
+    return _ids(default, "training", "evaluation", **kwargs)
 
 
 class Section(BaseModel):
@@ -81,8 +100,8 @@ class Section(BaseModel):
 class _ModelFields(Section):
     name: str = "hevitpose_b"
     num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
-    pretrained: Path | None = _free(None)  # weights to start from; its sha256 is in the record
-    checkpoint: Path | None = _free(None)  # weights that valid, infer and predict read
+    pretrained: Path | None = _free(None)  # weights to start from; their sha256 is in the id
+    checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
 
     @model_validator(mode="after")
     def _resolve_now(self) -> _ModelFields:
@@ -129,17 +148,18 @@ else:
 class DataConfig(Section):
     """``data``: which people, cropped how."""
 
-    dataset: str = "synthetic"  # a name of spec.DATASETS, or the yaml of a custom dataset
+    # A name of spec.DATASETS, or the yaml of a custom dataset; what it declares is in the ids.
+    dataset: str = _free("synthetic")
     root: Path | None = _free(None)  # the folder that holds coco/, mpii/, ...; see folder
     train_split: str = "train"
-    val_split: str = "val"
-    input_size: tuple[int, int] = (256, 256)  # W, H
-    boxes: str = "gt"  # "gt", or a detector's json whose digest is in the fingerprint
-    box_threshold: float = 0.0
-    present_only: bool = False  # leave out people whose image file is absent, and count them
-    skip_bad: bool = False  # leave out what cannot be read, and list it in the record
+    val_split: str = _scored("val")
+    input_size: tuple[int, int] = _shared((256, 256))  # W, H
+    boxes: str = _free("gt")  # "gt", or a detector's json; its sha256 is in the evaluation's id
+    box_threshold: float = _scored(0.0)
+    present_only: bool = _shared(False)  # leave out people whose image is absent, and count them
+    skip_bad: bool = _shared(False)  # leave out what cannot be read, and list it in the record
     minival: float = Field(0.05, gt=0, lt=1)  # share of training images held out for selection
-    people: int = _free(5000, ge=20)  # synthetic: how many; in the id by the fingerprint
+    people: int = _free(5000, ge=20)  # synthetic: how many; in the ids by the fingerprint
     image_size: int = _free(256, ge=64)  # synthetic: side of an image; likewise
     workers: int | None = _free(None, ge=0)  # None: by the machine
     eval_batch_size: int = _free(64, ge=1)
@@ -166,12 +186,12 @@ class DataConfig(Section):
 class CodecConfig(Section):
     """``codec``: keypoints to heatmaps and back."""
 
-    encode: Literal["standard", "unbiased", "udp"] = "standard"
+    encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
-    decode: Literal["argmax", "default", "dark", "udp"] = "default"
-    flip_test: bool = True
+    decode: Literal["argmax", "default", "dark", "udp"] = _scored("default")
+    flip_test: bool = _scored(True)
     joint_weights: bool = False  # MPII's weights of the loss
-    nms_threshold: float = Field(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+    nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
 
     @property
     def udp(self) -> bool:
@@ -238,10 +258,10 @@ class Config(Section):
     codec: CodecConfig = CodecConfig()
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1)  # per node
-    nodes: int = Field(1, ge=1)
-    imports: tuple[Path, ...] = _free(())  # users' own modules; their source is in the source hash
+    device: Literal["auto", "cpu", "cuda"] = _free("auto")  # its type is in the ids
+    devices: int = _free(1, ge=1)  # per node; the total batch is in the id
+    nodes: int = _free(1, ge=1)  # likewise
+    imports: tuple[Path, ...] = _free(())  # users' own modules; their sha256 is in the ids
 
     @property
     def total_batch(self) -> int:
@@ -254,26 +274,29 @@ class Config(Section):
         base = self.training.base_batch or self.training.batch_size
         return self.training.lr * self.total_batch / base
 
-    def hash_inputs(self) -> dict[str, Any]:
-        """What identifies the run: every field but paths, display, workers and neutral values.
+    def id_inputs(self, kind: IdKind) -> dict[str, Any]:
+        """The fields that decide a training, or the condition of an evaluation, by section.
 
-        A field added after the first release declares ``json_schema_extra={"neutral": value}``;
-        at that value it is left out, so old ids stay.
+        The network is not among them (:func:`hevitpose.records.identity.model_inputs`). A field
+        added later declares ``json_schema_extra={"neutral": value}`` with the value that means the
+        behaviour of before; at that value it is left out, so old ids stay.
         """
-        inputs = _hash_inputs(self)
-        name = full_name(self.model.name)
-        inputs["model"] = {"name": name, **self.model.changes()}
-        inputs["data"]["dataset"] = Path(self.data.dataset).stem
-        inputs["data"]["boxes"] = "gt" if self.data.boxes == "gt" else "detector"
-        for key in ("device", "devices", "nodes"):
-            inputs.pop(key, None)
-        inputs["total_batch"] = self.total_batch
+        inputs = _id_inputs(self, kind)
+        if kind == "training":
+            inputs["total_batch"] = self.total_batch
         return inputs
+
+    def for_selection(self) -> Config:
+        """The config with the decoder that belongs to its encoder, by which checkpoints compete."""
+        decode = "udp" if self.codec.encode == "udp" else "default"
+        return self.with_overrides({"codec.decode": decode})
 
     @property
     def digest(self) -> str:
-        """sha256 of :meth:`hash_inputs`."""
-        text = json.dumps(self.hash_inputs(), sort_keys=True, separators=(",", ":"))
+        """sha256 of what decides a training, but for the data: what a resume is checked against."""
+        inputs = self.id_inputs("training")
+        inputs["model"] = {"name": full_name(self.model.name), **self.model.changes()}
+        text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def dump(self) -> dict[str, Any]:
@@ -295,16 +318,26 @@ class Config(Section):
         return validate(data, "override")
 
 
-def _hash_inputs(section: BaseModel) -> dict[str, Any]:
+def ids_of(field: Any) -> tuple[str, ...]:
+    """The ids that a field's own value is an input of."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return tuple(extra.get("ids", ("training",)))
+
+
+def _id_inputs(section: BaseModel, kind: str) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         value = getattr(section, name)
-        if extra.get("in_id") is False or ("neutral" in extra and value == extra["neutral"]):
+        if isinstance(value, _ModelFields):
             continue
         if isinstance(value, BaseModel):
-            inputs[name] = _hash_inputs(value)
-        elif not (isinstance(section, _ModelFields) and value is None):
+            inner = _id_inputs(value, kind)
+            if inner:
+                inputs[name] = inner
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        neutral = "neutral" in extra and value == extra["neutral"]
+        if kind in ids_of(field) and not neutral:
             inputs[name] = list(value) if isinstance(value, tuple) else value
     return inputs
 

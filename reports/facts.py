@@ -59,8 +59,8 @@ def dates(records: Iterable[Record]) -> str:
 
 
 def shared(records: Sequence[Record]) -> dict[str, str]:
-    """What accuracy records share, as words for a caption; several values stand side by side."""
-    runs = [r for r in records if r.kind == "accuracy"]
+    """What evaluation records share, as words for a caption; several values stand side by side."""
+    runs = [r for r in records if r.kind == "evaluation"]
     data = [r.dataset for r in runs if r.dataset is not None]
     configs = [flatten(r.config) for r in runs]
     people = [d.counts["people"] for d in data if "people" in d.counts]

@@ -93,7 +93,7 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
         return None, [_problem(folder, Path(error.filename or path).name, "cannot be read")]
     except ValidationError as error:
         return None, [_problem(folder, path.name, one_line(error))]
-    record = next((r for r in measured.of("accuracy") if r.id == gallery.record), None)
+    record = next((r for r in measured.of("evaluation") if r.id == gallery.record), None)
     reason = None
     if record is None:
         reason = f"of record {gallery.record}, which is not here"

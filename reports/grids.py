@@ -1,6 +1,6 @@
 """One ablation grid as rows: what each cell costs, what it scores, and whether that differs.
 
-A row joins a cell's complexity, latency and accuracy records. Verdicts follow the project's rule:
+A row joins a cell's complexity, latency and evaluation records. Verdicts follow the project's rule:
 at least five seeds, paired by seed with the default, Holm-corrected over the cells of one grid.
 """
 
@@ -131,6 +131,7 @@ def build(
         for cell, group in groups.items()
     ]
     places = {cell: place for place, cell in enumerate(order)}
+    rows = _with_shared_costs(rows)
     rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
     if rows and rows[0].is_default and rows[0].name == DEFAULT:
         rows[0] = replace(rows[0], name=_default_name(rows))
@@ -196,7 +197,7 @@ def _row(
     done = [r for r in group if r.status == "ok"]
     per_seed: dict[int | None, list[Record]] = defaultdict(list)
     for record in done:
-        if record.kind == "accuracy":
+        if record.kind == "evaluation":
             per_seed[record.seed].append(record)
     accuracy = []
     for _, runs in sorted(per_seed.items(), key=lambda item: (item[0] is None, item[0] or 0)):
@@ -218,6 +219,21 @@ def _row(
         failures=tuple(r for runs in attempts.values() if (r := newest(runs)) is not None),
         scores=_scores(accuracy),
     )
+
+
+def _with_shared_costs(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one network share its costs: a cell that only evaluates otherwise has none itself."""
+    counts = {r.complexity.cell_id: r.complexity for r in rows if r.complexity}
+    times = {r.latency.cell_id: r.latency for r in rows if r.latency}
+    networks = [next((r.cell_id for r in row.accuracy), None) for row in rows]
+    return [
+        replace(
+            row,
+            complexity=row.complexity or counts.get(network),
+            latency=row.latency or times.get(network),
+        )
+        for row, network in zip(rows, networks, strict=True)
+    ]
 
 
 def _scores(accuracy: Sequence[Record]) -> dict[str, Interval]:
@@ -335,12 +351,12 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
     defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT, None)]
     by_setting: dict[str, list[Record]] = defaultdict(list)
     for record in own:
-        if record.kind == "accuracy":
+        if record.kind == "evaluation":
             by_setting[setting(record, axes)].append(record)
     for record in defaults:
-        if record.kind == "accuracy" and (key := setting(record, axes)) in by_setting:
+        if record.kind == "evaluation" and (key := setting(record, axes)) in by_setting:
             by_setting[key].append(record)
-    costs = [r for r in (*own, *defaults) if r.kind != "accuracy"]
+    costs = [r for r in (*own, *defaults) if r.kind in ("complexity", "latency")]
     for group in by_setting.values():
         networks = {r.cell_id for r in group if r.cell_id}
         models = {r.model for r in group}
@@ -350,7 +366,9 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
         ]
     if not by_setting and own:
         models = {r.model for r in own}
-        by_setting[""] = own + [r for r in defaults if r.kind != "accuracy" and r.model in models]
+        by_setting[""] = own + [
+            r for r in defaults if r.kind in ("complexity", "latency") and r.model in models
+        ]
     newest_first = sorted(
         by_setting.items(), key=lambda item: max(r.started_at for r in item[1]), reverse=True
     )

@@ -2,7 +2,8 @@
 
 What cannot be used is named and left out, never averaged in silence: corrupt and foreign files
 (the store says so), one id with two contents, counts of one network that disagree, metrics out of
-their range.
+their range. Two records of one id that differ in times alone are the same result measured twice:
+the later one is shown.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def metric(record: Record, name: str) -> float | None:
     """A metric in percent, or None.
 
     Args:
-        record: of kind accuracy.
+        record: of kind evaluation.
         name: ``Mean`` (PCKh@0.5), ``Mean@0.1``, a joint, or an AP or AR of the evaluators.
     """
     value = record.metrics.get(name)
@@ -150,28 +151,33 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
             found.append(Problem(file, reason))
         elif record.status != "ok":
             failures.append(record)
-        elif record.id in kept and kept[record.id][1] != record:
-            found.append(Problem(file, f"contradicts {kept[record.id][0]}: one id, two contents"))
+        elif record.id in kept and not _agree(kept[record.id][1], record):
+            found.append(Problem(file, f"contradicts {kept[record.id][0]}: one id, two results"))
             contradictory.add(record.id)
-        else:
-            kept.setdefault(record.id, (file, record))
+        elif record.id not in kept or record.started_at > kept[record.id][1].started_at:
+            kept[record.id] = (file, record)
     for record_id in contradictory:
         file, _ = kept.pop(record_id)
         found.append(Problem(file, "contradicted by another record of this id"))
     for record_id, reason in _contradicting_counts(kept).items():
         file, _ = kept.pop(record_id)
         found.append(Problem(file, reason))
-    usable = [record for _, record in kept.values()] + failures
+    usable = with_trainings([record for _, record in kept.values()]) + failures
     usable.sort(key=lambda r: (r.kind, r.model, r.started_at, r.id))
     return Measured(tuple(usable), tuple(sorted(set(found))))
 
 
+def _agree(one: Record, other: Record) -> bool:
+    """Whether two records of one id say the same: times, machines and dates may differ."""
+    return (one.params, one.flops, one.metrics) == (other.params, other.flops, other.metrics)
+
+
 def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, str]:
-    """Counts of one network by one code that disagree: none of them can be believed."""
+    """Counts of one network by one rule that disagree: none of them can be believed."""
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for _, record in kept.values():
-        if record.kind == "complexity" and record.cell_id and record.code.source_hash:
-            groups[record.cell_id, record.code.source_hash].append(record)
+        if record.kind == "complexity" and record.cell_id:
+            groups[record.cell_id, record.inputs.get("version")].append(record)
     reasons = {}
     for (cell_id, _), group in groups.items():
         if len({record.params for record in group}) > 1:
@@ -179,6 +185,18 @@ def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, s
             for record in group:
                 reasons[record.id] = f"params of network {cell_id} contradict: {values}"
     return reasons
+
+
+def with_trainings(records: Sequence[Record]) -> list[Record]:
+    """Records, the evaluations with the cost and curve of the training that they are of."""
+    trainings = {record.id: record for record in records if record.kind == "training"}
+    joined = []
+    for record in records:
+        of = trainings.get(record.training or "")
+        if of is not None:
+            record = record.model_copy(update={"train": of.train, "curve": of.curve})
+        joined.append(record)
+    return joined
 
 
 def load(roots: Sequence[Path]) -> Measured:
@@ -226,7 +244,7 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
     """What two runs must share to stand in one table: all but axes, seed, paths and display.
 
     Args:
-        record: of kind accuracy.
+        record: of kind evaluation.
         without: dotted config keys that the table varies.
     """
     left_out = _FREE_KEYS | set(without)

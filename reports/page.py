@@ -174,7 +174,7 @@ def inline_svg(folder: Path, name: str) -> Markup:
 
 def group_of(record: Record) -> str:
     """What the seeds of one cell share."""
-    if record.kind != "accuracy":
+    if record.kind not in ("training", "evaluation"):
         return record.id
     text = record.config_hash or json.dumps(flatten(record.config), sort_keys=True, default=str)
     return hashlib.sha256(f"{record.cell_id}|{text}".encode()).hexdigest()[:12]
@@ -192,6 +192,8 @@ def _index_entry(number: int, record: Record) -> dict[str, Any]:
         result = f"AP {100 * metrics['AP']:.1f}"
     elif latency is not None and latency.p50 is not None:
         result = f"{latency.p50:.2f} ms"
+    elif record.train is not None and record.train.loss is not None:
+        result = f"loss {record.train.loss:.3g}"
     elif record.params is not None:
         result = f"{record.params / 1e6:.3f}M"
     return {
@@ -223,7 +225,6 @@ def _details(records: Iterable[Record]) -> str:
                 "peak_memory", "source", "axes",
             },
         )  # fmt: skip
-        details["code"].pop("sources", None)
         details["command"] = repeat_command(record)
         data[key] = {k: v for k, v in details.items() if v not in (None, {}, [])}
     return f"hevitposeRuns({script_json(data)});\n"
@@ -235,7 +236,7 @@ def repeat_command(record: Record) -> str:
     if record.code.commit:
         dirty = "  # the tree had changes that no commit holds" if record.code.dirty else ""
         lines.append(f"git checkout {shlex.quote(record.code.commit)}{dirty}")
-    if record.kind == "accuracy":
+    if record.kind in ("training", "evaluation"):
         lines.append(_train_command(record))
     elif record.grid or not is_plain_network(record):
         words = ["nox", "-s", "ablation", "--", "--grid", record.grid or "attention"]

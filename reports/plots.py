@@ -404,7 +404,7 @@ def learning_curves(measured: Measured) -> Plot | None:
     """Loss and the held-out metric over steps, of every plain network's latest setting."""
     series = []
     for dataset, split in sorted(
-        {(r.dataset.name, r.dataset.split) for r in measured.of("accuracy") if r.dataset}
+        {(r.dataset.name, r.dataset.split) for r in measured.of("evaluation") if r.dataset}
     ):
         for network, groups in measured_groups(measured, dataset, split).items():
             runs = max(groups, key=lambda group: max(r.started_at for r in group))

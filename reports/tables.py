@@ -52,6 +52,8 @@ _GRID_COLUMNS = (
     Column("difference", "Δ PCKh@0.5 to default"),
     Column("verdict", "Verdict", numeric=False),
 )
+#: Kinds whose failure leaves a cell without a score.
+SCORED = ("training", "evaluation")
 
 
 def render_grid(
@@ -212,7 +214,7 @@ def _score(
 ) -> Cell:
     score = row.scores.get(name)
     if score is None:
-        if row.failures and not row.accuracy and any(r.kind == "accuracy" for r in row.failures):
+        if row.failures and not row.accuracy and any(r.kind in SCORED for r in row.failures):
             return Cell(row.failures[-1].status, kind="failed")
         return MISSING
     return show_estimate(score, digits, ids, bold=bold)
@@ -242,7 +244,7 @@ def _verdict(row: grids.Row) -> Cell:
         parts.append(f"{failure.kind}{seed} {failure.status}: {shorten(first, 120)}")
     if not parts:
         return Cell("–") if row.is_default and row.accuracy else MISSING
-    failed = any(failure.kind == "accuracy" for failure in row.failures) and not row.accuracy
+    failed = any(r.kind in SCORED for r in row.failures) and not row.accuracy
     return Cell("; ".join(parts), kind="failed" if failed else "text")
 
 

@@ -170,7 +170,7 @@ def measured_groups(measured: Measured, dataset: str, split: str) -> dict[str, l
 
 def _group(measured: Measured) -> dict[tuple[str, str], dict[str, list[list[Record]]]]:
     by_setting: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
-    for record in measured.of("accuracy"):
+    for record in measured.of("evaluation"):
         data = record.dataset
         if data is not None and not record.axes and is_plain_network(record):
             key = (data.name, data.split, record.model, setting(record))

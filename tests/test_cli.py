@@ -64,7 +64,7 @@ def test_info_json(capsys):
         (["train", "--gpus", "a"], 2, "--gpus"),
         (["train", "--gpus", "0,1", "--devices", "3"], 2, "contradicts"),
         (["valid"], 2, "model.checkpoint"),
-        (["valid", "--checkpoint", "none.safetensors"], 1, "synthetic"),
+        (["valid", "--checkpoint", "none.safetensors"], 1, "none.safetensors"),
         (["infer-testdev", "--cfg", "crowdpose"], 2, "crowdpose"),
         (["infer-testdev", "--cfg", "coco"], 2, "--boxes"),
         (["predict", "none.jpg", "--checkpoint", "x"], 1, "none.jpg"),

@@ -96,8 +96,14 @@ def test_identity_ignores_paths_and_display_but_not_the_recipe(tmp_path):
     base = load_config("synthetic")
     for free in ("data.workers=3", f"data.root={tmp_path}", "training.checkpoint_steps=7"):
         assert load_config("synthetic", [free]).digest == base.digest
-    for decisive in ("training.lr=1", "seed=1", "codec.flip_test=false", "model.heads=4"):
+    for decisive in ("training.lr=1", "seed=1", "codec.sigma=3", "model.heads=4"):
         assert load_config("synthetic", [decisive]).digest != base.digest
+
+
+def test_a_resumed_training_may_be_evaluated_otherwise():
+    base = load_config("synthetic")
+    for later in ("codec.flip_test=false", "codec.decode=dark", "data.box_threshold=0.5"):
+        assert load_config("synthetic", [later]).digest == base.digest
 
 
 def test_identity_joins_spellings_of_one_model():

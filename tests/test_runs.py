@@ -1,22 +1,31 @@
-"""A run and its record: what is kept of a success, and of a failure."""
+"""Runs and their records: done once, kept whole, and what is kept of a failure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from hevitpose import identity
 from hevitpose.config import load_config
-from hevitpose.errors import DivergedError
-from hevitpose.runs import run_folder, store_of, train_and_record
+from hevitpose.errors import DataError, DivergedError
+from hevitpose.records.identity import file_digest
+from hevitpose.runs import (
+    evaluate_and_record,
+    evaluation_folder,
+    kept_weights,
+    remove_weights,
+    store_of,
+    train_and_record,
+    training_folder,
+    training_run,
+)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(synthetic_root):
     return load_config(
         "synthetic",
         {
-            "data.root": synthetic_root,
+            "data.root": str(synthetic_root),
             "data.input_size": [64, 64],
             "training.steps": 2,
             "training.batch_size": 4,
@@ -25,19 +34,86 @@ def config(synthetic_root):
     )
 
 
-def test_a_success_is_one_complete_record(config, tmp_path):
-    result, record, folder = train_and_record(config, runs=tmp_path)
-    assert folder == run_folder(tmp_path, identity.accuracy_run(config))
-    (stored,) = store_of(tmp_path).load()
-    assert stored == record
-    assert stored.metrics["Mean"] == result.metrics["Mean"]
-    assert stored.intervals["Mean"].low <= stored.metrics["Mean"] <= stored.intervals["Mean"].high
-    assert stored.train.total_batch == 4 and stored.train.lr == config.learning_rate
-    for artifact in stored.artifacts.values():
-        assert identity.file_digest(folder / artifact.path) == artifact.sha256
-    with np.load(folder / "predictions.npz") as saved:
-        assert saved["keypoints"].shape == (stored.dataset.counts["people"], 16, 2)
-    assert str(tmp_path) not in stored.to_json()  # nothing of this machine's folders
+@pytest.fixture(scope="module")
+def done(config, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    return runs, train_and_record(config, runs=runs)
+
+
+def test_a_success_is_two_complete_records(config, done):
+    runs, found = done
+    folder = training_folder(runs, training_run(config).id)
+    assert found.weights == folder / "model.safetensors" and found.trained and found.evaluated
+    stored = {record.kind: record for record in store_of(runs).load()}
+    assert stored == {"training": found.training, "evaluation": found.evaluation}
+    training, evaluation = found.training, found.evaluation
+    assert training.weights == evaluation.weights == file_digest(found.weights)
+    assert evaluation.training == training.id and not training.metrics
+    interval = evaluation.intervals["Mean"]
+    assert interval.low <= evaluation.metrics["Mean"] <= interval.high
+    assert training.train.total_batch == 4 and training.train.lr == config.learning_rate
+    assert (training.dataset.split, evaluation.dataset.split) == ("train", "val")
+    places = (folder, training), (evaluation_folder(runs, evaluation.id), evaluation)
+    for place, record in places:
+        for artifact in record.artifacts.values():
+            assert file_digest(place / artifact.path) == artifact.sha256
+        assert str(runs) not in record.to_json()  # nothing of this machine's folders
+    with np.load(places[1][0] / "predictions.npz") as saved:
+        assert saved["keypoints"].shape == (evaluation.dataset.counts["people"], 16, 2)
+
+
+def test_the_same_again_trains_and_evaluates_nothing(config, done, monkeypatch):
+    import hevitpose.training as training
+
+    runs, first = done
+    for name in ("train", "validate"):
+        monkeypatch.setattr(training, name, lambda *_, **__: pytest.fail("done before"))
+    again = train_and_record(config, runs=runs)
+    assert (again.training, again.evaluation) == (first.training, first.evaluation)
+    assert not again.trained and not again.evaluated
+
+
+def test_one_training_many_evaluations(config, done, monkeypatch):
+    import hevitpose.training as training
+
+    runs, first = done
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
+    plain = train_and_record(config.with_overrides({"codec.flip_test": False}), runs=runs)
+    assert plain.training == first.training and plain.evaluated
+    assert plain.evaluation.id != first.evaluation.id
+    predictions = [f.evaluation.artifacts["predictions"].sha256 for f in (plain, first)]
+    assert predictions[0] != predictions[1]
+
+
+def test_weights_are_known_by_their_bytes(config, done, tmp_path):
+    runs, first = done
+    copy = tmp_path / "renamed.safetensors"
+    copy.write_bytes(first.weights.read_bytes())
+    record, new = evaluate_and_record(config, copy, runs=runs)
+    assert (record, new) == (first.evaluation, False)
+    record, new = evaluate_and_record(config, copy, runs=tmp_path / "elsewhere")
+    assert new and record.training is None  # nobody knows them there
+    assert record.inputs["weights"] == f"sha256:{first.training.weights}"
+    assert record.metrics == first.evaluation.metrics
+
+
+def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):
+    _, first = done
+    store = store_of(tmp_path)
+    store.add(first.training.model_copy(update={"weights": "0" * 64}))
+    with pytest.raises(DataError, match="ran again and left weights"):
+        train_and_record(config, runs=tmp_path)
+    assert store.get(first.training.id).weights == "0" * 64  # never overwritten
+
+
+def test_kept_weights_are_listed_and_removed(config, tmp_path):
+    found = train_and_record(config, runs=tmp_path)
+    (kept,) = kept_weights(tmp_path)
+    assert (kept.id, kept.path, kept.record) == (found.training.id, found.weights, found.training)
+    assert remove_weights([kept]) == kept.bytes and not kept_weights(tmp_path)
+    again = train_and_record(config, runs=tmp_path)
+    assert again.trained and not again.evaluated
+    assert file_digest(again.weights) == found.training.weights
 
 
 def test_a_failure_is_recorded_as_one(config, tmp_path):
@@ -45,10 +121,9 @@ def test_a_failure_is_recorded_as_one(config, tmp_path):
     with pytest.raises(DivergedError):
         train_and_record(broken, runs=tmp_path)
     store = store_of(tmp_path)
-    run = identity.accuracy_run(broken)
-    assert store.get(run.id) is None
+    assert store.get(training_run(broken).id) is None
     (failure,) = store.load()
-    assert (failure.status, failure.metrics) == ("diverged", {})
+    assert (failure.kind, failure.status, failure.metrics) == ("training", "diverged", {})
     assert "step" in failure.error
 
 
@@ -57,14 +132,3 @@ def test_nothing_is_recorded_of_a_run_that_never_began(config, tmp_path):
     with pytest.raises(Exception, match=r"none\.safetensors"):
         train_and_record(absent, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
-
-
-def test_training_never_runs_what_its_source_leaves_out(config, monkeypatch, tmp_path):
-    from hevitpose import optimization
-
-    files = identity.accuracy_run(config).source.files
-    assert "hevitpose/optimization/train_form.py" in files
-    assert "hevitpose/optimization/fusion.py" not in files
-    for form in ("fused_form", "compiled_form"):
-        monkeypatch.setattr(optimization, form, lambda model: pytest.fail("not a training form"))
-    train_and_record(config, runs=tmp_path)

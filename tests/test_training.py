@@ -81,7 +81,6 @@ def test_a_killed_run_continues_bit_identically(tiny, tmp_path, changes):
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     resumed = train(config, tmp_path / "cut")
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-    assert resumed.metrics == whole.metrics
     assert resumed.curve == whole.curve
     assert not list((tmp_path / "cut").glob("*.tmp")) + list((tmp_path / "cut").glob(".*.tmp"))
 
@@ -112,17 +111,17 @@ def test_global_generators_neither_matter_nor_move(tiny, tmp_path):
 
 def test_folder_is_complete_and_valid_repeats_the_numbers(tiny, tmp_path):
     config = tiny()
-    result = train(config, tmp_path)
+    train(config, tmp_path)
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [int(row["step"]) for row in rows] == [2, 4, 6]
     assert all(math.isfinite(float(row["loss"])) for row in rows)
-    assert {"Mean", "AP"} <= result.metrics.keys()
-    for file in ("model.safetensors", "last.ckpt"):
-        again, predictions, facts = validate(
-            config.with_overrides({"model.checkpoint": tmp_path / file})
-        )
-        assert again.items() <= result.metrics.items()  # which has the mean pose's beside them
-        assert len(predictions.index) == facts["counts"]["people"]
+    found = [
+        validate(config.with_overrides({"model.checkpoint": tmp_path / file}))
+        for file in ("model.safetensors", "last.ckpt")
+    ]
+    assert {"Mean", "AP", "mean_pose_Mean"} <= found[0].metrics.keys()
+    assert found[0].metrics == found[1].metrics
+    assert len(found[0].predictions.index) == found[0].dataset["counts"]["people"]
 
 
 def test_another_runs_folder_is_refused(tiny, tmp_path):

@@ -24,7 +24,8 @@ BoxThreshold = Annotated[
     float | None, typer.Option("--box-threshold", help="Detections scored lower are dropped.")
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Weights: .safetensors or .ckpt.")
+    Path | None,
+    typer.Option("--weights", "--checkpoint", help="Weights: .safetensors or .ckpt."),
 ]
 Gpus = Annotated[str | None, typer.Option("--gpus", help="CUDA device numbers: 0,1.")]
 Devices = Annotated[int | None, typer.Option("--devices", min=1, help="Processes per node.")]
@@ -92,6 +93,15 @@ def prepare_data(config: Any) -> None:
             size=config.data.image_size,
             progress=progress,
         )
+
+
+def print_record(record: Any, as_json: bool) -> None:
+    """An evaluation's metrics with what they were taken on."""
+    facts = record.dataset.model_dump()
+    metrics = {
+        key: float("nan") if value is None else value for key, value in record.metrics.items()
+    }
+    print_metrics(metrics if not as_json else dict(record.metrics), facts, as_json)
 
 
 def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:

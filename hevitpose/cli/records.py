@@ -1,4 +1,4 @@
-"""``hevitpose records``: list, show, move."""
+"""``hevitpose records``: list, show, move, and the weights that trainings left."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from hevitpose.errors import UsageError
 from hevitpose.records import ImportReport, Problem, RecordStore
 
-app = typer.Typer(help="Result records: list, show, move.", no_args_is_help=True)
+app = typer.Typer(help="Result records: list, show, move, prune.", no_args_is_help=True)
 
 Store = Annotated[Path, typer.Option("--store", help="A folder of records.")]
 RUNS = Path("runs/records")
@@ -21,7 +22,7 @@ MEASURED = Path("results/measured")
 def list_records(
     store: Store = RUNS,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="complexity, latency, accuracy")
+        str | None, typer.Option("--kind", help="complexity, latency, training, evaluation")
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Failures too.")] = False,
 ) -> None:
@@ -86,3 +87,34 @@ def promote(
     from hevitpose.records import promote as copy
 
     _print_report(copy(RecordStore(store), ids, RecordStore(target)))
+
+
+@app.command()
+def prune(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Trainings, by id or its beginning. [all]")
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="The runs folder.")] = Path("runs"),
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the listed weights.")] = False,
+) -> None:
+    """List the weights that trainings left, and remove them; records stay.
+
+    An evaluation that needs removed weights trains again, and a dry run says so.
+    """
+    from hevitpose.runs import kept_weights, remove_weights
+
+    kept = kept_weights(runs)
+    unknown = [i for i in ids or () if not any(each.id.startswith(i) for each in kept)]
+    if unknown:
+        raise UsageError(f"{runs}: no weights of a training {', '.join(unknown)}")
+    chosen = [each for each in kept if not ids or each.id.startswith(tuple(ids))]
+    for each in chosen:
+        record = each.record
+        of = "no record here" if record is None else f"{record.model} seed {record.seed}"
+        cell = "/".join(p for p in (record.grid, record.cell) if p) if record else ""
+        print(f"{each.id}  {each.bytes / 1e6:8.1f} MB  {of}  {cell}".rstrip())
+    total = sum(each.bytes for each in chosen)
+    if remove:
+        print(f"{len(chosen)} removed, {remove_weights(chosen) / 1e6:.1f} MB freed")
+    else:
+        print(f"{len(chosen)} weights, {total / 1e6:.1f} MB; --remove removes them")

@@ -22,9 +22,10 @@ from hevitpose.cli.common import (
     bar,
     make_config,
     prepare_data,
-    print_metrics,
+    print_record,
 )
 from hevitpose.errors import UsageError
+from hevitpose.files import write_atomically
 from hevitpose.sizes import parse_size
 
 
@@ -65,18 +66,21 @@ def train(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model, evaluate it on the val split, and record the result."""
+    """Train a model and evaluate it on the val split, each recorded, and not done twice."""
     config = make_config(cfg, overrides, gpus, devices, nodes, data__skip_bad=skip_bad or None)
     prepare_data(config)
     from hevitpose.runs import train_and_record
 
     with bar("training", "steps") as progress:
-        result, record, folder = train_and_record(config, out, resume=resume, progress=progress)
-    if record is None:  # another rank of the same run
+        found = train_and_record(config, out, resume=resume, progress=progress)
+    if found is None:  # another rank of the same run
         return
-    print_metrics(result.metrics, result.dataset, as_json)
+    print_record(found.evaluation, as_json)
     if not as_json:
-        print(f"weights {folder / 'model.safetensors'}\nrecord  {record.id}")
+        before = "" if found.trained else ", recorded before"
+        print(f"weights    {found.weights}\ntraining   {found.training.id}{before}")
+        before = "" if found.evaluated else ", recorded before"
+        print(f"evaluation {found.evaluation.id}{before}")
 
 
 def valid(
@@ -106,16 +110,25 @@ def valid(
         data__box_threshold=box_threshold,
         data__skip_bad=skip_bad or None,
     )
-    from hevitpose.runs import write_predictions
-    from hevitpose.training import validate, world
+    from hevitpose.runs import RUNS, evaluate_and_record, evaluation_folder
 
+    if config.model.checkpoint is None:
+        raise UsageError(
+            "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
+        )
     with bar("evaluation", "batches") as progress:
-        metrics, found, facts = validate(config, progress=progress)
-    if world()[0] != 0:
+        found = evaluate_and_record(
+            config, config.model.checkpoint, progress=progress, again=predictions is not None
+        )
+    if found is None:  # another rank of the same run
         return
+    record, new = found
     if predictions is not None:
-        write_predictions(predictions, found)
-    print_metrics(metrics, facts, as_json)
+        made = evaluation_folder(RUNS, record.id) / "predictions.npz"
+        write_atomically(predictions, made.read_bytes())
+    print_record(record, as_json)
+    if not as_json:
+        print(f"evaluation {record.id}{'' if new else ', recorded before'}")
 
 
 def infer_testdev(

@@ -66,10 +66,4 @@ def load(
     if not table.image_root.is_dir():
         raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
     table = settle_images(table, present_only=present_only, skip_bad=skip_bad)
-    if dataset == "synthetic":
-        import dataclasses
-
-        from hevitpose.data import synthetic
-
-        table = dataclasses.replace(table, fingerprint=synthetic.fingerprint(root))
     return require_people(table)

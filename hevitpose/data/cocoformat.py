@@ -19,7 +19,7 @@ from hevitpose.data import jsonfile
 from hevitpose.data.boxes import read_boxes
 from hevitpose.data.files import find, find_boxes
 from hevitpose.data.keypoints import KeypointLayout
-from hevitpose.data.table import PoseTable, Problems, file_hash, image_name_array
+from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.errors import DataError
 
@@ -99,7 +99,6 @@ def read(
     images, people = _read_file(path, layout, category, problems, with_people=boxes == "gt")
     order = np.argsort(images.ids, kind="stable")
     aspect_ratio = input_size[0] / input_size[1]
-    files = [path]
     if boxes == "gt":
         known = _index_of(images.ids, order, people.image_ids)
         chosen, bboxes, counts = _choose(people, images, known, problems, needs_area)
@@ -110,7 +109,6 @@ def read(
         image_index, scores = known[chosen], np.ones(count, np.float32)
     else:
         skipped = problems.settle(skip_bad)
-        files.append(Path(boxes))
         detections = read_boxes(Path(boxes), box_threshold, images.ids, skip_bad)
         skipped += detections.skipped
         count, bboxes, counts = len(detections.ids), detections.bboxes, detections.counts
@@ -141,7 +139,6 @@ def read(
         box_scores=scores,
         boxes="gt" if boxes == "gt" else f"{Path(boxes).name}>={box_threshold:g}",
         counts=counts,
-        fingerprint=file_hash(files),
         skipped=skipped,
     )
 

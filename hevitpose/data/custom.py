@@ -131,6 +131,19 @@ def describe(path: Path) -> tuple[CustomDataset, Declared]:
         raise UsageError(f"{path}: {error}") from None
 
 
+def place(path: Path, split: str) -> tuple[Path, Path]:
+    """Where one split's annotations and photographs are.
+
+    Raises:
+        UsageError: the yaml says something that cannot be, or has no such split.
+        DataError: it is absent or is not yaml.
+    """
+    splits = describe(path)[0].splits
+    if split not in splits:
+        raise unknown_name(f"split of {path}", split, splits)
+    return path.parent / splits[split].annotations, path.parent / splits[split].images
+
+
 def load(
     path: Path,
     split: str,
@@ -147,12 +160,10 @@ def load(
         DataError: the annotations are wrong, or the category has other keypoint names.
     """
     dataset, said = describe(path)
-    if split not in dataset.splits:
-        raise unknown_name(f"split of {path}", split, dataset.splits)
-    place = dataset.splits[split]
+    annotations, images = place(path, split)
     return read(
-        path.parent / place.annotations,
-        path.parent / place.images,
+        annotations,
+        images,
         said.layout,
         dataset=dataset.name,
         split=split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from hevitpose.errors import DataError, UsageError
@@ -21,6 +22,35 @@ def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path
         if (folder / name).is_file():
             return folder / name
     raise DataError(f"{folder}: no {' or '.join(names[split])} (see `hevitpose data check`)")
+
+
+def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:
+    """The files that one split of a dataset is made of, unread.
+
+    Args:
+        dataset: a name of the registry, or the yaml file of a custom dataset.
+        root: the folder that holds ``coco/``, ``mpii/`` and so on.
+        split: of the dataset.
+
+    Returns:
+        (annotation files, folder of the photographs).
+
+    Raises:
+        UsageError: an unknown dataset or split.
+        DataError: an annotation file is absent, or the yaml is.
+    """
+    if dataset.endswith((".yaml", ".yml")):
+        from hevitpose.data.custom import place
+
+        annotations, images = place(Path(dataset), split)
+        return [annotations], images
+    reader = import_module(f"hevitpose.data.{dataset}")
+    folder = root / dataset
+    files = [find(folder / "annotations", reader.ANNOTATIONS, split)]
+    if dataset == "mpii" and split == "val":
+        files += [folder / "annotations" / name for name in reader.GROUND_TRUTH]
+    images = getattr(reader, "IMAGES", {}).get(split, "")
+    return [path for path in files if path.is_file()], folder / "images" / images
 
 
 def find_boxes(folder: Path, boxes: str) -> str:

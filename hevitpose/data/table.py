@@ -7,9 +7,8 @@ reference count in them.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +56,6 @@ class PoseTable:
     box_scores: np.ndarray  # (N,) float32; 1 for ground truth
     boxes: str = "gt"  # or "FILE>=threshold"
     counts: dict[str, int] = field(default_factory=dict)  # people, dropped_*, absent_images, ...
-    fingerprint: str = ""
     skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
@@ -128,7 +126,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
 
     Returns:
         The table of people whose image is there; with ``present_only``, its images are those
-        present. The fingerprint is completed with the images' names and bytes.
+        present.
 
     Raises:
         DataError: an image that somebody is in is absent or empty, or nobody is left.
@@ -159,10 +157,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
     left = table.take(~(absent | empty)[table.image_index])
     counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
     counts["absent_images"] = int((absent if present_only else absent & needed).sum())
-    fingerprint = _with_images(table.fingerprint, names, sizes)
-    left = dataclasses.replace(
-        left, counts=counts, skipped=(*table.skipped, *skipped), fingerprint=fingerprint
-    )
+    left = dataclasses.replace(left, counts=counts, skipped=(*table.skipped, *skipped))
     return _present_images(left, ~absent) if present_only else left
 
 
@@ -241,23 +236,6 @@ def require_people(table: PoseTable) -> PoseTable:
         f"{table.annotation_file}: no usable people ({counted or 'none listed'}), "
         "expected at least one"
     )
-
-
-def file_hash(files: Iterable[Path]) -> str:
-    """sha256 over the bytes of the files, one after the other with their lengths between."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _with_images(annotations: str, names: list[str], sizes: np.ndarray) -> str:
-    """The data fingerprint: annotation files, then sorted (name, bytes) of the images there."""
-    digest = hashlib.sha256(annotations.encode())
-    order = sorted((name, int(size)) for name, size in zip(names, sizes, strict=True) if size >= 0)
-    digest.update("\n".join(f"{name}\0{size}" for name, size in order).encode())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def image_name_array(names: list[str]) -> np.ndarray:

@@ -42,6 +42,8 @@ def _result(record: Record) -> str:
         return f"{record.params / 1e6:.4f}M {record.flops.mmcv or 0:.4f}G"
     if record.latency is not None:
         return f"p50 {record.latency.p50:.2f} ms"
+    if record.kind == "training" and record.train is not None:
+        return f"{record.train.steps} steps, loss {record.train.loss or 0:.4g}"
     known = {k: v for k, v in record.metrics.items() if v is not None}
     shown = [name for name in ("Mean", "AP") if name in known] or list(known)[:2]
     return " ".join(f"{name} {known[name]:.4g}" for name in shown)

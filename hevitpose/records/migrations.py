@@ -16,18 +16,22 @@ class NewerSchemaError(ValueError):
     """The record was written by a newer release."""
 
 
-def _from_0(data: dict[str, Any]) -> dict[str, Any]:
-    """Before the first release: one FLOP count (mmcv), ``axis_values``, naive UTC times."""
-    flops = data.pop("gflops", None)
-    if flops is not None:
-        data["flops"] = {"mmcv": flops}
-    data["axes"] = data.pop("axis_values", {})
-    if not data["started_at"].endswith("Z"):
-        data["started_at"] += "Z"
+def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+    """A training and its evaluation were one record, and ids held a hash of source code.
+
+    Such a record is read as the evaluation that its metrics are; its id and inputs stay as they
+    were, so no run of today takes it for its own.
+    """
+    if data["kind"] == "accuracy":
+        data["kind"] = "evaluation"
+    code = dict(data.get("code") or {})
+    for key in ("source_hash", "sources"):
+        code.pop(key, None)
+    data["code"] = code
     return data
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: _from_0}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def migrate(data: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +42,8 @@ def migrate(data: dict[str, Any]) -> dict[str, Any]:
         ValueError: there is no version, or none that was ever written.
     """
     version = data.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-        raise ValueError(f"schema_version: {version!r}, expected an integer up to {SCHEMA_VERSION}")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"schema_version: {version!r}, expected 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(
             f"schema_version: {version}, this release reads up to {SCHEMA_VERSION}"

@@ -3,11 +3,13 @@
 A record is frozen and complete: what was run (model, configuration, data, seed), what came out
 (counts, metrics, times, the learning curve), and where it came from (code, machine, versions,
 time). ``inputs`` holds exactly what the id is a hash of, so that a record can be checked against
-its own name and two records can be told apart by their causes (:mod:`hevitpose.records.ids`).
+its own name and two records can be told apart by their causes (:mod:`hevitpose.records.identity`).
 
-Three keys join records: ``cell_id`` is the network (model options, input size, keypoints) and is
-shared by a cell's complexity, latency and accuracy records; ``config_hash`` is everything but the
-seed and is shared by the seeds of one cell; ``id`` is the run.
+A *training* leaves weights, an *evaluation* scores weights under a condition and names whose they
+are, so that one training has many evaluations. Keys join records: ``cell_id`` is the network (model
+options, input size, keypoints) and is shared by a cell's records of all kinds; ``config_hash`` is
+everything but the seed and the data, and is shared by the seeds of one cell; ``training`` is the
+training that an evaluation's weights come from; ``id`` is the run.
 
 Torch-free: reports and the command line load thousands of records in seconds.
 """
@@ -32,14 +34,14 @@ from pydantic import (
     model_validator,
 )
 
+from hevitpose.records.identity import Kind
+
 #: Version of this schema. A change to a field raises it and adds a migration.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: How an id looks: hexadecimal digits of a sha256.
 ID_PATTERN = r"[0-9a-f]{20}"
 
-Kind = Literal["complexity", "latency", "accuracy"]
 Status = Literal["ok", "failed", "oom", "diverged", "skipped"]
-KINDS: tuple[Kind, ...] = ("complexity", "latency", "accuracy")
 Scalar = str | int | FiniteFloat | bool | None
 Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -64,7 +66,7 @@ class _Part(BaseModel):
 
 
 class Dataset(_Part):
-    """What was evaluated on."""
+    """What was trained or evaluated on."""
 
     name: str
     split: str
@@ -134,8 +136,6 @@ class Code(_Part):
     commit: str | None = None
     dirty: bool | None = None  # source paths only; None without git
     version: str | None = None
-    source_hash: str | None = None
-    sources: dict[str, str] = {}  # per file: hash over the definitions the run reaches
 
 
 class Machine(_Part):
@@ -158,7 +158,7 @@ class Record(_Part):
             without its measurement, not ok without a reason).
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     id: Id
     kind: Kind
     status: Status = "ok"
@@ -170,10 +170,13 @@ class Record(_Part):
     axes: dict[str, Any] = {}  # config keys in which the cell differs from the default
     cell_id: Id | None = None
     config: dict[str, Any] = {}  # resolved
-    config_hash: str | None = None  # without the seed
+    config_hash: str | None = None  # without the seed and the data
     inputs: dict[str, Any] = {}  # what the id is a hash of
     seed: int | None = None
     dataset: Dataset | None = None
+    training: Id | None = None  # of an evaluation: the training whose weights it scores
+    weights: Sha256 | None = None  # the file that was left, or scored
+    condition: str | None = None  # of an evaluation: its name in a grid; None for the plain one
     flip_test: bool | None = None
     decoder: str | None = None
     selection: str | None = None  # which checkpoint is reported: last, minival, val
@@ -201,7 +204,8 @@ class Record(_Part):
             if self.error is not None:
                 raise ValueError("status is ok but there is an error")
             present = {
-                "accuracy": any(value is not None for value in self.metrics.values()),
+                "training": self.train is not None and self.weights is not None,
+                "evaluation": any(value is not None for value in self.metrics.values()),
                 "complexity": self.params is not None and self.flops is not None,
                 "latency": self.latency is not None and self.latency.p50 is not None,
             }[self.kind]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
-from hevitpose.records.ids import digest
+from hevitpose.records.identity import digest
 from hevitpose.records.migrations import NewerSchemaError, migrate
 from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
 

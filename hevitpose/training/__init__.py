@@ -1,4 +1,4 @@
-"""Training: a config goes in, the weights and their metrics come out.
+"""Training: a config goes in, weights come out. Evaluation: weights go in, metrics come out.
 
 The loop, devices, precision and distribution are Lightning's. Ours are the order of samples (a pure
 function of seed and step), the recipe's schedule, evaluation, and checkpoints that resume a run
@@ -48,16 +48,24 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run hands to the record."""
+    """What a finished training hands to its record."""
 
-    metrics: dict[str, float]  # of the selected weights, on the val split
     train: dict[str, Any]  # epochs, steps, seconds, images_per_s, best_epoch, lr, total_batch, loss
     curve: list[dict[str, float]]  # the rows of curve.csv
     artifacts: dict[str, Path]  # model, last, curve
-    dataset: dict[str, Any]  # name, split, fingerprint, boxes, counts
+    dataset: dict[str, Any]  # of the train split: name, split, fingerprint, boxes, counts
     peak_memory: int  # bytes
-    people: PoseTable = field(repr=False)  # of the val split
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation hands to its record."""
+
+    metrics: dict[str, float]
+    dataset: dict[str, Any]  # of the split: name, split, fingerprint, boxes, counts
+    people: PoseTable = field(repr=False)
     predictions: Predictions = field(repr=False)
+    peak_memory: int  # bytes
 
 
 @contextmanager
@@ -132,7 +140,7 @@ def build(config: Config, num_keypoints: int) -> nn.Module:
 def train(
     config: Config, out: Path, *, resume: bool = True, progress: Progress = silent
 ) -> TrainResult:
-    """Train a network and evaluate it on the val split.
+    """Train a network.
 
     Args:
         config: the run.
@@ -166,10 +174,10 @@ def _determinism(config: Config) -> Iterator[None]:
 
 def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
     people = load_split(config, config.data.train_split, training=True)
-    val = load_split(config, config.data.val_split, training=False)
-    held = val
     if config.training.selection == "minival":
         people, held = split_minival(people, config.data.minival)
+    else:  # by ground-truth boxes: the boxes of an evaluation decide no training
+        held = load_split(config, config.data.val_split, training=False, boxes="gt")
     if not len(people):
         raise DataError(f"{people.annotation_file}: no people to train on")
     plan = Plan.of(config, len(people))
@@ -192,15 +200,10 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
 
     if config.training.selection != "last" and (out / "best.safetensors").exists():
         load_weights(module.model, out / "best.safetensors")
-    evaluate.table = val
-    final = make_trainer(config, [evaluate]) if trainer.world_size == 1 else trainer
-    final.validate(module, datamodule=PeopleModule(config, None, None, val), verbose=False)
     if trainer.is_global_zero:
         module.save(out / "model.safetensors")
-    assert evaluate.predictions is not None
     selected = plan.steps if config.training.selection == "last" else evaluate.best_step
     return TrainResult(
-        metrics=evaluate.metrics | _floor(people, val),
         train={
             "epochs": plan.steps / plan.steps_per_epoch,
             "steps": plan.steps,
@@ -214,17 +217,16 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
         },
         curve=curve.rows,
         artifacts={"model": out / "model.safetensors", "last": last, "curve": out / "curve.csv"},
-        dataset=dataset_facts(val),
+        dataset=dataset_facts(config, people),
         peak_memory=peak_memory(),
-        people=val,
-        predictions=evaluate.predictions,
     )
 
 
-def _floor(people: PoseTable, val: PoseTable) -> dict[str, float]:
-    """What the average pose would score on synthetic people, beside what the network does."""
-    if val.dataset != "synthetic":
+def _floor(config: Config, val: PoseTable) -> dict[str, float]:
+    """What the average pose would score on rendered people, beside what the network does."""
+    if config.data.dataset != "synthetic":
         return {}
+    people = load_split(config, config.data.train_split, training=True, look=False)
     metrics = score(val, mean_pose(people, val))
     return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
 
@@ -246,13 +248,8 @@ def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:
     return last
 
 
-def validate(
-    config: Config, *, progress: Progress = silent
-) -> tuple[dict[str, float], Predictions, dict[str, Any]]:
+def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
     """Evaluate the weights of ``model.checkpoint`` on the val split.
-
-    Returns:
-        (metrics, predictions, facts of the dataset).
 
     Raises:
         UsageError: no checkpoint is named.
@@ -260,7 +257,13 @@ def validate(
     """
     table, predictions = infer(config, progress=progress)
     metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
-    return metrics, predictions, dataset_facts(table)
+    return EvaluationResult(
+        metrics=metrics | _floor(config, table),
+        dataset=dataset_facts(config, table),
+        people=table,
+        predictions=predictions,
+        peak_memory=peak_memory(),
+    )
 
 
 def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Predictions]:
@@ -280,7 +283,7 @@ def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Pr
         model = build(config, len(table.layout))
         load_weights(model, config.model.checkpoint)
         plan = Plan.of(config, len(table))
-        module = PoseModule(config, model, table, plan)
+        module = PoseModule(config, model, table, plan, selecting=False)
         collect = Collect()
         trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
         trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
@@ -288,4 +291,4 @@ def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Pr
         return table, collect.predictions
 
 
-__all__ = ["PoseModule", "TrainResult", "infer", "train", "validate", "world"]
+__all__ = ["EvaluationResult", "PoseModule", "TrainResult", "infer", "train", "validate", "world"]

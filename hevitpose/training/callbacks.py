@@ -72,7 +72,7 @@ class Evaluate(Collect):
         """The metrics of the table's dataset; a box PCK on a held-out slice of training people."""
         if self.table.split == "minival":
             return {"minival_pck": box_pck(self.table, predictions)}
-        return score(self.table, predictions, nms_threshold=self.config.codec.nms_threshold)
+        return score(self.table, predictions)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}

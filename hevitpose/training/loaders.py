@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from hevitpose.config import Config
 from hevitpose.data import load, verify_images
+from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable
@@ -64,29 +65,39 @@ def augmentation(config: Config, table: PoseTable) -> Augmentation:
     )
 
 
-def load_split(config: Config, split: str, *, training: bool) -> PoseTable:
-    """The people of one split, as the config wants them, every image looked into."""
+def load_split(
+    config: Config, split: str, *, training: bool, boxes: str | None = None, look: bool = True
+) -> PoseTable:
+    """The people of one split, as the config wants them.
+
+    Args:
+        config: the run.
+        split: of the dataset.
+        training: refuses what has no keypoints.
+        boxes: instead of the config's.
+        look: into every image.
+    """
     data = config.data
     table = load(
         data.dataset,
         data.folder,
         split,
         input_size=data.input_size,
-        boxes="gt" if training else data.boxes,
+        boxes="gt" if training else boxes or data.boxes,
         box_threshold=data.box_threshold,
         training=training,
         present_only=data.present_only,
         skip_bad=data.skip_bad,
     )
-    return verify_images(table, skip_bad=data.skip_bad)
+    return verify_images(table, skip_bad=data.skip_bad) if look else table
 
 
-def dataset_facts(table: PoseTable) -> dict[str, Any]:
-    """What a record says of the data a metric was taken on."""
+def dataset_facts(config: Config, table: PoseTable) -> dict[str, Any]:
+    """What a record says of the data that a run trained on, or that a metric was taken on."""
     return {
         "name": table.dataset,
         "split": table.split,
-        "fingerprint": table.fingerprint,
+        "fingerprint": fingerprint(config.data, table.split),
         "boxes": table.boxes,
         "counts": dict(table.counts),
         "skipped": [str(item) for item in table.skipped],

@@ -30,16 +30,34 @@ _DROP = 3  # key of the drop-path stream; order and augmentation have 1 and 2
 
 
 class PoseModule(L.LightningModule):
-    """One training step of a pose network, and its predictions on an evaluation batch."""
+    """One training step of a pose network, and its predictions on an evaluation batch.
+
+    Args:
+        config: the run.
+        model: its network.
+        table: gives the keypoint layout.
+        plan: of the steps.
+        selecting: evaluations choose a checkpoint: with the encoder's own decoder and no flip
+            test, whatever the config says, since that is not in a training's id.
+    """
 
     joint_weights: Tensor
 
-    def __init__(self, config: Config, model: nn.Module, table: PoseTable, plan: Plan) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        table: PoseTable,
+        plan: Plan,
+        *,
+        selecting: bool = True,
+    ) -> None:
         super().__init__()
         self.config, self.plan, self.model = config, plan, model
-        self.codec = codec_of(model, config)
+        self.codec = codec_of(model, config.for_selection() if selecting else config)
         self.layout = layout = table.layout
-        self.flip_pairs = layout.flip_pairs if config.codec.flip_test else None
+        flip = config.codec.flip_test and not selecting
+        self.flip_pairs = layout.flip_pairs if flip else None
         weights = layout.joint_weights if config.codec.joint_weights else (1.0,) * len(layout)
         self.register_buffer("joint_weights", torch.tensor(weights), persistent=False)
         self.losses: list[Tensor] = []

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 from hevitpose.config import Config
+from hevitpose.data.fingerprint import fingerprint
+from hevitpose.records.identity import file_digest
 
 RAISE, KILL, HANG, DIVERGE, MEMORY, SLOW = 1, 2, 3, 4, 5, 6
 
@@ -29,7 +31,7 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def accuracy(config: Config, folder: Path, report) -> dict:
+def training(config: Config, folder: Path, report) -> dict:
     behaviour = config.training.clip_norm
     print("a line of the log")
     if behaviour == RAISE:
@@ -55,27 +57,37 @@ def accuracy(config: Config, folder: Path, report) -> dict:
         state = {"step": state["step"] + 1, "value": value}
         _replace(checkpoint, json.dumps(state))
         report(state["step"], steps)
-    _replace(folder / "model.bin", state["value"])
+    _replace(folder / "model.safetensors", state["value"])
     score = int(state["value"][:6], 16) / 0xFFFFFF
     return {
-        "metrics": {"Mean": 100 * score, "AP": score},
+        "weights": file_digest(folder / "model.safetensors"),
         "train": {"steps": steps, "seconds": 0.1},
         "curve": [{"step": steps, "loss": 1 - score}],
-        "artifacts": {"model": str(folder / "model.bin"), "last": str(checkpoint)},
-        "dataset": {
-            "name": "synthetic",
-            "split": "val",
-            "fingerprint": os.environ.get("STUB_FINGERPRINT") or _fingerprint(config),
-            "boxes": "gt",
-        },
+        "artifacts": {"model": str(folder / "model.safetensors"), "last": str(checkpoint)},
+        "dataset": _dataset(config, "train"),
         "peak_memory": 1,
     }
 
 
-def _fingerprint(config: Config) -> str:
-    from hevitpose.data.synthetic import fingerprint
+def evaluation(config: Config, folder: Path, report) -> dict:
+    weights = config.model.checkpoint
+    score = int(weights.read_text()[:6], 16) / 0xFFFFFF
+    score *= {"default": 1.0, "dark": 0.99, "argmax": 0.9}.get(config.codec.decode, 0.8)
+    return {
+        "weights": file_digest(weights),
+        "metrics": {"Mean": 100 * score, "AP": score},
+        "dataset": _dataset(config, "val"),
+        "peak_memory": 1,
+    }
 
-    return fingerprint(config.data.folder)
+
+def _dataset(config: Config, split: str) -> dict:
+    return {
+        "name": "synthetic",
+        "split": split,
+        "fingerprint": os.environ.get("STUB_FINGERPRINT") or fingerprint(config.data, split),
+        "boxes": "gt",
+    }
 
 
 def complexity(config: Config, folder: Path, report) -> dict:

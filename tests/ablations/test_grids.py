@@ -11,7 +11,7 @@ from ablations import grids
 from ablations.session import Request, base_config, select
 from hevitpose.config import load_config
 from hevitpose.errors import UsageError
-from hevitpose.identity import config_hash
+from hevitpose.records.identity import config_hash
 
 TABLES = Path(__file__).parents[2] / "reports" / "tables"
 

@@ -24,8 +24,10 @@ from ablations import session as sessions
 from ablations.leases import Leases
 from ablations.session import Request, describe, explain_record, session
 from hevitpose.errors import HEViTPoseError
-from hevitpose.records import Record, RecordStore
+from hevitpose.records import Record, RecordStore, identity
 from hevitpose.records import store as store_module
+from hevitpose.records.identity import file_digest
+from hevitpose.runs import kept_weights, measured, remove_weights
 
 RATIOS = "axes: {model.ffn_ratio: [1, 2, 4]}"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,12 +35,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def plan_of(request: Request) -> sessions.Plan:
     base = sessions.base_config(request)
-    return sessions.plan(sessions.select(request, base), request.seeds, request.work)
+    return sessions.plan(sessions.select(request, base), request.seeds)
 
 
 def dry(request: Request, **options) -> list[str]:
     store = RecordStore(request.out / "records")
-    return describe(plan_of(request), store, **options).splitlines()
+    return describe(plan_of(request), [store], request.out, **options).splitlines()
 
 
 def timeless(record: Record) -> dict:
@@ -64,44 +66,52 @@ def state(out: Path) -> dict[str, object]:
 
 
 class TestRun:
-    def test_three_records_a_cell_then_cached(self, request_for, grid, capsys):
+    def test_records_of_a_cell_then_cached(self, request_for, grid, capsys):
         request = request_for(grid(RATIOS), seeds=(0, 1))
         assert session(request) == 0
         store = RecordStore(request.out / "records")
         found = store.load()
-        assert len(found) == 3 * (1 + 1 + 2) and not store.problems
+        assert len(found) == 3 * (1 + 1 + 2 + 2) and not store.problems
         by_cell = {r.cell_id: set() for r in found}
         for record in found:
             by_cell[record.cell_id].add((record.kind, record.seed))
-        kinds = {("complexity", None), ("latency", None), ("accuracy", 0), ("accuracy", 1)}
+        kinds = {("complexity", None), ("latency", None)}
+        kinds |= {(kind, seed) for kind in ("training", "evaluation") for seed in (0, 1)}
         assert all(kinds == of for of in by_cell.values()) and len(by_cell) == 3
         assert {(r.grid, r.cell) for r in found} == {
             (None, "default"), ("mini", "1"), ("mini", "4"),
         }  # fmt: skip
-        (one,) = [r for r in found if r.cell == "4" and r.seed == 1]
+        one, of_it = sorted(
+            (r for r in found if r.cell == "4" and r.seed == 1), key=lambda r: r.kind, reverse=True
+        )
+        assert (one.kind, of_it.training, of_it.weights) == ("training", one.id, one.weights)
         assert (
             one.axes == {"model.ffn_ratio": 4} and one.threads == one.config["training"]["threads"]
         )
         assert one.config["data"]["root"].startswith(".../")  # no folders of this machine
         assert list(one.artifacts) == ["model"]
-        assert (request.out / one.artifacts["model"].path).is_file()
+        weights = request.out / "train" / one.id / one.artifacts["model"].path
+        assert file_digest(weights) == one.weights
         before = state(request.out)
         assert session(request) == 0
         assert state(request.out) == before
-        assert "0 measured, 12 recorded before, 0 failed" in capsys.readouterr().out
+        assert "0 measured, 18 recorded before, 0 failed" in capsys.readouterr().out
         # nothing but records and artifacts is left
-        rest = {n for n in before if not n.startswith("records/") and not n.endswith("model.bin")}
+        rest = {
+            n for n in before if not n.startswith("records/") and not n.endswith(".safetensors")
+        }
         assert not rest and not (request.out / "leases").exists()
 
     def test_seed_0_of_all_cells_first(self, request_for, grid):
         jobs = plan_of(request_for(grid(RATIOS), seeds=(3, 1))).jobs
-        assert [j.seed for j in jobs if j.kind == "accuracy"] == [3, 3, 3, 1, 1, 1]
+        assert [j.seed for j in jobs if j.kind == "training"] == [3, 3, 3, 1, 1, 1]
+        assert [j.kind for j in jobs[6:]] == ["training", "evaluation"] * 6
         assert [j.kind for j in jobs[:6]] == ["complexity"] * 3 + ["latency"] * 3
 
     def test_grids_share_the_default(self, request_for, grid):
         other = grid("axes: {model.peow: [0, 3]}", "other")
         made = plan_of(request_for(grid(RATIOS), other))
-        assert len(made.jobs) == 3 * 4  # 2, 1, 4 and PEOW 0
+        assert len(made.jobs) == 4 * 4  # of 2, 1, 4 and PEOW 0
         assert made.members["mini"]["2"] == made.members["other"]["3"]
 
     def test_failures_are_rows(self, request_for, grid, capsys):
@@ -113,7 +123,8 @@ class TestRun:
         request = request_for(grid(body), timeout=1.5)
         assert session(request) == 1
         text = capsys.readouterr().out
-        assert "3 measured, 0 recorded before, 5 failed" in text
+        # The cells are one network: two costs, and of the default a training and an evaluation.
+        assert "4 measured, 0 recorded before, 5 failed" in text
         store = RecordStore(request.out / "records")
         failed = {r.cell: r for r in store.load() if r.status != "ok"}
         statuses = {cell: record.status for cell, record in failed.items()}
@@ -131,7 +142,7 @@ class TestRun:
         assert not list((request.out / "records").glob(f"{failed['raise'].id}.json"))
         # not again unless asked
         assert session(request) == 1
-        assert "0 measured, 3 recorded before, 5 failed" in capsys.readouterr().out
+        assert "0 measured, 4 recorded before, 5 failed" in capsys.readouterr().out
         again = dataclasses.replace(request, retry_failed=True, cells=["raise"])
         assert session(again) == 1
         assert len(store.failures(failed["raise"].id)) == 2
@@ -171,15 +182,11 @@ class TestRun:
         assert session(request) == 0
         assert (tmp_path / "loaded").exists()
         (record, *_) = [r for r in RecordStore(request.out / "records").load() if r.cell == "mine"]
-        assert "my_attention.py" in record.code.sources
-        module.write_text(text.replace("return None", "return None  # a comment"))
-        assert {j.id for j in plan_of(request).jobs} == ids
+        assert record.inputs["model"]["imports"] == [file_digest(module)]
         module.write_text(text.replace("return None", "return 1"))
-        os.utime(module, ns=(1, 1))
         edited = {j.id for j in plan_of(request).jobs}
-        assert len(ids) == 6 and len(edited & ids) == 3  # the default does not use it
+        assert len(ids) == 8 and not edited & ids  # whether a cell uses it, nobody can tell
         module.write_text("1 / 0")
-        os.utime(module, ns=(2, 2))
         bare = request_for(grid("axes: {model.ffn_ratio: [2]}"), imports=[module])
         assert session(bare) == 1  # every cell fails with the reason, none is lost
 
@@ -189,36 +196,63 @@ class TestDryRun:
         path = grid(RATIOS)
         request = request_for(path)
         lines = dry(request)
-        assert len(lines) == 10 and all("would run absent" in line for line in lines[:9])
-        assert lines[-1] == "9 of 9 would run: no earlier times"
+        assert len(lines) == 13 and all("would run absent" in line for line in lines[:12])
+        assert lines[-1] == "12 of 12 would run: no earlier times"
         session(request)
-        assert all(" recorded " in line for line in dry(request)[:9])
-        assert dry(request)[-1] == "0 of 9 would run"
+        assert all(" recorded " in line for line in dry(request)[:12])
+        assert dry(request)[-1] == "0 of 12 would run"
         lines = dry(dataclasses.replace(request, overrides=[*request.overrides, "training.lr=1"]))
         assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
         assert sum("changed: config.training.lr: 0.001 -> 1" in line for line in lines) == 3
-        assert lines[-1].startswith("3 of 9 would run: about ")
+        assert sum("changed: weights: " in line for line in lines) == 3
+        assert lines[-1].startswith("6 of 12 would run: about ")
 
-    def test_changed_data_and_code(self, request_for, grid, people, tmp_path, monkeypatch):
-        from hevitpose import identity
-        from hevitpose.data.synthetic import generate
-
+    def test_changed_data_and_version(self, request_for, grid, tmp_path, monkeypatch):
         request = request_for(grid(RATIOS))
         session(request)
-        other = tmp_path / "other"
-        generate(other, people=24, size=64)
-        lines = dry(dataclasses.replace(request, data=other))
-        assert sum("changed: data: 'synthetic:v1:seed0:people20" in line for line in lines) == 3
-        real = identity.run_source
-
-        def edited(config, entries, **rest):
-            found = real(config, entries, **rest)
-            files = found.files | {"tests/ablations/stub.py": "changed"}
-            return dataclasses.replace(found, hash="changed", files=files)
-
-        monkeypatch.setattr(identity, "run_source", edited)
+        elsewhere = tmp_path / "not rendered yet"
+        others = [*request.overrides, "data.people=24"]
+        lines = dry(dataclasses.replace(request, data=elsewhere, overrides=others))
+        changed = "changed: data.fingerprint: 'synthetic:v1:seed0:people20:size64' -> "
+        assert sum(changed in line for line in lines) == 6
+        monkeypatch.setitem(identity.VERSIONS, "training", 1000)
         lines = dry(request)
-        assert sum("changed: code: tests/ablations/stub.py" in line for line in lines) == 9
+        assert sum("changed: version: 1 -> 1000" in line for line in lines) == 3
+        assert lines[-1].startswith("6 of 12 would run")  # and the evaluations of those weights
+        monkeypatch.undo()
+        monkeypatch.setitem(identity.VERSIONS, "evaluation", 1000)
+        assert dry(request)[-1].startswith("3 of 12 would run")
+
+    def test_weights_that_are_gone_train_again(self, request_for, grid, capsys):
+        request = request_for(grid("evaluate: {dark: {codec.decode: dark}}"), cells=["default"])
+        assert session(request) == 0
+        store = RecordStore(request.out / "records")
+        (training,) = [r for r in store.load() if r.kind == "training"]
+        (kept,) = kept_weights(request.out)
+        assert remove_weights([kept]) == kept.bytes
+        # Everything that is asked for is recorded: nobody needs the weights.
+        assert dry(request)[-1] == "0 of 4 would run"
+        more = dataclasses.replace(request, cells=[])
+        lines = dry(more)
+        assert [line for line in lines if "trains again: its weights are gone" in line]
+        assert lines[-1].startswith("2 of 5 would run")
+        capsys.readouterr()
+        assert session(more) == 0
+        assert "1 measured, 4 recorded before, 0 failed" in capsys.readouterr().out
+        assert file_digest(kept.path) == training.weights == store.get(training.id).weights
+
+    def test_other_weights_of_the_same_training_are_refused(self, request_for, grid, capsys):
+        request = request_for(grid("evaluate: {dark: {codec.decode: dark}}"), cells=["default"])
+        assert session(request) == 0
+        (path,) = [
+            p for p in (request.out / "records").iterdir() if '"kind": "training"' in p.read_text()
+        ]
+        (kept,) = kept_weights(request.out)
+        path.write_text(path.read_text().replace(kept.record.weights, "0" * 64))
+        remove_weights([kept])
+        assert session(dataclasses.replace(request, cells=[])) == 1
+        assert "ran again and left weights" in capsys.readouterr().out
+        assert "0" * 64 in path.read_text()  # never overwritten
 
     def test_failed_before(self, request_for, grid):
         request = request_for(grid("cells: {raise: {training.clip_norm: 1}}"))
@@ -230,29 +264,15 @@ class TestDryRun:
         request = request_for(grid(RATIOS))
         session(request)
         record = next(
-            r for r in RecordStore(request.out / "records").load() if r.kind == "accuracy"
+            r for r in RecordStore(request.out / "records").load() if r.kind == "training"
         )
         text = explain_record(record.id[:10], request.out, request.data)
-        assert "fingerprint" not in text and "data: 'synthetic:v1:seed0:people20:size64'" in text
-        assert "tests/ablations/stub.py" in text and "lr: 0.001" in text
-        # The stub's record has a stub's code: that is all that differs from a real run now.
-        assert text.splitlines()[-1].startswith("now: code: ")
+        assert "fingerprint: 'synthetic:v1:seed0:people20:size64'" in text and "lr: 0.001" in text
+        assert text.splitlines()[-1] == "now: the same"
 
-    def test_code_is_followed_once_a_network(self, request_for, grid, monkeypatch):
-        from hevitpose import identity
-
-        followed = []
-        real = identity.source_hash
-        identity._source.cache_clear()
-
-        def counting(entries, **options):
-            followed.append(entries)
-            return real(entries, **options)
-
-        monkeypatch.setattr(identity, "source_hash", counting)
-        made = plan_of(request_for(grid(RATIOS), seeds=range(20)))
-        assert len(made.jobs) == 3 * 22 and len(followed) == 3  # one for each kind
-        assert len({job.run.source.hash for job in made.jobs if job.kind == "accuracy"}) == 1
+    def test_explain_opens_committed_records(self, request_for, tmp_path):
+        committed = next(iter(measured().iter(failures=False)))
+        assert committed.id in explain_record(committed.id, tmp_path / "nothing here")
 
     def test_estimates_do_not_read_the_store_again_and_again(self, request_for, grid):
         request = request_for(grid(RATIOS), seeds=(0, 1))
@@ -260,12 +280,12 @@ class TestDryRun:
         history = sessions.History(RecordStore(request.out / "records"))
         other = dataclasses.replace(request, overrides=[*request.overrides, "codec.sigma=3"])
         for job in plan_of(other).jobs:
-            if job.kind == "accuracy":  # of its own cell and seed, not of any
+            if job.kind == "training":  # of its own cell and seed, not of any
                 nearest = history._nearest(job)
                 assert (nearest.cell, nearest.seed) == (job.cell, job.seed)
                 assert history.seconds(job) == nearest.seconds
         third = plan_of(dataclasses.replace(request, seeds=(7,))).jobs[-1]
-        of_kind = [r.seconds for r in history.done.values() if r.kind == "accuracy"]
+        of_kind = [r.seconds for r in history.done.values() if r.kind == third.kind]
         assert min(of_kind) <= history.seconds(third) <= max(of_kind)
 
 
@@ -324,7 +344,7 @@ class TestTwoRunners:
             codes.append(int(output.split()[1]))
         assert codes == [0, 0]
         records = RecordStore(request.out / "records").load()
-        assert len(records) == 4 * (1 + 1 + 2)
+        assert len(records) == 4 * (1 + 1 + 2 + 2)
         assert not (request.out / "leases").exists()
 
 
@@ -346,7 +366,7 @@ class TestDisk:
         request = request_for(grid(RATIOS))
         session(request)
         path = next((request.out / "records").iterdir())
-        path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+        path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
         with pytest.raises(HEViTPoseError, match="newer schema"):
             session(request)
 
@@ -416,7 +436,7 @@ def test_killed_at_twenty_points_ends_as_if_it_had_not_been(request_for, grid, t
         zygote.ask(json.dumps(dataclasses.asdict(plain), default=str))
         assert zygote.ask("") == 0
         total = len(list(plain.out.glob("records/*.json")))
-        assert total == 16  # 6 accuracies, 5 networks twice: the cell `a` has the default's
+        assert total == 22  # 6 trained and scored, 5 networks twice: `a` has the default's
         rng = random.Random(0)
         line = json.dumps(dataclasses.asdict(request), default=str)
         recorded: set[str] = set()
@@ -442,7 +462,7 @@ def test_killed_at_twenty_points_ends_as_if_it_had_not_been(request_for, grid, t
         assert zygote.ask("") == 0
     assert state(request.out) == state(plain.out)
     folders = {p.name for p in request.out.iterdir()}
-    assert folders == {"records", "cells"}
+    assert folders == {"records", "train"}
 
 
 def test_sigterm_ends_children_and_goes_on_later(request_for, grid):
@@ -451,9 +471,9 @@ def test_sigterm_ends_children_and_goes_on_later(request_for, grid):
 
     def stop_soon() -> None:
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not list(request.out.glob("cells/*/last.ckpt")):
+        while time.monotonic() < deadline and not list(request.out.glob("train/*/last.ckpt")):
             time.sleep(0.02)
-        seen.extend(request.out.glob("cells/*/last.ckpt"))
+        seen.extend(request.out.glob("train/*/last.ckpt"))
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop_soon)

@@ -11,7 +11,7 @@ import pytest
 from bench.gallery import main
 from hevitpose.config import load_config
 from hevitpose.records import RecordStore
-from hevitpose.runs import train_and_record
+from hevitpose.runs import evaluation_folder, train_and_record
 from reports import gallery
 from reports.measured import load
 
@@ -25,8 +25,8 @@ TINY = {
 def trained(synthetic_root, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     config = load_config("synthetic", {**TINY, "data.root": str(synthetic_root)})
-    _, record, folder = train_and_record(config, runs=runs)
-    return runs, record, folder
+    found = train_and_record(config, runs=runs)
+    return runs, found.evaluation, found.weights.parent
 
 
 def given(trained, out, data, **more):
@@ -39,7 +39,7 @@ def given(trained, out, data, **more):
 
 
 def test_the_report_takes_what_it_writes(trained, synthetic_root, tmp_path):
-    runs, record, folder = trained
+    runs, record, _ = trained
     assert main(given(trained, tmp_path / "g", synthetic_root, people=3)) == 0
     data, problems = gallery.load(tmp_path / "g", load([runs / "records"]))
     assert problems == [] and data["record"] == record.id
@@ -47,7 +47,7 @@ def test_the_report_takes_what_it_writes(trained, synthetic_root, tmp_path):
     sheet = cv2.imread(str(tmp_path / "g" / "people.jpg"))
     assert sheet.shape == (128, 192, 3)
     # Its joints are the evaluation's own: the first and the last person of the split.
-    found = np.load(folder / "predictions.npz")
+    found = np.load(evaluation_folder(runs, record.id) / "predictions.npz")
     order = np.argsort(found["index"])
     for person, row in ((0, order[0]), (2, order[-1])):
         scores = np.array(data["people"][person]["scores"])

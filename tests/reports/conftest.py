@@ -41,28 +41,22 @@ class Factory:
                 "data": {"dataset": "synthetic", "input_size": [128, 128]},
                 "training": {"steps": 300},
             },
-            "code": {"commit": COMMIT, "dirty": False, "version": "0.1.0", "source_hash": "ab"},
+            "code": {"commit": COMMIT, "dirty": False, "version": "0.1.0"},
             "machine": {"cpu": "example cpu", "threads": 2},
             "versions": {"python": "3.11.2", "torch": "2.6.0"},
             "started_at": START,
             "seconds": 45.0,
         } | changes
 
-    def accuracy(self, cell="default", seed=0, mean=60.0, grid="attention", **changes) -> Record:
-        identity = records.accuracy_id(
-            model={"name": "hevitpose_nano"},
-            config=changes.pop("id_config", {}),
-            fingerprint="synthetic:v1:0",
-            seed=seed,
-            threads=1,
-            precision="fp32",
-            device="cpu",
-            source_hash=f"ab {cell} {grid}",
+    def identify(self, kind: str, **inputs) -> dict:
+        inputs = {"kind": kind, "version": 1, "model": {"name": "hevitpose_nano"}, **inputs}
+        return {"id": records.digest(inputs), "inputs": inputs, "kind": kind}
+
+    def evaluation(self, cell="default", seed=0, mean=60.0, grid="attention", **changes) -> Record:
+        identity = self.identify(
+            "evaluation", config=changes.pop("id_config", {}), seed=seed, of=f"{cell} {grid}"
         )
-        values = self.common(cell, grid, **changes) | {
-            "id": identity.id,
-            "inputs": identity.inputs,
-            "kind": "accuracy",
+        values = self.common(cell, grid, **changes) | identity | {
             "seed": seed,
             "dataset": {
                 "name": "synthetic", "split": "val", "fingerprint": "synthetic:v1:0",
@@ -89,18 +83,15 @@ class Factory:
     def complexity(
         self, cell="default", params=401_234, gflops=0.1234, grid="attention", **changes
     ):
-        identity = records.complexity_id(
-            model={"name": "hevitpose_nano"},
-            input_size=(128, 128),
-            source_hash=f"ab {cell} {grid}",
+        identity = self.identify("complexity", input=[128, 128], of=f"{cell} {grid}")
+        values = (
+            self.common(cell, grid)
+            | identity
+            | {
+                "params": params,
+                "flops": {"mmcv": gflops},
+            }
         )
-        values = self.common(cell, grid) | {
-            "id": identity.id,
-            "inputs": identity.inputs,
-            "kind": "complexity",
-            "params": params,
-            "flops": {"mmcv": gflops},
-        }
         return Record.model_validate(values | changes)
 
     def latency(self, cell="default", p50=9.5, grid="attention", batch=1, attempt=1, **changes):
@@ -109,18 +100,10 @@ class Factory:
             "mode": "fused", "threads": 2, "scope": "model",
         }  # fmt: skip
         conditions |= changes.pop("conditions", {})
-        identity = records.latency_id(
-            model={"name": "hevitpose_nano"},
-            conditions=conditions,
-            machine={"cpu": "example cpu"},
-            versions={"torch": "2.6.0"},
-            source_hash=f"ab {cell} {grid}",
-            attempt=attempt,
+        identity = self.identify(
+            "latency", conditions=conditions, attempt=attempt, of=f"{cell} {grid}"
         )
-        values = self.common(cell, grid) | {
-            "id": identity.id,
-            "inputs": identity.inputs,
-            "kind": "latency",
+        values = self.common(cell, grid) | identity | {
             "latency": {
                 "conditions": conditions, "samples": [p50, p50, p50 + 0.25], "p50": p50,
                 "iqr": 0.1, "n": 200,
@@ -130,7 +113,7 @@ class Factory:
         return Record.model_validate(values | changes)
 
     def failed(self, cell="mhsa", seed=0, status="failed", error="it broke", **changes) -> Record:
-        return self.accuracy(cell, seed, metrics={}, status=status, error=error, **changes)
+        return self.evaluation(cell, seed, metrics={}, status=status, error=error, **changes)
 
     def grid(self, cells=("mhsa", "none"), seeds=5, shift=-3.0) -> list[Record]:
         """A complete small grid: each cell ``shift`` points below the one before."""
@@ -140,7 +123,7 @@ class Factory:
             for seed in range(seeds):
                 wobble = 0.3 * ((seed * 7 + number * 3) % 5 - 2)
                 mean = 60 + shift * number + 0.5 * seed + wobble
-                found.append(self.accuracy(cell, seed, mean))
+                found.append(self.evaluation(cell, seed, mean))
         return found
 
 

@@ -119,7 +119,7 @@ def test_numbers_in_prose_need_a_record_or_a_citation(project, typed, bad, capsy
 
 def test_a_deleted_record_becomes_not_measured(project, make, capsys):
     for record in make.grid(seeds=2):
-        if record.cell == "mhsa" and record.kind == "accuracy":
+        if record.cell == "mhsa" and record.kind == "evaluation":
             (project.measured / f"{record.id}.json").unlink()
     assert project.run("--check") == 1
     out = capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_a_new_matplotlib_is_no_failure(project):
 )
 def test_bad_records_fail_the_check_and_are_named(project, make, capsys, kind, count, reason):
     """Each kind is named and left out, rendering goes on, and --check fails."""
-    record, add = make.accuracy("cga", 0, 77.7), RecordStore(project.measured).add
+    record, add = make.evaluation("cga", 0, 77.7), RecordStore(project.measured).add
     text = record.to_json()
     file = project.measured / f"{record.id}.json"
     if kind == "foreign":
@@ -199,7 +199,7 @@ def test_bad_records_fail_the_check_and_are_named(project, make, capsys, kind, c
 
 def test_nan_is_never_part_of_a_mean(project, make):
     """0 of 0: not measured; and the mean over the other seeds is not passed off as the cell's."""
-    records = [make.accuracy("cga", seed, 77.7) for seed in (0, 1)]
+    records = [make.evaluation("cga", seed, 77.7) for seed in (0, 1)]
     for record in records:
         RecordStore(project.measured).add(record)
     assert project.run() == 0
@@ -215,21 +215,21 @@ def test_nan_is_never_part_of_a_mean(project, make):
     assert "77.7" not in row and "not measured" in row and "nan" not in row
 
 
-def test_one_id_with_two_contents_in_two_stores(project, make, tmp_path, capsys):
+def test_one_id_with_two_results_in_two_stores(project, make, tmp_path, capsys):
     """A preview that contradicts what is committed: neither is shown."""
-    committed = next(r for r in RecordStore(project.measured).load() if r.kind == "accuracy")
+    committed = next(r for r in RecordStore(project.measured).load() if r.kind == "evaluation")
     runs = tmp_path / "runs"
     other = committed.model_copy(update={"metrics": {"Mean": 99.0}})
     RecordStore(runs / "records").add(other)
     given = ["--measured", project.measured, "--readme", project.readme, "--runs", runs]
     assert main([*map(str, given), "--no-site"]) == 0
-    assert "one id, two contents" in capsys.readouterr().err
+    assert "one id, two results" in capsys.readouterr().err
     assert "99.0" not in (runs / "report" / "tables" / "ablation-attention.md").read_text()
 
 
 def test_preview_touches_nothing_tracked(project, make, tmp_path):
     runs = tmp_path / "runs"
-    RecordStore(runs / "records").add(make.accuracy("cga", mean=77.7))
+    RecordStore(runs / "records").add(make.evaluation("cga", mean=77.7))
     before = project.files()
     given = ["--measured", project.measured, "--readme", project.readme, "--runs", runs]
     assert main([*map(str, given), "--no-site"]) == 0
@@ -264,7 +264,7 @@ def test_unknown_block(tmp_path):
 
 def test_every_grid_name_is_a_safe_file_name(make, tmp_path):
     store = RecordStore(tmp_path / "s")
-    record = make.accuracy("mhsa").model_copy(update={"grid": "../../x"})
+    record = make.evaluation("mhsa").model_copy(update={"grid": "../../x"})
     store.add(record)
     made = book.make([tmp_path / "s"])
     names = [t.name for t in made.tables] + [p.name for p in made.plots]
@@ -280,7 +280,7 @@ def every_plot(make, write_gallery, tmp_path_factory):
     records = make.grid(cells=("mhsa", "none", "sra", "linear-sra", "cga"), seeds=2, shift=-0.2)
     for record in records:
         store.add(record)
-    write_gallery(root / "gallery", next(r for r in records if r.kind == "accuracy"))
+    write_gallery(root / "gallery", next(r for r in records if r.kind == "evaluation"))
     for batch in (2, 4):
         store.add(make.latency(p50=10.0 * batch, batch=batch))
         size = {"input": f"{batch * 128}x{batch * 128}"}
@@ -344,7 +344,7 @@ def test_spread_moves_as_little_as_it_can():
 def test_a_panel_without_data_is_left_out(make, tmp_path):
     curve = [{"epoch": 1, "step": 50, "loss": 0.02}, {"epoch": 2, "step": 100, "loss": 0.01}]
     store = RecordStore(tmp_path)
-    store.add(make.accuracy(curve=curve))
+    store.add(make.evaluation(curve=curve))
     plot = book.make([tmp_path]).plot("learning-curves")
     figure = plot.draw(plot.data)
     assert [axes.get_ylabel() for axes in figure.axes] == ["training loss"]

@@ -17,7 +17,7 @@ def measured(record):
 
 
 def test_it_is_drawn_with_its_facts(make, write_gallery, tmp_path):
-    record = make.accuracy(mean=61.27)
+    record = make.evaluation(mean=61.27)
     write_gallery(tmp_path / "g", record)
     data, problems = gallery.load(tmp_path / "g", measured(record))
     assert not problems and data["record"] == record.id
@@ -43,7 +43,7 @@ def test_it_is_drawn_with_its_facts(make, write_gallery, tmp_path):
 
 
 def test_its_digest_follows_picture_and_joints(make, write_gallery, tmp_path):
-    record = make.accuracy()
+    record = make.evaluation()
     RecordStore(tmp_path / "s").add(record)
 
     def digest(changes=None, columns=2):
@@ -66,7 +66,7 @@ def test_its_digest_follows_picture_and_joints(make, write_gallery, tmp_path):
     ],
 )
 def test_what_is_wrong_is_named_and_left_out(make, write_gallery, tmp_path, changes, reason):
-    record = make.accuracy()
+    record = make.evaluation()
     write_gallery(tmp_path / "g", record, changes)
     data, (problem,) = gallery.load(tmp_path / "g", measured(record))
     assert data is None
@@ -75,14 +75,14 @@ def test_what_is_wrong_is_named_and_left_out(make, write_gallery, tmp_path, chan
 
 def test_photographs_are_refused(make, write_gallery, tmp_path):
     facts = {"name": "mpii", "split": "val", "fingerprint": "sha256:0", "boxes": "gt"}
-    record = make.accuracy(dataset=facts)
+    record = make.evaluation(dataset=facts)
     write_gallery(tmp_path / "g", record)
     _, (problem,) = gallery.load(tmp_path / "g", measured(record))
     assert problem.reason == "of real photographs, expected synthetic people"
 
 
 def test_absent_and_half_there(make, write_gallery, tmp_path):
-    found = measured(make.accuracy())
+    found = measured(make.evaluation())
     assert gallery.load(tmp_path / "none", found) == (None, [])
     write_gallery(tmp_path / "g", found.records[0])
     (tmp_path / "g" / "people.jpg").unlink()
@@ -94,7 +94,7 @@ def test_absent_and_half_there(make, write_gallery, tmp_path):
 
 
 def test_a_bad_gallery_fails_the_check(make, write_gallery, tmp_path, capsys):
-    record = make.accuracy()
+    record = make.evaluation()
     RecordStore(tmp_path / "results" / "measured").add(record)
     write_gallery(tmp_path / "results" / "gallery", record)
     given = ["--measured", tmp_path / "results" / "measured", "--out", tmp_path / "out"]

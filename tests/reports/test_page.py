@@ -98,12 +98,12 @@ def site(make, write_gallery, tmp_path_factory):
     records = make.grid()
     for record in records:
         store.add(record)
-    write_gallery(root / "runs" / "gallery", next(r for r in records if r.kind == "accuracy"))
+    write_gallery(root / "runs" / "gallery", next(r for r in records if r.kind == "evaluation"))
     store.add_failure(make.failed("window", error="<img src=x onerror='window.hacked=1'></script>"))
     (root / "runs" / "records" / "<img src=x>.json").write_text("{}")
     given = ["--measured", root / "none", "--runs", root / "runs", "--out", root / "out"]
     assert main([str(part) for part in given]) == 0
-    ids = [next(r.id for r in records if r.kind == "accuracy" and r.cell == c and r.seed == 0)
+    ids = [next(r.id for r in records if r.kind == "evaluation" and r.cell == c and r.seed == 0)
            for c in ("default", "mhsa")]  # fmt: skip
     return root / "out" / "site", ids
 
@@ -204,7 +204,7 @@ class TestRepeat:
         assert "--cells '$(rm -rf ~)'" in repeat_command(record)
 
     def test_training_names_what_differs_from_the_named_config(self, make):
-        record = make.accuracy("mhsa", seed=3)
+        record = make.evaluation("mhsa", seed=3)
         config = record.config | {
             "seed": 3,
             "training": {"steps": 450, "milestones": [170.0, 200.0]},

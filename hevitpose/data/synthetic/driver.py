@@ -20,12 +20,11 @@ import numpy as np
 
 from hevitpose.data.synthetic import pool
 from hevitpose.errors import DataError, UsageError
+from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
 
 if TYPE_CHECKING:  # what renders is imported where it renders
     from hevitpose.data.synthetic.formats import Picture
 
-#: Raised whenever the same parameters would give other pictures or annotations.
-VERSION = 1
 MARKER = "synthetic.json"
 _PARTIAL = ".partial"
 _LOCK = ".synthetic.lock"
@@ -108,15 +107,26 @@ def generate(
 
 
 def fingerprint(root: Path | str) -> str:
-    """``synthetic:v1:seed0:people5000:size256``: what a record says of this data.
+    """``synthetic:v1:seed0:people5000:size256``: what a record says of the people in a folder.
 
     Raises:
-        DataError: ``root`` holds no complete synthetic data set.
+        DataError: ``root`` holds no complete set of rendered people.
     """
     info = read_marker(Path(root))
     if info is None:
         raise DataError(f"{Path(root) / MARKER}: absent, expected a complete synthetic data set")
-    return f"synthetic:v{info.version}:seed{info.seed}:people{info.people}:size{info.size}"
+    return _fingerprint(info.version, info.seed, info.people, info.size)
+
+
+def expected_fingerprint(root: Path | str, people: int, size: int) -> str:
+    """The fingerprint of what a folder holds, or will hold once it is rendered."""
+    if read_marker(Path(root)) is not None:
+        return fingerprint(root)
+    return _fingerprint(VERSION, 0, people, size)
+
+
+def _fingerprint(version: int, seed: int, people: int, size: int) -> str:
+    return f"synthetic:v{version}:seed{seed}:people{people}:size{size}"
 
 
 def is_complete(root: Path | str, people: int = 5000, size: int = 256, seed: int = 0) -> bool:

@@ -1,0 +1,57 @@
+"""What data a run is about, as a hash of files and without parsing them.
+
+The annotation files by their bytes, the photographs by name and size in bytes. Rendered people are
+a function of parameters and of the renderer's version: their fingerprint is known before they are
+rendered. Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hevitpose.config import DataConfig
+from hevitpose.data.files import locate
+from hevitpose.errors import DataError
+from hevitpose.records.identity import file_digest
+
+#: What counts as a photograph in a folder that may hold other files too.
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
+
+
+def fingerprint(data: DataConfig, split: str) -> str:
+    """``sha256:...`` of a split's files, or ``synthetic:v1:seed0:people5000:size256``.
+
+    Raises:
+        UsageError: the dataset has no such split.
+        DataError: its files are absent.
+    """
+    if data.dataset == "synthetic":
+        from hevitpose.data.synthetic import expected_fingerprint
+
+        return expected_fingerprint(data.folder, data.people, data.image_size)
+    annotations, images = locate(data.dataset, data.folder, split)
+    digest = hashlib.sha256()
+    for path in annotations:
+        digest.update(bytes.fromhex(file_digest(path)))
+    try:
+        found = sorted(_photographs(images, ""))
+    except OSError as error:
+        raise DataError(f"{images}: {error.strerror or error}, expected images") from None
+    lines = "\n".join(f"{name}\0{size}" for name, size in found)
+    digest.update(lines.encode(errors="surrogateescape"))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _photographs(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+    """(name below the root, bytes) of every photograph; hidden files and folders are left out."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _photographs(Path(entry.path), f"{prefix}{entry.name}/")
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (100,000 names)
+                yield f"{prefix}{entry.name}", entry.stat().st_size

@@ -1,0 +1,267 @@
+"""Ids: a hash of a record's inputs and of a result version, and of nothing else.
+
+- *training*: everything that changes weights: the network, encoder, flip pairs, augmentation,
+  optimiser, the data's fingerprint, seed, threads, precision, device type, and the sha256 of
+  imported files and of weights to start from. It knows nothing of decoders, flip test, detector
+  boxes or runtimes; the evaluation that selects a checkpoint within it is fixed.
+- *evaluation*: whose weights (the training's id, or the sha256 of foreign ones), and the condition:
+  split, boxes, decoder, flip test, sigmas, ``use_area``, runtime.
+- *complexity*: network and input. *latency*: network, conditions, machine, versions, attempt.
+
+The result versions below are raised by hand. Nobody has to remember when: ``pytest -m golden``
+compares crops, targets, decodes, a rendered picture, counts and twenty steps of training directly,
+and names the version to raise where one differs. Library versions, commit and machine are
+recorded, not hashed (a latency's excepted). Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hevitpose.errors import DataError
+from hevitpose.spec import PEERS, full_name
+
+if TYPE_CHECKING:  # a config is only read here
+    from hevitpose.config import Config
+
+Kind = Literal["complexity", "latency", "training", "evaluation"]
+KINDS: tuple[Kind, ...] = ("complexity", "latency", "training", "evaluation")
+
+#: 1: the first with ids that are explained by their inputs alone.
+TRAINING = 1
+#: 1: the first apart from the training; scored on the reader's people.
+EVALUATION = 1
+#: 1: as counted since the first release.
+COMPLEXITY = 1
+#: 1: as timed since the first release.
+LATENCY = 1
+#: 1: as rendered since the first release.
+RENDERED_PEOPLE = 1
+
+VERSIONS: dict[Kind, int] = {
+    "training": TRAINING,
+    "evaluation": EVALUATION,
+    "complexity": COMPLEXITY,
+    "latency": LATENCY,
+}
+
+ID_LENGTH = 20
+
+#: Config fields that enter ids through something made of them, not by their own value.
+BY_PROXY = {
+    "model.pretrained": "sha256 of the weights: training",
+    "model.checkpoint": "the training's id, or sha256 of the weights: evaluation",
+    "data.dataset": "what the dataset declares, and its fingerprint: training, evaluation",
+    "data.people": "the fingerprint of rendered people: training, evaluation",
+    "data.image_size": "the fingerprint of rendered people: training, evaluation",
+    "data.boxes": "sha256 of the detections: evaluation",
+    "device": "its type: training, evaluation",
+    "devices": "total_batch: training",
+    "nodes": "total_batch: training",
+    "imports": "sha256 of each file: training, complexity, latency",
+}
+#: Config fields that are in no id: paths, workers, display.
+IN_NO_ID = frozenset(
+    ("preset", "data.root", "data.workers", "data.eval_batch_size", "training.checkpoint_steps")
+)
+#: Options of the network added after the first release, with the value that means the behaviour of
+#: before: left out of ids at that value, so that old ids stay.
+NEUTRAL_OPTIONS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A measurement before it is made."""
+
+    kind: Kind
+    id: str
+    inputs: dict[str, Any]  # what the id is a hash of
+    cell_id: str  # the network and its input: joins its records of every kind
+    config_hash: str  # of the whole config but for the seed: equal for the seeds of a cell
+
+
+@dataclass(frozen=True)
+class DataInputs:
+    """What the data of a run contribute to its ids; made by :mod:`hevitpose.runs`."""
+
+    num_keypoints: int
+    train: Mapping[str, Any] = field(default_factory=dict)  # fingerprint, and what is declared
+    val: Mapping[str, Any] = field(default_factory=dict)  # likewise, and the boxes
+
+
+def digest(value: Any) -> str:
+    """Hash of plain data: canonical JSON (sorted keys, 2.0 as 2), so equal data have equal hashes.
+
+    Args:
+        value: dicts with string keys, lists, tuples (as lists), strings, finite numbers, None.
+
+    Raises:
+        TypeError, ValueError: the value is not such data, or holds NaN or infinity.
+    """
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def model_inputs(config: Config, num_keypoints: int | None) -> dict[str, Any]:
+    """The network completely: name, every option, keypoints, and users' files it may come from.
+
+    Two configurations that spell the same network differently have the same.
+
+    Raises:
+        DataError: an imported file cannot be read.
+    """
+    model: Any = config.model
+    name = full_name(model.name)
+    options = {} if name in PEERS else asdict(model.spec())
+    inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints} | {
+        key: value
+        for key, value in options.items()
+        if key not in NEUTRAL_OPTIONS or value != NEUTRAL_OPTIONS[key]
+    }
+    if config.imports:
+        inputs["imports"] = [file_digest(file) for file in config.imports]
+    return inputs
+
+
+def cell_id(model: Mapping[str, Any], input_size: Sequence[int]) -> str:
+    """Joins a network's records of all kinds.
+
+    Args:
+        model: of :func:`model_inputs`.
+        input_size: (W, H) in pixels.
+    """
+    return digest({"model": dict(model), "input": list(input_size)})
+
+
+def training_run(config: Config, data: DataInputs, device: str) -> Run:
+    """The training of a config.
+
+    Args:
+        config: the run.
+        data: of its train split; with ``training.selection: val`` the val split decides too.
+        device: its type, ``cpu`` or ``cuda``.
+
+    Raises:
+        DataError: imported files, or weights to start from, cannot be read.
+    """
+    model = model_inputs(config, data.num_keypoints)
+    inputs: dict[str, Any] = {"model": model, "data": dict(data.train), "device": device}
+    inputs |= {"config": config.id_inputs("training")}
+    if config.model.pretrained is not None:
+        inputs["pretrained"] = file_digest(config.model.pretrained)
+    if config.training.selection == "val":
+        inputs["selected_on"] = dict(data.val)
+    return _run("training", inputs, model, config)
+
+
+def evaluation_run(
+    config: Config, data: DataInputs, device: str, weights: str, runtime: str = "torch"
+) -> Run:
+    """The evaluation of some weights under a config's condition.
+
+    Args:
+        config: the condition.
+        data: of its val split.
+        device: its type.
+        weights: the id of the training that they come from, or ``sha256:...`` of foreign ones.
+        runtime: what runs the network.
+    """
+    model = model_inputs(config, data.num_keypoints)
+    inputs = {
+        "weights": weights,
+        "data": dict(data.val),
+        "config": config.id_inputs("evaluation"),
+        "runtime": {"name": runtime, "precision": config.training.precision, "device": device},
+    }
+    return _run("evaluation", inputs, model, config)
+
+
+def complexity_run(config: Config, num_keypoints: int) -> Run:
+    """Parameters and FLOPs of a config's network at its input size."""
+    model = model_inputs(config, num_keypoints)
+    inputs = {"model": model, "input": list(config.data.input_size)}
+    return _run("complexity", inputs, model, config)
+
+
+def latency_run(
+    config: Config,
+    num_keypoints: int,
+    conditions: Mapping[str, Any],
+    *,
+    machine: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    attempt: int = 1,
+) -> Run:
+    """Times of a config's network; a re-timing has the next attempt number and is a new record.
+
+    Args:
+        config: the network and its input.
+        num_keypoints: K.
+        conditions: device, batch, input, dtype, mode, threads, ...
+        machine: cpu, gpu, driver, ... (the ``machine`` field of a record).
+        versions: of python, torch, cuda, ...
+        attempt: from 1.
+    """
+    model = model_inputs(config, num_keypoints)
+    inputs = {
+        "model": model,
+        "conditions": dict(conditions),
+        "machine": dict(machine),
+        "versions": dict(versions),
+        "attempt": attempt,
+    }
+    return _run("latency", inputs, model, config)
+
+
+def config_hash(config: Config) -> str:
+    """Equal for configs that are the same training and evaluation but for the seed and the data."""
+    training = config.id_inputs("training")
+    training.pop("seed")
+    model = model_inputs(config, config.model.num_keypoints)  # type: ignore[attr-defined]
+    evaluation = config.id_inputs("evaluation")
+    return digest({"model": model, "training": training, "evaluation": evaluation})
+
+
+def _run(kind: Kind, inputs: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> Run:
+    inputs = {"kind": kind, "version": VERSIONS[kind], **inputs}
+    plain = json.loads(json.dumps(inputs, allow_nan=False))
+    cell = cell_id(model, config.data.input_size)
+    return Run(kind, digest(plain), plain, cell, config_hash(config))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two nested mappings differ, as ``key: old -> new`` with dotted keys."""
+    found: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after or (key in old) != (key in new):
+            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return found
