@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -66,6 +66,9 @@ ALIASES = {
     "TEST.USE_GT_BBOX": "data.boxes",
 }
 
+#: Those of them that are on or off, and what they are called here is not.
+_SWITCHES = ("DATASET.FLIP", "TEST.USE_GT_BBOX")
+
 
 #: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
 IdKind = Literal["training", "evaluation"]
@@ -95,6 +98,19 @@ class Section(BaseModel):
     """Base of every part of the config: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, data: Any) -> Any:
+        """``training.augmentation.flip=true`` would be a rate of 1."""
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if field is None or not isinstance(value, bool):
+                continue
+            kinds = {field.annotation, *get_args(field.annotation)}
+            if kinds & {int, float} and bool not in kinds:
+                raise UsageError(f"{name}: {value}, expected a number")
+        return data
 
 
 class _ModelFields(Section):
@@ -384,6 +400,7 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
         UsageError: a word that is neither, or an upper-case key that has no meaning here.
     """
     result: dict[str, Any] = {}
+    switches: dict[str, bool] = {}
     words = iter(tokens)
     for word in words:
         key, equals, value = word.partition("=")
@@ -399,15 +416,43 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
         if key == key.upper():
             if key not in ALIASES:
                 raise unknown_name("upper-case key", key, ALIASES)
-            if key == "TEST.USE_GT_BBOX":
-                if value.lower() in ("true", "1"):
-                    result["data.boxes"] = "gt"
+            if key in _SWITCHES:
+                switches[key] = _switch(key, value)
                 continue
             key = ALIASES[key] or key
             if key == key.upper():
                 raise UsageError(f"override {key}: has no counterpart here, leave it out")
         result[key] = _parse_value(key, value)
-    return result
+    return _apply_switches(result, switches)
+
+
+def _switch(key: str, text: str) -> bool:
+    value = _parse_value(key, text)
+    if not isinstance(value, bool):
+        number = f"; {ALIASES[key]} takes a rate" if key == "DATASET.FLIP" else ""
+        raise UsageError(f"override {key}: {text!r}, expected True or False{number}")
+    return value
+
+
+def _apply_switches(given: dict[str, Any], switches: Mapping[str, bool]) -> dict[str, Any]:
+    """What the authors' switches say of keys that are no switches here.
+
+    Raises:
+        UsageError: detector boxes are asked for and no file of them is named.
+    """
+    if (flip := switches.get("DATASET.FLIP")) is not None:
+        rate = AugmentationConfig.model_fields["flip"].default
+        given[ALIASES["DATASET.FLIP"]] = rate if flip else 0.0
+    if (ground_truth := switches.get("TEST.USE_GT_BBOX")) is not None:
+        if ground_truth:  # the authors' code then reads no file, named or not
+            given["data.boxes"] = "gt"
+        elif given.get("data.boxes", "gt") == "gt":
+            raise UsageError(
+                "override TEST.USE_GT_BBOX False: names no boxes, give TEST.COCO_BBOX_FILE FILE too"
+            )
+    if "training.epochs" in given:  # a preset's number of steps would win over it
+        given.setdefault("training.steps", None)
+    return given
 
 
 def _parse_value(key: str, text: str) -> Any:
@@ -506,7 +551,10 @@ def load_config(
     if preset is not None:
         if preset not in PRESETS:
             raise unknown_name("preset", str(preset), PRESETS)
-        data = _merge(read_yaml(CONFIGS / "presets" / f"{preset}.yaml"), data)
+        base = read_yaml(CONFIGS / "presets" / f"{preset}.yaml")
+        if "epochs" in (data.get("training") or {}):  # the preset's number of steps would win
+            base["training"].pop("steps", None)
+        data = _merge(base, data)
         data["preset"] = preset
     if given:
         where = f"{where} with overrides" if source is not None else "override"

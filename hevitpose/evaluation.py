@@ -59,7 +59,7 @@ class Predictions:
 def codec_of(model: nn.Module, config: Config) -> Codec:
     """The codec that a network's head names, with the config's settings."""
     name = getattr(model, "codec", "heatmap")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"udp": config.codec.udp}
     if name == "heatmap":
         options = {
             "sigma": config.codec.sigma,

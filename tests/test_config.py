@@ -128,3 +128,47 @@ def test_shipped_configs_load():
     assert {"mpii", "coco", "crowdpose", "ochuman_val", "ochuman_coco"} <= set(shipped())
     for name in shipped():
         load_config(name)
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard", "paper"])
+def test_flip_true_is_the_rate_and_not_every_picture(preset):
+    words = ["DATASET.FLIP", "True", f"preset={preset}"]
+    assert load_config("synthetic", words).training.augmentation.flip == 0.5
+    assert load_config("synthetic", ["DATASET.FLIP=False"]).training.augmentation.flip == 0
+    assert load_config("mpii", ["DATASET.FLIP", "false"]).training.augmentation.flip == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["DATASET.FLIP", "1"], "DATASET.FLIP: '1', expected True or False.*takes a rate"),
+        (["DATASET.FLIP", "0.3"], "DATASET.FLIP: '0.3', expected True or False"),
+        (["TEST.USE_GT_BBOX", "maybe"], "TEST.USE_GT_BBOX: 'maybe', expected True or False"),
+        (["TEST.USE_GT_BBOX", "False"], "TEST.USE_GT_BBOX False: names no boxes"),
+        (["training.augmentation.flip=true"], "flip: True, expected a number"),
+        (["TRAIN.LR", "yes"], "lr: True, expected a number"),
+        (["DATASET.ROT_FACTOR", "True"], "rotation: True, expected a number"),
+        (["WORKERS", "false"], "workers: False, expected a number"),
+        (["TEST.FLIP_TEST", "0.5"], "codec.flip_test: 0.5"),
+    ],
+)
+def test_a_switch_is_no_number_and_a_number_no_switch(words, says):
+    with pytest.raises(UsageError, match=says):
+        load_config("coco", words)
+
+
+def test_ground_truth_boxes_win_over_a_file_in_either_order():
+    file, switch = ["TEST.COCO_BBOX_FILE", "d.json"], ["TEST.USE_GT_BBOX", "True"]
+    assert load_config("coco", [*file, *switch]).data.boxes == "gt"
+    assert load_config("coco", [*switch, *file]).data.boxes == "gt"
+    assert load_config("coco", [*file, "TEST.USE_GT_BBOX", "False"]).data.boxes == "d.json"
+
+
+def test_epochs_that_are_given_win_over_a_presets_steps(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("preset: quick\ntraining: {epochs: 3}\n")
+    assert load_config(file).training.steps is None
+    config = load_config("synthetic", ["TRAIN.END_EPOCH", "3"])
+    assert (config.training.epochs, config.training.steps) == (3, None)
+    both = load_config("synthetic", ["training.epochs=3", "training.steps=7"])
+    assert both.training.steps == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -14,12 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from hevitpose import training
 from hevitpose.checkpoint import read_checkpoint
 from hevitpose.config import load_config
 from hevitpose.data import load
 from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.training import train, validate
-from hevitpose.training.loaders import split_minival
+from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
+from hevitpose.training.loaders import PeopleModule, split_minival
+from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan, learning_rate_factor
 
 TINY = {
@@ -54,35 +58,125 @@ def assert_same(a: dict, b: dict) -> None:
 
 
 class KilledError(Exception):
-    """Stands in for a process that dies in the middle of a chunk."""
+    """Stands in for a process that dies."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def killed(patch, place: str) -> None:
+    """Makes the next training die: in a chunk, around its checkpoint, or before the last file."""
+    save, fit_checkpoint = PoseModule.save, AtomicCheckpointIO.save_checkpoint
+    saved = []
+
+    def dies(*_):
+        raise KilledError
+
+    def save_or_die(self, path):
+        if path.name == "model.safetensors":
+            raise KilledError
+        save(self, path)
+
+    def checkpoint_or_die(self, checkpoint, path, storage_options=None):
+        saved.append(path)
+        if place == "before-last-checkpoint" and len(saved) == 3:
+            raise KilledError
+        fit_checkpoint(self, checkpoint, path, storage_options)
+
+    patch.setattr(AtomicCheckpointIO, "save_checkpoint", checkpoint_or_die)
+    if place == "before-final-save":
+        patch.setattr(PoseModule, "save", save_or_die)
+    elif place == "before-final-evaluation":
+        patch.setattr(training, "_evaluate", dies)
+    elif place == "in-last-chunk":
+
+        def report(self, trainer, *_):
+            if trainer.global_step == 5:  # in the third chunk of two steps: back to step 4
+                raise KilledError
+
+        patch.setattr(Report, "on_train_batch_end", report)
+
+
+PLACES = ("in-last-chunk", "before-last-checkpoint", "before-final-save")
+SELECTION = {"data.minival": 0.3, "training.eval_every": 0.2}  # once a chunk
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "places"),
     [
-        {},
-        {"model.drop_path_rate": 0.5},
-        {"training.ema_decay": 0.9, "training.clip_norm": 1.0},
-        {"training.selection": "minival", "data.minival": 0.3, "training.eval_every": 0.1},
-        {"training.optimizer": "muon", "training.weight_decay": 0.1},
+        ({"model.drop_path_rate": 0.5}, PLACES[:1]),
+        ({"training.ema_decay": 0.9, "training.clip_norm": 1.0}, PLACES),
+        ({"training.optimizer": "muon", "training.weight_decay": 0.1}, PLACES),
+        ({"training.selection": "minival", **SELECTION}, PLACES),
+        ({"training.selection": "minival", "training.ema_decay": 0.5, **SELECTION}, PLACES),
+        ({"training.selection": "val", **SELECTION}, PLACES[2:]),
+        ({"training.selection": "val", "training.ema_decay": 0.5, **SELECTION}, PLACES),
+        (  # the end alone competes
+            {"training.selection": "val", "training.ema_decay": 0.5},
+            ("before-final-evaluation", "before-final-save"),
+        ),
     ],
-    ids=["plain", "drop-path", "ema", "minival", "muon"],
+    ids=["drop-path", "ema", "muon", "minival", "minival-ema", "val", "val-ema", "val-ema-end"],
 )
-def test_a_killed_run_continues_bit_identically(tiny, tmp_path, changes):
+def test_a_killed_run_ends_as_an_uninterrupted_one(tiny, tmp_path, changes, places):
     config = tiny(**changes)
     whole = train(config, tmp_path / "whole")
+    wanted = digests(tmp_path / "whole")
+    for place in places:
+        cut = tmp_path / place
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+            killed(patch, place)
+            train(config, cut)
+        assert not (cut / "model.safetensors").exists()
+        resumed = train(config, cut)
+        found = digests(cut)
+        assert found.keys() == wanted.keys(), place  # no temporary file is left
+        for name in wanted.keys() - {"last.ckpt"}:  # which holds seconds
+            assert found[name] == wanted[name], (place, name)
+        assert resumed.curve == whole.curve, place
+        assert resumed.train["best_epoch"] == whole.train["best_epoch"], place
 
-    def die(done, total):
-        if done == 5:  # in the third chunk of two steps: back to step 4
-            raise KilledError
 
-    with pytest.raises(KilledError):
-        train(config, tmp_path / "cut", progress=die)
-    assert not (tmp_path / "cut" / "model.safetensors").exists()
-    resumed = train(config, tmp_path / "cut")
-    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-    assert resumed.curve == whole.curve
-    assert not list((tmp_path / "cut").glob("*.tmp")) + list((tmp_path / "cut").glob(".*.tmp"))
+@pytest.mark.parametrize("selection", ["last", "minival", "val"])
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_a_finished_run_is_left_as_it_is(tiny, tmp_path, selection, decay):
+    config = tiny(**{"training.selection": selection, "training.ema_decay": decay, **SELECTION})
+    first = train(config, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    steps = []
+    again = train(config, tmp_path, progress=lambda done, total: steps.append(done))
+    assert not steps
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert (again.curve, again.train) == (first.curve, first.train)
+
+
+def test_starting_afresh_leaves_no_weights_of_the_run_before(tiny, tmp_path):
+    train(tiny(**{"training.selection": "val", **SELECTION}), tmp_path)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        killed(patch, "in-last-chunk")
+        train(tiny(), tmp_path, resume=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", "last.ckpt"}
+
+
+def test_average_is_not_swapped_in_over_selected_weights(tiny, tmp_path):
+    """On several devices the trainer that fitted also evaluates, with the averaging still there."""
+    config = tiny(**{"training.ema_decay": 0.5})
+    people = load("synthetic", config.data.folder, "train", input_size=(64, 64))
+    plan = Plan.of(config, len(people))
+    module = PoseModule(config, training.build(config, 16), people, plan)
+    evaluate = Evaluate(tmp_path, people, config)
+    averaged = AveragedWeights(decay=0.5)
+    trainer = training.make_trainer(config, [evaluate, averaged], plan)
+    trainer.fit(module, datamodule=PeopleModule(config, plan, people, people))
+    torch.nn.init.ones_(module.model.head.final.bias)
+    seen = []
+    evaluate.evaluate = lambda _: seen.append(module.model.head.final.bias.clone()) or {"AP": 0.0}
+    trainer.validate(module, datamodule=PeopleModule(config, None, None, people), verbose=False)
+    assert torch.equal(seen[0], torch.ones(16))
 
 
 def test_drop_path_is_active_and_keyed_by_the_seed(tiny, tmp_path):

@@ -290,7 +290,7 @@ def _profile(mean_NK: Tensor, length: int, sigma: float, method: str) -> Tensor:
     first, end = torch.trunc(centres - reach), torch.trunc(centres + reach + 1)
     patches = ((pixels >= first[:, None]) & (pixels < end[:, None])).float()
     if method == "standard":
-        patches *= _gaussian(pixels, centres, sigma)
+        patches *= _whole_offsets(pixels, centres, sigma)
     patches = F.pad(patches, (0, 0, 0, 1))
     nearest = torch.trunc(mean_NK + 0.5).clamp(max=length + beyond)
     row = (nearest + beyond).long()
@@ -303,6 +303,16 @@ def _gaussian(pixels: Tensor, mean: Tensor, sigma: float) -> Tensor:
     scale = 1 / (math.sqrt(2) * sigma)
     offset = pixels * scale - (mean * scale).float()[..., None]
     return offset.square_().neg_().exp_()
+
+
+def _whole_offsets(pixels: Tensor, centres: Tensor, sigma: float) -> Tensor:
+    """:func:`_gaussian` around whole pixels, exactly symmetric: one value for each distance.
+
+    The decoder looks which neighbour of the peak is larger; a last bit must not decide that.
+    """
+    distance = (pixels - centres[:, None]).abs().long()
+    steps = torch.arange(int(distance.max()) + 1, device=pixels.device, dtype=torch.float64)
+    return torch.exp(steps.square() * (-0.5 / sigma**2)).float()[distance]
 
 
 def _stride(

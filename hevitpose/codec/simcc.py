@@ -27,8 +27,8 @@ class SimCCCodec:
     split_ratio: float = 2.0  # bins per pixel
     sigma: tuple[float, float] = (4.9, 5.66)  # bins, along x and y; RTMPose's at 192x256 (W x H)
     beta: float = 10.0  # inverse temperature of both softmaxes
+    udp: bool = False  # whether crops map the box to (W - 1, H - 1); bins follow the crop's pixels
     name: ClassVar[str] = "simcc"
-    udp: ClassVar[bool] = False
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class SimCCCodec:
 
     def to_image(self, xy: Tensor, center: Tensor, size: Tensor) -> Tensor:
         """Points of :meth:`decode` in image pixels; see :func:`to_image`."""
-        return to_image(xy, center, size, self.map_size)
+        return to_image(xy, center, size, self.map_size, self.udp)
 
     def flip_back(
         self,

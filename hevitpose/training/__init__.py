@@ -19,7 +19,7 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import nn
 
 from hevitpose.checkpoint import (
@@ -37,7 +37,14 @@ from hevitpose.evaluation import (
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.progress import Progress, silent
-from hevitpose.training.callbacks import AtomicCheckpointIO, Collect, Curve, Evaluate, Report
+from hevitpose.training.callbacks import (
+    AtomicCheckpointIO,
+    AveragedWeights,
+    Collect,
+    Curve,
+    Evaluate,
+    Report,
+)
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory, world
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
 from hevitpose.training.module import PoseModule
@@ -146,7 +153,8 @@ def train(
         config: the run.
         out: its folder; receives ``config.yaml``, ``curve.csv``, ``last.ckpt`` (for resuming) and
             ``model.safetensors`` (the selected weights, complete in themselves).
-        resume: continue from ``last.ckpt`` where there is one.
+        resume: continue from ``last.ckpt`` where there is one; a finished run is evaluated again
+            and its folder left as it is. Otherwise the folder's weights are removed first.
         progress: told the steps done and the steps there are.
 
     Raises:
@@ -187,21 +195,31 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     curve = Curve(out, config, evaluate)
     callbacks: list[Callback] = [evaluate, curve, Report(progress, plan.steps)]
     if config.training.ema_decay is not None:
-        callbacks.insert(1, EMAWeightAveraging(decay=config.training.ema_decay))
+        callbacks.insert(1, AveragedWeights(decay=config.training.ema_decay))
     trainer = make_trainer(config, callbacks, plan)
-    last = out / "last.ckpt"
-    checkpoint = _resumable(last, config, plan) if resume else None
-    try:
-        trainer.fit(
-            module, datamodule=PeopleModule(config, plan, people, held), ckpt_path=checkpoint
-        )
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
+    last, selected_weights = out / "last.ckpt", out / "model.safetensors"
+    stored = _stored(last, config, plan) if resume else None
+    complete = False
+    if stored is not None and stored["global_step"] == plan.steps:
+        complete = True
+        for callback in (evaluate, curve):
+            callback.load_state_dict(stored["callbacks"][callback.state_key])
+        load_weights(module.model, last)  # the averaged ones, where they are averaged
+    else:
+        if stored is None and trainer.is_global_zero:
+            for name in ("best.safetensors", "last.ckpt", "model.safetensors"):  # another run's
+                (out / name).unlink(missing_ok=True)
+        _fit(trainer, module, PeopleModule(config, plan, people, held), last if stored else None)
 
-    if config.training.selection != "last" and (out / "best.safetensors").exists():
-        load_weights(module.model, out / "best.safetensors")
-    if trainer.is_global_zero:
-        module.save(out / "model.safetensors")
+    if not (complete and selected_weights.exists()):
+        if config.training.selection != "last":
+            if evaluate.step != plan.steps:  # the end competes too
+                alone = trainer.world_size == 1
+                final = make_trainer(config, [evaluate]) if alone else trainer
+                _evaluate(final, module, config, held)
+            load_weights(module.model, out / "best.safetensors")
+        if trainer.is_global_zero:
+            module.save(selected_weights)
     selected = plan.steps if config.training.selection == "last" else evaluate.best_step
     return TrainResult(
         train={
@@ -216,10 +234,23 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
             "people": len(people),
         },
         curve=curve.rows,
-        artifacts={"model": out / "model.safetensors", "last": last, "curve": out / "curve.csv"},
+        artifacts={"model": selected_weights, "last": last, "curve": out / "curve.csv"},
         dataset=dataset_facts(config, people),
         peak_memory=peak_memory(),
     )
+
+
+def _fit(
+    trainer: L.Trainer, module: PoseModule, data: PeopleModule, checkpoint: Path | None
+) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _evaluate(trainer: L.Trainer, module: PoseModule, config: Config, table: PoseTable) -> None:
+    trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
 
 
 def _floor(config: Config, val: PoseTable) -> dict[str, float]:
@@ -231,8 +262,8 @@ def _floor(config: Config, val: PoseTable) -> dict[str, float]:
     return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
 
 
-def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:
-    """The checkpoint to continue from, if it is of this very run.
+def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
+    """What the checkpoint to continue from holds, if there is one; it must be of this very run.
 
     Raises:
         UsageError: the folder holds another run's checkpoint.
@@ -240,12 +271,13 @@ def _resumable(last: Path, config: Config, plan: Plan) -> Path | None:
     if not last.exists():
         return None
     read_checkpoint(last)
-    ours = torch.load(last, map_location="cpu", weights_only=True)["hevitpose"]
+    stored = torch.load(last, map_location="cpu", weights_only=True)
+    ours = stored["hevitpose"]
     if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
         raise UsageError(
             f"{last}: is of a run with another config; use another --out, or --no-resume"
         )
-    return last
+    return stored
 
 
 def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
@@ -286,7 +318,7 @@ def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Pr
         module = PoseModule(config, model, table, plan, selecting=False)
         collect = Collect()
         trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
-        trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
+        _evaluate(trainer, module, config, table)
         assert collect.predictions is not None
         return table, collect.predictions
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from hevitpose.config import Config
@@ -55,16 +55,18 @@ class Evaluate(Collect):
         super().__init__()
         self.out, self.table, self.config = out, table, config
         self.best = -math.inf
-        self.best_step = 0
+        self.best_step = self.step = 0  # of the best and of the latest evaluation
         self.metrics: dict[str, float] = {}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
         assert isinstance(pl_module, PoseModule) and self.predictions is not None
         self.metrics = self.evaluate(self.predictions)
+        fits = trainer.state.fn == "fit"
+        self.step = trainer.global_step if fits else pl_module.plan.steps
         value = primary(self.metrics)
-        if trainer.state.fn == "fit" and value > self.best:
-            self.best, self.best_step = value, trainer.global_step
+        if not value <= self.best:  # where there is nothing to compare by, the latest
+            self.best, self.best_step = value, self.step
             if trainer.is_global_zero and self.config.training.selection != "last":
                 pl_module.save(self.out / "best.safetensors")
 
@@ -75,10 +77,26 @@ class Evaluate(Collect):
         return score(self.table, predictions)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.step = state_dict["step"]
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """An exponential average of the weights, evaluated and saved in their place.
+
+    Lightning's also swaps it in when training is over and other weights are to be evaluated.
+    """
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_end(trainer, pl_module)
 
 
 def primary(metrics: dict[str, float]) -> float:
