@@ -290,17 +290,13 @@ def evaluate_predictions(
     ],
     ground_truth: Annotated[Path, typer.Option("--ground-truth", help="Annotations.")],
     predictions: Annotated[Path, typer.Option("--predictions", help="Result json, or .npy.")],
+    skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Score another system's predictions under our protocol, as they are."""
     from hevitpose.predictions import evaluate_predictions as evaluate
 
-    sigmas = None
-    if dataset.endswith((".yaml", ".yml")):
-        from hevitpose.data.custom import describe
-
-        sigmas = describe(Path(dataset))[1].layout.sigmas
-    scores = evaluate(dataset, ground_truth, predictions, sigmas=sigmas)
+    scores = evaluate(dataset, ground_truth, predictions, skip_bad=skip_bad)
     if as_json:
         print(json.dumps(scores))
         return
