@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -108,8 +109,14 @@ def load_split(
         scored: to score, unless to train on: what cannot be scored is refused here, before a step.
         boxes: instead of the config's.
         look: into every image.
+
+    Warns:
+        UserWarning: augmentation that the dataset does not have was asked for.
     """
     data, scored = config.data, scored and not training
+    if training and look:
+        for line in unused_augmentation(config):
+            warnings.warn(line, stacklevel=2)
     table = load(
         data.dataset,
         data.folder,
