@@ -381,20 +381,19 @@ class _PersonCollector:
         """Part people from annotations of other categories, and report what is bad."""
         kinds = np.array(self.categories, np.int64)
         self.other = kinds != category_id
-        left_out = self.declared.other_categories
+        others = [(int(kinds[i]), f"id {self.ids[i]}") for i in np.flatnonzero(self.other)]
         for kind, where, why in self.bad:
-            if kind in (None, category_id) or not left_out:
+            if kind in (None, category_id):
                 self.problems.add("annotation", where, why)
             else:
-                self.dropped += 1
-        if left_out:
-            self.dropped += int(self.other.sum())
+                others.append((kind, where))
+        if self.declared.other_categories:
+            self.dropped = len(others)
             return
-        for index in np.flatnonzero(self.other):
-            kind = int(kinds[index])
+        for kind, where in others:
             self.problems.add(
                 "annotation",
-                f"id {self.ids[index]}",
+                where,
                 f"category_id {kind} ({names.get(kind, 'not in categories')}), "
                 f"expected {category_id} ({self.declared.category})",
             )
