@@ -82,6 +82,15 @@ class PoseTable:
         """K."""
         return len(self.layout)
 
+    @property
+    def needed_images(self) -> np.ndarray:
+        """(M,) bool: images that somebody is in, to be predicted or to be compared with."""
+        needed = np.zeros(len(self.image_ids), bool)
+        needed[self.image_index] = True
+        if self.truth is not None:
+            needed[self.truth.image_index[~self.truth.ignored]] = True
+        return needed
+
     def image_path(self, person: int) -> Path:
         """The image file that person number ``person`` of this table is in."""
         return self.image_root / self.image_names[self.image_index[person]].decode()
@@ -168,8 +177,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
         sizes = file_sizes(table.image_root, names)
     except OSError as error:
         raise DataError(f"{table.image_root}: {error.strerror or error}, expected images") from None
-    needed = np.zeros(len(names), bool)
-    needed[table.image_index] = True
+    needed = table.needed_images
     absent, empty = sizes < 0, sizes == 0
     problems = Problems(table.image_root)
     if not present_only:
@@ -235,7 +243,7 @@ def verify_images(
         DataError: an image is truncated, empty, absent, not an image, or of another size than the
             annotations say; or nobody is left.
     """
-    needed = np.unique(table.image_index)
+    needed = np.flatnonzero(table.needed_images)
 
     def look(index: int) -> str | None:
         size = table.image_sizes[index]

@@ -19,7 +19,7 @@ from hevitpose.data.registry import ROWS
 from hevitpose.data.stream import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, Notice
 from hevitpose.metrics.crowdpose import require_xtcocotools
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
@@ -111,12 +111,12 @@ def load_split(
         look: into every image.
 
     Warns:
-        UserWarning: augmentation that the dataset does not have was asked for.
+        Notice: augmentation that the dataset does not have was asked for.
     """
     data, scored = config.data, scored and not training
     if training and look:
         for line in unused_augmentation(config):
-            warnings.warn(line, stacklevel=2)
+            warnings.warn(line, Notice, stacklevel=2)
     table = load(
         data.dataset,
         data.folder,
