@@ -306,7 +306,8 @@ class _ImageCollector:
         self.names.append(name)
         self.sizes.extend(size)
         index = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
-        self.crowd_index.append(index if type(index) in (int, float) else float("nan"))
+        number_given = isinstance(index, (int, float)) and not isinstance(index, bool)
+        self.crowd_index.append(float(index) if number_given else float("nan"))
 
     def arrays(self) -> Images:
         ids = np.array(self.ids, np.int64)
