@@ -90,6 +90,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """5,000 generated annotation files: read alike by training and scoring, or refused."""
+    _run(
+        session,
+        *("-m", "pytest", "tests/data/test_reading.py", *session.posargs),
+        HEVITPOSE_FUZZ="5000",
+        OMP_NUM_THREADS="1",
+    )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """pytest-benchmark suites of bench/."""
     _run(session, "-m", "pytest", "bench", "--benchmark-enable", *session.posargs)

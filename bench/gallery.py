@@ -30,13 +30,12 @@ from bench.command import Parser, exit_code
 from hevitpose.data import PoseTable
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
-from hevitpose.data.mpii import ground_truth_path
 from hevitpose.data.transforms import affine_matrix, transform_points
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation import predict_batch
 from hevitpose.files import write_atomically
 from hevitpose.inference import PosePredictor
-from hevitpose.metrics.pckh import head_errors, load_ground_truth
+from hevitpose.metrics.pckh import head_errors
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest
 from hevitpose.training.loaders import load_split
@@ -111,9 +110,9 @@ def look(predictor: PosePredictor, table: PoseTable) -> tuple[list[dict[str, Any
     found, scores = predict_batch(predictor.model, batch, predictor.codec, flip)
     with torch.inference_mode():
         maps = predictor.model(normalise(batch["image"])).float().numpy()
-    truth = load_ground_truth(ground_truth_path(table.annotation_file.parent.parent.parent))
-    rows = table.person_ids
-    errors = head_errors(found + 1, truth.keypoints[rows], truth.head_boxes[rows])
+    truth = table.heads
+    assert truth is not None  # load_split refuses people who cannot be scored
+    errors = head_errors(found + 1, truth.keypoints, truth.head_boxes)
     matrices = affine_matrix(
         table.centers, table.sizes, np.zeros(len(table)), crops.input_size, udp=crops.udp
     )
@@ -121,7 +120,7 @@ def look(predictor: PosePredictor, table: PoseTable) -> tuple[list[dict[str, Any
         {
             "predicted": _rounded(transform_points(found[i], matrices[i])),
             "true": _rounded(batch["keypoints"][i].numpy()),
-            "labelled": (~truth.missing[rows][i]).tolist(),
+            "labelled": (~truth.missing[i]).tolist(),
             "scores": _rounded(scores[i], 3),
             "errors": _rounded(errors[i], 3),
         }

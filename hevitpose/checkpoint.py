@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from hevitpose.config import Config, validate
 from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models import create_model
+from hevitpose.spec import PEERS, full_name
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
@@ -147,6 +149,73 @@ def _read_lightning(path: Path) -> Stored:
     return _stored(path, state, data["hevitpose"])
 
 
+#: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
+#: its output is decoded. ``valid`` and ``infer-testdev`` take them from it, as ``predict`` does.
+BROUGHT = {"model": None, "codec": None, "data": ("input_size",)}
+
+
+def checkpoint_config(
+    config: Config, given: Collection[str] = ()
+) -> tuple[Config, tuple[str, ...]]:
+    """A config whose network, codec and input are those of ``model.checkpoint``.
+
+    Args:
+        config: of the evaluation: data, boxes, device.
+        given: dotted keys that were set on the command line; these stand.
+
+    Returns:
+        (the config to evaluate with, a line for every given key that differs from the checkpoint).
+
+    Raises:
+        UsageError: no checkpoint is named, or what was given does not go with it.
+        DataError: the file is damaged or not ours.
+    """
+    path = config.model.checkpoint
+    if path is None:
+        raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
+    stored, lines = read_checkpoint(path), []
+    if stored.config:
+        own = validate(stored.config, str(path)).dump()
+    else:  # weights alone: the network is known, its codec and input are the config's
+        own = {"model": _model_section(stored.model)}
+        lines.append(f"{path}: says nothing of its codec and input, those of the config are used")
+    merged = config.dump()
+    for section, keys in BROUGHT.items():
+        if section not in own:
+            continue
+        theirs = merged[section]
+        kept = {key: theirs.get(key) for key in ("checkpoint",) if section == "model"}
+        wanted = own[section].keys() if keys is None else keys
+        brought = {key: own[section][key] for key in wanted} | kept
+        if section == "model":
+            brought.pop("pretrained", None)
+        for key in (k.partition(".")[2] for k in given if k.startswith(f"{section}.")):
+            if key in kept or (keys is not None and key not in keys):
+                continue
+            if not _same(key, theirs.get(key), brought.get(key)):
+                lines.append(
+                    f"{section}.{key}: {_shown(theirs.get(key))} as given; "
+                    f"{path} was trained with {_shown(brought.get(key))}"
+                )
+            brought[key] = theirs.get(key)
+        merged[section] = brought if keys is None else {**theirs, **brought}
+    return validate(merged, str(path)), tuple(lines)
+
+
+def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(description.get("name"))
+    options = {} if full_name(name) in PEERS else dict(description.get("options") or {})
+    return {"name": name, **options}
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    return full_name(one) == full_name(other) if key == "name" else one == other
+
+
+def _shown(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def load_weights(
     model: nn.Module, path: Path | str, *, reset_keypoints: bool = False
 ) -> tuple[str, ...]:
@@ -224,7 +293,9 @@ def from_pretrained(
 
 
 __all__ = [
+    "BROUGHT",
     "Stored",
+    "checkpoint_config",
     "describe",
     "from_pretrained",
     "load_weights",

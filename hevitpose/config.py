@@ -307,6 +307,25 @@ class Config(Section):
         decode = "udp" if self.codec.encode == "udp" else "default"
         return self.with_overrides({"codec.decode": decode})
 
+    def of_weights(self) -> dict[str, Any]:
+        """What a file of trained weights says of its training, as plain json data.
+
+        Only what decides the weights, so that equal trainings leave equal files: neither paths nor
+        settings of the evaluation; the decoder is the one that belongs to the encoder.
+        """
+        data = self.for_selection().model_dump(mode="json")
+        kept = {"model": {k: v for k, v in data["model"].items() if v is not None}}
+        for key in ("pretrained", "checkpoint"):
+            kept["model"].pop(key, None)
+        for name in ("data", "codec", "training"):
+            section = type(getattr(self, name)).model_fields
+            kept[name] = {
+                k: data[name][k] for k, field in section.items() if "training" in ids_of(field)
+            }
+        kept["data"]["dataset"] = Path(self.data.dataset).name
+        kept["codec"]["decode"] = data["codec"]["decode"]
+        return kept | {"seed": self.seed}
+
     @property
     def digest(self) -> str:
         """sha256 of what decides a training, but for the data: what a resume is checked against."""

@@ -41,3 +41,7 @@ def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(value, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UsageError(f"unknown {kind} {value!r}{hint} (known: {', '.join(known)})")
+
+
+class Notice(UserWarning):
+    """Something that was asked for has no effect; the command line shows it as one line."""

@@ -16,37 +16,34 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.data.cocoformat import read
+from hevitpose.data.registry import declared
+from hevitpose.data.table import require_truth
+from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.metrics import cocoformat
-from hevitpose.metrics.crowdpose import evaluate_crowdpose
-from hevitpose.metrics.oks import evaluate_keypoints
 from hevitpose.metrics.pckh import load_ground_truth, pckh
-
-#: Datasets whose predictions are arrays, scored by PCKh.
-ARRAY_DATASETS = ("mpii", "synthetic")
-#: Datasets whose predictions are result lists, scored by AP.
-RESULT_DATASETS = ("coco", "ochuman", "crowdpose")
+from hevitpose.scoring import score_results
 
 
 def evaluate_predictions(
     dataset: str,
     ground_truth: str | Path,
     predictions: str | Path,
-    sigmas: Sequence[float] | None = None,
-    use_area: bool = True,
+    *,
     image_ids: Collection[int] | None = None,
+    skip_bad: bool = False,
 ) -> dict[str, Any]:
     """Score a prediction file as it is: nothing is rescored, suppressed or shifted.
 
     Args:
-        dataset: mpii, synthetic (MPII's format), coco, ochuman, crowdpose; or any other name, with
-            ``sigmas``, for a custom dataset in COCO's format.
-        ground_truth: ``mpii_gt_val.mat``, or a COCO-format annotation file.
+        dataset: mpii, synthetic (MPII's format), coco, ochuman, crowdpose; or the yaml file of a
+            custom dataset, whose category, sigmas and ``use_area`` are obeyed.
+        ground_truth: ``mpii_gt_val.mat``, or a COCO-format annotation file, read by the same rules
+            as for training.
         predictions: MPII: 1-based pixels, like the ground truth; else a result list.
-        sigmas: OKS constants of a custom dataset.
-        use_area: False for a custom dataset without areas.
         image_ids: score these images only (result lists).
+        skip_bad: leave bad annotations out instead of refusing them.
 
     Returns:
         MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Else the
@@ -56,23 +53,17 @@ def evaluate_predictions(
         UsageError: an unknown dataset.
         DataError: a file that is damaged, malformed or of another dataset.
     """
-    if dataset in ARRAY_DATASETS:
+    said = declared(dataset)
+    if said.protocol.startswith("pckh"):
         truth = load_ground_truth(ground_truth)
         keypoints = read_arrays(predictions, num_people=len(truth))
         return dict(pckh(keypoints, truth.keypoints, truth.head_boxes, truth.missing))
-    if dataset not in RESULT_DATASETS and sigmas is None:
-        raise unknown_name("dataset", dataset, (*ARRAY_DATASETS, *RESULT_DATASETS))
-    results, source = _read_json(predictions), str(predictions)
-    metrics: dict[str, Any]
-    if dataset == "crowdpose":
-        metrics = dict(
-            evaluate_crowdpose(results, ground_truth, image_ids=image_ids, source=source)
-        )
-    else:
-        metrics = dict(
-            evaluate_keypoints(results, ground_truth, sigmas, use_area, image_ids, source)
-        )
-    return metrics | {"boxes": "as given"}
+    path = Path(ground_truth)
+    # The crop's size has no part in the score, and no image is opened.
+    table = read(path, path.parent, said, split="", input_size=(256, 256), skip_bad=skip_bad)
+    results = _read_json(predictions)
+    metrics = score_results(require_truth(table), results, str(predictions), image_ids)
+    return {**metrics, "boxes": "as given"}
 
 
 def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> np.ndarray:

@@ -110,14 +110,14 @@ def num_keypoints(config: Config) -> int:
     from hevitpose.data import declared
 
     given = config.model.num_keypoints  # type: ignore[attr-defined]
-    return given or len(declared(config.data.dataset, config.data.folder).layout)
+    return given or len(declared(config.data.dataset).layout)
 
 
 def _inputs(config: Config, split: str, kind: str) -> dict[str, Any]:
     """What a split of the data contributes to an id."""
     from hevitpose.data import declared
 
-    said = declared(config.data.dataset, config.data.folder)
+    said = declared(config.data.dataset)
     declares = said.training_inputs() if kind == "training" else said.evaluation_inputs()
     found = _fingerprint(config.data, split)
     return {"fingerprint": found, "split": split, "declared": declares}

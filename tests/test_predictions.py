@@ -74,11 +74,17 @@ def test_result_lists(dataset, samples, tmp_path):
 def test_custom_and_unknown_datasets(tmp_path):
     person = {"id": 1, "image_id": 3, "category_id": 1, "bbox": [0, 0, 90, 90], "area": 4000.0}
     person |= {"keypoints": [5, 5, 2, 50, 60, 2], "num_keypoints": 2, "iscrowd": 0}
-    truth = {"images": [{"id": 3}], "categories": [{"id": 1}], "annotations": [person]}
+    image = {"id": 3, "file_name": "3.jpg", "width": 100, "height": 100}
+    category = {"id": 1, "name": "person"}
+    truth = {"images": [image], "categories": [category], "annotations": [person]}
     file = write_results(truth, tmp_path / "truth.json")
     result = {"image_id": 3, "category_id": 1, "keypoints": [5, 6, 1, 50, 60, 1], "score": 1.0}
     found = write_results([result], tmp_path / "results.json")
-    metrics = evaluate_predictions("hands", file, found, sigmas=[0.05, 0.05])
+    (tmp_path / "hands.yaml").write_text(
+        "name: hands\nkeypoints: [a, b]\nflip_pairs: []\nsigmas: [0.05, 0.05]\n"
+        "splits: {val: {annotations: truth.json, images: .}}\n"
+    )
+    metrics = evaluate_predictions(str(tmp_path / "hands.yaml"), file, found)
     assert metrics["AP"] == pytest.approx(1)
     with pytest.raises(UsageError, match="did you mean 'coco'"):
         evaluate_predictions("cocoo", file, found)

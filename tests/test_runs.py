@@ -132,3 +132,22 @@ def test_nothing_is_recorded_of_a_run_that_never_began(config, tmp_path):
     with pytest.raises(Exception, match=r"none\.safetensors"):
         train_and_record(absent, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_equal_trainings_leave_equal_files(config, done, tmp_path):
+    """Whatever they were asked to be evaluated with, and wherever the data were."""
+    import shutil
+
+    _, first = done
+    root = shutil.copytree(config.data.root, tmp_path / "elsewhere")
+    other = config.with_overrides(
+        {
+            "data.root": str(root),
+            "data.workers": 0,
+            "codec.decode": "dark",
+            "codec.flip_test": False,
+        }
+    )
+    again = train_and_record(other, runs=tmp_path / "runs")
+    assert again.training.id == first.training.id
+    assert again.training.weights == first.training.weights

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from hevitpose import __version__
 from hevitpose.cli import data, records, run
-from hevitpose.errors import HEViTPoseError
+from hevitpose.cli.common import note
+from hevitpose.errors import HEViTPoseError, Notice
 
 app = typer.Typer(
     help="HEViTPose: train, evaluate and measure a light vision transformer for human pose.",
@@ -55,7 +59,8 @@ def execute(arguments: list[str]) -> int:
         The exit code. An error is one line on standard error, a traceback only with ``--debug``.
     """
     try:
-        result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
+        with notices_as_lines():
+            result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
         if result != _INTERRUPTED:
             return result if isinstance(result, int) else 0
         raise KeyboardInterrupt
@@ -68,6 +73,23 @@ def execute(arguments: list[str]) -> int:
         message, code = _explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
+
+
+@contextmanager
+def notices_as_lines() -> Iterator[None]:
+    """Show a :class:`~hevitpose.errors.Notice` as one line, other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                note(str(message))
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

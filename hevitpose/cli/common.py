@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +79,25 @@ def bar(description: str, unit: str) -> Any:
     from hevitpose.progress import progress_bar
 
     return progress_bar(description, unit)
+
+
+def note(line: str) -> None:
+    """Say one thing beside the results, on standard error."""
+    print(f"note: {line}", file=sys.stderr)
+
+
+def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
+    """The config with its checkpoint's network, codec and input, but for what was overridden.
+
+    An override that differs from the checkpoint is said.
+    """
+    from hevitpose.checkpoint import checkpoint_config
+    from hevitpose.config import parse_overrides
+
+    resolved, lines = checkpoint_config(config, parse_overrides(overrides or ()))
+    for line in lines:
+        note(line)
+    return resolved
 
 
 def prepare_data(config: Any) -> None:

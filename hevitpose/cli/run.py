@@ -21,6 +21,7 @@ from hevitpose.cli.common import (
     SkipBad,
     bar,
     make_config,
+    of_checkpoint,
     prepare_data,
     print_record,
 )
@@ -98,7 +99,10 @@ def valid(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate saved weights on the val split."""
+    """Evaluate saved weights on the val split.
+
+    Network, codec and input size are the checkpoint's; key=value overrides them, and is said.
+    """
     config = make_config(
         cfg,
         overrides,
@@ -116,6 +120,7 @@ def valid(
         raise UsageError(
             "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
         )
+    config = of_checkpoint(config, overrides)
     with bar("evaluation", "batches") as progress:
         found = evaluate_and_record(
             config, config.model.checkpoint, progress=progress, again=predictions is not None
@@ -164,12 +169,13 @@ def infer_testdev(
         )
     if config.data.dataset == "coco" and config.data.boxes == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
-    from hevitpose.evaluation import results_of
     from hevitpose.predictions import write_pred_mat, write_testdev
+    from hevitpose.scoring import results_of
     from hevitpose.training import infer, world
 
+    config = of_checkpoint(config, overrides)
     with bar("inference", "batches") as progress:
-        table, found = infer(config, progress=progress)
+        table, found = infer(config, scored=False, progress=progress)
     if world()[0] != 0:
         return
     rows = table.take(found.index)
@@ -290,17 +296,13 @@ def evaluate_predictions(
     ],
     ground_truth: Annotated[Path, typer.Option("--ground-truth", help="Annotations.")],
     predictions: Annotated[Path, typer.Option("--predictions", help="Result json, or .npy.")],
+    skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Score another system's predictions under our protocol, as they are."""
     from hevitpose.predictions import evaluate_predictions as evaluate
 
-    sigmas = None
-    if dataset.endswith((".yaml", ".yml")):
-        from hevitpose.data.custom import describe
-
-        sigmas = describe(Path(dataset))[1].layout.sigmas
-    scores = evaluate(dataset, ground_truth, predictions, sigmas=sigmas)
+    scores = evaluate(dataset, ground_truth, predictions, skip_bad=skip_bad)
     if as_json:
         print(json.dumps(scores))
         return

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.data.registry import Declared, declared
-from hevitpose.data.table import PoseTable, require_people, settle_images, verify_images
+from hevitpose.data.table import (
+    PoseTable,
+    require_people,
+    require_truth,
+    settle_images,
+    verify_images,
+)
 from hevitpose.errors import DataError, UsageError, unknown_name
 from hevitpose.spec import DATASETS
 
@@ -23,10 +29,13 @@ def load(
     boxes: str = "gt",
     box_threshold: float = 0.0,
     training: bool = False,
+    scored: bool = False,
     present_only: bool = False,
     skip_bad: bool = False,
 ) -> PoseTable:
-    """The people of one split of a dataset.
+    """The people of one split of a dataset, and what their predictions are compared with.
+
+    An annotation file is read here and nowhere else: who is in the table is trained on and scored.
 
     Args:
         dataset: ``coco``, ``mpii``, ``crowdpose``, ``ochuman``, ``synthetic``, or the yaml file
@@ -36,7 +45,9 @@ def load(
         input_size: the network's (W, H); its aspect ratio extends the boxes.
         boxes: ``gt``, or a file of detections.
         box_threshold: detections below it are dropped.
-        training: refuses what has no keypoints (detections, unlabelled splits).
+        training: refuses what has no keypoints (detections, unlabelled splits), and keeps nothing
+            to score by.
+        scored: refuses what the dataset's protocol cannot score.
         present_only: leave out people whose image is absent and count those images.
         skip_bad: leave out bad records and images, listed in ``table.skipped``.
 
@@ -50,6 +61,7 @@ def load(
         raise UsageError(f"{dataset} {split} with boxes {boxes!r} has no keypoints to train on")
     root = Path(root)
     options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
+    options["truth"] = not training
     if str(dataset).endswith((".yaml", ".yml")):
         from hevitpose.data import custom
 
@@ -66,4 +78,4 @@ def load(
     if not table.image_root.is_dir():
         raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
     table = settle_images(table, present_only=present_only, skip_bad=skip_bad)
-    return require_people(table)
+    return require_truth(require_people(table)) if scored else require_people(table)

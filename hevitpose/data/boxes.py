@@ -29,17 +29,22 @@ class Detections:
 
 
 def read_boxes(
-    path: Path, threshold: float, image_ids: np.ndarray, skip_bad: bool = False
+    path: Path,
+    threshold: float,
+    image_ids: np.ndarray,
+    skip_bad: bool = False,
+    category_id: int = 1,
 ) -> Detections:
     """Detections in COCO's result format: a list of image_id, category_id, bbox, score.
 
-    Those of category 1 with a score of at least ``threshold`` are kept, unclipped.
+    Those of the people's category with a score of at least ``threshold`` are kept, unclipped.
 
     Args:
         path: the file.
         threshold: the lowest score kept.
         image_ids: (M,) the images that there are.
         skip_bad: leave bad records out and list them.
+        category_id: the annotation file's, of people.
 
     Raises:
         DataError: the file or a record is not what it should be.
@@ -57,7 +62,7 @@ def read_boxes(
                 raise ValueError("not an object, expected image_id, category_id, bbox and score")
             image, kind = (jsonfile.whole(record, name) for name in ("image_id", "category_id"))
             score = jsonfile.number(record, "score")
-            if kind != 1:
+            if kind != category_id:
                 other += 1
                 continue
             if score < threshold:

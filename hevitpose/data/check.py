@@ -13,8 +13,8 @@ from hevitpose.data import coco, crowdpose, mpii, ochuman
 from hevitpose.data.cocoformat import read_images
 from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes
-from hevitpose.data.keypoints import COCO
 from hevitpose.data.leak import shared_images
+from hevitpose.data.registry import ROWS
 from hevitpose.data.table import PoseTable, Problems
 from hevitpose.errors import DataError, unknown_name
 from hevitpose.progress import Progress, silent
@@ -178,7 +178,7 @@ def _read(root: Path, dataset: str, split: str) -> PoseTable:
 def _image_list(root: Path, path: Path) -> Row:
     """COCO's test-dev: images only."""
     problems = Problems(path)
-    images = read_images(path, COCO, problems)
+    images = read_images(path, ROWS["coco"], problems)
     absent, note = _absent(root / "coco" / "images" / coco.IMAGES["test"], images.names)
     return Row(
         "coco",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.data.cocoformat import load_split
-from hevitpose.data.keypoints import COCO
 from hevitpose.data.table import PoseTable
 
 #: Where a split's files are, below ROOT/coco; later spellings are the upstream names.
@@ -23,7 +22,6 @@ def load(root: Path, split: str, **options: Any) -> PoseTable:
     return load_split(
         root,
         "coco",
-        COCO,
         ANNOTATIONS,
         split,
         images=f"images/{IMAGES.get(split, split)}",

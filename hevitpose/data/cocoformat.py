@@ -1,14 +1,16 @@
 """The reader of COCO's format: COCO itself, and what CrowdPose, OCHuman and users build on it.
 
-Rules of MMPose 0.29: crowds, people without a labelled keypoint and people whose area is present
-and not positive are dropped; boxes are clipped to the image. Whatever else is wrong is an error
-that names the record, or is left out and listed (``skip_bad``).
+Who counts is decided here, once, for training and scoring alike, by the rules of MMPose 0.29:
+crowds, people without a labelled keypoint and people whose area is given, used and not positive are
+dropped; boxes are clipped to the image. Whatever else is wrong is an error that names the record,
+or is left out and listed (``skip_bad``).
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,21 @@ import numpy as np
 from hevitpose.data import jsonfile
 from hevitpose.data.boxes import read_boxes
 from hevitpose.data.files import find, find_boxes
-from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.keypoints import KeypointLayout, require_same_order
+from hevitpose.data.registry import ROWS, Declared
 from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
+from hevitpose.data.truth import AREA_OF_BOX, LARGEST_AREA, PoseTruth
 from hevitpose.errors import DataError
+
+#: A box that is a line or a point, because its person's keypoints are, is grown to this share of
+#: its image's longer side.
+GROWN_SIDE = 0.1
 
 
 def load_split(
     root: Path,
     dataset: str,
-    layout: KeypointLayout,
     annotations: Mapping[str, tuple[str, ...]],
     split: str,
     *,
@@ -39,8 +46,7 @@ def load_split(
 
     Args:
         root: the folder that holds the datasets.
-        dataset: its folder's name, and the table's.
-        layout: the keypoints of a person.
+        dataset: its folder's name, and its registry row.
         annotations: by split, the file names to look for.
         split: one of them.
         images: the folder of images.
@@ -55,8 +61,7 @@ def load_split(
     return read(
         find(folder / "annotations", annotations, split),
         folder / images,
-        layout,
-        dataset=dataset,
+        ROWS[dataset],
         split=split,
         boxes=find_boxes(folder, boxes),
         **options,
@@ -66,15 +71,13 @@ def load_split(
 def read(
     path: Path,
     image_root: Path,
-    layout: KeypointLayout,
+    declared: Declared,
     *,
-    dataset: str,
     split: str,
     input_size: tuple[int, int],
     boxes: str = "gt",
     box_threshold: float = 0.0,
-    needs_area: bool = True,
-    category: str = "person",
+    truth: bool = True,
     skip_bad: bool = False,
 ) -> PoseTable:
     """One file in COCO's format as a table; image files are not looked at.
@@ -82,47 +85,53 @@ def read(
     Args:
         path: the annotations.
         image_root: the folder that ``file_name`` is relative to.
-        layout: the K keypoints that a person must have.
-        dataset: name for the table.
-        split: likewise.
+        declared: layout, category and rules.
+        split: name for the table.
         input_size: the network's (W, H); its aspect ratio extends the boxes.
         boxes: ``gt``, or a file of detections.
         box_threshold: detections below it are dropped.
-        needs_area: whether a person must have an ``area``.
-        category: the name of the category that people have.
+        truth: also keep what predictions are compared with, where the file has people.
         skip_bad: leave bad records out and list them.
 
     Raises:
         DataError: a file or record is not what it should be.
     """
-    problems = Problems(path)
-    images, people = _read_file(path, layout, category, problems, with_people=boxes == "gt")
+    problems, layout = Problems(path), declared.layout
+    content = _read_file(
+        path, declared, problems, need_people=boxes == "gt", people=boxes == "gt" or truth
+    )
+    images, people = content.images, content.people
     order = np.argsort(images.ids, kind="stable")
-    aspect_ratio = input_size[0] / input_size[1]
-    if boxes == "gt":
+    compared = None
+    if content.has_people:
         known = _index_of(images.ids, order, people.image_ids)
-        chosen, bboxes, counts = _choose(people, images, known, problems, needs_area)
-        skipped = problems.settle(skip_bad)
+        choice = _choose(people, images, known, problems, declared)
+        if truth:
+            compared = _truth(people, known, choice, declared)
+    skipped = problems.settle(skip_bad)
+    if boxes == "gt":
+        chosen, bboxes, counts = choice.used, choice.boxes, choice.counts
         count = len(chosen)
-        xyv = people.keypoints.reshape(-1, len(layout), 3)[people.row[chosen]]
-        ids, areas = people.ids[chosen], np.nan_to_num(people.areas[chosen])
-        image_index, scores = known[chosen], np.ones(count, np.float32)
+        xyv = people.points(len(layout))[people.row[chosen]]
+        ids, image_index = people.ids[chosen], known[chosen]
+        areas = people.areas[chosen] if declared.use_area else np.zeros(count)
+        scores = np.ones(count, np.float32)
     else:
-        skipped = problems.settle(skip_bad)
-        detections = read_boxes(Path(boxes), box_threshold, images.ids, skip_bad)
+        detections = read_boxes(
+            Path(boxes), box_threshold, images.ids, skip_bad, content.category_id
+        )
         skipped += detections.skipped
         count, bboxes, counts = len(detections.ids), detections.bboxes, detections.counts
         xyv = np.zeros((count, len(layout), 3), np.float32)
         ids, areas = detections.ids, np.zeros(count)
         image_index = _index_of(images.ids, order, detections.image_ids)
         scores = detections.scores.astype(np.float32)
-    centers, sizes = box_to_center_size(bboxes, aspect_ratio)
+    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
     visible = xyv[..., 2].astype(np.uint8)
     counts = {"images": len(images.ids), "people": count, **counts, "skipped": len(skipped)}
     return PoseTable(
-        dataset=dataset,
+        declared=declared,
         split=split,
-        layout=layout,
         image_root=image_root,
         annotation_file=path,
         image_ids=images.ids,
@@ -140,16 +149,20 @@ def read(
         boxes="gt" if boxes == "gt" else f"{Path(boxes).name}>={box_threshold:g}",
         counts=counts,
         skipped=skipped,
+        category_id=content.category_id,
+        crowd_index=images.crowd_index if declared.protocol == "crowdpose" else None,
+        truth=compared,
     )
 
 
 @dataclass
 class Images:
-    """The images of a file: ids (M,), names, sizes (M, 2)."""
+    """The images of a file."""
 
-    ids: np.ndarray
+    ids: np.ndarray  # (M,) int64
     names: list[str]
-    sizes: np.ndarray
+    sizes: np.ndarray  # (M, 2) int64
+    crowd_index: np.ndarray  # (M,) float64, NaN where it is no number
 
 
 @dataclass
@@ -159,25 +172,48 @@ class People:
     ids: np.ndarray  # (A,) int64
     image_ids: np.ndarray  # (A,) int64
     crowd: np.ndarray  # (A,) bool
-    bboxes: np.ndarray  # (A, 4) float64
+    bboxes: np.ndarray  # (A, 4) float64, NaN where not read
     areas: np.ndarray  # (A,) float64, NaN where absent
     row: np.ndarray  # (A,) int64 into keypoints; -1 without a labelled one
     keypoints: np.ndarray  # (R * K * 3,) float32
+    other_categories: int  # annotations of other categories, left out
+
+    def points(self, num_keypoints: int) -> np.ndarray:
+        """(R, K, 3) x, y, v."""
+        return self.keypoints.reshape(-1, num_keypoints, 3)
 
 
-def read_images(path: Path, layout: KeypointLayout, problems: Problems) -> Images:
+@dataclass
+class _Content:
+    images: Images
+    people: People
+    has_people: bool  # the file has a list of them
+    category_id: int
+
+
+@dataclass
+class _Choice:
+    used: np.ndarray  # (N,) int64 into the people
+    boxes: np.ndarray  # (N, 4) clipped
+    fault: np.ndarray  # (A,) bool: left out as bad
+    empty: np.ndarray  # (A,) bool: dropped for its area
+    counts: dict[str, int]  # how many were dropped and why
+
+
+def read_images(path: Path, declared: Declared, problems: Problems) -> Images:
     """The images of a file, whose people, if any, are not read.
 
     Raises:
         DataError: the file is not in COCO's format; bad records go to ``problems``.
     """
-    return _read_file(path, layout, "person", problems, with_people=False)[0]
+    return _read_file(path, declared, problems, need_people=False, people=False).images
 
 
 def _read_file(
-    path: Path, layout: KeypointLayout, category: str, problems: Problems, with_people: bool
-) -> tuple[Images, People]:
-    images, people = _ImageCollector(problems), _PersonCollector(problems, len(layout))
+    path: Path, declared: Declared, problems: Problems, need_people: bool, people: bool = True
+) -> _Content:
+    images = _ImageCollector(problems)
+    collector = _PersonCollector(problems, declared)
     categories: dict[int, str] = {}
     seen = set()
     for key, position, record in jsonfile.records(path):
@@ -187,30 +223,38 @@ def _read_file(
                 raise DataError(f"{path}: {key} is not a list, expected COCO's format")
         elif key == "images":
             images.add(position, record)
-        elif key == "annotations" and with_people:
-            people.add(position, record)
+        elif key == "annotations" and people:
+            collector.add(position, record)
         elif key == "categories":
-            name = _read_category(path, position, record, layout, category)
+            name = _read_category(path, position, record, declared)
             categories[name[0]] = name[1]
         elif key == "":
             raise DataError(
                 f"{path}: a list of records, expected COCO's object with images and annotations"
             )
-    wanted = ("images", "annotations", "categories") if with_people else ("images",)
+    has_people = people and "annotations" in seen
+    wanted = ("images", "annotations", "categories") if need_people or has_people else ("images",)
     for key in wanted:
         if key not in seen:
             raise DataError(f"{path}: {key} is missing, expected COCO's format")
-    if with_people:
-        accepted = [number for number, name in categories.items() if name == category]
-        if not accepted:
-            raise DataError(f"{path}: categories has no {category!r}, expected it")
-        people.check_categories(set(accepted), categories, category)
-    return images.arrays(), people.arrays()
+    category_id = 1  # of a list of images without categories
+    if "categories" in seen:
+        category_id = _category_id(path, categories, declared.category)
+    if has_people:
+        collector.settle(category_id, categories)
+    return _Content(images.arrays(), collector.arrays(), has_people, category_id)
 
 
-def _read_category(
-    path: Path, position: int, record: Any, layout: KeypointLayout, category: str
-) -> tuple[int, str]:
+def _category_id(path: Path, categories: dict[int, str], wanted: str) -> int:
+    found = [number for number, name in categories.items() if name == wanted]
+    if not found:
+        raise DataError(f"{path}: categories has no {wanted!r}, expected it")
+    if len(found) > 1:
+        raise DataError(f"{path}: categories {found} are called {wanted!r}, expected one")
+    return found[0]
+
+
+def _read_category(path: Path, position: int, record: Any, declared: Declared) -> tuple[int, str]:
     where = f"{path}: categories[{position}]"
     if not isinstance(record, dict):
         raise DataError(f"{where} is not an object, expected id and name")
@@ -218,22 +262,25 @@ def _read_category(
         number = jsonfile.whole(record, "id")
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
-    name, names = record.get("name"), record.get("keypoints")
+    name = record.get("name")
     if not isinstance(name, str):
-        raise DataError(f"{where}: name is not text, expected for instance {category!r}")
-    if name == category and names is not None:
-        if not isinstance(names, list) or len(names) != len(layout):
-            found = len(names) if isinstance(names, list) else "no list of"
-            raise DataError(
-                f"{where}: {found} keypoint names, expected {len(layout)} ({layout.name})"
-            )
+        raise DataError(f"{where}: name is not text, expected for instance {declared.category!r}")
+    if name == declared.category and record.get("keypoints") not in (None, []):
+        _check_names(where, record["keypoints"], declared.layout)
     return number, name
+
+
+def _check_names(where: str, names: Any, layout: KeypointLayout) -> None:
+    if not isinstance(names, list) or len(names) != len(layout):
+        found = len(names) if isinstance(names, list) else "no list of"
+        raise DataError(f"{where}: {found} keypoint names, expected {len(layout)} ({layout.name})")
+    require_same_order(where, tuple(map(str, names)), layout)
 
 
 class _ImageCollector:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
-        self.ids, self.sizes = array("q"), array("q")
+        self.ids, self.sizes, self.crowd_index = array("q"), array("q"), array("d")
         self.names: list[str] = []
         self.known: set[int] = set()
 
@@ -258,43 +305,45 @@ class _ImageCollector:
         self.ids.append(number)
         self.names.append(name)
         self.sizes.extend(size)
+        index = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
+        given = isinstance(index, (int, float)) and not isinstance(index, bool)
+        self.crowd_index.append(float(index) if given else float("nan"))  # type: ignore[arg-type]
 
     def arrays(self) -> Images:
         ids = np.array(self.ids, np.int64)
-        return Images(ids, self.names, np.array(self.sizes, np.int64).reshape(-1, 2))
+        sizes = np.array(self.sizes, np.int64).reshape(-1, 2)
+        return Images(ids, self.names, sizes, np.array(self.crowd_index, np.float64))
 
 
 class _PersonCollector:
-    def __init__(self, problems: Problems, num_keypoints: int) -> None:
-        self.problems, self.length = problems, 3 * num_keypoints
+    def __init__(self, problems: Problems, declared: Declared) -> None:
+        self.problems, self.declared = problems, declared
         self.ids, self.image_ids, self.categories = array("q"), array("q"), array("q")
         self.crowd, self.row = array("b"), array("q")
         self.bboxes, self.areas, self.keypoints = array("d"), array("d"), array("f")
         self.rows = 0
-        self.bad_category = np.zeros(0, bool)
+        self.bad: list[tuple[int | None, str, str]] = []  # category, where, why
+        self.other = np.zeros(0, bool)
+        self.dropped = 0  # of other categories
 
     def add(self, position: int, record: Any) -> None:
         where = f"annotations[{position}]"
+        kind = None
         if not isinstance(record, dict):
-            self.problems.add("annotation", where, "not an object, expected a person")
+            self.bad.append((None, where, "not an object, expected a person"))
             return
         try:
+            kind = jsonfile.whole(record, "category_id")
             number = jsonfile.whole(record, "id")
             where = f"{where} (id {number})"
-            image, kind = (jsonfile.whole(record, key) for key in ("image_id", "category_id"))
-            crowd = jsonfile.whole(record, "iscrowd", 0)
-            if crowd not in (0, 1):
-                raise ValueError(f"iscrowd is {crowd}, expected 0 or 1")
-            points: list[float] = []
-            box, area = [0.0] * 4, float("nan")
-            if not crowd:
-                points = self._keypoints(record)
-            if points:  # nobody reads the box of a person who is dropped
-                box = jsonfile.numbers(record, "bbox", 4)
-                if "area" in record:
-                    area = jsonfile.number(record, "area", limit=1e14)
+            image = jsonfile.whole(record, "image_id")
+            crowd = jsonfile.flag(record, "iscrowd")
+            if crowd:
+                points, box, area = self._region(record)
+            else:
+                points, box, area = self._person(record)
         except ValueError as error:
-            self.problems.add("annotation", where, str(error))
+            self.bad.append((kind, where, str(error)))
             return
         self.ids.append(number)
         self.image_ids.append(image)
@@ -307,31 +356,51 @@ class _PersonCollector:
             self.keypoints.extend(points)
             self.rows += 1
 
-    def _keypoints(self, record: dict[str, Any]) -> list[float]:
-        """x, y, v of each joint; nothing where no joint is labelled."""
-        points = jsonfile.numbers(record, "keypoints", self.length)
-        flags = points[2::3]
-        if any(flag not in (0, 1, 2) for flag in flags):
-            bad = next(i for i, flag in enumerate(flags) if flag not in (0, 1, 2))
-            raise ValueError(
-                f"keypoints[{3 * bad + 2}] is {flags[bad]}, expected visibility 0, 1 or 2"
-            )
-        return points if any(flags) else []
+    def _person(self, record: dict[str, Any]) -> tuple[list[float], list[float], float]:
+        """Keypoints (nothing where no joint is labelled), box and area."""
+        points = jsonfile.keypoints(record, "keypoints", len(self.declared.layout))
+        if not any(points[2::3]):
+            return self._region(record)  # nobody reads the box of a person who is dropped
+        area = float("nan")
+        box = jsonfile.numbers(record, "bbox", 4)
+        if self.declared.use_area and "area" in record:
+            area = jsonfile.number(record, "area", limit=1e14)
+        return points, box, area
 
-    def check_categories(self, accepted: set[int], names: dict[int, str], wanted: str) -> None:
+    def _region(self, record: dict[str, Any]) -> tuple[list[float], list[float], float]:
+        """What a crowd or an unlabelled person has of the same; what cannot be read is absent."""
+        points, box, area = [], [float("nan")] * 4, float("nan")
+        with suppress(ValueError):
+            points = jsonfile.keypoints(record, "keypoints", len(self.declared.layout))
+        with suppress(ValueError):
+            box = jsonfile.numbers(record, "bbox", 4)
+        with suppress(ValueError):
+            area = jsonfile.number(record, "area", limit=1e14)
+        return points if any(points[2::3]) else [], box, area
+
+    def settle(self, category_id: int, names: dict[int, str]) -> None:
+        """Part people from annotations of other categories, and report what is bad."""
         kinds = np.array(self.categories, np.int64)
-        self.bad_category = ~np.isin(kinds, list(accepted))
-        for index in np.flatnonzero(self.bad_category):
-            kind = int(kinds[index])
+        self.other = kinds != category_id
+        others = [(int(kinds[i]), f"id {self.ids[i]}") for i in np.flatnonzero(self.other)]
+        for kind, where, why in self.bad:
+            if kind in (None, category_id):
+                self.problems.add("annotation", where, why)
+            else:
+                others.append((kind, where))
+        if self.declared.other_categories:
+            self.dropped = len(others)
+            return
+        for kind, where in others:
             self.problems.add(
                 "annotation",
-                f"id {self.ids[index]}",
+                where,
                 f"category_id {kind} ({names.get(kind, 'not in categories')}), "
-                f"expected {min(accepted)} ({wanted})",
+                f"expected {category_id} ({self.declared.category})",
             )
 
     def arrays(self) -> People:
-        keep = ~self.bad_category if len(self.bad_category) else np.ones(len(self.ids), bool)
+        keep = ~self.other if len(self.other) else np.ones(len(self.ids), bool)
         return People(
             ids=np.array(self.ids, np.int64)[keep],
             image_ids=np.array(self.image_ids, np.int64)[keep],
@@ -342,6 +411,7 @@ class _PersonCollector:
             keypoints=np.frombuffer(self.keypoints, np.float32)
             if self.keypoints
             else np.zeros(0, np.float32),
+            other_categories=self.dropped,
         )
 
 
@@ -355,9 +425,9 @@ def _index_of(ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndar
 
 
 def _choose(
-    people: People, images: Images, known: np.ndarray, problems: Problems, needs_area: bool
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Who is used: indices (N,), their clipped boxes (N, 4), and how many were dropped and why."""
+    people: People, images: Images, known: np.ndarray, problems: Problems, declared: Declared
+) -> _Choice:
+    """Who is used."""
     fault = np.zeros(len(people.ids), bool)
 
     def refuse(mask: np.ndarray, why: Any) -> None:
@@ -369,22 +439,33 @@ def _choose(
     duplicate[np.unique(people.ids, return_index=True)[1]] = False
     refuse(duplicate, lambda i: "duplicate id, expected every id once")
     refuse(known < 0, lambda i: f"image_id {people.image_ids[i]} is unknown, expected an image's")
-    unlabelled = people.row < 0
-    no_area = people.areas <= 0  # false where absent
-    used = ~people.crowd & ~unlabelled & ~no_area
-    if needs_area:
+    sides = np.ones((len(people.ids), 2), np.int64)
+    if len(images.ids):
+        sides = np.where((known >= 0)[:, None], images.sizes[known], 1)
+    labelled = ~people.crowd & (people.row >= 0)
+    boxes, grown = _grow_flat(people, labelled, sides, len(declared.layout))
+    empty = labelled & (people.areas <= 0) & ~(grown & (people.areas == 0))  # false where absent
+    if not declared.use_area:
+        empty[:] = False
+    used = labelled & ~empty
+    if declared.use_area:
         refuse(
             used & np.isnan(people.areas),
-            lambda i: "area is missing, expected pixels (OKS is scaled by it)",
+            lambda i: (
+                "area is missing, expected pixels (OKS is scaled by it; a custom dataset's "
+                "use_area: false takes the box's)"
+            ),
         )
+    areas = _areas(people, declared)
     refuse(
-        used & ~(people.bboxes[:, 2:] > 0).all(axis=1),
+        used & ~(boxes[:, 2:] > 0).all(axis=1),
         lambda i: f"bbox is {_box(people.bboxes[i])}, expected a positive width and height",
     )
-    sides = np.where(
-        (known >= 0)[:, None], images.sizes[known] if len(images.ids) else people.bboxes[:, :2], 1
+    refuse(
+        used & (areas > LARGEST_AREA),
+        lambda i: f"area is {areas[i]:g} pixels, expected at most {LARGEST_AREA:g}",
     )
-    clipped = clip_boxes(people.bboxes, sides)
+    clipped = clip_boxes(boxes, sides)
     refuse(
         used & ~(clipped[:, 2:] > 0).all(axis=1),
         lambda i: (
@@ -393,15 +474,70 @@ def _choose(
         ),
     )
     chosen = np.flatnonzero(used & ~fault)
-    raw = people.bboxes[chosen]
+    raw = boxes[chosen]
     beyond = (raw[:, :2] < 0) | (raw[:, :2] + raw[:, 2:] > sides[chosen])
     counts = {
         "clipped_boxes": int(beyond.any(axis=1).sum()),
+        "grown_boxes": int(grown[chosen].sum()),
         "dropped_crowd": int((people.crowd & ~fault).sum()),
-        "dropped_unlabelled": int((~people.crowd & unlabelled & ~fault).sum()),
-        "dropped_area": int((~people.crowd & ~unlabelled & no_area & ~fault).sum()),
+        "dropped_unlabelled": int((~people.crowd & (people.row < 0) & ~fault).sum()),
+        "dropped_area": int((empty & ~fault).sum()),
+        "dropped_category": people.other_categories,
     }
-    return chosen, clipped[chosen], counts
+    return _Choice(chosen, clipped[chosen], fault, empty, counts)
+
+
+def _grow_flat(
+    people: People, labelled: np.ndarray, sides: np.ndarray, num_keypoints: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes, those that are a line or a point grown about their centre, and which ones grew.
+
+    Only where the box is that of the person's labelled keypoints (to a pixel): with one keypoint,
+    or with keypoints in a row, exporters can but write such a box. Any other is an error.
+    """
+    boxes, grown = people.bboxes, np.zeros(len(people.ids), bool)
+    flat = np.flatnonzero(labelled & (boxes[:, 2:] >= 0).all(1) & (boxes[:, 2:] <= 1).any(1))
+    if not len(flat):
+        return boxes, grown
+    points = people.points(num_keypoints)[people.row[flat]].astype(np.float64)
+    seen = points[..., 2:] > 0
+    low = np.where(seen, points[..., :2], np.inf).min(1)
+    high = np.where(seen, points[..., :2], -np.inf).max(1)
+    raw = boxes[flat]
+    tight = (np.abs(raw[:, :2] - low) <= 1).all(1) & (np.abs(raw[:, 2:] - (high - low)) <= 1).all(1)
+    flat, raw = flat[tight], raw[tight]
+    smallest = GROWN_SIDE * sides[flat].max(axis=1, keepdims=True)
+    size = np.maximum(raw[:, 2:], smallest)
+    boxes, grown[flat] = boxes.copy(), True
+    boxes[flat] = np.concatenate((raw[:, :2] + (raw[:, 2:] - size) / 2, size), axis=1)
+    return boxes, grown
+
+
+def _areas(people: People, declared: Declared) -> np.ndarray:
+    """What OKS is scaled by, NaN where it cannot be known."""
+    if declared.use_area:
+        return people.areas
+    return people.bboxes[:, 2] * people.bboxes[:, 3] * AREA_OF_BOX
+
+
+def _truth(people: People, known: np.ndarray, choice: _Choice, declared: Declared) -> PoseTruth:
+    """The people who are used, then the regions that are ignored, as far as they can be read."""
+    areas = _areas(people, declared)
+    regions = ~choice.fault & np.isfinite(people.bboxes).all(1) & (areas >= 0)
+    regions[choice.used] = False
+    rows = np.concatenate((choice.used, np.flatnonzero(regions)))
+    xyv = np.zeros((len(rows), len(declared.layout), 3), np.float32)
+    labelled = people.row[rows] >= 0
+    xyv[labelled] = people.points(len(declared.layout))[people.row[rows][labelled]]
+    return PoseTruth(
+        ids=people.ids[rows],
+        image_index=known[rows].astype(np.int32),
+        keypoints=xyv[..., :2],
+        visible=xyv[..., 2].astype(np.uint8),
+        boxes=people.bboxes[rows],
+        areas=areas[rows],
+        crowd=(people.crowd | choice.empty)[rows],
+    )
 
 
 def _box(box: np.ndarray) -> str:

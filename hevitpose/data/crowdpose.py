@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.data.cocoformat import load_split
-from hevitpose.data.keypoints import CROWDPOSE
 from hevitpose.data.table import PoseTable
 
 #: Where a split's people are, below ROOT/crowdpose/annotations; later spellings are upstream's.
@@ -18,4 +17,4 @@ ANNOTATIONS = {
 
 def load(root: Path, split: str, **options: Any) -> PoseTable:
     """CrowdPose people of one split, from ROOT/crowdpose; options of ``cocoformat.read``."""
-    return load_split(root, "crowdpose", CROWDPOSE, ANNOTATIONS, split, needs_area=False, **options)
+    return load_split(root, "crowdpose", ANNOTATIONS, split, **options)

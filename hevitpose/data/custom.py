@@ -151,6 +151,7 @@ def load(
     input_size: tuple[int, int],
     boxes: str = "gt",
     box_threshold: float = 0.0,
+    truth: bool = True,
     skip_bad: bool = False,
 ) -> PoseTable:
     """One split of the dataset that a yaml file describes.
@@ -159,18 +160,16 @@ def load(
         UsageError: the file is wrong or has no such split.
         DataError: the annotations are wrong, or the category has other keypoint names.
     """
-    dataset, said = describe(path)
+    _, said = describe(path)
     annotations, images = place(path, split)
     return read(
         annotations,
         images,
-        said.layout,
-        dataset=dataset.name,
+        said,
         split=split,
         input_size=input_size,
         boxes=find_boxes(path.parent, boxes),
         box_threshold=box_threshold,
-        needs_area=dataset.use_area,
-        category=dataset.category,
+        truth=truth,
         skip_bad=skip_bad,
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from hevitpose.errors import UsageError, unknown_name
+from hevitpose.errors import DataError, UsageError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,27 @@ def layout(name: str) -> KeypointLayout:
     if name not in LAYOUTS:
         raise unknown_name("keypoint layout", name, LAYOUTS)
     return LAYOUTS[name]
+
+
+def require_same_order(where: str, names: tuple[str, ...], layout: KeypointLayout) -> None:
+    """Check names from a file against a layout's, upper case and spaces aside.
+
+    Names that the layout does not know are somebody's own words for its joints.
+
+    Raises:
+        DataError: a joint of both stands at another position.
+    """
+
+    def plain(name: str) -> str:
+        return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+    place = {plain(name): index for index, name in enumerate(layout.names)}
+    found = [place.get(plain(name), index) for index, name in enumerate(names)]
+    if found != list(range(len(names))):
+        raise DataError(
+            f"{where}: keypoints are in another order: {', '.join(names)}; "
+            f"expected {', '.join(layout.names)} ({layout.name})"
+        )
 
 
 def mapping(source: KeypointLayout, target: KeypointLayout) -> tuple[int, ...]:

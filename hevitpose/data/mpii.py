@@ -6,7 +6,9 @@ Rules of protocols: centre y += 15 * scale, then centre -= 1; the box is 200 * s
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import numpy as np
 
 from hevitpose.data import jsonfile
 from hevitpose.data.files import find
-from hevitpose.data.keypoints import MPII
+from hevitpose.data.keypoints import MPII, MPII_TO_CROWDPOSE
+from hevitpose.data.registry import ROWS
 from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
+from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
 from hevitpose.errors import DataError, UsageError
+from hevitpose.metrics.pckh import MpiiGroundTruth, load_ground_truth
 
 #: Where a split's people are, below ROOT/mpii/annotations; later spellings are other code bases'.
 ANNOTATIONS = {
@@ -44,6 +49,7 @@ def load(
     *,
     input_size: tuple[int, int],
     boxes: str = "gt",
+    truth: bool = True,
     skip_bad: bool = False,
     dataset: str = "mpii",
 ) -> PoseTable:
@@ -51,14 +57,19 @@ def load(
     if boxes != "gt":
         raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
     folder = root / "mpii"
-    return read(
+    table = read(
         find(folder / "annotations", ANNOTATIONS, split),
         folder / "images",
         dataset=dataset,
         split=split,
         input_size=input_size,
+        truth=truth,
         skip_bad=skip_bad,
     )
+    if table.declared.protocol == "pckh+oks" and table.heads is not None:
+        crowdpose = root / "crowdpose" / "annotations" / f"crowdpose_{split}.json"
+        return dataclasses.replace(table, truth=_crowdpose_truth(table, crowdpose))
+    return table
 
 
 def read(
@@ -68,9 +79,19 @@ def read(
     dataset: str,
     split: str,
     input_size: tuple[int, int],
+    truth: bool = True,
     skip_bad: bool = False,
 ) -> PoseTable:
     """One file of people; the test split has no joints. Image files are not looked at.
+
+    Args:
+        path: the list of people.
+        image_root: the folder that ``image`` is relative to.
+        dataset: ``mpii`` or ``synthetic``.
+        split: of the table; ``val`` keeps everybody and has the head boxes.
+        input_size: the network's (W, H).
+        truth: also keep what PCKh compares with, where the file for it is there.
+        skip_bad: leave bad records out and list them.
 
     Raises:
         DataError: the file or a record is not what it should be.
@@ -107,10 +128,11 @@ def read(
     keypoints[labelled == 0] = 0
     bboxes = _boxes(place)
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
+    matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+    heads = _heads(matrices[0], path, ids) if truth and split == "val" and matrices else None
     return PoseTable(
-        dataset=dataset,
+        declared=ROWS[dataset],
         split=split,
-        layout=MPII,
         image_root=image_root,
         annotation_file=path,
         image_ids=np.arange(len(names), dtype=np.int64),
@@ -132,6 +154,57 @@ def read(
             "skipped": len(skipped),
         },
         skipped=skipped,
+        heads=heads,
+    )
+
+
+def _heads(matrix: Path, path: Path, ids: Sequence[int]) -> MpiiGroundTruth:
+    """The rows of the evaluators' file that the people are.
+
+    Raises:
+        DataError: the file is damaged, or lists other people.
+    """
+    truth, people = load_ground_truth(matrix), np.array(ids, np.int64)
+    if len(people) and people.max() >= len(truth):
+        raise DataError(
+            f"{matrix}: {len(truth)} people, {path} has person {people.max()}; "
+            "expected the same list"
+        )
+    return truth.take(people)
+
+
+def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
+    """The rendered people as CrowdPose has them: 14 of the 16 joints, areas of boxes.
+
+    The boxes alone are not in MPII's format; they are those of the same people's CrowdPose file,
+    row by row.
+
+    Raises:
+        DataError: the file is absent or lists other people.
+    """
+    boxes = []
+    for key, position, record in jsonfile.records(path):
+        if key == "annotations" and position >= 0:
+            try:
+                boxes.append(jsonfile.numbers(record, "bbox", 4))
+            except (ValueError, AttributeError) as error:
+                raise DataError(f"{path}: annotations[{position}]: {error}") from None
+    people = table.person_ids
+    if len(people) and people.max() >= len(boxes):
+        raise DataError(
+            f"{path}: {len(boxes)} people, {table.annotation_file} has person {people.max()}; "
+            "expected the same list"
+        )
+    mapping = list(MPII_TO_CROWDPOSE)
+    raw = np.array(boxes, np.float64).reshape(-1, 4)[people]
+    return PoseTruth(
+        ids=people,
+        image_index=table.image_index,
+        keypoints=table.keypoints[:, mapping],
+        visible=table.visible[:, mapping],
+        boxes=raw,
+        areas=raw[:, 2] * raw[:, 3] * AREA_OF_BOX,
+        crowd=np.zeros(len(people), bool),
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.data.cocoformat import load_split
-from hevitpose.data.keypoints import COCO
 from hevitpose.data.table import PoseTable
 
 #: Where a split's people are, below ROOT/ochuman/annotations; later spellings are upstream's.
@@ -21,4 +20,4 @@ ANNOTATIONS = {
 
 def load(root: Path, split: str, **options: Any) -> PoseTable:
     """OCHuman people of one split, from ROOT/ochuman; options of ``cocoformat.read``."""
-    return load_split(root, "ochuman", COCO, ANNOTATIONS, split, **options)
+    return load_split(root, "ochuman", ANNOTATIONS, split, **options)

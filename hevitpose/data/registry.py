@@ -28,7 +28,6 @@ class Declared:
     category: str = "person"  # whose annotations are people
     other_categories: bool = False  # annotations of others are left out, instead of an error
     use_area: bool = True  # OKS is scaled by the annotated area; else by 0.53 x the box's
-    drop_empty_area: bool = False  # people whose area is given and not positive do not count
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
 
@@ -77,11 +76,9 @@ class Declared:
             "category": self.category,
             "other_categories": self.other_categories,
             "use_area": self.use_area,
-            "drop_empty_area": self.drop_empty_area,
         }
 
 
-_COCO_RULES: dict[str, Any] = {"drop_empty_area": True}
 _COCO_AUGMENTATION: dict[str, Any] = {"shift": True, "half_body": True}
 
 #: The datasets of the registry. Rules are MMPose 0.29's; CrowdPose's files have no ``area``.
@@ -89,22 +86,19 @@ ROWS = {
     row.name: row
     for row in (
         Declared("synthetic", MPII, "pckh+oks", use_area=False),
-        Declared("coco", COCO, "oks", **_COCO_RULES, **_COCO_AUGMENTATION),
+        Declared("coco", COCO, "oks", **_COCO_AUGMENTATION),
         Declared("mpii", MPII, "pckh", use_area=False),
-        Declared(
-            "crowdpose", CROWDPOSE, "crowdpose", use_area=False, **_COCO_RULES, **_COCO_AUGMENTATION
-        ),
-        Declared("ochuman", COCO, "oks", **_COCO_RULES),
+        Declared("crowdpose", CROWDPOSE, "crowdpose", use_area=False, **_COCO_AUGMENTATION),
+        Declared("ochuman", COCO, "oks"),
     )
 }
 
 
-def declared(dataset: str | Path, folder: str | Path | None = None) -> Declared:
+def declared(dataset: str | Path) -> Declared:
     """What a dataset declares; neither annotations nor images are opened.
 
     Args:
         dataset: a name of the registry, or the yaml file of a custom dataset.
-        folder: where a yaml given by a relative path is looked for after the working folder.
 
     Raises:
         UsageError: an unknown name, or a yaml that says something that cannot be.
@@ -117,10 +111,7 @@ def declared(dataset: str | Path, folder: str | Path | None = None) -> Declared:
         return ROWS[name]
     from hevitpose.data.custom import describe
 
-    path = Path(dataset)
-    if folder is not None and not path.is_file() and (Path(folder) / path).is_file():
-        path = Path(folder) / path
-    return describe(path)[1]
+    return describe(Path(dataset))[1]
 
 
 def refuse_reserved(name: str) -> str:

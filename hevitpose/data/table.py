@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hevitpose.data.images import damage, file_sizes
 from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.registry import Declared
+from hevitpose.data.truth import PoseTruth
 from hevitpose.errors import DataError
+from hevitpose.metrics.pckh import MpiiGroundTruth
 from hevitpose.progress import Progress, silent
 
 
@@ -37,9 +40,8 @@ class Skipped(NamedTuple):
 class PoseTable:
     """N people in M images. Pixels are 0-based; sizes are (W, H); boxes are (x, y, w, h)."""
 
-    dataset: str
+    declared: Declared
     split: str
-    layout: KeypointLayout
     image_root: Path
     annotation_file: Path
     image_ids: np.ndarray  # (M,) int64
@@ -52,11 +54,25 @@ class PoseTable:
     bboxes: np.ndarray  # (N, 4) float32
     keypoints: np.ndarray  # (N, K, 2) float32; 0 where not labelled
     visible: np.ndarray  # (N, K) uint8, labelled where > 0
-    areas: np.ndarray  # (N,) float32; 0 where the dataset has none
+    areas: np.ndarray  # (N,) float32; 0 where the dataset has none or they are not used
     box_scores: np.ndarray  # (N,) float32; 1 for ground truth
     boxes: str = "gt"  # or "FILE>=threshold"
     counts: dict[str, int] = field(default_factory=dict)  # people, dropped_*, absent_images, ...
     skipped: tuple[Skipped, ...] = ()
+    category_id: int = 1  # the annotation file's, of people
+    crowd_index: np.ndarray | None = None  # (M,) float64: CrowdPose's, of images
+    truth: PoseTruth | None = field(default=None, repr=False)  # of OKS; None: nothing to score by
+    heads: MpiiGroundTruth | None = field(default=None, repr=False)  # of PCKh, a row per person
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset, as records have it; a label that decides nothing."""
+        return self.declared.name
+
+    @property
+    def layout(self) -> KeypointLayout:
+        """The meaning of the K keypoints."""
+        return self.declared.layout
 
     def __len__(self) -> int:
         return len(self.person_ids)
@@ -66,16 +82,41 @@ class PoseTable:
         """K."""
         return len(self.layout)
 
+    @property
+    def needed_images(self) -> np.ndarray:
+        """(M,) bool: images that somebody is in, to be predicted or to be compared with."""
+        needed = np.zeros(len(self.image_ids), bool)
+        needed[self.image_index] = True
+        if self.truth is not None:
+            needed[self.truth.image_index[~self.truth.ignored]] = True
+        return needed
+
     def image_path(self, person: int) -> Path:
         """The image file that person number ``person`` of this table is in."""
         return self.image_root / self.image_names[self.image_index[person]].decode()
 
     def take(self, people: np.ndarray | Sequence[int]) -> PoseTable:
-        """The table of some of the people (indices or a mask); images stay."""
+        """The table of some of the people (indices or a mask), scored as such; images stay."""
         people = np.asarray(people)
-        changed = {key: getattr(self, key)[people] for key in PERSON_ARRAYS}
+        changed: dict[str, Any] = {key: getattr(self, key)[people] for key in PERSON_ARRAYS}
         count = len(changed["person_ids"])
+        if self.truth is not None and self.boxes == "gt":
+            truth = self.truth
+            changed["truth"] = truth.take(truth.ignored | np.isin(truth.ids, changed["person_ids"]))
+        if self.heads is not None:
+            changed["heads"] = self.heads.take(people)
         return dataclasses.replace(self, **changed, counts={**self.counts, "people": count})
+
+    def without_images(self, bad: np.ndarray) -> PoseTable:
+        """The table without the people of some images, who are not scored either.
+
+        Args:
+            bad: (M,) bool.
+        """
+        left = self.take(~bad[self.image_index])
+        if left.truth is None:
+            return left
+        return dataclasses.replace(left, truth=left.truth.take(~bad[left.truth.image_index]))
 
 
 #: The fields with one row per person.
@@ -136,8 +177,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
         sizes = file_sizes(table.image_root, names)
     except OSError as error:
         raise DataError(f"{table.image_root}: {error.strerror or error}, expected images") from None
-    needed = np.zeros(len(names), bool)
-    needed[table.image_index] = True
+    needed = table.needed_images
     absent, empty = sizes < 0, sizes == 0
     problems = Problems(table.image_root)
     if not present_only:
@@ -154,7 +194,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
     for index in np.flatnonzero(empty & needed):
         problems.add("image", names[index], "zero bytes, expected an image")
     skipped = problems.settle(skip_bad)
-    left = table.take(~(absent | empty)[table.image_index])
+    left = table.without_images((absent if present_only else absent & needed) | (empty & needed))
     counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
     counts["absent_images"] = int((absent if present_only else absent & needed).sum())
     left = dataclasses.replace(left, counts=counts, skipped=(*table.skipped, *skipped))
@@ -163,8 +203,14 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
 
 def _present_images(table: PoseTable, present: np.ndarray) -> PoseTable:
     new_index = np.cumsum(present, dtype=np.int32) - 1
+    truth, crowd_index = table.truth, table.crowd_index
+    if truth is not None:
+        index = new_index[truth.image_index].astype(np.int32)
+        truth = dataclasses.replace(truth, image_index=index)
     return dataclasses.replace(
         table,
+        truth=truth,
+        crowd_index=None if crowd_index is None else crowd_index[present],
         image_ids=table.image_ids[present],
         image_names=table.image_names[present],
         image_sizes=table.image_sizes[present],
@@ -197,7 +243,7 @@ def verify_images(
         DataError: an image is truncated, empty, absent, not an image, or of another size than the
             annotations say; or nobody is left.
     """
-    needed = np.unique(table.image_index)
+    needed = np.flatnonzero(table.needed_images)
 
     def look(index: int) -> str | None:
         size = table.image_sizes[index]
@@ -216,7 +262,7 @@ def verify_images(
     skipped = problems.settle(skip_bad)
     if not skipped:
         return table
-    left = table.take(~bad[table.image_index])
+    left = table.without_images(bad)
     counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
     return require_people(
         dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
@@ -236,6 +282,35 @@ def require_people(table: PoseTable) -> PoseTable:
         f"{table.annotation_file}: no usable people ({counted or 'none listed'}), "
         "expected at least one"
     )
+
+
+def require_truth(table: PoseTable) -> PoseTable:
+    """The table itself.
+
+    Raises:
+        DataError: its dataset's protocol has nothing to score it by.
+    """
+    path, protocol = table.annotation_file, table.declared.protocol
+    if protocol.startswith("pckh") and table.heads is None:
+        raise DataError(
+            f"{path}: PCKh needs head boxes, which MPII has for val only (mpii_gt_val.mat "
+            "beside it); use data.val_split=val"
+        )
+    if protocol != "pckh" and (table.truth is None or table.truth.ignored.all()):
+        raise DataError(
+            f"{path}: nobody with labelled keypoints to score by, expected annotations "
+            "(`hevitpose infer-testdev` is for splits without)"
+        )
+    if protocol == "crowdpose":
+        index = table.crowd_index
+        assert index is not None
+        bad = np.flatnonzero(~((index >= 0) & (index <= 1)))  # also NaN
+        if len(bad):
+            raise DataError(
+                f"{path}: image {table.image_ids[bad[0]]} has crowdIndex {index[bad[0]]:g}, "
+                "expected a number in 0..1"
+            )
+    return table
 
 
 def image_name_array(names: list[str]) -> np.ndarray:

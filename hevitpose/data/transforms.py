@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.registry import ROWS
 
 #: An array or a tensor; the same kind comes back.
 Array = Any
@@ -156,10 +157,12 @@ class Augmentation:
 
     @classmethod
     def for_dataset(cls, dataset: str) -> Augmentation:
-        """The recipe of a dataset by name: COCO's and CrowdPose's also shift and halve."""
-        if dataset in ("coco", "crowdpose"):
-            return cls(shift_probability=0.3, half_body_probability=0.3)
-        return cls()
+        """The recipe of a registered dataset: COCO's and CrowdPose's also shift and halve."""
+        row = ROWS[dataset]
+        return cls(
+            shift_probability=0.3 if row.shift else 0.0,
+            half_body_probability=0.3 if row.half_body else 0.0,
+        )
 
 
 @dataclass(frozen=True)

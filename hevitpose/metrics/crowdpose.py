@@ -61,7 +61,7 @@ def evaluate_crowdpose(
         HEViTPoseError: xtcocotools is not installed, or does not load.
         DataError: not CrowdPose annotations, or results of another dataset.
     """
-    coco, coco_eval = _xtcocotools()
+    coco, coco_eval = require_xtcocotools()
     truth, entries = cocoformat.checked(
         results, ground_truth, len(SIGMAS), use_area=False, image_ids=image_ids, source=source
     )
@@ -87,7 +87,12 @@ def evaluate_crowdpose(
     return dict(zip(CROWDPOSE_METRICS, map(float, evaluator.stats), strict=True))
 
 
-def _xtcocotools() -> tuple[type, type]:
+def require_xtcocotools() -> tuple[type, type]:
+    """Its COCO and COCOeval.
+
+    Raises:
+        HEViTPoseError: it is not installed, or does not load.
+    """
     try:
         from xtcocotools.coco import COCO
         from xtcocotools.cocoeval import COCOeval

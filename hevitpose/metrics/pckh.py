@@ -45,6 +45,12 @@ class MpiiGroundTruth:
     def __len__(self) -> int:
         return len(self.keypoints)
 
+    def take(self, people: np.ndarray) -> MpiiGroundTruth:
+        """Some of the people, by indices or a mask."""
+        return MpiiGroundTruth(
+            self.keypoints[people], self.missing[people], self.head_boxes[people]
+        )
+
 
 def load_ground_truth(path: str | Path) -> MpiiGroundTruth:
     """Read ``mpii_gt_val.mat``.

@@ -22,11 +22,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import nn
 
-from hevitpose.checkpoint import (
-    load_weights,
-    read_checkpoint,
-)
+from hevitpose.checkpoint import load_weights, read_checkpoint
 from hevitpose.config import Config
+from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation import (
@@ -285,7 +283,7 @@ def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult
 
     Raises:
         UsageError: no checkpoint is named.
-        DataError: the checkpoint does not fit the config's model.
+        DataError: the checkpoint does not fit what was given, or the split cannot be scored.
     """
     table, predictions = infer(config, progress=progress)
     metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
@@ -298,22 +296,34 @@ def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult
     )
 
 
-def infer(config: Config, *, progress: Progress = silent) -> tuple[PoseTable, Predictions]:
+def infer(
+    config: Config, *, scored: bool = True, progress: Progress = silent
+) -> tuple[PoseTable, Predictions]:
     """Predict every person of the val split (``data.val_split``) with saved weights.
+
+    Args:
+        config: as it is; :func:`~hevitpose.checkpoint.checkpoint_config` puts the checkpoint's own
+            network, codec and input in.
+        scored: refuse a split that cannot be scored, before predicting.
+        progress: told the batches done and those there are.
 
     Returns:
         (people, predictions), complete on every process.
 
     Raises:
         UsageError: no checkpoint is named.
-        DataError: the checkpoint does not fit the config's model.
+        DataError: the checkpoint does not fit the config's model, or has other keypoints.
     """
-    if config.model.checkpoint is None:
+    path = config.model.checkpoint
+    if path is None:
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
     with _quiet(), _determinism(config):
-        table = load_split(config, config.data.val_split, training=False)
+        table = load_split(config, config.data.val_split, training=False, scored=scored)
+        layout = read_checkpoint(path).layout
+        if layout is not None and len(layout) == len(table.layout):
+            require_same_order(str(path), layout.names, table.layout)
         model = build(config, len(table.layout))
-        load_weights(model, config.model.checkpoint)
+        load_weights(model, path)
         plan = Plan.of(config, len(table))
         module = PoseModule(config, model, table, plan, selecting=False)
         collect = Collect()

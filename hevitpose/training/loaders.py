@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as L
 from torch.utils.data import DataLoader
 
-from hevitpose.config import Config
-from hevitpose.data import load, verify_images
+from hevitpose.config import AugmentationConfig, Config
+from hevitpose.data import declared, load, verify_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
+from hevitpose.data.registry import ROWS
 from hevitpose.data.stream import RankSlice, SampleStream
-from hevitpose.data.table import PoseTable
+from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, Notice
+from hevitpose.metrics.crowdpose import require_xtcocotools
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
 
@@ -52,32 +55,68 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
 
 
 def augmentation(config: Config, table: PoseTable) -> Augmentation:
-    """The config's augmentation; shift and half-body belong to COCO-format data only."""
-    given, recipe = config.training.augmentation, Augmentation.for_dataset(table.dataset)
+    """The config's augmentation; shift and half-body where the dataset declares them."""
+    given, declared = config.training.augmentation, table.declared
     return Augmentation(
         flip=given.flip,
         scale=given.scale,
         rotation=given.rotation,
         rotation_probability=given.rotation_probability,
         shift=given.shift,
-        shift_probability=given.shift_probability if recipe.shift_probability else 0.0,
-        half_body_probability=given.half_body if recipe.half_body_probability else 0.0,
+        shift_probability=given.shift_probability if declared.shift else 0.0,
+        half_body_probability=given.half_body if declared.half_body else 0.0,
     )
 
 
+def unused_augmentation(config: Config) -> list[str]:
+    """What the config asks of augmentation and the dataset does not have, a line each.
+
+    A registered dataset's recipe is known, so the config's default is not worth a line there.
+    """
+    said = declared(config.data.dataset)
+    given, default = config.training.augmentation, AugmentationConfig()
+    custom, lines = said.name not in ROWS, []
+    if given.half_body and not said.half_body and (custom or given.half_body != default.half_body):
+        why = "its yaml names no upper_body" if custom else "its recipe has none"
+        lines.append(
+            f"training.augmentation.half_body={given.half_body:g} has no effect on "
+            f"{said.name}: {why}"
+        )
+    probability = given.shift_probability
+    if probability and not said.shift and probability != default.shift_probability:
+        lines.append(
+            f"training.augmentation.shift_probability={probability:g} has no effect on "
+            f"{said.name}: its recipe has none"
+        )
+    return lines
+
+
 def load_split(
-    config: Config, split: str, *, training: bool, boxes: str | None = None, look: bool = True
+    config: Config,
+    split: str,
+    *,
+    training: bool,
+    scored: bool = True,
+    boxes: str | None = None,
+    look: bool = True,
 ) -> PoseTable:
     """The people of one split, as the config wants them.
 
     Args:
         config: the run.
         split: of the dataset.
-        training: refuses what has no keypoints.
+        training: to train on: ground-truth boxes, keypoints.
+        scored: to score, unless to train on: what cannot be scored is refused here, before a step.
         boxes: instead of the config's.
         look: into every image.
+
+    Warns:
+        Notice: augmentation that the dataset does not have was asked for.
     """
-    data = config.data
+    data, scored = config.data, scored and not training
+    if training and look:
+        for line in unused_augmentation(config):
+            warnings.warn(line, Notice, stacklevel=2)
     table = load(
         data.dataset,
         data.folder,
@@ -86,10 +125,16 @@ def load_split(
         boxes="gt" if training else boxes or data.boxes,
         box_threshold=data.box_threshold,
         training=training,
+        scored=scored,
         present_only=data.present_only,
         skip_bad=data.skip_bad,
     )
-    return verify_images(table, skip_bad=data.skip_bad) if look else table
+    table = verify_images(table, skip_bad=data.skip_bad) if look else table
+    if scored:
+        require_truth(table)
+        if table.declared.protocol == "crowdpose":
+            require_xtcocotools()
+    return table
 
 
 def dataset_facts(config: Config, table: PoseTable) -> dict[str, Any]:

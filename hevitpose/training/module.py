@@ -109,7 +109,7 @@ class PoseModule(L.LightningModule):
 
     def save(self, path: Path) -> None:
         """The weights, complete in themselves (:func:`~hevitpose.checkpoint.save_checkpoint`)."""
-        save_checkpoint(self.model, path, self.config.dump(), self.layout)
+        save_checkpoint(self.model, path, self.config.of_weights(), self.layout)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a reader of the weights needs, and what a resume is checked against."""

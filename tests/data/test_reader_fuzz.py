@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hevitpose.data import boxes, cocoformat, mpii
-from hevitpose.data.keypoints import COCO, CROWDPOSE
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import HEViTPoseError
 
 SIZE = (192, 256)
@@ -122,7 +122,7 @@ def test_coco(path, text):
         path,
         text,
         lambda file, skip: cocoformat.read(
-            file, file.parent, COCO, dataset="coco", split="val", input_size=SIZE, skip_bad=skip
+            file, file.parent, ROWS["coco"], split="val", input_size=SIZE, skip_bad=skip
         ),
     )
 
@@ -136,11 +136,9 @@ def test_crowdpose(path, text):
         lambda file, skip: cocoformat.read(
             file,
             file.parent,
-            CROWDPOSE,
-            dataset="crowdpose",
+            ROWS["crowdpose"],
             split="val",
             input_size=SIZE,
-            needs_area=False,
             skip_bad=skip,
         ),
     )

@@ -16,6 +16,7 @@ from hevitpose.data.cocoformat import clip_boxes, read
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, MPII_TO_COCO
 from hevitpose.data.mpii import ground_truth_path
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError, UsageError
 
 SIZE = (192, 256)
@@ -205,7 +206,7 @@ def test_polygons_cost_no_memory(tmp_path):
     path = tmp_path / "coco_train.json"
     write(path, images=1200, annotations=2600)
     tracemalloc.start()
-    table = read(path, tmp_path, COCO, dataset="coco", split="train", input_size=SIZE)
+    table = read(path, tmp_path, ROWS["coco"], split="train", input_size=SIZE, truth=False)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     size = path.stat().st_size
@@ -295,7 +296,7 @@ BAD_PEOPLE = {
     "few keypoints": (person(keypoints=[1, 2, 2]), "keypoints has 3 values, expected 51"),
     "no keypoints": (person(keypoints=None), "keypoints is missing"),
     "nan keypoint": (points(0, NAN), r"keypoints\[0\] is NaN"),
-    "null keypoint": (points(3, None), r'keypoints\[3\] is "None"'),
+    "null keypoint": (points(6, None), r'keypoints\[6\] is "None"'),
     "visibility": (points(5, 7), r"keypoints\[5\] is 7, expected visibility 0, 1 or 2"),
     "duplicate": (duplicate, "id 101: duplicate id"),
     "not an object": (lambda c: c["annotations"].insert(1, [3]), "not an object"),
