@@ -36,9 +36,9 @@ from hevitpose.files import write_atomically
 
 #: Part: (what it does, share of the time, its function).
 PARTS: dict[str, tuple[str, float, Callable[[Session], None]]] = {
-    "a": ("forms and precisions agree", 0.14, gpu_latency.check),
-    "b": ("latency", 0.40, gpu_latency.latency),
-    "c": ("training throughput", 0.12, gpu_training.throughput),
+    "a": ("forms and precisions agree", 0.15, gpu_latency.check),
+    "b": ("latency", 0.36, gpu_latency.latency),
+    "c": ("training throughput", 0.15, gpu_training.throughput),
     "d": ("a real training", 0.34, gpu_training.real),
 }
 
@@ -75,9 +75,9 @@ def run_parts(session: Session, parts: Sequence[str]) -> None:
     chosen = [part for part in PARTS if part in parts]
     for index, part in enumerate(chosen):
         text, share, work = PARTS[part]
-        shares = share / sum(PARTS[rest][1] for rest in chosen[index:])
+        share /= sum(PARTS[rest][1] for rest in chosen[index:])
         now = time.monotonic()
-        session.part, session.part_end = part, now + max(0.0, session.end - now) * shares
+        session.part, session.part_end = part, now + max(0.0, session.end - now) * share
         session.say(text)
         try:
             work(session)
@@ -87,6 +87,8 @@ def run_parts(session: Session, parts: Sequence[str]) -> None:
         except Exception as error:  # a row with its reason; the parts after it still run
             traceback.print_exc()
             session.log.add(part, "part", "failed", reason=f"{type(error).__name__}: {error}")
+        else:
+            session.log.add(part, "part", "ok", seconds=time.monotonic() - now)
 
 
 # ------------------------------------------------------------------------------------ summary

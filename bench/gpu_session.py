@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Way:
             tf32=self.dtype == "tf32",
             layout=self.layout,
             mode=self.mode,
-            threads=machine.cores(),
+            threads=machine.cores() if device == "cuda" else 1,
         )
 
 
@@ -68,6 +69,7 @@ class Scale:
     train_batch: int
     train_forms: tuple[str, ...]  # of bench/training_step.py
     step_seconds: float  # of a throughput
+    loader_steps: int  # batches that each worker loads
     probe_steps: int  # of the training that is timed to plan the real one
     attentions: tuple[str, ...]
     most_steps: int | None = None  # of a training; None: what the time allows
@@ -120,8 +122,10 @@ FULL = Scale(
     energy=("hevitpose_b", "hevitpose_t", "pose_hrnet_w32"),
     train_size=(192, 256),
     train_batch=128,
-    train_forms=("plain", "train", "train+tf32", "plain+bf16", "plain+bf16+nhwc", "train+bf16"),
-    step_seconds=1.5,
+    train_forms=("plain", "train", "train+tf32", "plain+bf16", "plain+bf16+nhwc", "train+bf16",
+                 "train+bf16+autotune"),  # fmt: skip
+    step_seconds=1.2,
+    loader_steps=12,
     probe_steps=60,
     attentions=("cgsr", "mhsa", "sra", "linear-sra", "cga", "window", "none"),
 )
@@ -142,10 +146,15 @@ REHEARSAL = Scale(
     train_batch=4,
     train_forms=("plain", "train+bf16"),
     step_seconds=0.1,
+    loader_steps=4,
     probe_steps=4,
     attentions=("mhsa",),
     most_steps=6,
 )
+
+
+#: Part a's children are waited for in threads.
+_LOCK = threading.Lock()
 
 
 @dataclass
@@ -161,7 +170,8 @@ class Log:
         log = cls(path)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         whole, end, cut = text.rpartition("\n")
-        log.rows = [json.loads(line) for line in whole.splitlines()]
+        rows = [json.loads(line) for line in whole.splitlines()]
+        log.rows = list({(row["part"], row["key"]): row for row in rows}.values())  # the latest
         if cut:
             path.write_text(whole + end, encoding="utf-8")
         return log
@@ -176,7 +186,11 @@ class Log:
     def add(self, part: str, key: str, status: str, **facts: Any) -> None:
         """Keep a row; one of the same name that failed earlier no longer counts."""
         row = {"part": part, "key": key, "status": status, **facts}
-        self.rows = [r for r in self.rows if (r["part"], r["key"]) != (part, key)] + [row]
+        with _LOCK:
+            self.rows = [r for r in self.rows if (r["part"], r["key"]) != (part, key)] + [row]
+            self._append(row)
+
+    def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -215,7 +229,7 @@ class Session:
         reason = {"reason": outcome.reason} if outcome.reason else {}
         self.log.add(self.part, key, outcome.status, **reason, **facts)
         values = ", ".join(f"{name} {_short(value)}" for name, value in facts.items())
-        self.say(f"{key}: {outcome.reason and f'{outcome.status}, {outcome.reason}' or values}")
+        self.say(f"{key}: {values if outcome.status == 'ok' else outcome.reason}")
 
     def group(
         self,
@@ -244,8 +258,6 @@ class Session:
 
     def task(self, model: str, way: Way, energy: bool = False) -> Task:
         """A latency measurement."""
-        from dataclasses import replace
-
         budget = replace(self.scale.budget, energy=energy)
         return Task(model, KEYPOINTS, way.conditions(self.device, self.scale.size), budget)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.gpu_session import KEYPOINTS, Scale, Session
+from bench.gpu_session import KEYPOINTS, Session
 from bench.worker import Outcome
 from hevitpose import machine
 from hevitpose.errors import DataError
@@ -26,6 +27,10 @@ TRAINED = "hevitpose_t"
 SHARE = 0.6
 #: A cell that trains for less is not worth its start.
 LEAST_CELL_SECONDS = 8.0
+#: Compiling forward and backward of a training step is not begun with less.
+COMPILE_SECONDS = 45.0
+#: Steps between two looks at the clock.
+BLOCK = 4
 #: Of the measured throughput that a plan counts on.
 CAUTION = 0.9
 
@@ -62,6 +67,15 @@ class TrainJob:
 # ---------------------------------------------------------------------------------- in a child
 
 
+def fork_workers() -> None:
+    """Workers of loaders as in a training from the command line.
+
+    A child of a fork server has its way, by which every worker would import torch anew, for every
+    loader; they start in milliseconds otherwise.
+    """
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def step_rate(job: StepJob) -> dict[str, Any]:
     """Images per second of a form, and the memory it took."""
     import torch
@@ -81,13 +95,14 @@ def step_rate(job: StepJob) -> dict[str, Any]:
         torch.cuda.empty_cache()  # of the form before it
         torch.cuda.reset_peak_memory_stats()
     step = step_of(job.form, options)
-    for _ in range(3):
+    for _ in range(BLOCK):
         step()
     wait()
     start, steps = time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < job.seconds or steps < 3:
-        step()
-        steps += 1
+    while (spent := time.perf_counter() - start) < job.seconds or not steps:
+        for _ in range(BLOCK):  # as in training, where the processor runs ahead of the device
+            step()
+        steps += BLOCK
         wait()
     return {
         "images_per_s": steps * conditions.batch / spent,
@@ -101,6 +116,7 @@ def loader_rate(job: TrainJob) -> dict[str, Any]:
     from hevitpose.config import load_config
     from hevitpose.training.loaders import load_split, training_loader
 
+    fork_workers()
     config = load_config(None, job.overrides)
     table = load_split(config, "train", training=True)
     steps = config.training.steps or 1
@@ -122,6 +138,7 @@ def probe(job: TrainJob) -> dict[str, Any]:
     from hevitpose.config import load_config
     from hevitpose.training import train
 
+    fork_workers()
     config, marks = load_config(None, job.overrides), []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hevitpose-probe-") as folder:
@@ -144,6 +161,7 @@ def train_for_real(job: TrainJob) -> dict[str, Any]:
     from hevitpose.config import load_config
     from hevitpose.runs import train_and_record
 
+    fork_workers()
     config = load_config(None, job.overrides)
     shown = [time.monotonic()]
 
@@ -166,20 +184,31 @@ def train_for_real(job: TrainJob) -> dict[str, Any]:
 
 
 def throughput(session: Session) -> None:
-    """Part c: the loader, then steps of every form; compiling comes last."""
+    """Part c: the loader, then steps of every form; compiling comes last, with what is left."""
     scale = session.scale
+    try:
+        loading(session)
+    except DataError as error:  # steps need no data
+        session.keep("loader", Outcome("failed", str(error)), {})
+    for index, model in enumerate(scale.ours):
+        jobs = [(f"{model} {form}", _step_job(session, model, form)) for form in scale.train_forms]
+        session.group(jobs, step_rate, _result, seconds=session.left / (len(scale.ours) - index))
+    for model in reversed(scale.compiled):
+        form = "train+bf16+compile"
+        job = (f"{model} {form}", _step_job(session, model, form))
+        if session.todo([job]) and session.left < COMPILE_SECONDS:
+            session.say(f"{job[0]}: not tried, takes up to {COMPILE_SECONDS:.0f} s")
+            continue
+        session.group([job], step_rate, _result)
+
+
+def loading(session: Session) -> None:
+    """The loader alone, with eight workers and with one for nearly every core."""
+    base = train_job(session)
     most = max(1, machine.cores() - 1)
-    # Python 3.12 forks workers, so a loader starts in no time; each is one core.
     for workers in sorted({min(8, most), most}, reverse=True):
-        job = train_job(session).with_steps(40 * workers if scale.most_steps is None else 8)
-        job = replace(job, overrides=job.overrides | {"data.workers": workers})
+        job = base.with_steps(session.scale.loader_steps * workers, **{"data.workers": workers})
         session.group([(f"loader {workers} workers", job)], loader_rate, _result, daemon=False)
-    forms = [(model, scale.train_forms) for model in scale.ours]
-    forms += [(model, ("train+bf16+compile",)) for model in reversed(scale.compiled)]
-    for index, (model, names) in enumerate(forms):
-        jobs = [(f"{model} {form}", _step_job(session, model, form)) for form in names]
-        seconds = session.left / (len(forms) - index) if model not in scale.compiled else None
-        session.group(jobs, step_rate, _result, seconds=seconds)
 
 
 def _step_job(session: Session, model: str, form: str) -> StepJob:
@@ -211,6 +240,7 @@ def train_job(session: Session) -> TrainJob:
         "training.weight_decay": 0.05,
         "training.schedule": "cosine",
         "training.precision": "bf16",
+        "training.threads": 1,  # of the processor, which here only loads
         "training.deterministic": False,  # runs on a GPU are compared by interval
         "training.selection": "last",
         "training.eval_every": 1e6,  # only the end
@@ -252,10 +282,10 @@ def planned(session: Session, key: str, pace: dict[str, Any], seconds: float) ->
     """Steps chosen before the training, stated, and kept for the calls that continue it."""
     if row := session.log.find(session.part, key):
         return row["steps"]
-    scale: Scale = session.scale
+    scale = session.scale
     steps = (seconds - pace["fixed_s"]) * CAUTION * pace["images_per_s"] / scale.train_batch
-    steps = max(1, int(steps) // 10 * 10, int(steps) if steps < 10 else 0)
-    steps = min(steps, scale.most_steps or steps)
+    steps = max(1, min(int(steps), scale.most_steps or int(steps)))
+    steps -= steps % 10 if steps > 10 else 0
     facts = {
         "steps": steps,
         "epochs": steps * scale.train_batch / pace["people"],
@@ -319,10 +349,9 @@ def make_stand_in(root: Path) -> None:
     for name in ("annotations", "images"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     category = {"id": 1, "name": "person", "keypoints": list(COCO.names), "skeleton": []}
-    number = 0
-    for split, count in (("train", 12), ("val", 6)):
+    for split, numbers in (("train", range(1, 13)), ("val", range(13, 19))):
         images, people = [], []
-        for number in range(number + 1, number + 1 + count):
+        for number in numbers:
             picture = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
             cv2.imwrite(str(folder / f"images/{number:012d}.jpg"), picture)
             size = {"width": 96, "height": 96}

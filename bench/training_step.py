@@ -40,8 +40,9 @@ from hevitpose.training.devices import keep_freed_memory
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 FORMS = ("plain", "train")
 #: What may follow a form's name: TF32 or bfloat16 products, weights and images in channels-last
-#: memory (the training form has that anyway), forward and backward through torch.compile.
-OPTIONS = ("tf32", "bf16", "nhwc", "compile")
+#: memory (the training form has that anyway), forward and backward through torch.compile, cuDNN's
+#: algorithms chosen by trying.
+OPTIONS = ("tf32", "bf16", "nhwc", "compile", "autotune")
 KEYPOINTS = 17
 WARMUP_ROUNDS = 2
 
@@ -102,6 +103,7 @@ def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
     layout = torch.channels_last if nhwc else torch.contiguous_format
     torch.set_float32_matmul_precision("high" if "tf32" in given else "highest")
     torch.backends.cudnn.allow_tf32 = "tf32" in given
+    torch.backends.cudnn.benchmark = "autotune" in given
     network = create_for_input(options.model, KEYPOINTS, options.input, seed=0).train()
     network = network.to(device).to(memory_format=layout)
     if name == "train":
