@@ -65,9 +65,7 @@ def compiled(session: Session, store: Store) -> None:
         rows(session, store, model, (session.scale.compiled_way,), session.left / 3)
 
 
-def rows(
-    session: Session, store: Store, model: str, ways: tuple[Way, ...], seconds: float
-) -> None:
+def rows(session: Session, store: Store, model: str, ways: tuple[Way, ...], seconds: float) -> None:
     """One network in several ways, each a record."""
     last = [time.perf_counter()]
 
@@ -109,7 +107,9 @@ def versus(session: Session, store: Store, way: Way) -> None:
     session.say(f"{key}: making {len(tasks)} contenders ready")
     with ready_together(session, key, tasks) as ready:
         if len(ready) < 2:
-            session.keep(key, Outcome("failed", "fewer than two contenders could be made ready"), {})
+            session.keep(
+                key, Outcome("failed", "fewer than two contenders could be made ready"), {}
+            )
             return
         rounds = {name: contender.round for name, contender in ready.items()}
         interleave(rounds, 1)  # the processes have waited for each other
@@ -132,7 +132,9 @@ def versus(session: Session, store: Store, way: Way) -> None:
         facts = facts_of(store.add(row, started, seconds, **details))
         session.keep(f"{name} {way} interleaved", row.outcome, facts)
         for peer, ratio in against.items():
-            session.keep(f"{name} / {peer} {way}", row.outcome, {"ratio": ratio.ratio, **vars(ratio)})
+            session.keep(
+                f"{name} / {peer} {way}", row.outcome, {"ratio": ratio.ratio, **vars(ratio)}
+            )
     session.keep(key, Outcome("ok"), {"contenders": list(ready)})
 
 

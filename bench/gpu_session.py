@@ -122,8 +122,15 @@ FULL = Scale(
     energy=("hevitpose_b", "hevitpose_t", "pose_hrnet_w32"),
     train_size=(192, 256),
     train_batch=128,
-    train_forms=("plain", "train", "train+tf32", "plain+bf16", "plain+bf16+nhwc", "train+bf16",
-                 "train+bf16+autotune"),  # fmt: skip
+    train_forms=(
+        "plain",
+        "train",
+        "train+tf32",
+        "plain+bf16",
+        "plain+bf16+nhwc",
+        "train+bf16",
+        "train+bf16+autotune",
+    ),  # fmt: skip
     step_seconds=1.2,
     loader_steps=12,
     probe_steps=60,

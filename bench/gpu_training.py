@@ -272,7 +272,10 @@ def real(session: Session) -> None:
     # Other attentions may be slower than the one whose pace is known.
     steps = planned(session, "steps of a cell", pace, each * 0.7)
     cells = [
-        (f"{name} attention={kind} {steps} steps", base.with_steps(steps, **{"model.attention": kind}))
+        (
+            f"{name} attention={kind} {steps} steps",
+            base.with_steps(steps, **{"model.attention": kind}),
+        )
         for kind in attentions
     ]
     session.group(cells, train_for_real, _result, daemon=False)
