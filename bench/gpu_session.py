@@ -130,7 +130,7 @@ FULL = Scale(
         "plain+bf16+nhwc",
         "train+bf16",
         "train+bf16+autotune",
-    ),  # fmt: skip
+    ),
     step_seconds=1.2,
     loader_steps=12,
     probe_steps=60,
@@ -251,9 +251,10 @@ class Session:
 
         Args:
             jobs: (key, job) pairs.
-            work: see :func:`bench.worker.run_group`; so is ``daemon``.
+            work: see :func:`bench.worker.run_group`.
             facts: of the row, from key, job and outcome.
             seconds: for all; no more than the part has left.
+            daemon: see :func:`bench.worker.run_group`.
         """
         todo = self.todo(jobs)
         limit = self.left if seconds is None else min(seconds, self.left)
