@@ -50,7 +50,10 @@ def latency(session: Session) -> None:
     scale = session.scale
     store = Store(session.out)
     for way in scale.versus:
-        versus(session, store, way)
+        try:
+            versus(session, store, way)
+        except HEViTPoseError as error:  # one ended in the middle
+            session.keep(f"vs {way}", Outcome("failed", str(error)), {})
     models = [*scale.contenders, *scale.peers[:1]]
     models += [name for name in (*scale.ours, *scale.peers) if name not in models]
     for index, model in enumerate(models):

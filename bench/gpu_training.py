@@ -27,6 +27,10 @@ TRAINED = "hevitpose_t"
 SHARE = 0.6
 #: A cell that trains for less is not worth its start.
 LEAST_CELL_SECONDS = 8.0
+#: Of a cell's time: other attentions may be slower than the one whose pace is known.
+SLOWER = 0.7
+#: Left over at the end where there are no cells.
+END_SECONDS = 15.0
 #: Compiling forward and backward of a training step is not begun with less.
 COMPILE_SECONDS = 45.0
 #: Steps between two looks at the clock.
@@ -259,18 +263,19 @@ def real(session: Session) -> None:
     pace = session.log.find(session.part, "probe")
     if pace is None:
         return
-    steps = planned(session, f"steps of {name}", pace, session.left * SHARE)
+    attentions, fixed = session.scale.attentions, pace["fixed_s"]
+    share = (1 - SHARE) * session.left / len(attentions) - fixed
+    seconds = SHARE * session.left if share >= LEAST_CELL_SECONDS else session.left - END_SECONDS
+    steps = planned(session, f"steps of {name}", pace, seconds - fixed)
     jobs = [(f"{name} {steps} steps", base.with_steps(steps))]
     session.group(jobs, train_for_real, _result, daemon=False)
     if session.log.find(session.part, jobs[0][0]) is None:
         return  # it goes on from its checkpoint in the next call
-    attentions = session.scale.attentions
-    each = session.left / len(attentions)
-    if each < pace["fixed_s"] + LEAST_CELL_SECONDS and session.scale.most_steps is None:
-        session.say(f"no attention cells: {each:.0f} s each would not do")
+    each = session.left / len(attentions) - fixed
+    if each < LEAST_CELL_SECONDS and session.scale.most_steps is None:
+        session.say(f"no attention cells: {each:.0f} s of training each would not do")
         return
-    # Other attentions may be slower than the one whose pace is known.
-    steps = planned(session, "steps of a cell", pace, each * 0.7)
+    steps = planned(session, "steps of a cell", pace, SLOWER * each)
     cells = [
         (
             f"{name} attention={kind} {steps} steps",
@@ -282,12 +287,15 @@ def real(session: Session) -> None:
 
 
 def planned(session: Session, key: str, pace: dict[str, Any], seconds: float) -> int:
-    """Steps chosen before the training, stated, and kept for the calls that continue it."""
+    """Steps for so many seconds of training, chosen and stated before it.
+
+    They are kept, for the calls that continue it.
+    """
     if row := session.log.find(session.part, key):
         return row["steps"]
     scale = session.scale
-    steps = (seconds - pace["fixed_s"]) * CAUTION * pace["images_per_s"] / scale.train_batch
-    steps = max(1, min(int(steps), scale.most_steps or int(steps)))
+    steps = int(seconds * CAUTION * pace["images_per_s"] / scale.train_batch)
+    steps = max(1, min(steps, scale.most_steps or steps))
     steps -= steps % 10 if steps > 10 else 0
     facts = {
         "steps": steps,

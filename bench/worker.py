@@ -26,6 +26,8 @@ _PRELOAD = ["torch", "timm", "hevitpose.models.peers", "hevitpose.latency", "hev
 #: How running out of memory reads in torch, onnxruntime and C++.
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "failed to allocate", "bad_alloc",
               "bad allocation", "out of memory")  # fmt: skip
+#: How the reason of a late outcome begins.
+_LATE = "timeout:"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Outcome:
     status: str  # ok, skipped, failed, oom
     reason: str | None = None  # one line; None where ok
     result: Any = None  # hevitpose.latency.LatencyResult
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is the time that was over, and nothing else."""
+        return self.status == "failed" and (self.reason or "").startswith(_LATE)
 
 
 def prepared(task: Task) -> Any:
@@ -115,7 +122,7 @@ def run_group(
             status = "ok"
             while rest and status == "ok":
                 if not ours.poll(max(0.0, end - time.monotonic())):
-                    yield Outcome("failed", f"timeout: no result after {timeout:.0f} s")
+                    yield Outcome("failed", f"{_LATE} no result after {timeout:.0f} s")
                     return
                 try:
                     outcome: Outcome = ours.recv()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench import gpu, gpu_training
+from bench import gpu, gpu_latency, gpu_training
 from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
 from bench.training_step import check_form
 from bench.worker import Outcome, Task, run_group
@@ -19,7 +19,7 @@ from hevitpose import records
 from hevitpose.cli import execute
 from hevitpose.codec import make_codec
 from hevitpose.data.loader import normalise
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.latency import Conditions
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
@@ -182,11 +182,34 @@ def test_steps_are_chosen_from_the_pace_and_kept(tmp_path, monkeypatch):
     here = session(tmp_path)
     monkeypatch.setattr(here, "scale", FULL)
     pace = {"images_per_s": 1280.0, "fixed_s": 20.0, "people": 4600}
-    steps = gpu_training.planned(here, "steps", pace, 120.0)
+    steps = gpu_training.planned(here, "steps", pace, 100.0)
     assert steps == 900  # 100 s at 10 batches of 128 a second, nine tenths of it
     slower = pace | {"images_per_s": 1.0}
     assert gpu_training.planned(session(tmp_path), "steps", slower, 1.0) == 900
-    assert gpu_training.planned(here, "none left", pace, 1.0) == 1
+    assert gpu_training.planned(here, "none left", pace, -1.0) == 1
+
+
+def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
+    here = session(tmp_path, seconds=6.0)
+    names = ("first", "hangs", "never")
+    jobs = [(name, Task(name, 17, Conditions(), None)) for name in names]
+    here.group(jobs, _in_turn, lambda key, job, outcome: {"result": outcome.result[0]})
+    assert [(row["key"], row["status"]) for row in rows(tmp_path)] == [
+        ("first", "ok"),
+        ("hangs", "late"),
+    ]
+    assert [key for key, _ in here.todo(jobs)] == ["hangs", "never"]
+
+
+def test_contenders_that_break_are_a_row(monkeypatch, tmp_path):
+    def broken(*_):
+        raise HEViTPoseError("failed: the process ended")
+
+    monkeypatch.setattr("bench.gpu_latency.versus", broken)
+    monkeypatch.setattr("bench.gpu_latency.rows", lambda *_: None)
+    here = session(tmp_path)
+    gpu_latency.latency(here)
+    assert [row["reason"] for row in rows(tmp_path)] == ["failed: the process ended"]
 
 
 def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path):
