@@ -20,6 +20,7 @@ from bench.worker import Outcome
 from hevitpose import machine
 from hevitpose.errors import DataError
 from hevitpose.latency import Conditions
+from hevitpose.spec import DATASETS
 
 #: The network that is trained.
 TRAINED = "hevitpose_t"
@@ -234,7 +235,8 @@ def train_job(session: Session) -> TrainJob:
     overrides: dict[str, Any] = {
         "model.name": TRAINED if TRAINED in scale.ours else scale.ours[0],
         "model.num_keypoints": KEYPOINTS,
-        "data.dataset": str(dataset_yaml(session)),
+        "data.dataset": dataset_of(session),
+        "data.root": str(session.data),
         "data.input_size": list(scale.train_size),
         "data.workers": max(1, min(15, machine.cores() - 1)),
         "data.eval_batch_size": max(64, scale.train_batch),
@@ -310,10 +312,11 @@ def planned(session: Session, key: str, pace: dict[str, Any], seconds: float) ->
 # --------------------------------------------------------------------------------------- data
 
 
-def dataset_yaml(session: Session) -> Path:
-    """The description of ``DATA/coco_small`` as a custom dataset, in the session's folder.
+def dataset_of(session: Session) -> str:
+    """What ``data.dataset`` is for ``DATA/coco_small``.
 
-    A reduced form has a name of its own: its pictures are other ones.
+    The registry's name where it is there; else, and for a reduced form, whose pictures are other
+    ones and which has a name of its own, the yaml of a custom dataset in the session's folder.
 
     Raises:
         DataError: there is no such folder, or its annotations cannot be read.
@@ -332,12 +335,15 @@ def dataset_yaml(session: Session) -> Path:
     side = max(max(image["width"], image["height"]) for image in info["images"])
     reduced = "Reduced" in info.get("info", {}).get("description", "")
     name = f"coco_small_{side}px" if reduced else "coco_small"
+    if name in DATASETS:
+        return name
     content = {
         "name": name,
         "keypoints": list(COCO.names),
         "flip_pairs": [list(pair) for pair in COCO.flip_pairs],
         "sigmas": list(COCO.sigmas),
         "skeleton": [list(pair) for pair in COCO.skeleton],
+        "upper_body": list(COCO.upper_body),
         "splits": {
             split: {"annotations": str(path), "images": str(folder / "images")}
             for split, path in annotations.items()
@@ -345,7 +351,7 @@ def dataset_yaml(session: Session) -> Path:
     }
     path = session.out / f"{name}.yaml"
     write_atomically(path, yaml.safe_dump(content, sort_keys=False))
-    return path
+    return str(path)
 
 
 def make_stand_in(root: Path) -> None:
@@ -371,6 +377,7 @@ def make_stand_in(root: Path) -> None:
             person = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0}
             box = {"bbox": [8, 8, 80, 80], "area": 3200.0, "num_keypoints": KEYPOINTS}
             people.append({**person, **box, "keypoints": points})
-        content = {"info": {}, "images": images, "annotations": people, "categories": [category]}
+        info = {"description": "Noise. Reduced to 96 pixels."}
+        content = {"info": info, "images": images, "annotations": people, "categories": [category]}
         path = folder / f"annotations/coco_small_{split}.json"
         path.write_text(json.dumps(content), encoding="utf-8")

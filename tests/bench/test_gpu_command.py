@@ -212,20 +212,21 @@ def test_contenders_that_break_are_a_row(monkeypatch, tmp_path):
     assert [row["reason"] for row in rows(tmp_path)] == ["failed: the process ended"]
 
 
-def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path):
+def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
     here = session(tmp_path)
     gpu_training.make_stand_in(here.data)
-    assert gpu_training.dataset_yaml(here).name == "coco_small.yaml"
+    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small_96px.yaml")
     path = here.data / "coco_small/annotations/coco_small_val.json"
-    content = json.loads(path.read_text())
-    content["info"]["description"] = "Reduced to 96 pixels"
-    path.write_text(json.dumps(content))
-    assert gpu_training.dataset_yaml(here).name == "coco_small_96px.yaml"
+    path.write_text(path.read_text().replace("Reduced", "Drawn"))
+    monkeypatch.setattr(gpu_training, "DATASETS", ("coco",))
+    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small.yaml")
+    monkeypatch.setattr(gpu_training, "DATASETS", ("coco", "coco_small"))
+    assert gpu_training.dataset_of(here) == "coco_small"
 
 
 def test_data_that_are_not_there_are_one_line(tmp_path):
     with pytest.raises(DataError, match=r"coco_small_val\.json: .*, expected --data ROOT"):
-        gpu_training.dataset_yaml(session(tmp_path, data=tmp_path / "nowhere"))
+        gpu_training.dataset_of(session(tmp_path, data=tmp_path / "nowhere"))
 
 
 # Without a GPU, what would run on one ----------------------------------------------------------
