@@ -113,7 +113,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
 def _facts(row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row.get('reason')}"
-    left_out = ("part", "key", "status", "record", "rounds", "contenders")
+    left_out = ("part", "key", "status", "record", "evaluation", "rounds", "contenders")
     return "  ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in row.items()

@@ -139,25 +139,29 @@ def loader_rate(job: TrainJob) -> dict[str, Any]:
 
 
 def probe(job: TrainJob) -> dict[str, Any]:
-    """A short training: images per second of its second half, and the seconds around the steps."""
+    """A short training and its evaluation: images per second of the second half of its steps, and
+    the seconds around them.
+    """
     from hevitpose.config import load_config
-    from hevitpose.training import train
+    from hevitpose.runs import train_and_record
 
     fork_workers()
     config, marks = load_config(None, job.overrides), []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hevitpose-probe-") as folder:
-        result = train(
+        finished = train_and_record(
             config,
-            Path(folder),
+            runs=Path(folder),
             progress=lambda done, total: marks.append((done, time.perf_counter())),
         )
     total = time.perf_counter() - start
+    assert finished is not None
+    marks = marks[: config.training.steps]  # the evaluation reports after the steps
     (first, begun), (last, ended) = marks[len(marks) // 2 - 1], marks[-1]
     return {
         "images_per_s": (last - first) * config.total_batch / (ended - begun),
         "fixed_s": total - (ended - marks[0][1]),
-        "people": result.train["people"],
+        "people": _trained(finished.training)["people"],
     }
 
 
@@ -175,14 +179,21 @@ def train_for_real(job: TrainJob) -> dict[str, Any]:
             shown[0] = now
             print(f"[d] step {done}/{total}", file=sys.stderr)
 
-    result, record, _ = train_and_record(config, runs=Path(job.runs), progress=progress)
-    assert record is not None
+    finished = train_and_record(config, runs=Path(job.runs), progress=progress)
+    assert finished is not None
+    training, scores = finished.training, finished.evaluation.metrics
+    trained = _trained(training)
     return {
-        "record": record.id,
-        **{name: value for name, value in result.metrics.items() if name in ("AP", "AP50", "AP75")},
-        **{name: result.train[name] for name in ("steps", "epochs", "images_per_s", "loss")},
-        "memory_mib": result.peak_memory / 2**20,
+        "record": training.id,
+        "evaluation": finished.evaluation.id,
+        **{name: scores[name] for name in ("AP", "AP50", "AP75") if name in scores},
+        **{name: trained[name] for name in ("steps", "epochs", "images_per_s", "loss")},
+        "memory_mib": training.peak_memory / 2**20 if training.peak_memory else None,
     }
+
+
+def _trained(record: Any) -> dict[str, Any]:
+    return record.train.model_dump()
 
 
 # ------------------------------------------------------------------------------------- part c
