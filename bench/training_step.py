@@ -38,7 +38,11 @@ from hevitpose.spec import HEATMAP_STRIDE
 from hevitpose.training.devices import keep_freed_memory
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-FORMS = ("plain", "train", "plain+bf16", "train+bf16")
+FORMS = ("plain", "train")
+#: What may follow a form's name: TF32 or bfloat16 products, weights and images in channels-last
+#: memory (the training form has that anyway), forward and backward through torch.compile, cuDNN's
+#: algorithms chosen by trying.
+OPTIONS = ("tf32", "bf16", "nhwc", "compile", "autotune")
 KEYPOINTS = 17
 WARMUP_ROUNDS = 2
 
@@ -56,37 +60,67 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--input", default="256x256", help="HEIGHTxWIDTH")
     add("--rounds", type=int, default=10)
     add("--threads", type=int, default=machine.cores(), help="default: all this process may use")
-    add("--forms", default="plain,train", help=f"by comma, of {', '.join(FORMS)}")
+    add("--forms", default="plain,train", help="by comma: plain or train, then +tf32, +bf16 ...")
+    add("--device", default="cpu", help="cpu or cuda")
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
     add("--give-back-memory", action="store_true", help="do not keep what is freed")
     options = parser.parse_args(arguments)
     options.forms = options.forms.split(",")
     for form in options.forms:
-        if form not in FORMS:
-            raise unknown_name("form", form, FORMS)
+        check_form(form)
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise UsageError(f"--device {options.device}: no CUDA GPU is available here")
     options.input = parse_size(options.input, "--input")
     if min(options.batch, options.rounds, options.threads) < 1:
         raise UsageError("--batch, --rounds, --threads: expected at least 1")
     return options
 
 
+def check_form(form: str) -> None:
+    """Refuse a form that is none.
+
+    Raises:
+        UsageError: another name than of :data:`FORMS`, or another option than of :data:`OPTIONS`.
+    """
+    name, *given = form.split("+")
+    if name not in FORMS:
+        raise unknown_name("form", name, FORMS)
+    for option in given:
+        if option not in OPTIONS:
+            raise unknown_name("option of a form", option, OPTIONS)
+
+
 def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
-    """One training step of a network in one of :data:`FORMS`."""
-    form, _, precision = form.partition("+")
+    """One training step of a network in one of :data:`FORMS`, with some of :data:`OPTIONS`.
+
+    Args:
+        form: such as ``train+bf16``.
+        options: ``model``, ``batch``, ``input`` (W, H), ``device``.
+    """
+    name, *given = form.split("+")
+    device = torch.device(options.device)
+    nhwc = name == "train" or "nhwc" in given
+    layout = torch.channels_last if nhwc else torch.contiguous_format
+    torch.set_float32_matmul_precision("high" if "tf32" in given else "highest")
+    torch.backends.cudnn.allow_tf32 = "tf32" in given
+    torch.backends.cudnn.benchmark = "autotune" in given
     network = create_for_input(options.model, KEYPOINTS, options.input, seed=0).train()
-    if form == "train":
-        network = optimize(network.to(memory_format=torch.channels_last), mode="train")
+    network = network.to(device).to(memory_format=layout)
+    if name == "train":
+        network = optimize(network, mode="train")
+    forward = torch.compile(network, dynamic=False) if "compile" in given else network
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     width, height = options.input
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(options.batch, 3, height, width, generator=generator)
+    images = images.to(device, memory_format=layout)
     shape = (options.batch, KEYPOINTS, height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
-    target = torch.rand(shape, generator=generator)
+    target = torch.rand(shape, generator=generator).to(device)
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            heatmaps = network(images)
+        with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in given):
+            heatmaps = forward(images)
         torch.nn.functional.mse_loss(heatmaps.float(), target).backward()
         optimizer.step()
 
@@ -103,11 +137,13 @@ def measure(options: argparse.Namespace) -> dict[str, list[list[float]]]:
     if not options.give_back_memory:
         keep_freed_memory()
     now = CLOCKS[options.clock]
+    wait = torch.cuda.synchronize if options.device != "cpu" else lambda: None
 
     def timed(step: Callable[[], None]) -> Callable[[], list[float]]:
         def once() -> list[float]:
             faults, start = _page_faults(), now()
             step()
+            wait()
             return [now() - start, _page_faults() - faults]
 
         return once

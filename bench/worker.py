@@ -6,10 +6,12 @@ Children are forked from a server that has the heavy imports done (0.2 s a child
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +26,8 @@ _PRELOAD = ["torch", "timm", "hevitpose.models.peers", "hevitpose.latency", "hev
 #: How running out of memory reads in torch, onnxruntime and C++.
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "failed to allocate", "bad_alloc",
               "bad allocation", "out of memory")  # fmt: skip
+#: How the reason of a late outcome begins.
+_LATE = "timeout:"
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,28 @@ class Outcome:
     reason: str | None = None  # one line; None where ok
     result: Any = None  # hevitpose.latency.LatencyResult
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is the time that was over, and nothing else."""
+        return self.status == "failed" and (self.reason or "").startswith(_LATE)
+
 
 def prepared(task: Task) -> Any:
     """The task's model, built and settled, as a :class:`hevitpose.latency.Prepared` to enter."""
-    from hevitpose.latency import Prepared, settle_
+    from hevitpose.latency import Prepared
+
+    model = _model(task.model, task.keypoints, task.conditions.input_size, task.seed)
+    return Prepared(model, task.conditions, task.budget, seed=task.seed)
+
+
+@functools.lru_cache(maxsize=1)  # the next task of a group is mostly about the same
+def _model(name: str, keypoints: int, size: tuple[int, int], seed: int) -> Any:
+    from hevitpose.latency import settle_
     from hevitpose.models import create_for_input
 
-    size = task.conditions.input_size
-    model = create_for_input(task.model, task.keypoints, size, seed=task.seed)
-    settle_(model, size, task.seed)
-    return Prepared(model, task.conditions, task.budget, seed=task.seed)
+    model = create_for_input(name, keypoints, size, seed=seed)
+    settle_(model, size, seed)
+    return model
 
 
 def measure_task(task: Task) -> Any:
@@ -71,19 +87,52 @@ def run(task: Task, timeout: float = 600.0, work: Callable[[Task], Any] = measur
         timeout: seconds, after which the child is ended and the outcome says so.
         work: called in the child with the task; a module's function.
     """
-    ours, theirs = context().Pipe()
-    process = context().Process(target=_answer, args=(theirs, work, task), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(timeout):
-            return Outcome("failed", f"timeout: no result after {timeout:.0f} s")
-        return ours.recv()
-    except EOFError:
-        process.join()
-        return _died(process.exitcode)
-    finally:
-        _end(process)
+    [outcome] = run_group([task], timeout, work)
+    return outcome
+
+
+def run_group(
+    tasks: Sequence[Any],
+    timeout: float,
+    work: Callable[[Any], Any] = measure_task,
+    *,
+    daemon: bool = True,
+) -> Iterator[Outcome]:
+    """Several tasks in one child, which saves its start and its GPU context for all but the first.
+
+    After an outcome that is not ok (a GPU may be unusable for the process then) the rest goes to a
+    new child.
+
+    Args:
+        tasks: each with ``conditions``.
+        timeout: seconds for all together; the task that is on then is the last with an outcome.
+        work: called in the child with a task; a module's function.
+        daemon: False where the work starts processes of its own.
+
+    Yields:
+        An outcome per task, in order, as it comes.
+    """
+    end, rest = time.monotonic() + timeout, list(tasks)
+    while rest:
+        ours, theirs = context().Pipe()
+        process = context().Process(target=_answer, args=(theirs, work, rest), daemon=daemon)
+        process.start()
+        theirs.close()
+        try:
+            status = "ok"
+            while rest and status == "ok":
+                if not ours.poll(max(0.0, end - time.monotonic())):
+                    yield Outcome("failed", f"{_LATE} no result after {timeout:.0f} s")
+                    return
+                try:
+                    outcome: Outcome = ours.recv()
+                except EOFError:
+                    process.join()
+                    outcome = _died(process.exitcode)
+                status, rest = outcome.status, rest[1:]
+                yield outcome
+        finally:
+            _end(process, patience=0.0 if rest and status == "ok" else 2.0)
 
 
 class Contender:
@@ -103,7 +152,11 @@ class Contender:
         self._process = context().Process(target=_serve, args=(theirs, task), daemon=True)
         self._process.start()
         theirs.close()
-        self._receive()
+        try:
+            self._receive()
+        except HEViTPoseError:
+            self.close()
+            raise
 
     def round(self) -> list[float]:
         """Wall times of one round, ms."""
@@ -150,9 +203,15 @@ def contenders(tasks: dict[str, Task], timeout: float = 600.0) -> Iterator[dict[
         yield ready
 
 
-def _answer(pipe: Connection, work: Callable[[Task], Any], task: Task) -> None:
-    with contextlib.suppress(BrokenPipeError), _outcomes(pipe, task):  # the parent may be gone
-        pipe.send(Outcome("ok", result=work(task)))
+def _answer(pipe: Connection, work: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent may be gone
+        for task in tasks:
+            done = False
+            with _outcomes(pipe, task):
+                pipe.send(Outcome("ok", result=work(task)))
+                done = True
+            if not done:
+                return
 
 
 def _serve(pipe: Connection, task: Task) -> None:
@@ -224,8 +283,8 @@ def _died(exitcode: int | None) -> Outcome:
     return Outcome("failed", f"the process ended with exit code {exitcode} and no result")
 
 
-def _end(process: Any) -> None:
-    process.join(2)
+def _end(process: Any, patience: float = 2.0) -> None:
+    process.join(patience)
     if process.is_alive():
         process.kill()
         process.join()

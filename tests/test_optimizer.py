@@ -69,3 +69,14 @@ def test_norms_and_biases_are_not_decayed(kind):
     assert len(decay) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         assert decay[id(parameter)] == (0.1 if parameter.ndim > 1 else 0.0), name
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip_norm", "fused"),
+    [("fp32", 1.0, True), ("bf16", None, True), ("bf16", 1.0, False), ("fp16", 1.0, False)],
+)
+def test_a_step_that_unscales_by_itself_is_not_clipped(precision, clip_norm, fused):
+    """Lightning refuses to clip the gradients of one, and its mark is this attribute."""
+    given = TrainingConfig(optimizer="adamw", precision=precision, clip_norm=clip_norm)
+    optimizer = create_optimizer(create_model("nano", num_keypoints=16, seed=0), given, 1e-3)
+    assert getattr(optimizer, "_step_supports_amp_scaling", False) is fused

@@ -271,6 +271,16 @@ class TestTransfer:
         assert files(here.root) == files(there.root)
         assert there.get(good.id).to_json() == good.to_json()
 
+    def test_a_folder_is_imported_as_it_is(self, tmp_path):
+        here, there = RecordStore(tmp_path / "runs/records"), RecordStore(tmp_path / "b")
+        here.add(make())
+        here.add_failure(make(1, status="failed", error="boom", metrics={}))
+        (here.root / f"{'0' * 20}.json").write_text("{}")
+        for folder, added in ((tmp_path / "runs", 2), (here.root, 0)):
+            report = records.import_records(there, folder)
+            assert (len(report.added), len(report.present)) == (added, 2 - added)
+            assert [problem.file for problem in report.problems] == [f"{'0' * 20}.json"]
+
     def test_bad_files(self, tmp_path):
         store, file = RecordStore(tmp_path / "a"), tmp_path / "x.jsonl"
         with pytest.raises(DataError, match="cannot be read"):

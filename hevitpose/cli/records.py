@@ -68,7 +68,7 @@ def export_command(
 
 @app.command("import")
 def import_command(
-    file: Annotated[Path, typer.Argument(help="A file that export wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file that export wrote, or a folder of records.")],
     store: Store = RUNS,
 ) -> None:
     """Take over records from another machine; they keep where they came from."""

@@ -30,8 +30,10 @@ from hevitpose.parity import relative_error
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Largest error of an output relative to the largest value of eager fp32. A form that is further
-#: off computes something else, and its time would mean nothing.
-PARITY_LIMITS = {"fp32": 1e-3, "tf32": 5e-2, "bf16": 0.25, "fp16": 0.1}
+#: off computes something else, and its time would mean nothing. Fresh weights let rounding grow as
+#: trained ones do not: in bfloat16 eager RTMPose-m is 0.47 off, HRNet-W32 0.28, HEViTPose 0.04.
+#: TF32 has as many digits as fp16; of float32's, Winograd's convolutions on a GPU may lose one.
+PARITY_LIMITS = {"fp32": 5e-3, "tf32": 0.1, "bf16": 0.6, "fp16": 0.1}
 #: Inputs in rotation.
 ROTATION = 4
 #: (W, H) of the images of the end-to-end scope.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable
@@ -33,7 +34,34 @@ def machine_state(device: str) -> dict[str, Any]:
         "load_1min": round(psutil.getloadavg()[0], 2),
     }
     if device.startswith("cuda"):
-        state.update(_nvidia_smi(torch.device(device).index or 0))
+        index = torch.device(device).index or 0
+        state.update(_nvml(index) or _nvidia_smi(index))
+    return state
+
+
+def _nvml(index: int) -> dict[str, float | None] | None:
+    """What :func:`_nvidia_smi` gives, without a process; None without ``pynvml`` or its driver."""
+    try:
+        import pynvml as nvml
+    except ImportError:
+        return None
+    try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(_uuid(index))
+    except nvml.NVMLError:
+        return None
+    reads: dict[str, Callable[[], float]] = {
+        "sm_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+        "memory_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+        "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+        "power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
+        "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        "throttle_reasons": lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
+    }
+    state: dict[str, float | None] = dict.fromkeys(_QUERY)
+    for name, read in reads.items():
+        with contextlib.suppress(nvml.NVMLError):  # cards do not report everything
+            state[name] = read()
     return state
 
 

@@ -73,7 +73,8 @@ class LatencyResult:
     parity: float | None = None  # relative error to eager fp32; None for eager fp32 itself
     stream_samples: tuple[float, ...] = ()
     stream: Summary | None = None
-    peak_memory: int | None = None  # bytes; cuda: of tensors, cpu: resident set of the process
+    # Bytes; cuda: of tensors (None of a CUDA graph), cpu: resident set of the process.
+    peak_memory: int | None = None
     energy_j: float | None = None  # per call
     state_before: dict[str, Any] = field(default_factory=dict)  # clocks, throttle reasons
     state_after: dict[str, Any] = field(default_factory=dict)
@@ -254,7 +255,12 @@ class Prepared:
             parity=self.parity,
             stream_samples=tuple(stream),
             stream=summarize(stream) if stream else None,
-            peak_memory=peak_memory(lambda: self.call(self.inputs[0]), device),
+            # A CUDA graph took its memory when it was captured; a replay takes none.
+            peak_memory=(
+                None
+                if self.conditions.backend == "cudagraph"
+                else peak_memory(lambda: self.call(self.inputs[0]), device)
+            ),
             energy_j=(
                 energy_per_call(lambda: self.call(self.inputs[0]), device)
                 if self.budget.energy

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.files import write_atomically
-from hevitpose.records.schema import SCHEMA_VERSION
+from hevitpose.records.schema import SCHEMA_VERSION, Record
 from hevitpose.records.store import Problem, RecordStore, one_line, parse_record
 
 _EXPORT_FORMAT = "hevitpose-records"
@@ -71,7 +71,7 @@ def export_records(
 def import_records(store: RecordStore, file: Path | str) -> ImportReport:
     """Takes over what :func:`export_records` wrote; each record keeps its provenance.
 
-    Importing twice changes nothing.
+    Importing twice changes nothing. A folder is taken too: a store, or one that holds ``records``.
 
     Raises:
         DataError: the file is absent, not an export, or was cut short.
@@ -79,6 +79,13 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
     """
     path = Path(file)
     report = ImportReport([], [], [])
+    if path.is_dir():
+        folder = path / "records"
+        found = RecordStore(folder if folder.is_dir() else path)
+        for record in found.load(failures=True):
+            _take_over(store, record, report)
+        report.problems.extend(found.problems)
+        return report
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         header = json.loads(lines[0])
@@ -98,14 +105,18 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
         except ValueError as error:
             report.problems.append(Problem(f"{path.name}:{number}", one_line(error)))
             continue
-        if record.status == "ok":
-            new = store.add(record)
-        else:
-            new = record not in store.failures(record.id)
-            if new:
-                store.add_failure(record)
-        (report.added if new else report.present).append(record.id)
+        _take_over(store, record, report)
     return report
+
+
+def _take_over(store: RecordStore, record: Record, report: ImportReport) -> None:
+    if record.status == "ok":
+        new = store.add(record)
+    else:
+        new = record not in store.failures(record.id)
+        if new:
+            store.add_failure(record)
+    (report.added if new else report.present).append(record.id)
 
 
 def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> ImportReport:

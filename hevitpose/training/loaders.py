@@ -175,6 +175,22 @@ def evaluation_loader(
     return _loader(config, dataset, RankSlice(len(table), rank, world), config.data.eval_batch_size)
 
 
+def training_loader(
+    config: Config, table: PoseTable, steps: range, rank: int = 0, world: int = 1
+) -> DataLoader:
+    """Augmented crops in the order of some steps of a run, this rank's part of each batch."""
+    dataset = PoseDataset(
+        table,
+        config.data.input_size,
+        augmentation=augmentation(config, table),
+        seed=config.seed,
+        udp=config.codec.udp,
+    )
+    batch = config.training.batch_size
+    stream = SampleStream(len(table), batch, steps, config.seed, rank, world)
+    return _loader(config, dataset, stream, batch)
+
+
 class PeopleModule(L.LightningDataModule):
     """Loaders that know the rank, which exists only once the trainer runs."""
 
@@ -188,18 +204,9 @@ class PeopleModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         assert self.plan is not None and self.train_table is not None and self.trainer is not None
-        batch, (rank, world) = self.config.training.batch_size, self._ranks()
-        dataset = PoseDataset(
-            self.train_table,
-            self.config.data.input_size,
-            augmentation=augmentation(self.config, self.train_table),
-            seed=self.config.seed,
-            udp=self.config.codec.udp,
-        )
         first = self.trainer.global_step  # a loader per chunk, from wherever the run is
         steps = range(first, min(first + self.plan.chunk, self.plan.steps))
-        stream = SampleStream(len(self.train_table), batch, steps, self.config.seed, rank, world)
-        return _loader(self.config, dataset, stream, batch)
+        return training_loader(self.config, self.train_table, steps, *self._ranks())
 
     def val_dataloader(self) -> DataLoader:
         return evaluation_loader(self.config, self.held, *self._ranks())

@@ -27,4 +27,6 @@ def create_optimizer(
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     for group in groups:
         group.pop("use_fallback", None)
-    return kind(groups, lr=learning_rate, fused=True)
+    # Under autocast a fused step unscales gradients itself, after they would have been clipped.
+    mixed = recipe.precision != "fp32"
+    return kind(groups, lr=learning_rate, fused=not (mixed and recipe.clip_norm))

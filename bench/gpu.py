@@ -1,0 +1,170 @@
+"""Everything that a GPU has to show, in a few minutes, in the order of its worth.
+
+    python bench/gpu.py --minutes 9 --out DIR --data ROOT
+    python bench/gpu.py --minutes 5 --out DIR --data ROOT --parts a,b,c     # d in another call
+    python bench/gpu.py --rehearse                                          # on the CPU, tiny
+
+Parts: ``a`` all forms and precisions agree; ``b`` latency, ratios to the peers, memory, energy;
+``c`` images per second of training steps and of loading; ``d`` a training for real with as many
+steps as the time allows, and with time left a cell of every attention. ROOT holds ``coco_small``.
+
+Each part has its share of the time and hands on what it does not need; one that fails is reported
+and the next one runs. Rows are kept in DIR/rows.jsonl as they come, records in DIR/records (for
+``hevitpose records import DIR``); the same call again does what is missing. At the end DIR has
+summary.txt and summary.json. Runs from a bare checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import gpu_latency, gpu_training
+from bench.command import Parser, exit_code
+from bench.gpu_session import FULL, REHEARSAL, Log, Session
+from hevitpose import machine
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.files import write_atomically
+
+#: Part: (what it does, share of the time, its function).
+PARTS: dict[str, tuple[str, float, Callable[[Session], None]]] = {
+    "a": ("forms and precisions agree", 0.15, gpu_latency.check),
+    "b": ("latency", 0.36, gpu_latency.latency),
+    "c": ("training throughput", 0.15, gpu_training.throughput),
+    "d": ("a real training", 0.34, gpu_training.real),
+}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        UsageError: a value that cannot be read, or no GPU for a call that needs one.
+    """
+    parser = Parser("bench/gpu.py", __doc__)
+    add = parser.add_argument
+    add("--minutes", type=float, default=9.0, help="for everything (default 9)")
+    add("--out", type=Path, default=Path("runs/gpu"), help="folder of rows, records, summary")
+    add("--data", type=Path, help="folder that holds coco_small; parts c and d need it")
+    add("--parts", default=",".join(PARTS), help="by comma, of a,b,c,d")
+    add("--rehearse", action="store_true", help="the same on the CPU with tiny sizes")
+    options = parser.parse_args(arguments)
+    options.parts = options.parts.split(",")
+    for part in options.parts:
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS)
+    if not options.minutes > 0:
+        raise UsageError(f"--minutes: {options.minutes:g}, expected more than 0")
+    if options.rehearse:
+        options.data = options.data or options.out / "stand_in"
+    elif options.data is None and {"c", "d"} & set(options.parts):
+        raise UsageError("--data: not given, parts c and d need the folder that holds coco_small")
+    return options
+
+
+def run_parts(session: Session, parts: Sequence[str]) -> None:
+    """The parts in their order, each with its share of what is left."""
+    chosen = [part for part in PARTS if part in parts]
+    for index, part in enumerate(chosen):
+        text, share, work = PARTS[part]
+        share /= sum(PARTS[rest][1] for rest in chosen[index:])
+        now = time.monotonic()
+        session.part, session.part_end = part, now + max(0.0, session.end - now) * share
+        session.say(text)
+        try:
+            work(session)
+        except HEViTPoseError as error:
+            session.log.add(part, "part", "failed", reason=str(error))
+            session.say(f"failed, {error}")
+        except Exception as error:  # a row with its reason; the parts after it still run
+            traceback.print_exc()
+            session.log.add(part, "part", "failed", reason=f"{type(error).__name__}: {error}")
+        else:
+            session.log.add(part, "part", "ok", seconds=time.monotonic() - now)
+
+
+# ------------------------------------------------------------------------------------ summary
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """All rows as text, a block per part; what failed says why."""
+    facts = machine.machine()
+    versions = machine.versions()
+    lines = [
+        f"{facts['gpu'] or facts['cpu']}, driver {facts['driver']}, {facts['threads']} cores; "
+        f"torch {versions['torch']}, CUDA {versions['cuda']}"
+    ]
+    for part, (text, _, _) in PARTS.items():
+        mine = [row for row in rows if row["part"] == part]
+        if mine:
+            lines += ["", f"{part}: {text}"]
+            lines += [f"  {row['key']:<58} {_facts(row)}" for row in mine]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return f"{row['status']}: {row.get('reason')}"
+    left_out = ("part", "key", "status", "record", "evaluation", "rounds", "contenders")
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+        if name not in left_out and value is not None
+    )
+
+
+def write_summary(session: Session) -> str:
+    """The text of the summary, also written to the session's folder."""
+    text = summary(session.log.rows)
+    write_atomically(session.out / "summary.txt", text)
+    content = {
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "code": machine.code(),
+        "rows": session.log.rows,
+    }
+    write_atomically(session.out / "summary.json", json.dumps(content, indent=1) + "\n")
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a row failed; 2 for a wrong request, or no GPU."""
+    start = time.monotonic()
+    return exit_code(lambda: _run(parse(arguments), start), "interrupted; the same call goes on")
+
+
+def _run(options: argparse.Namespace, start: float) -> int:
+    if not options.rehearse:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("no CUDA GPU is available here (--rehearse needs none)")
+    options.out.mkdir(parents=True, exist_ok=True)
+    scale = REHEARSAL if options.rehearse else FULL
+    if options.rehearse and not (options.data / "coco_small").exists():
+        gpu_training.make_stand_in(options.data)
+    session = Session(
+        out=options.out,
+        device="cpu" if options.rehearse else "cuda",
+        scale=scale,
+        data=options.data or Path(),
+        log=Log.open(options.out / "rows.jsonl"),
+        end=start + 60 * options.minutes,
+    )
+    try:
+        run_parts(session, options.parts)
+    finally:
+        print(write_summary(session), end="", flush=True)
+    return int(any(row["status"] in ("failed", "oom") for row in session.log.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

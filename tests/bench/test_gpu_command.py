@@ -1,0 +1,321 @@
+"""The GPU campaign, rehearsed on the CPU: rows, records, a second call, parts that fail."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench import gpu, gpu_latency, gpu_training
+from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
+from bench.training_step import check_form
+from bench.worker import Outcome, Task, run_group
+from hevitpose import records
+from hevitpose.cli import execute
+from hevitpose.codec import make_codec
+from hevitpose.data.loader import normalise
+from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.latency import Conditions
+from hevitpose.models import create_for_input
+from hevitpose.optimization import optimize
+from hevitpose.records import RecordStore
+
+
+def session(out, *, seconds=60.0, data=None):
+    out.mkdir(parents=True, exist_ok=True)
+    now = time.monotonic()
+    log = Log.open(out / "rows.jsonl")
+    data = data or out / "stand_in"
+    return Session(out, "cpu", REHEARSAL, data, log, now + seconds, "d", now + seconds)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+
+
+# The whole ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("gpu") / "out"
+    return out, gpu.main(["--rehearse", "--out", str(out)])
+
+
+@pytest.mark.slow
+def test_a_rehearsal_leaves_rows_of_every_part_records_and_a_summary(rehearsed):
+    out, code = rehearsed
+    found = rows(out)
+    assert code == 0, [row for row in found if row["status"] not in ("ok", "skipped")]
+    assert {row["part"] for row in found} == set(gpu.PARTS)
+    keys = {row["key"]: row for row in found}
+    assert keys["hevitpose_nano fused fp32 nchw batch 1"]["error"] < 1e-4
+    ratio = keys["hevitpose_nano / pose_mobilenetv2 fused bf16 nhwc batch 1"]
+    assert ratio["low"] <= ratio["ratio"] <= ratio["high"]
+    assert keys["hevitpose_nano train+bf16"]["images_per_s"] > 0
+    trained = keys["hevitpose_nano 6 steps"]
+    assert trained["steps"] == keys["steps of hevitpose_nano"]["steps"]  # stated before
+    record = RecordStore(out / "records").find(trained["record"])
+    assert record.precision == "bf16"
+    scores = RecordStore(out / "records").find(trained["evaluation"])
+    assert "AP" in scores.metrics and scores.flip_test
+    summary = json.loads((out / "summary.json").read_text())
+    assert len(summary["rows"]) == len({(row["part"], row["key"]) for row in found})
+    assert trained["record"] and "hevitpose_nano 6 steps" in (out / "summary.txt").read_text()
+
+
+@pytest.mark.slow
+def test_the_same_call_again_measures_nothing(rehearsed, monkeypatch):
+    out, _ = rehearsed
+    before = {row["key"] for row in rows(out)}
+    monkeypatch.setattr("bench.gpu_session.run_group", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("bench.gpu_latency.Contender", lambda *_: pytest.fail("measured"))
+    assert gpu.main(["--rehearse", "--out", str(out)]) == 0
+    assert {row["key"] for row in rows(out)} == before
+
+
+@pytest.mark.slow
+def test_its_folder_is_imported(rehearsed, tmp_path, capsys):
+    out, _ = rehearsed
+    count = len(list((out / "records").glob("*.json")))
+    for said in (f"{count} added, 0 there", f"0 added, {count} there"):
+        assert execute(["records", "import", str(out), "--store", str(tmp_path / "s")]) == 0
+        assert said in capsys.readouterr().out
+    report = records.import_records(RecordStore(tmp_path / "t"), out / "records")
+    assert len(report.added) == count and not report.problems
+
+
+# Requests -------------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_it_is_one_line_and_exit_2(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--out", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err == "error: no CUDA GPU is available here (--rehearse needs none)\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--parts", "a,e"], "unknown part 'e'"),
+        (["--minutes", "0"], "--minutes: 0, expected more than 0"),
+        (["--parts", "c"], "--data: not given"),
+        (["--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_2(arguments, says, capsys):
+    assert gpu.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_what_the_campaign_names_exists():
+    for way in (*FULL.checks, *FULL.ways, *FULL.versus, FULL.compiled_way):
+        way.conditions("cuda", FULL.size)  # refuses an unknown mode, dtype, layout
+    for form in (*FULL.train_forms, "train+bf16+compile"):
+        check_form(form)
+    assert {*FULL.contenders, *FULL.compiled} <= set(FULL.ours)
+    assert gpu_training.TRAINED in FULL.ours
+
+
+def test_tf32_is_a_setting_of_fp32():
+    conditions = Way(1, dtype="tf32").conditions("cuda", (256, 256))
+    assert (conditions.dtype, conditions.tf32) == ("fp32", True)
+
+
+# Parts ----------------------------------------------------------------------------------------
+
+
+def test_a_part_that_fails_is_a_row_and_the_next_one_runs(monkeypatch, tmp_path, capsys):
+    ran = []
+
+    def broken(session):
+        raise ZeroDivisionError("by hand")
+
+    def refused(session):
+        raise DataError("no people")
+
+    parts = {"a": ("x", 0.5, broken), "b": ("y", 0.3, refused), "c": ("z", 0.2, ran.append)}
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    here = session(tmp_path)
+    gpu.run_parts(here, ["a", "b", "c"])
+    assert ran == [here]
+    found = {row["part"]: row for row in rows(tmp_path)}
+    assert found["a"]["reason"] == "ZeroDivisionError: by hand"
+    assert found["b"]["reason"] == "no people"
+    assert found["c"]["status"] == "ok"
+
+
+def test_a_part_hands_on_the_time_it_does_not_need(monkeypatch, tmp_path):
+    lefts = {}
+    parts = {
+        name: (name, share, lambda session: lefts.update({session.part: session.left}))
+        for name, share in (("a", 0.25), ("b", 0.25), ("c", 0.5))
+    }
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    gpu.run_parts(session(tmp_path, seconds=100.0), ["c", "a"])
+    assert lefts["a"] == pytest.approx(100 / 3, abs=1)
+    assert lefts["c"] == pytest.approx(100, abs=1)
+
+
+def test_the_log_survives_a_cut_line_and_tries_failures_again(tmp_path):
+    log = Log.open(tmp_path / "rows.jsonl")
+    log.add("a", "x", "failed", reason="once")
+    log.add("a", "y", "ok", ms=1.0)
+    with log.path.open("a") as file:
+        file.write('{"part": "a", "key": "z", "sta')
+    log = Log.open(log.path)
+    assert log.find("a", "x") is None and log.find("a", "y")["ms"] == 1.0
+    assert log.find("b", "y") is None and log.find("a", "z") is None
+    log.add("a", "x", "ok")
+    assert [(r["key"], r["status"]) for r in Log.open(log.path).rows] == [("x", "ok"), ("y", "ok")]
+
+
+def test_steps_are_chosen_from_the_pace_and_kept(tmp_path, monkeypatch):
+    here = session(tmp_path)
+    monkeypatch.setattr(here, "scale", FULL)
+    pace = {"images_per_s": 1280.0, "fixed_s": 20.0, "people": 4600}
+    steps = gpu_training.planned(here, "steps", pace, 100.0)
+    assert steps == 900  # 100 s at 10 batches of 128 a second, nine tenths of it
+    slower = pace | {"images_per_s": 1.0}
+    assert gpu_training.planned(session(tmp_path), "steps", slower, 1.0) == 900
+    assert gpu_training.planned(here, "none left", pace, -1.0) == 1
+
+
+def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
+    here = session(tmp_path, seconds=6.0)
+    names = ("first", "hangs", "never")
+    jobs = [(name, Task(name, 17, Conditions(), None)) for name in names]
+    here.group(jobs, _in_turn, lambda key, job, outcome: {"result": outcome.result[0]})
+    assert [(row["key"], row["status"]) for row in rows(tmp_path)] == [
+        ("first", "ok"),
+        ("hangs", "late"),
+    ]
+    assert [key for key, _ in here.todo(jobs)] == ["hangs", "never"]
+
+
+def test_contenders_that_break_are_a_row(monkeypatch, tmp_path):
+    def broken(*_):
+        raise HEViTPoseError("failed: the process ended")
+
+    monkeypatch.setattr("bench.gpu_latency.versus", broken)
+    monkeypatch.setattr("bench.gpu_latency.rows", lambda *_: None)
+    here = session(tmp_path)
+    gpu_latency.latency(here)
+    assert [row["reason"] for row in rows(tmp_path)] == ["failed: the process ended"]
+
+
+def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
+    here = session(tmp_path)
+    gpu_training.make_stand_in(here.data)
+    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small_96px.yaml")
+    path = here.data / "coco_small/annotations/coco_small_val.json"
+    path.write_text(path.read_text().replace("Reduced", "Drawn"))
+    monkeypatch.setattr(gpu_training, "DATASETS", ("coco",))
+    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small.yaml")
+    monkeypatch.setattr(gpu_training, "DATASETS", ("coco", "coco_small"))
+    assert gpu_training.dataset_of(here) == "coco_small"
+
+
+def test_data_that_are_not_there_are_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"coco_small_val\.json: .*, expected --data ROOT"):
+        gpu_training.dataset_of(session(tmp_path, data=tmp_path / "nowhere"))
+
+
+# Without a GPU, what would run on one ----------------------------------------------------------
+
+
+def _on_a_fake_gpu(network, mode, dtype=None):
+    """Parameters and buffers as tensors that have a CUDA device and no data."""
+
+    def fake(tensor):
+        kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+        with mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=kind, device="cuda")
+
+    for module in network.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                module._parameters[name] = nn.Parameter(fake(value), requires_grad=False)
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = fake(value)
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FULL.ours, *FULL.peers])
+@pytest.mark.parametrize(("fused", "dtype"), [(False, torch.bfloat16), (True, torch.float16)])
+def test_a_network_makes_no_tensor_of_another_device_or_dtype(name, fused, dtype):
+    network = create_for_input(name, 17, (64, 64)).eval().requires_grad_(False)
+    network = optimize(network, mode="fused").eval() if fused else network
+    mode = FakeTensorMode()
+    network = _on_a_fake_gpu(network, mode, dtype)
+    with mode, torch.no_grad():
+        outputs = network(torch.empty(2, 3, 64, 64, device="cuda", dtype=dtype))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert {(y.device.type, y.dtype) for y in outputs} == {("cuda", dtype)}
+
+
+@pytest.mark.parametrize("attention", FULL.attentions)
+def test_a_training_step_makes_no_tensor_of_another_device(attention):
+    network = create_for_input("hevitpose_t", 17, (64, 64), attention=attention)
+    mode = FakeTensorMode()
+    network = _on_a_fake_gpu(optimize(network, mode="train").train(), mode)
+    codec = make_codec("heatmap", (64, 64))
+    with mode:
+        images = normalise(torch.empty(2, 64, 64, 3, dtype=torch.uint8, device="cuda"))
+        points, visible = torch.rand(2, 17, 2, device="cuda"), torch.ones(2, 17, device="cuda")
+        loss = codec.loss(network(images), *codec.encode(points, visible))
+        with torch.no_grad():
+            maps = codec.flip_test(network.eval(), images, ((1, 2),))
+            found = codec.decode(maps)
+    assert (loss.device.type, loss.dtype) == ("cuda", torch.float32)
+    assert {tensor.device.type for tensor in (maps, *found)} == {"cuda"}
+
+
+# Groups ---------------------------------------------------------------------------------------
+
+
+def _in_turn(task):
+    import os
+
+    if task.model == "dies":
+        os._exit(3)
+    if task.model == "fails":
+        raise ValueError("this one")
+    if task.model == "hangs":
+        time.sleep(60)
+    return task.model, os.getpid()
+
+
+def test_a_group_shares_a_child_until_one_fails():
+    names = ["first", "second", "fails", "third", "dies", "last"]
+    tasks = [Task(name, 17, Conditions(), None) for name in names]
+    outcomes = list(run_group(tasks, 60.0, _in_turn))
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok", "failed", "ok", "failed", "ok"]
+    assert outcomes[2].reason == "ValueError: this one" and "exit code 3" in outcomes[4].reason
+    pids = [outcome.result[1] for outcome in outcomes if outcome.status == "ok"]
+    assert pids[0] == pids[1] and len(set(pids)) == 3
+
+
+def test_a_group_that_is_late_ends_with_that():
+    tasks = [Task(name, 17, Conditions(), None) for name in ("first", "hangs", "never")]
+    outcomes = list(run_group(tasks, 8.0, _in_turn))
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed"]
+    assert outcomes[1] == Outcome("failed", "timeout: no result after 8 s")
+
+
+def test_stand_in_has_the_layout_of_coco_small(tmp_path):
+    gpu_training.make_stand_in(tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in Path(tmp_path).rglob("*.json")}
+    assert names == {f"coco_small/annotations/coco_small_{s}.json" for s in ("train", "val")}
+    assert len(list((tmp_path / "coco_small/images").iterdir())) == 18
