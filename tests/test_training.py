@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as L
 import torch
 
 from hevitpose import training
@@ -263,6 +264,109 @@ def test_schedule_of_the_paper():
     assert factor(169 * 100 + 99) == 1
     assert factor(170 * 100) == pytest.approx(0.1)
     assert factor(200 * 100) == pytest.approx(0.01)
+
+
+def test_cosine_by_hand():
+    config = load_config("synthetic")  # 30 steps of warm-up from 0.001, 300 in all
+    plan = Plan(steps=300, steps_per_epoch=100, chunk=30, eval_chunks=10)
+    factor = learning_rate_factor(config, plan)
+    assert factor(0) == pytest.approx(0.001)
+    assert factor(15) == pytest.approx(0.5005)
+    assert factor(30) == 1
+    assert factor(30 + 90) == pytest.approx(0.5 * (1 + 0.5))  # a third of the half turn: cos 60
+    assert factor(30 + 135) == pytest.approx(0.5)
+    assert factor(300) == pytest.approx(0)
+
+
+def test_the_schedule_reaches_the_optimiser(tiny, tmp_path):
+    recipe = {"training.warmup_steps": 3, "training.warmup_ratio": 0.25, "training.lr": 0.008}
+    result = train(tiny(**recipe, **{"training.checkpoint_steps": 1}), tmp_path)
+    # A row's rate is that of the next step: a quarter and half and three quarters of the way up,
+    # then a half turn over three steps: (1 + cos 0, 60, 120, 180) / 2.
+    wanted = [0.5, 0.75, 1, 0.75, 0.25, 0]
+    assert [row["lr"] / 0.008 for row in result.curve] == pytest.approx(wanted, abs=1e-12)
+
+
+class Line(torch.nn.Module):
+    """A network of one number, for averages by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+
+class Counting(PoseModule):
+    """Its weight goes up by 1 a step: 1, 2, 3, 4."""
+
+    def __init__(self, config, plan):
+        L.LightningModule.__init__(self)
+        self.config, self.plan, self.model = config, plan, Line()
+        self.losses, self.predicted = [], []
+        self.evaluated, self.saved = [], []
+
+    def training_step(self, batch, batch_idx):
+        loss = -self.model.weight.sum()
+        self.losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_start(self, batch, batch_idx):
+        pass
+
+    def validation_step(self, batch, batch_idx):
+        self.evaluated.append(self.model.weight.item())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    def save(self, path):
+        self.saved.append((path.name, self.model.weight.item()))
+
+
+class Script(Evaluate):
+    """Scores that are told beforehand."""
+
+    def __init__(self, scores, *given):
+        super().__init__(*given)
+        self.scores = iter(scores)
+
+    def evaluate(self, predictions):
+        return {"minival_pck": next(self.scores)}
+
+
+def counted(config, tmp_path, monkeypatch, scores):
+    plan = Plan(steps=4, steps_per_epoch=4, chunk=1, eval_chunks=1)
+    module = Counting(config, plan)
+    evaluate = Script(scores, tmp_path, None, config)
+    callbacks = [evaluate]
+    if config.training.ema_decay is not None:
+        callbacks.append(AveragedWeights(decay=config.training.ema_decay))
+    monkeypatch.setattr("hevitpose.evaluation.Predictions.join", lambda parts: parts)
+    loader = torch.utils.data.DataLoader([0], batch_size=1)
+    trainer = training.make_trainer(config, callbacks, plan)
+    trainer.fit(module, loader, loader)
+    return module, evaluate
+
+
+def test_the_average_by_hand(tiny, tmp_path, monkeypatch):
+    config = tiny(**{"training.ema_decay": 0.75})
+    module, _ = counted(config, tmp_path, monkeypatch, [0, 0, 0, 0])
+    # Weights 1, 2, 3, 4. The average starts at the first, then is 3/4 of itself and 1/4 of them:
+    # 1; 0.75 + 0.5 = 1.25; 0.9375 + 0.75 = 1.6875; 1.265625 + 1 = 2.265625.
+    assert module.evaluated == [1, 1.25, 1.6875, 2.265625]
+    assert module.model.weight.item() == 2.265625  # what the run ends with
+
+
+def test_selection_by_hand(tiny, tmp_path, monkeypatch):
+    config = tiny(**{"training.selection": "minival"})
+    module, evaluate = counted(config, tmp_path, monkeypatch, [5, 9, 9, 7])
+    assert module.evaluated == [1, 2, 3, 4]
+    assert module.saved == [("best.safetensors", 1), ("best.safetensors", 2)]  # a tie changes none
+    assert (evaluate.best, evaluate.best_step, evaluate.step) == (9, 2, 4)
+    averaged = tiny(**{"training.selection": "minival", "training.ema_decay": 0.75})
+    module, _ = counted(averaged, tmp_path, monkeypatch, [5, 4, 9, 7])
+    assert module.saved == [("best.safetensors", 1), ("best.safetensors", 1.6875)]
+    module, _ = counted(tiny(), tmp_path, monkeypatch, [5, 9, 9, 7])
+    assert module.saved == []  # selection=last writes no candidates
 
 
 def test_plan_counts_fractional_epochs():
