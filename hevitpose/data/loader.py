@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from hevitpose.data.decoded import DecodedImages
 from hevitpose.data.images import read_image
 from hevitpose.data.table import PoseTable
 from hevitpose.data.transforms import (
@@ -41,6 +42,7 @@ class PoseDataset(Dataset):
         augmentation: None for evaluation.
         seed: of the augmentation.
         udp: crop by the UDP variant.
+        pictures: of the table's images, already decoded; None to read their files.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class PoseDataset(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         udp: bool = False,
+        pictures: DecodedImages | None = None,
     ) -> None:
         self.table = table
+        self.pictures = pictures
         self.input_size = (input_size[0], input_size[1])
         self.augmentation = augmentation
         self.seed = seed
@@ -80,8 +84,7 @@ class PoseDataset(Dataset):
             cv2.setNumThreads(0)  # one worker is one thread; a pool each would fight over the cores
             self._threads_set = True
         table = self.table
-        image_size = table.image_sizes[table.image_index[index]]
-        image = read_image(table.image_path(index), (int(image_size[0]), int(image_size[1])))
+        image = self._picture(index)
         keypoints = table.keypoints[index]
         visible = table.visible[index].astype(np.float32)
         parameters = self._parameters(epoch, index)
@@ -98,6 +101,13 @@ class PoseDataset(Dataset):
             "size": table.sizes[index],
             "index": np.int64(index),
         }
+
+    def _picture(self, index: int) -> np.ndarray:
+        table, number = self.table, self.table.image_index[index]
+        if self.pictures is not None:
+            return self.pictures[number]
+        width, height = table.image_sizes[number]
+        return read_image(table.image_path(index), (int(width), int(height)))
 
     def _parameters(self, epoch: int, index: int) -> CropParameters:
         table = self.table

@@ -169,17 +169,18 @@ def train(
 @contextmanager
 def _determinism(config: Config) -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    filling: Any = torch.utils.deterministic
+    fills = filling.fill_uninitialized_memory
     torch.set_num_threads(config.training.threads)
     # Nothing here reads memory before it is written; writing NaN first costs a pass over every map.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    filling.fill_uninitialized_memory = False
     try:
         with torch.random.fork_rng():
             yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        filling.fill_uninitialized_memory = fills
 
 
 def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
@@ -205,7 +206,7 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     if stored is not None and stored["global_step"] == plan.steps:
         complete = True
         for callback in (evaluate, curve):
-            callback.load_state_dict(stored["callbacks"][callback.state_key])
+            callback.load_state_dict(complete["callbacks"][callback.state_key])
         load_weights(module.model, last)  # the averaged ones, where they are averaged
     else:
         if stored is None and trainer.is_global_zero:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from hevitpose.config import AugmentationConfig, Config
 from hevitpose.data import declared, load, verify_images
+from hevitpose.data.decoded import DecodedImages, decoded_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.registry import ROWS
@@ -176,7 +177,12 @@ def evaluation_loader(
 
 
 def training_loader(
-    config: Config, table: PoseTable, steps: range, rank: int = 0, world: int = 1
+    config: Config,
+    table: PoseTable,
+    steps: range,
+    rank: int = 0,
+    world: int = 1,
+    pictures: DecodedImages | None = None,
 ) -> DataLoader:
     """Augmented crops in the order of some steps of a run, this rank's part of each batch."""
     dataset = PoseDataset(
@@ -185,6 +191,7 @@ def training_loader(
         augmentation=augmentation(config, table),
         seed=config.seed,
         udp=config.codec.udp,
+        pictures=pictures,
     )
     batch = config.training.batch_size
     stream = SampleStream(len(table), batch, steps, config.seed, rank, world)
@@ -197,6 +204,7 @@ class PeopleModule(L.LightningDataModule):
     def __init__(self, config: Config, plan: Plan | None, train: PoseTable | None, held: PoseTable):
         super().__init__()
         self.config, self.plan, self.train_table, self.held = config, plan, train, held
+        self.pictures = None if train is None else decoded_images(train)
 
     def _ranks(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -206,7 +214,9 @@ class PeopleModule(L.LightningDataModule):
         assert self.plan is not None and self.train_table is not None and self.trainer is not None
         first = self.trainer.global_step  # a loader per chunk, from wherever the run is
         steps = range(first, min(first + self.plan.chunk, self.plan.steps))
-        return training_loader(self.config, self.train_table, steps, *self._ranks())
+        return training_loader(
+            self.config, self.train_table, steps, *self._ranks(), pictures=self.pictures
+        )
 
     def val_dataloader(self) -> DataLoader:
         return evaluation_loader(self.config, self.held, *self._ranks())

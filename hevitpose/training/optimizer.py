@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from timm.optim import param_groups_weight_decay
 from timm.optim.muon import zeropower_via_newtonschulz
-from timm.optim.nadamw import nadamw
 from torch import Tensor, nn
 
 from hevitpose.config import TrainingConfig
@@ -78,7 +77,7 @@ class Muon(torch.optim.Optimizer):
     )
 
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": 0.0, "orthogonal": False})
+        super().__init__(groups, {"lr": lr, "weight_decay": 0.0, "orthogonal": False, "steps": 0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -88,23 +87,22 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
+                group["steps"] += 1
                 step = self._orthogonal_step if group["orthogonal"] else self._adam_step
-                step(parameters, [p.grad for p in parameters], group["lr"], group["weight_decay"])
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                step(parameters, [p.grad for p in parameters], group)
         return loss
 
-    def _states(self, parameters: list[Tensor], *names: str) -> list[list[Tensor]]:
+    def _states(self, parameters: list[Tensor], name: str) -> list[Tensor]:
         for parameter in parameters:
-            state = self.state[parameter]
-            for name in names if not state else ():
-                scalar = name == "step"
-                state[name] = torch.zeros(()) if scalar else torch.zeros_like(parameter)
-        return [[self.state[p][name] for p in parameters] for name in names]
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
     def _orthogonal_step(
-        self, parameters: list[Tensor], gradients: list[Tensor], lr: float, decay: float
+        self, parameters: list[Tensor], gradients: list[Any], group: dict[str, Any]
     ) -> None:
-        (momenta,) = self._states(parameters, "momentum")
-        torch._foreach_mul_(parameters, 1 - lr * decay)
+        momenta = self._states(parameters, "momentum")
         torch._foreach_lerp_(momenta, gradients, 1 - self.MOMENTUM)
         batches: dict[torch.Size, list[tuple[Tensor, Tensor, bool]]] = defaultdict(list)
         updates = torch._foreach_lerp(gradients, momenta, self.MOMENTUM)
@@ -114,6 +112,7 @@ class Muon(torch.optim.Optimizer):
             matrix = matrix.T if tall else matrix
             batches[matrix.shape].append((parameter, matrix, tall))
         for (_, longer), batch in batches.items():
+            rate = group["lr"] * 0.2 * math.sqrt(longer)
             orthogonal = zeropower_via_newtonschulz(
                 torch.stack([matrix for _, matrix, _ in batch]),
                 len(self.NEWTON_SCHULZ),
@@ -123,25 +122,18 @@ class Muon(torch.optim.Optimizer):
             )
             for (parameter, _, tall), matrix in zip(batch, orthogonal, strict=True):
                 matrix = matrix.T if tall else matrix
-                parameter.add_(matrix.reshape(parameter.shape), alpha=-lr * 0.2 * math.sqrt(longer))
+                parameter.add_(matrix.reshape(parameter.shape), alpha=-rate)
 
     def _adam_step(
-        self, parameters: list[Tensor], gradients: list[Tensor], lr: float, decay: float
+        self, parameters: list[Tensor], gradients: list[Any], group: dict[str, Any]
     ) -> None:
-        first, second, steps = self._states(parameters, "first", "second", "step")
-        nadamw(
-            parameters,
-            gradients,
-            first,
-            second,
-            steps,
-            foreach=True,
-            beta1=self.BETAS[0],
-            beta2=self.BETAS[1],
-            lr=lr,
-            weight_decay=decay,
-            eps=self.EPSILON,
-            caution=False,
-            maximize=False,
-            max_lr=None,
-        )
+        first, second = (self._states(parameters, name) for name in ("first", "second"))
+        (beta1, beta2), steps = self.BETAS, group["steps"]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        ahead = torch._foreach_lerp(first, gradients, 1 - beta1)
+        scale = torch._foreach_sqrt(second)
+        torch._foreach_div_(scale, math.sqrt(1 - beta2**steps))
+        torch._foreach_add_(scale, self.EPSILON)
+        torch._foreach_addcdiv_(parameters, ahead, scale, -group["lr"] / (1 - beta1**steps))
