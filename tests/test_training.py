@@ -356,6 +356,18 @@ def test_the_average_by_hand(tiny, tmp_path, monkeypatch):
     assert module.model.weight.item() == 2.265625  # what the run ends with
 
 
+def test_a_run_averages_by_its_own_decay(tiny, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(**given):
+        seen.append(given)
+        return AveragedWeights(**given)
+
+    monkeypatch.setattr(training, "AveragedWeights", spy)
+    train(tiny(**{"training.ema_decay": 0.25, "training.steps": 2}), tmp_path)
+    assert seen == [{"decay": 0.25}]
+
+
 def test_selection_by_hand(tiny, tmp_path, monkeypatch):
     config = tiny(**{"training.selection": "minival"})
     module, evaluate = counted(config, tmp_path, monkeypatch, [5, 9, 9, 7])
