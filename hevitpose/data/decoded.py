@@ -1,9 +1,8 @@
 """Decoded pictures in one memory-mapped file, which every training on them reads.
 
 A grid trains dozens of times on the same people; their JPEGs need decoding once. The file lies
-beside the rendered people, is named by what it was made from (the data's fingerprint, names, bytes
-and change times of the images, OpenCV's version), is written aside and renamed, and takes the place
-of the one before.
+beside the rendered people, is named by what it was made from (names, bytes and change times of the
+images, OpenCV's version), is written aside and renamed, and takes the place of the one before.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ def _read(table: PoseTable, image: int) -> np.ndarray:
 
 
 def _key(table: PoseTable) -> str:
-    digest = hashlib.sha256(f"1 {cv2.__version__} {table.fingerprint}".encode())
+    digest = hashlib.sha256(f"1 {cv2.__version__}".encode())
     for image in range(len(table.image_names)):
         status = _path(table, image).stat()
         digest.update(table.image_names[image])

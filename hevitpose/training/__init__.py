@@ -206,7 +206,7 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     if stored is not None and stored["global_step"] == plan.steps:
         complete = True
         for callback in (evaluate, curve):
-            callback.load_state_dict(complete["callbacks"][callback.state_key])
+            callback.load_state_dict(stored["callbacks"][callback.state_key])
         load_weights(module.model, last)  # the averaged ones, where they are averaged
     else:
         if stored is None and trainer.is_global_zero:
