@@ -54,6 +54,12 @@ PUBLISHED: dict[str, Published] = {
     "pose_mobilenetv2": Published("9.57", "2.12", _FIGURE),
     "pose_shufflenetv2": Published("7.55", "1.83", _FIGURE),
     "pose_swin_s": Published("54.08", "15.40", "arXiv 2311.13615 abstract (from its ratios)"),
+    "pose_swin_t": Published(
+        None, None, "MMPose prints none for Swin", here=("32.77", "6.13"), **_COCO
+    ),
+    "pose_swin_b": Published(
+        None, None, "MMPose prints none for Swin", here=("93.04", "18.56"), **_COCO
+    ),
     "pose_pvtv2_b2": Published(
         "29.05",
         "5.77",
