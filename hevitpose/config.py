@@ -204,7 +204,7 @@ class CodecConfig(Section):
 
     encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
-    decode: Literal["argmax", "default", "dark", "udp"] = _scored("default")
+    decode: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored("default")
     flip_test: bool = _scored(True)
     joint_weights: bool = False  # MPII's weights of the loss
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
@@ -216,7 +216,7 @@ class CodecConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> CodecConfig:
-        if (self.encode == "udp") != (self.decode == "udp"):
+        if (self.encode == "udp") != self.decode.startswith("udp"):
             raise UsageError(
                 f"codec: encode {self.encode!r} with decode {self.decode!r}; "
                 "udp encodes and decodes together"
