@@ -116,7 +116,8 @@ class Section(BaseModel):
 class _ModelFields(Section):
     name: str = "hevitpose_b"
     num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
-    pretrained: Path | None = _free(None)  # weights to start from; their sha256 is in the id
+    # Weights to start from, whose sha256 is in the id; of a peer also timm's: "imagenet".
+    pretrained: Path | None = _free(None)
     checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
 
     @model_validator(mode="after")
@@ -205,6 +206,8 @@ class CodecConfig(Section):
     encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
     decode: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored("default")
+    simcc_split_ratio: float = _shared(2.0, gt=0)  # bins per pixel
+    simcc_sigma: tuple[float, float] = (4.9, 5.66)  # bins, x and y; RTMPose's at 192x256 (W x H)
     flip_test: bool = _scored(True)
     joint_weights: bool = False  # MPII's weights of the loss
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped

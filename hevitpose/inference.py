@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hevitpose.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.checkpoint import from_pretrained, locate, read_checkpoint
 from hevitpose.config import Config, validate
 from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
@@ -38,7 +38,7 @@ class PosePredictor:
     """A trained network, ready for images.
 
     Args:
-        model: a checkpoint file, a folder with ``model.safetensors``, or a network.
+        model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network.
         config: geometry, decoder and flip test; the checkpoint's own where it has one.
         layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
@@ -61,7 +61,7 @@ class PosePredictor:
         if isinstance(model, nn.Module):
             network = model
         else:
-            path = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
+            path = locate(model)
             stored = read_checkpoint(path)
             network, layout = from_pretrained(path), layout or stored.layout
             if config is None and stored.config:

@@ -17,17 +17,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generated import images, weight, weights
+from generated import (
+    KNOWN,
+    TOLERANCE,
+    build,
+    filled,
+    images,
+    key_map,
+    peer_of,
+    their_shapes,
+    weight,
+    worst,
+)
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 
-from hevitpose.models import create_model, keymaps
-from hevitpose.models.keymaps import KEY_MAPS, KeyMap
+from hevitpose.models import keymaps
+from hevitpose.models.keymaps import KEY_MAPS
 from hevitpose.models.peers.rtmpose import ScaleNorm
-
-KNOWN = json.loads((Path(__file__).parent / "peer_outputs.json").read_text())
-TOLERANCE = 1e-4  # of the output's standard deviation
-K = 17
 
 
 @pytest.fixture(autouse=True)
@@ -45,74 +52,6 @@ def reference(samples) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference outputs at {folder}")
     return folder
-
-
-def peer_of(network: str) -> str:
-    """The peer that a reference network is; ViTPose's has its authors' names as well."""
-    return network.removesuffix("_original")
-
-
-def key_map(network: str) -> KeyMap:
-    return KEY_MAPS[peer_of(network)][-1 if network.endswith("_original") else 0]
-
-
-def build(network: str, size: str = "256x192") -> nn.Module:
-    """For this size where the head belongs to one; else for 256x192, as published."""
-    name = peer_of(network)
-    height, width = map(int, size.split("x"))
-    depends = name.startswith("rtmpose")
-    return create_model(name, K, input_size=(width, height) if depends else (192, 256)).eval()
-
-
-def their_shapes(network: str) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Names, shapes and types of the original's tensors, by the key map alone."""
-    theirs = key_map(network).to_theirs(build(network).state_dict())
-    return {key: (tuple(x.shape), str(x.dtype).removeprefix("torch.")) for key, x in theirs.items()}
-
-
-@functools.lru_cache(maxsize=2)
-def filled(network: str, keys: KeyMap | None = None) -> nn.Module:
-    """The peer with generated weights, and norm statistics, under the original's names."""
-    prefix = "keypoint_head." if network.endswith("_original") else "head."
-    shapes = {
-        prefix + key.removeprefix("head.") if key.startswith("head.") else key: value
-        for key, value in their_shapes(network).items()
-    }
-    state = weights(shapes, KNOWN[network]["gain"])
-    theirs = {key.replace("keypoint_head.", "head."): value for key, value in state.items()}
-    ours, strange = (keys or key_map(network)).to_ours(theirs)
-    assert not strange
-    model = build(network)
-    model.load_state_dict(ours)
-    return model
-
-
-def outputs(model: nn.Module, number: int, size: str) -> dict[str, torch.Tensor]:
-    height, width = map(int, size.split("x"))
-    with torch.no_grad():
-        result = model(images(number, height, width))
-    if isinstance(result, tuple):
-        return dict(zip(("simcc_x", "simcc_y"), result, strict=True))
-    return {"heatmap": result}
-
-
-def worst(model: nn.Module, network: str) -> float:
-    """The largest difference from the committed numbers, in standard deviations, at all sizes."""
-    errors = []
-    for size, kinds in KNOWN[network]["outputs"].items():
-        found = outputs(model, 1, size)
-        for kind, expected in kinds.items():
-            map_KN = found[kind][0]
-            assert list(map_KN.shape) == expected["shape"]
-            values = map_KN.flatten()[:: expected["step"]][: len(expected["values"])]
-            for name, got in (
-                ("values", values),
-                ("means", map_KN.flatten(1).mean(1)),
-                ("deviations", map_KN.flatten(1).std(1, correction=0)),
-            ):
-                difference = got.double() - torch.tensor(expected[name], dtype=torch.float64)
-                errors.append(difference.abs().max().item() / expected["std"])
-    return max(errors)
 
 
 # ------------------------------------------------------------------------------ what is committed
