@@ -1,7 +1,7 @@
 """Other pose networks to compare with: timm backbones with the field's heads.
 
 Every name of ``hevitpose.spec.PEERS`` has a builder of that name; ``hevitpose.create_model`` calls
-:func:`create_peer`. Their parameters and GFLOPs against the published ones: ``published.py``.
+:func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
 """
 
 from __future__ import annotations
