@@ -105,6 +105,7 @@ def as_published(network: str) -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------------------ every network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", KNOWN)
 def test_a_published_file_gives_the_originals_outputs(network, tmp_path, capsys):
     name, state = peer_of(network), as_published(network)
@@ -457,10 +458,10 @@ def test_imagenet_without_a_network_is_one_line(monkeypatch):
     def unreachable(*args: Any, **options: Any) -> nn.Module:
         raise OSError("no route\nto host")
 
-    model = hevitpose.create_model(SMALL)
+    model, other = hevitpose.create_model(SMALL), hevitpose.create_model("vitpose_s")
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(HEViTPoseError, match="could not be fetched") as caught:
         load_imagenet(model)
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="timm has no weights for vitpose_s"):
-        load_imagenet(hevitpose.create_model("vitpose_s"))
+        load_imagenet(other)
