@@ -107,15 +107,33 @@ def save_checkpoint(
 def read_checkpoint(path: Path | str) -> Stored:
     """Weights and descriptions of a ``.safetensors`` or Lightning ``.ckpt`` file.
 
+    Args:
+        path: the file, a folder that holds ``model.safetensors``, or a name that ships.
+
     Raises:
         DataError: absent, truncated, malicious, or not one of ours.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such checkpoint")
+    path = _locate(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_lightning(path)
+
+
+def _locate(path: Path | str) -> Path:
+    """The file of a checkpoint, of a folder that holds one, or of a name that ships.
+
+    Raises:
+        DataError: none of these.
+    """
+    path = Path(path)
+    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
+        if found.is_file():
+            return found
+    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
+    raise DataError(
+        f"{path}: no such checkpoint (expected a file, a folder with {WEIGHTS}, or a name that "
+        f"ships: {shipped})"
+    )
 
 
 def _read_safetensors(path: Path) -> Stored:
@@ -287,23 +305,6 @@ def load_weights(
     return reset
 
 
-def locate(path: Path | str) -> Path:
-    """The file of a checkpoint, of a folder that holds one, or of a name that ships.
-
-    Raises:
-        DataError: none of these.
-    """
-    path = Path(path)
-    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
-        if found.is_file():
-            return found
-    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
-    raise DataError(
-        f"{path}: no such checkpoint (expected a file, a folder with {WEIGHTS}, or a name that "
-        f"ships: {shipped})"
-    )
-
-
 def from_pretrained(
     path: Path | str, *, num_keypoints: int | None = None, reset_keypoints: bool = False
 ) -> nn.Module:
@@ -321,7 +322,6 @@ def from_pretrained(
         DataError: the file is damaged or not ours.
         UsageError: it names a model that does not exist here.
     """
-    path = locate(path)
     stored = read_checkpoint(path)
     description = stored.model
     try:
@@ -347,7 +347,6 @@ __all__ = [
     "describe",
     "from_pretrained",
     "load_weights",
-    "locate",
     "read_checkpoint",
     "save_checkpoint",
 ]

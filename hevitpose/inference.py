@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hevitpose.checkpoint import from_pretrained, locate, read_checkpoint
+from hevitpose.checkpoint import from_pretrained, read_checkpoint
 from hevitpose.config import Config, validate
 from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
@@ -61,11 +61,10 @@ class PosePredictor:
         if isinstance(model, nn.Module):
             network = model
         else:
-            path = locate(model)
-            stored = read_checkpoint(path)
-            network, layout = from_pretrained(path), layout or stored.layout
+            stored = read_checkpoint(model)
+            network, layout = from_pretrained(model), layout or stored.layout
             if config is None and stored.config:
-                config = validate(stored.config, str(path))
+                config = validate(stored.config, str(model))
         self.config = config or Config()
         self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
         self.device, self.batch_size = torch.device(device), batch_size

@@ -19,14 +19,14 @@ from hevitpose.complexity import count, meta_copy
 from hevitpose.config import validate
 from hevitpose.data.check import PAGES
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, load_imagenet, read_published
+from hevitpose.spec import IMAGENET
 
 if TYPE_CHECKING:
     from hevitpose.records.schema import Record
 
-#: What ``model.pretrained`` may be instead of a file.
-IMAGENET = "imagenet"
 _LAYOUTS = {len(layout): layout for layout in (COCO, MPII, CROWDPOSE)}
 
 #: Terms of the photographs and annotations that a network was trained on.
@@ -143,20 +143,26 @@ def save_pretrained(
         model: a network, from ``from_pretrained``, ``from_published`` or ``create_model``.
         folder: made where it is absent.
         config: of the run that trained it; by default what came with its weights.
-        records: results of these weights, for the card. Nothing is measured here but the counts of
+        records: evaluations of these weights, for the card. Nothing is measured here but counts of
             parameters and multiply-accumulates.
 
     Returns:
         The folder.
 
     Raises:
+        UsageError: a record is of another network.
         HEViTPoseError: it cannot be written.
     """
     folder = Path(folder)
     about = getattr(model, "pretrained_from", None) or PretrainedFrom({}, None, {})
-    config = dict(about.config if config is None else config)
+    config, records = dict(about.config if config is None else config), list(records)
+    for record in records:
+        if record.model != model.name:
+            raise UsageError(
+                f"record {record.id} is of {record.model}, expected records of {model.name}"
+            )
     save_checkpoint(model, folder / "model.safetensors", config, about.layout, about.source)
-    card = model_card(model, folder.name, config, about.source, list(records))
+    card = model_card(model, folder.name, config, about.source, records)
     write_atomically(folder / "README.md", card)
     return folder
 
@@ -241,7 +247,7 @@ def _terms(dataset: str) -> str:
 
 
 def _results(records: list[Record]) -> list[str]:
-    scored = [record for record in records if record.dataset is not None and record.metrics]
+    scored = [r for r in records if r.kind == "evaluation" and r.status == "ok"]
     if not scored:
         return ["None recorded."]
     lines = [
@@ -250,7 +256,8 @@ def _results(records: list[Record]) -> list[str]:
     ]
     for record in scored:
         data = record.dataset
-        assert data is not None
+        if data is None:
+            continue
         for metric, value in record.metrics.items():
             if value is None:
                 continue

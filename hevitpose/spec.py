@@ -137,6 +137,8 @@ PEERS = (
     "rtmpose_s",
     "rtmpose_m",
 )
+#: What ``model.pretrained`` may be instead of a file: a peer's backbone from timm's weights.
+IMAGENET = "imagenet"
 DATASETS = ("synthetic", "coco", "mpii", "crowdpose", "ochuman")
 
 

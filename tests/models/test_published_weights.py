@@ -18,9 +18,9 @@ from generated import KNOWN, TOLERANCE, filled, images, peer_of, their_weights, 
 from torch import nn
 
 import hevitpose
-from hevitpose.checkpoint import read_checkpoint
+from hevitpose.checkpoint import checkpoint_config, read_checkpoint
 from hevitpose.cli import execute
-from hevitpose.config import validate
+from hevitpose.config import load_config, validate
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation import codec_of
 from hevitpose.export import export
@@ -340,6 +340,9 @@ def test_codec_and_decoder_are_the_publishers(network, prefix, encode, decode, t
             "keypoint_head.": "ViTPose" if "original" in network else "MMPose 0.x",
         }[prefix]
     )
+    evaluated, notes = checkpoint_config(load_config("coco", {"model.checkpoint": str(out)}))
+    assert evaluated.codec == config.codec and evaluated.data.input_size == (192, 256)
+    assert evaluated.model.name == peer_of(network) and notes == ()
     predictor = PosePredictor(out)
     assert predictor.config.codec == config.codec and predictor.layout.name == "coco"
     assert predictor.codec.udp is (encode == "udp")
@@ -385,7 +388,7 @@ def test_normalisation_is_in_the_file_and_checked(tmp_path):
 def record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "id": "0123456789abcdef0123",
-        "kind": "accuracy",
+        "kind": "evaluation",
         "model": SMALL,
         "metrics": {"AP": 0.5},
         "intervals": {"AP": {"low": 0.45, "high": 0.55, "method": "bootstrap", "n": 491}},
@@ -416,6 +419,8 @@ def test_a_model_card_is_filled_by_records(tmp_path):
     assert (
         "| coco val | ground truth | 1422 | yes | default | AP | 0.500 [0.450, 0.550], n = 491 |"
     ) in card
+    with pytest.raises(UsageError, match="is of pose_hrnet_w32, expected records of pose_mobile"):
+        hevitpose.save_pretrained(model, tmp_path / "no", records=[record(model="pose_hrnet_w32")])
     empty = hevitpose.save_pretrained(model, tmp_path / "other") / "README.md"
     assert "None recorded." in empty.read_text()
 
