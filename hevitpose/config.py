@@ -31,7 +31,7 @@ from hevitpose.spec import (
 CONFIGS = Path(__file__).parent / "configs"
 PRESETS = ("quick", "standard", "paper", "overfit")
 
-#: The authors' upper-case keys and what they are called here.
+#: Upper-case keys of the authors' first README, which are CID's, and what they are called here.
 ALIASES = {
     "DATASET.DATASET": "data.dataset",
     "DATASET.ROOT": "data.root",

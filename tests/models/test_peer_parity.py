@@ -76,6 +76,28 @@ def test_norms_and_their_eps_are_the_originals(network: str) -> None:
     assert found == KNOWN[network]["norms"]
 
 
+@pytest.mark.parametrize("network", [name for name in KNOWN if KNOWN[name]["layers"]])
+def test_activations_poolings_and_upsamplings_are_the_originals(network: str) -> None:
+    found = {layer for module in build(network).modules() if (layer := described(module))}
+    assert found == set(KNOWN[network]["layers"])
+
+
+def described(module: nn.Module) -> str | None:
+    """A layer without weights, as the reference lists it."""
+    kind = type(module).__name__
+    if "ardsigmoid" in kind.lower():  # timm's or torch's
+        return "Hardsigmoid()"
+    if isinstance(module, nn.ReLU | nn.ReLU6 | nn.SiLU):
+        return f"{kind}()"
+    if isinstance(module, nn.GELU | nn.MaxPool2d | nn.AvgPool2d):
+        return f"{kind}({module.extra_repr()})"
+    if isinstance(module, nn.Upsample):
+        return (
+            f"Upsample x{module.scale_factor:g} {module.mode} align_corners={module.align_corners}"
+        )
+    return None
+
+
 @pytest.mark.parametrize("network", KNOWN)
 def test_key_map_in_both_directions(network: str) -> None:
     keys = key_map(network)
