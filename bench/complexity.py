@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +109,46 @@ def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
     )
 
 
+@cache
+def printed_numbers() -> Any:
+    """``results/published``, the one home of what others printed."""
+    from reports.published import load
+
+    return load()
+
+
+def printed(model: str, size: tuple[int, int], keypoints: int) -> Any:
+    """A row that states a network's counts at this input and number of keypoints, or None."""
+    dataset = {16: "mpii", 17: "coco"}.get(keypoints)
+    rows = [
+        row
+        for row in printed_numbers().numbers
+        if (row.network, row.dataset) == (model, dataset)
+        and row.input == f"{size[1]}x{size[0]}"
+        and row.params_m is not None
+        and not row.withdrawn
+    ]
+    return min(rows, key=lambda row: bool(row.from_figure), default=None)
+
+
+def printed_sides(model: str) -> dict[int, float]:
+    """GFLOPs by the side of a square input, as read off the authors' figure."""
+    rows = printed_numbers().of("none", "complexity")
+    return {row.side: row.gflops for row in rows if row.network == model}
+
+
 def with_published(row: Row) -> Row:
     """The row with what was printed about this network at this input, where something was."""
-    from hevitpose.models.peers.published import PUBLISHED, agrees
+    from hevitpose.models.peers.counts import COUNTS, agrees
 
-    found = PUBLISHED.get(row.model)
-    if found is None or (found.input_size, found.num_keypoints) != (row.input_size, row.keypoints):
+    found = printed(row.model, row.input_size, row.keypoints)
+    if found is None:
         return row
-    if found.params_m is None and found.gflops is None:
-        return row
-    published = {key: getattr(found, key) for key in ("params_m", "gflops", "source", "note")}
-    pairs = ((row.params, found.params_m, 1e6), (row.gflops.get("mmcv"), found.gflops, 1.0))
+    source = printed_numbers().sources[found.source].short
+    params_m, gflops = (None if v is None else str(v) for v in (found.params_m, found.gflops))
+    note = COUNTS[row.model].note
+    published = {"params_m": params_m, "gflops": gflops, "source": source, "note": note}
+    pairs = ((row.params, params_m, 1e6), (row.gflops.get("mmcv"), gflops, 1.0))
     same = [
         agrees(measured / unit, printed)
         for measured, printed, unit in pairs
@@ -131,12 +160,12 @@ def with_published(row: Row) -> Row:
 
 def plan(options: argparse.Namespace) -> list[Row]:
     """The rows to fill: every model at every input, and at its paper's where that is another."""
-    from hevitpose.models.peers.published import PUBLISHED
+    from hevitpose.models.peers.counts import COUNTS
 
     rows = []
     for name in options.models:
         asked = [Row(name, size, options.keypoints) for size in options.input]
-        found = PUBLISHED.get(name)
+        found = COUNTS.get(name)
         if found is not None:
             own = Row(name, found.input_size, found.num_keypoints)
             # Only where the default question was asked: a chosen input is answered as it is.
@@ -275,7 +304,6 @@ def cost_rows(options: argparse.Namespace) -> list[Cost]:
 def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> Cost:
     from hevitpose.complexity import count, meta_copy
     from hevitpose.models import create_for_input
-    from hevitpose.models.peers.published import PUBLISHED_SIDES
 
     size = (row.side, row.side)
     model = kept.get("model")
@@ -294,7 +322,7 @@ def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> C
         params=by_module.params,
         gflops_mmcv=by_module.flops / 1e9,
         gflops_torch=products.flops / 1e9,
-        published_gflops=PUBLISHED_SIDES.get(row.model, {}).get(row.side),
+        published_gflops=printed_sides(row.model).get(row.side),
         ms=milliseconds,
     )
 

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from hevitpose.inference import PosePredictor
     from hevitpose.models import create_model
     from hevitpose.optimization import optimize
+    from hevitpose.pretrained import from_published, save_pretrained
 
 _LAZY = {
     "Config": "hevitpose.config",
     "PosePredictor": "hevitpose.inference",
     "create_model": "hevitpose.models",
     "from_pretrained": "hevitpose.checkpoint",
+    "from_published": "hevitpose.pretrained",
     "load_config": "hevitpose.config",
     "optimize": "hevitpose.optimization",
     "save_checkpoint": "hevitpose.checkpoint",
+    "save_pretrained": "hevitpose.pretrained",
 }
 
 __all__ = [
@@ -33,9 +36,11 @@ __all__ = [
     "__version__",
     "create_model",
     "from_pretrained",
+    "from_published",
     "load_config",
     "optimize",
     "save_checkpoint",
+    "save_pretrained",
 ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hevitpose.config import Config, validate
 from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.data.loader import MEAN, STD
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models import create_model
@@ -30,6 +31,12 @@ FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
+#: What every network here is fed: (x / 255 - mean) / std of these channels.
+INPUT = {"channels": "RGB", "mean": list(MEAN), "std": list(STD)}
+#: Networks that come with the package: NAME/model.safetensors.
+SHIPPED = Path(__file__).parent / "weights"
+#: Name of the weights' file in a folder.
+WEIGHTS = "model.safetensors"
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -50,6 +57,16 @@ class Stored:
     model: dict[str, Any]  # see describe
     config: dict[str, Any]  # of the run that made it; may be empty
     layout: KeypointLayout | None  # what the keypoints mean
+    source: dict[str, Any] = field(default_factory=dict)  # of foreign weights: whose, which file
+
+
+@dataclass(frozen=True)
+class PretrainedFrom:
+    """What came with a network's weights, for whoever saves it again."""
+
+    config: dict[str, Any]
+    layout: KeypointLayout | None
+    source: dict[str, Any]
 
 
 def save_checkpoint(
@@ -57,6 +74,7 @@ def save_checkpoint(
     path: Path | str,
     config: Mapping[str, Any] | None = None,
     layout: KeypointLayout | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a network's weights and description as one safetensors file, in one step.
 
@@ -65,6 +83,7 @@ def save_checkpoint(
         path: the file to write.
         config: the run's resolved config, kept beside the weights.
         layout: what the keypoints mean, so that a reader can name and draw them.
+        source: of foreign weights, where they came from.
 
     Raises:
         HEViTPoseError: the file cannot be written; nothing half-written is left.
@@ -75,7 +94,10 @@ def save_checkpoint(
         "model": describe(model),
         "config": dict(config or {}),
         "layout": asdict(layout) if layout else None,
+        "input": INPUT,
     }
+    if source:
+        description["source"] = dict(source)
     # One entry: safetensors writes several in an order of its own, and equal runs must be equal.
     metadata = {METADATA: json.dumps(description, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -85,15 +107,33 @@ def save_checkpoint(
 def read_checkpoint(path: Path | str) -> Stored:
     """Weights and descriptions of a ``.safetensors`` or Lightning ``.ckpt`` file.
 
+    Args:
+        path: the file, a folder that holds ``model.safetensors``, or a name that ships.
+
     Raises:
         DataError: absent, truncated, malicious, or not one of ours.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such checkpoint")
+    path = _locate(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_lightning(path)
+
+
+def _locate(path: Path | str) -> Path:
+    """The file of a checkpoint, of a folder that holds one, or of a name that ships.
+
+    Raises:
+        DataError: none of these.
+    """
+    path = Path(path)
+    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
+        if found.is_file():
+            return found
+    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
+    raise DataError(
+        f"{path}: no such checkpoint (expected a file, a folder with {WEIGHTS}, or a name that "
+        f"ships: {shipped})"
+    )
 
 
 def _read_safetensors(path: Path) -> Stored:
@@ -115,13 +155,16 @@ def _read_safetensors(path: Path) -> Stored:
 def _stored(path: Path, state: dict[str, Tensor], parts: Mapping[str, Any]) -> Stored:
     """Descriptions checked as far as reading them needs; a file may say anything."""
     model, config, layout = (parts.get(key) for key in ("model", "config", "layout"))
-    if not (isinstance(model, dict) and isinstance(config, dict)):
+    source = parts.get("source", {})
+    if not all(isinstance(part, dict) for part in (model, config, source)):
         raise DataError(f"{path}: its model and config are not descriptions")
+    if parts.get("input", INPUT) != INPUT:
+        raise DataError(f"{path}: is for inputs of {parts['input']!r}, expected {INPUT}")
     try:
         known = None if layout is None else KeypointLayout(**_tuples(layout))
     except (TypeError, UsageError) as error:
         raise DataError(f"{path}: its keypoint layout cannot be read ({error})") from error
-    return Stored(state, model, config, known)
+    return Stored(state, model, config, known, source)  # type: ignore[arg-type]
 
 
 def _tuples(value: Any) -> Any:
@@ -268,18 +311,19 @@ def from_pretrained(
     """The network of a checkpoint, in evaluation mode.
 
     Args:
-        path: a file, or a folder that holds ``model.safetensors``.
+        path: a file, a folder that holds ``model.safetensors``, or a name that ships.
         num_keypoints: another number of keypoints than the checkpoint's.
         reset_keypoints: with ``num_keypoints``: initialise the head's last layer anew.
+
+    Returns:
+        The network; its ``pretrained_from`` has the file's config, layout and source.
 
     Raises:
         DataError: the file is damaged or not ours.
         UsageError: it names a model that does not exist here.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
-    description = read_checkpoint(path).model
+    stored = read_checkpoint(path)
+    description = stored.model
     try:
         name, trained = description["name"], int(description["num_keypoints"])
         options: dict[str, Any] = {
@@ -289,11 +333,15 @@ def from_pretrained(
         raise DataError(f"{path}: its model description is incomplete ({error!r})") from error
     model = create_model(name, num_keypoints=num_keypoints or trained, **options)
     load_weights(model, path, reset_keypoints=reset_keypoints)
+    layout = stored.layout if num_keypoints in (None, trained) else None
+    model.pretrained_from = PretrainedFrom(stored.config, layout, stored.source)  # type: ignore[assignment]
     return model.eval()
 
 
 __all__ = [
     "BROUGHT",
+    "INPUT",
+    "PretrainedFrom",
     "Stored",
     "checkpoint_config",
     "describe",

@@ -31,7 +31,7 @@ from hevitpose.spec import (
 CONFIGS = Path(__file__).parent / "configs"
 PRESETS = ("quick", "standard", "paper", "overfit")
 
-#: The authors' upper-case keys and what they are called here.
+#: Upper-case keys of the authors' first README, which are CID's, and what they are called here.
 ALIASES = {
     "DATASET.DATASET": "data.dataset",
     "DATASET.ROOT": "data.root",
@@ -116,7 +116,8 @@ class Section(BaseModel):
 class _ModelFields(Section):
     name: str = "hevitpose_b"
     num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
-    pretrained: Path | None = _free(None)  # weights to start from; their sha256 is in the id
+    # Weights to start from, whose sha256 is in the id; of a peer also timm's: "imagenet".
+    pretrained: Path | None = _free(None)
     checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
 
     @model_validator(mode="after")
@@ -204,7 +205,9 @@ class CodecConfig(Section):
 
     encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
-    decode: Literal["argmax", "default", "dark", "udp"] = _scored("default")
+    decode: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored("default")
+    simcc_split_ratio: float = _shared(2.0, gt=0)  # bins per pixel
+    simcc_sigma: tuple[float, float] = (4.9, 5.66)  # bins, x and y; RTMPose's at 192x256 (W x H)
     flip_test: bool = _scored(True)
     joint_weights: bool = False  # MPII's weights of the loss
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
@@ -216,7 +219,7 @@ class CodecConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> CodecConfig:
-        if (self.encode == "udp") != (self.decode == "udp"):
+        if (self.encode == "udp") != self.decode.startswith("udp"):
             raise UsageError(
                 f"codec: encode {self.encode!r} with decode {self.decode!r}; "
                 "udp encodes and decodes together"

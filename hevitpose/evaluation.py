@@ -46,6 +46,11 @@ def codec_of(model: nn.Module, config: Config) -> Codec:
             "method": config.codec.encode,
             "decoder": config.codec.decode,
         }
+    else:
+        options |= {
+            "split_ratio": config.codec.simcc_split_ratio,
+            "sigma": config.codec.simcc_sigma,
+        }
     return make_codec(name, config.data.input_size, **options)
 
 

@@ -38,7 +38,7 @@ class PosePredictor:
     """A trained network, ready for images.
 
     Args:
-        model: a checkpoint file, a folder with ``model.safetensors``, or a network.
+        model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network.
         config: geometry, decoder and flip test; the checkpoint's own where it has one.
         layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
@@ -61,11 +61,10 @@ class PosePredictor:
         if isinstance(model, nn.Module):
             network = model
         else:
-            path = Path(model) / "model.safetensors" if Path(model).is_dir() else Path(model)
-            stored = read_checkpoint(path)
-            network, layout = from_pretrained(path), layout or stored.layout
+            stored = read_checkpoint(model)
+            network, layout = from_pretrained(model), layout or stored.layout
             if config is None and stored.config:
-                config = validate(stored.config, str(path))
+                config = validate(stored.config, str(model))
         self.config = config or Config()
         self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
         self.device, self.batch_size = torch.device(device), batch_size

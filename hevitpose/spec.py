@@ -126,7 +126,9 @@ PEERS = (
     "pose_hrnet_w32",
     "pose_mobilenetv2",
     "pose_shufflenetv2",
+    "pose_swin_t",
     "pose_swin_s",
+    "pose_swin_b",
     "pose_pvtv2_b2",
     "pose_efficientvit_m4",
     "vitpose_s",
@@ -135,6 +137,8 @@ PEERS = (
     "rtmpose_s",
     "rtmpose_m",
 )
+#: What ``model.pretrained`` may be instead of a file: a peer's backbone from timm's weights.
+IMAGENET = "imagenet"
 DATASETS = ("synthetic", "coco", "mpii", "crowdpose", "ochuman")
 
 

@@ -121,7 +121,7 @@ class Number(_Strict):
     fps_cpu: Positive = None
     latency_cpu_ms: Positive = None
     latency_gpu_ms: Positive = None
-    status: Literal["current", "superseded", "measured from a figure"]
+    status: Literal["current", "superseded", "misattributed", "measured from a figure"]
     how: Literal["printed", "computed", "figure"]
     from_figure: Words = ()  # fields read off a figure
     boxes: str = ""
@@ -144,6 +144,11 @@ class Number(_Strict):
         return self
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether the number stands no longer, so that no comparison or plot may show it."""
+        return self.status in ("superseded", "misattributed")
+
+    @property
     def side(self) -> int:
         """The longer side of the input in pixels."""
         return max(int(part) for part in self.input.split("x"))
@@ -158,12 +163,12 @@ class Published:
     cautions: dict[str, Caution]
 
     def of(
-        self, dataset: str, split: str | None = None, *, superseded: bool = False
+        self, dataset: str, split: str | None = None, *, withdrawn: bool = False
     ) -> Iterator[Number]:
-        """Rows of one dataset (and split); superseded ones only on request."""
+        """Rows of one dataset (and split); superseded and misattributed ones only on request."""
         for row in self.numbers:
             if row.dataset == dataset and split in (None, row.split):
-                if superseded or row.status != "superseded":
+                if withdrawn or not row.withdrawn:
                     yield row
 
     def cell(self, row: Number, name: str, digits: int) -> Cell:

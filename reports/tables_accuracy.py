@@ -248,7 +248,7 @@ def score_cell(group: Sequence[Record], name: str) -> Cell:
 
 
 def published_table(published: Published) -> Table:
-    """Every published number, superseded ones too, with status and footnotes."""
+    """Every published number, withdrawn ones too, with status and footnotes."""
     fields = (
         ("params_m", "Params (M)", "down", 2), ("gflops", "GFLOPs", "down", 2),
         ("mean", "PCKh@0.5", "up", 1), ("ap", "AP", "up", 1), ("ap50", "AP50", "up", 1),

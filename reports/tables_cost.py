@@ -49,7 +49,7 @@ def published_counts(published: Published, network: str) -> Number | None:
         if row.network == network
         and row.input == size
         and row.params_m is not None
-        and row.status != "superseded"
+        and not row.withdrawn
     ]
     # The row with most to say about its counts; the printed one before one read off a figure.
     return min(rows, key=lambda row: bool(row.from_figure), default=None)

@@ -52,8 +52,7 @@ def decode(heatmaps, method="default"):
                 xy[n, k] = -1
                 continue
             xy[n, k] = x, y
-            step = {"argmax": _stay, "default": _quarter, "dark": _dark, "udp": _udp}[method]
-            xy[n, k] += step(heatmap, x, y)
+            xy[n, k] += STEPS[method](heatmap, x, y)
     return xy, scores
 
 
@@ -69,13 +68,27 @@ def _quarter(heatmap, x, y):
     return 0.25 * np.sign(towards)
 
 
+def _quarter_1x(heatmap, x, y):
+    H, W = heatmap.shape
+    step = np.zeros(2)
+    if 1 < x < W - 1 and 0 < y < H:
+        step[0] = 0.25 * np.sign(heatmap[y, x + 1] - heatmap[y, x - 1])
+    if 1 < y < H - 1 and 0 < x < W:
+        step[1] = 0.25 * np.sign(heatmap[y + 1, x] - heatmap[y - 1, x])
+    return step
+
+
+def _rescaled_blur(heatmap):
+    padded = np.pad(heatmap, 5)
+    blurred = cv2.GaussianBlur(padded, (11, 11), 0)[5:-5, 5:-5]
+    return blurred * (heatmap.max() / blurred.max())
+
+
 def _dark(heatmap, x, y):
     H, W = heatmap.shape
     if not (1 < x < W - 2 and 1 < y < H - 2):
         return np.zeros(2)
-    padded = np.pad(heatmap, 5)
-    blurred = cv2.GaussianBlur(padded, (11, 11), 0)[5:-5, 5:-5]
-    h = np.log(np.maximum(blurred * (heatmap.max() / blurred.max()), 1e-10))
+    h = np.log(np.maximum(_rescaled_blur(heatmap), 1e-10))
     dx = (h[y, x + 1] - h[y, x - 1]) / 2
     dy = (h[y + 1, x] - h[y - 1, x]) / 2
     dxx = (h[y, x + 2] - 2 * h[y, x] + h[y, x - 2]) / 4
@@ -87,7 +100,14 @@ def _dark(heatmap, x, y):
 
 
 def _udp(heatmap, x, y):
-    blurred = cv2.GaussianBlur(heatmap, (11, 11), 2)
+    return _udp_step(cv2.GaussianBlur(heatmap, (11, 11), 2), x, y)
+
+
+def _udp_1x(heatmap, x, y):
+    return _udp_step(_rescaled_blur(heatmap), x, y)
+
+
+def _udp_step(blurred, x, y):
     h = np.pad(np.log(np.clip(blurred, 0.001, 50)), 1, mode="edge")
     x, y = x + 1, y + 1
     dx = (h[y, x + 1] - h[y, x - 1]) / 2
@@ -100,6 +120,16 @@ def _udp(heatmap, x, y):
     ) / 2  # fmt: skip
     hessian = np.array([[dxx, dxy], [dxy, dyy]], float) + np.finfo(np.float32).eps * np.eye(2)
     return -np.linalg.inv(hessian) @ np.array([dx, dy], float)
+
+
+STEPS = {
+    "argmax": _stay,
+    "default": _quarter,
+    "default-1x": _quarter_1x,
+    "dark": _dark,
+    "udp": _udp,
+    "udp-1x": _udp_1x,
+}
 
 
 def flip_back(heatmaps, flip_pairs, shift=True):

@@ -15,7 +15,7 @@ from hevitpose import codec
 from hevitpose.errors import UsageError
 
 ENCODERS = ("standard", "unbiased", "udp")
-DECODERS = ("argmax", "default", "dark", "udp")
+DECODERS = ("argmax", "default", "default-1x", "dark", "udp", "udp-1x")
 #: Input and heatmap (W, H): the square one, the tall one, an uneven stride, a tiny map.
 SIZES = (((256, 256), (64, 64)), ((192, 256), (48, 64)), ((200, 120), (37, 31)), ((64, 32), (9, 7)))
 PAIRS = [(0, 1), (3, 4)]
@@ -150,7 +150,8 @@ def test_first_of_equal_maxima(method):
     assert xy[0].tolist() == [[0, 0], [40, 5], [30, 7], [-1, -1]]
     assert scores[0].tolist() == [1, 1, 1, -1]
     xy, _ = codec.decode(maps, method)
-    assert xy[0, 0].tolist() == pytest.approx([0, 0], abs=1e-6)  # flat ground has no slope
+    if method != "udp-1x":  # which sees zeros around the map
+        assert xy[0, 0].tolist() == pytest.approx([0, 0], abs=1e-6)  # flat ground has no slope
     assert xy[0, 3].tolist() == [-1, -1]
 
 
@@ -163,11 +164,20 @@ def test_quarter_pixel_by_hand():
     maps[0, 4] = np.roll(maps[0, 0], 2, axis=1)  # px = W - 2 still moves
     xy, _ = codec.decode(maps, "default")
     assert xy[0].tolist() == [[4.25, 4], [4, 3.75], [4, 4], [1, 4], [6.25, 4]]
+    maps[0, 3, 3, 1] = 0.5  # px = 1, above is larger: MMPose 1.x still moves along y
+    assert codec.decode(maps, "default")[0][0, 3].tolist() == [1, 4]
+    assert codec.decode(maps, "default-1x")[0][0, 3].tolist() == [1, 3.75]
 
 
 @pytest.mark.parametrize(
     ("method", "decoder", "within"),
-    [("standard", "default", 0.75), ("unbiased", "dark", 1e-3), ("udp", "udp", 0.02)],
+    [
+        ("standard", "default", 0.75),
+        ("standard", "default-1x", 0.75),
+        ("unbiased", "dark", 1e-3),
+        ("udp", "udp", 0.02),
+        ("udp", "udp-1x", 0.02),
+    ],
 )
 def test_round_trip(method, decoder, within):
     rng = np.random.default_rng(3)
@@ -273,9 +283,9 @@ def test_decode_of_few_levels(W, H, levels, seed):
     """Small maps of few values: plateaus everywhere, kernels larger than the map."""
     rng = np.random.default_rng(seed)
     maps = rng.integers(-1, levels, (1, 6, H, W)).astype(np.float32) / 4
-    for method in ("argmax", "default"):
+    for method in ("argmax", "default", "default-1x"):
         np.testing.assert_array_equal(codec.decode(maps, method)[0], oracle.decode(maps, method)[0])
-    for method in ("dark", "udp"):
+    for method in ("dark", "udp", "udp-1x"):
         xy, scores = codec.decode(maps, method)
         assert np.isfinite(xy).all() and np.array_equal(scores, oracle.decode(maps, method)[1])
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hevitpose import __version__
-from hevitpose.cli import data, records, run
+from hevitpose.cli import data, records, run, weights
 from hevitpose.cli.common import note
 from hevitpose.errors import HEViTPoseError, Notice
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 for _command in (
     *(run.info, run.train, run.valid, run.infer_testdev, run.predict),
-    *(run.evaluate_predictions, run.export, run.export_checkpoint),
+    *(run.evaluate_predictions, run.export, run.export_checkpoint, weights.import_weights),
 ):
     app.command()(_command)
 app.add_typer(data.app, name="data")

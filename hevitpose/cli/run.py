@@ -147,7 +147,7 @@ def infer_testdev(
     devices: Devices = None,
     nodes: Nodes = None,
 ) -> None:
-    """Predict a test split whose answers nobody has, as its evaluation server takes it.
+    """Predict a test split whose answers are withheld, as its evaluation server takes it.
 
     COCO test-dev: result json and zip, with detector boxes. MPII test: pred.mat.
     """
@@ -240,7 +240,7 @@ def export_checkpoint(
     )
     reset = load_weights(model, checkpoint, reset_keypoints=keypoints is not None)
     layout = stored.layout if keypoints in (None, stored.model["num_keypoints"]) else None
-    save_checkpoint(model, out, stored.config, layout)
+    save_checkpoint(model, out, stored.config, layout, stored.source)
     print(f"{out}: {stored.model['name']}, {model.num_keypoints} keypoints")
     for name in reset:
         print(f"reinitialised: {name}")

@@ -21,8 +21,8 @@ from hevitpose.errors import UsageError, unknown_name
 
 #: How a target map is drawn.
 ENCODERS = ("standard", "unbiased", "udp")
-#: How a map is read.
-DECODERS = ("argmax", "default", "dark", "udp")
+#: How a map is read; ``-1x`` as MMPose 1.x does it, the others as 0.29.
+DECODERS = ("argmax", "default", "default-1x", "dark", "udp", "udp-1x")
 
 
 def encode(
@@ -92,7 +92,9 @@ def decode(heatmaps_NKHW: Array, method: str = "default") -> tuple[Array, Array]
         heatmaps_NKHW: scores, any float type; a higher value is a likelier place.
         method: ``argmax``; ``default`` (a quarter pixel towards the larger neighbour); ``dark``
             (Newton step on the log of the blurred map; Zhang et al., CVPR 2020, eq. 10); ``udp``
-            (Newton step with one-pixel differences; Huang et al., CVPR 2020).
+            (Newton step with one-pixel differences; Huang et al., CVPR 2020). ``default-1x`` and
+            ``udp-1x`` are MMPose 1.x's, which moves more points near the border, and blurs
+            differently for UDP.
 
     Returns:
         xy_NK2 in heatmap pixels and scores_NK, the maxima (of equal ones the first in row-major
@@ -115,12 +117,12 @@ def decode(heatmaps_NKHW: Array, method: str = "default") -> tuple[Array, Array]
     px = maps.reshape(-1, W).index_select(0, rows).max(-1).indices.view(N, K)
     found = peak > 0
     x, y = (torch.where(found, pixel, -1).to(maps.dtype) for pixel in (px, py))
-    if method == "default":
-        step_x, step_y = quarter_step(maps, px, py, found)
+    if method in ("default", "default-1x"):
+        step_x, step_y = quarter_step(maps, px, py, found, each_axis=method == "default-1x")
     elif method == "dark":
         step_x, step_y = dark_step(maps, px, py, found, peak)
-    elif method == "udp":
-        step_x, step_y = udp_step(maps, px, py, found)
+    elif method in ("udp", "udp-1x"):
+        step_x, step_y = udp_step(maps, px, py, found, peak if method == "udp-1x" else None)
     else:
         step_x = step_y = torch.zeros_like(x)
     xy = torch.stack((x + step_x.to(x.dtype), y + step_y.to(y.dtype)), -1)

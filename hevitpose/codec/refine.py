@@ -1,7 +1,8 @@
 """From the highest pixel of a map to a fraction of a pixel.
 
 Each step looks at the surroundings of one pixel per joint only. What a step does not apply to (no
-positive maximum, a border, a singular Hessian) moves by 0.
+positive maximum, a border, a singular Hessian) moves by 0. MMPose 0.29 and 1.x differ in two of
+them; both are here, because a published accuracy is that of one of them.
 """
 
 from __future__ import annotations
@@ -14,19 +15,29 @@ _BLUR_SIGMA = 2.0  # what OpenCV derives for its 11-tap kernel: 0.3 * ((11 - 1) 
 _BLUR_RADIUS = 5
 
 
-def quarter_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """0.25 px towards the larger neighbour in x and in y; none at the border."""
+def quarter_step(
+    maps: Tensor, px: Tensor, py: Tensor, found: Tensor, each_axis: bool = False
+) -> tuple[Tensor, Tensor]:
+    """0.25 px towards the larger neighbour in x and in y; none at the border.
+
+    MMPose 0.29 moves a point only where it is inside along both axes. With `each_axis`, as in 1.x:
+    along an axis wherever it is inside along that one, and not in row or column 0.
+    """
     H, W = maps.shape[2:]
-    inside = found & (px > 1) & (px < W - 1) & (py > 1) & (py < H - 1)
-    # Peaks at the border look at the map's centre instead, whose answer is then dropped.
-    at = torch.where(inside, py * W + px, (H // 2) * W + W // 2)
+    inside_x, inside_y = found & (px > 1) & (px < W - 1), found & (py > 1) & (py < H - 1)
+    if each_axis:
+        inside_x, inside_y = inside_x & (py > 0), inside_y & (px > 0)
+    else:
+        inside_x = inside_y = inside_x & inside_y
+    # What does not move looks at the map's centre instead, whose answer is then dropped.
+    at = torch.where(inside_x | inside_y, py * W + px, (H // 2) * W + W // 2)
     flat = maps.flatten(2)
     right, left, below, above = (
         flat.gather(2, (at + offset).clamp_(0, H * W - 1)[..., None])[..., 0]
         for offset in (1, -1, W, -W)
     )
     x, y = 0.25 * torch.sign(right - left), 0.25 * torch.sign(below - above)
-    return torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
+    return torch.where(inside_x, x, 0.0), torch.where(inside_y, y, 0.0)
 
 
 def dark_step(
@@ -46,10 +57,18 @@ def dark_step(
     return _newton(dx, dy, dxx, dyy, dxy, inside)
 
 
-def udp_step(maps: Tensor, px: Tensor, py: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Newton step on the log of the blurred, clipped map, at the border too."""
+def udp_step(
+    maps: Tensor, px: Tensor, py: Tensor, found: Tensor, peak: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Newton step on the log of the blurred, clipped map, at the border too.
+
+    MMPose 0.29 blurs a map with its mirror image around it. With `peak`, the maxima, as in 1.x:
+    with zeros around it, and the blurred map gets its old maximum back before it is clipped.
+    """
     H, W = maps.shape[2:]
-    near = _blurred(maps, px, py, reach=1, reflect=True)
+    near = _blurred(maps, px, py, reach=1, reflect=peak is None)
+    if peak is not None:
+        near = near * (peak / _blurred_maximum(maps))[..., None, None].float()
     # Outside the map the edge's value counts: neighbours that fall out take the one inside.
     around = torch.arange(-1, 2, device=maps.device)
     columns = (px[..., None] + around).clamp(0, W - 1) - px[..., None] + 1

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hevitpose.errors import DataError
-from hevitpose.spec import PEERS, full_name
+from hevitpose.spec import IMAGENET, PEERS, full_name
 
 if TYPE_CHECKING:  # a config is only read here
     from hevitpose.config import Config
@@ -174,7 +174,8 @@ def training_run(config: Config, data: DataInputs, device: str) -> Run:
     inputs: dict[str, Any] = {"model": model, "data": dict(data.train), "device": device}
     inputs |= {"config": config.id_inputs("training")}
     if config.model.pretrained is not None:
-        inputs["pretrained"] = file_digest(config.model.pretrained)
+        given = config.model.pretrained
+        inputs["pretrained"] = IMAGENET if str(given) == IMAGENET else file_digest(given)
     if config.training.selection == "val":
         inputs["selected_on"] = dict(data.val)
     return _run("training", inputs, model, config)

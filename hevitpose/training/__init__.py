@@ -34,6 +34,7 @@ from hevitpose.evaluation import (
 )
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
+from hevitpose.pretrained import start_from
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import (
     AtomicCheckpointIO,
@@ -136,7 +137,7 @@ def build(config: Config, num_keypoints: int) -> nn.Module:
         config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
     )
     if config.model.pretrained is not None:
-        load_weights(model, config.model.pretrained, reset_keypoints=True)
+        start_from(model, config.model.pretrained)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return optimize(model, mode="train") if config.training.optimize else model

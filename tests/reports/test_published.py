@@ -45,11 +45,21 @@ def test_cautions_follow_the_number(numbers):
     assert numbers.cell(hrnet, "mean", 1).notes == ()
 
 
-def test_superseded_only_on_request(numbers):
+def test_withdrawn_numbers_only_on_request(numbers):
     assert all(r.status != "superseded" for r in numbers.of("mpii", "val"))
-    old = [r for r in numbers.of("mpii", "val", superseded=True) if r.status == "superseded"]
+    old = [r for r in numbers.of("mpii", "val", withdrawn=True) if r.status == "superseded"]
     assert len(old) == 3
     assert all(numbers.cell(r, "mean", 1).notes for r in old)
+
+
+def test_rows_of_another_paper_are_in_no_comparison(numbers):
+    """CID's COCO rows, which the first README printed as HEViTPose's."""
+    for split, ap in (("val", 69.8), ("test-dev", 69.1)):
+        assert ap not in [row.ap for row in numbers.of("coco", split)]
+        (row,) = [r for r in numbers.of("coco", split, withdrawn=True) if r.ap == ap]
+        assert row.status == "misattributed" and row.withdrawn
+        for name in ("ap", "ap50", "ap75", "ap_m", "ap_l"):
+            assert "CID's row (github.com/kennethwdk/CID" in numbers.cell(row, name, 1).notes[0]
 
 
 def test_same_numbers_as_the_reference(numbers):

@@ -1,7 +1,7 @@
 """Other pose networks to compare with: timm backbones with the field's heads.
 
 Every name of ``hevitpose.spec.PEERS`` has a builder of that name; ``hevitpose.create_model`` calls
-:func:`create_peer`. Their parameters and GFLOPs against the published ones: ``published.py``.
+:func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from hevitpose.models.peers.rtmpose import rtmpose_m, rtmpose_s
 from hevitpose.models.peers.transformers import (
     pose_efficientvit_m4,
     pose_pvtv2_b2,
+    pose_swin_b,
     pose_swin_s,
+    pose_swin_t,
     vitpose_b,
     vitpose_s,
 )
@@ -40,7 +42,9 @@ _BUILDERS: dict[str, Callable[..., Peer]] = {
     "pose_hrnet_w32": pose_hrnet_w32,
     "pose_mobilenetv2": pose_mobilenetv2,
     "pose_shufflenetv2": pose_shufflenetv2,
+    "pose_swin_t": pose_swin_t,
     "pose_swin_s": pose_swin_s,
+    "pose_swin_b": pose_swin_b,
     "pose_pvtv2_b2": pose_pvtv2_b2,
     "pose_efficientvit_m4": pose_efficientvit_m4,
     "vitpose_s": vitpose_s,

@@ -103,8 +103,8 @@ def _exchange(source: int, target: int) -> nn.Module:
     steps: list[nn.Module] = []
     for step in range(source + 1, target + 1):
         last = step == target
-        steps.append(ConvBN(here, here, kernel=3, stride=2, groups=here))
-        steps.append(ConvBN(here, there if last else here, relu=not last))
+        halve = ConvBN(here, here, kernel=3, stride=2, groups=here)
+        steps.append(nn.Sequential(halve, ConvBN(here, there if last else here, relu=not last)))
     return nn.Sequential(*steps)
 
 

@@ -5,13 +5,40 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hevitpose.models.head import HeatmapHead
 from hevitpose.models.layers import ConvBN
 from hevitpose.models.peers.base import Peer, simple_baseline, timm_backbone
 
 Size = tuple[int, int] | None
+PATCH = 16  # of the plain ViT
+PATCH_PADDING = 2
+
+
+class PaddedSwinBlock(SwinTransformerBlock):
+    """timm's block on a map that is padded before it is rolled, as pose and detection code does.
+
+    timm rolls first, and the padding then lies beside other pixels.
+    """
+
+    def _attn(self, x_NHWC: Tensor) -> Tensor:
+        height, width = x_NHWC.shape[1:3]
+        window = self.window_size
+        below, right = -height % window[0], -width % window[1]
+        x = F.pad(x_NHWC, (0, 0, 0, right, 0, below))
+        shift = tuple(self.shift_size)
+        if any(shift):
+            x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
+        windows = window_partition(x, window).flatten(1, 2)
+        windows = self.attn(windows, mask=self.attn_mask).unflatten(1, window)
+        x = window_reverse(windows, window, height + below, width + right)
+        if any(shift):
+            x = torch.roll(x, shift, dims=(1, 2))
+        return x[:, :height, :width].contiguous()
 
 
 class Swin(nn.Module):
@@ -34,6 +61,9 @@ class Swin(nn.Module):
             always_partition=True,
             drop_path_rate=drop_path_rate,
         )
+        for module in self.net.modules():
+            if type(module) is SwinTransformerBlock:  # timm takes no other class of block
+                module.__class__ = PaddedSwinBlock
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
         size = (int(images_N3HW.shape[-2]), int(images_N3HW.shape[-1]))
@@ -43,13 +73,36 @@ class Swin(nn.Module):
         return self.net(images_N3HW).permute(0, 3, 1, 2).contiguous()  # timm's Swin is NHWC
 
 
+def _swin(
+    size: str, channels: int, num_keypoints: int, input_size: Size, drop_path_rate: float
+) -> Peer:
+    name = f"swin_{size}_patch4_window7_224"
+    backbone = Swin(name, input_size or (256, 256), drop_path_rate)
+    return simple_baseline(backbone, channels, num_keypoints, input_size=input_size)
+
+
+def pose_swin_t(num_keypoints: int, input_size: Size = None, drop_path_rate: float = 0.0) -> Peer:
+    """Swin-T (Liu et al., ICCV 2021), window 7, with the SimpleBaselines head.
+
+    MMPose trains it with a drop-path rate of 0.2.
+    """
+    return _swin("tiny", 768, num_keypoints, input_size, drop_path_rate)
+
+
 def pose_swin_s(num_keypoints: int, input_size: Size = None, drop_path_rate: float = 0.0) -> Peer:
     """Swin-S (Liu et al., ICCV 2021), window 7, with the SimpleBaselines head.
 
     The authors train it with a drop-path rate of 0.3.
     """
-    backbone = Swin("swin_small_patch4_window7_224", input_size or (256, 256), drop_path_rate)
-    return simple_baseline(backbone, 768, num_keypoints, input_size=input_size)
+    return _swin("small", 768, num_keypoints, input_size, drop_path_rate)
+
+
+def pose_swin_b(num_keypoints: int, input_size: Size = None, drop_path_rate: float = 0.0) -> Peer:
+    """Swin-B (Liu et al., ICCV 2021), window 7, with the SimpleBaselines head.
+
+    MMPose trains it with a drop-path rate of 0.3.
+    """
+    return _swin("base", 1024, num_keypoints, input_size, drop_path_rate)
 
 
 def pose_pvtv2_b2(num_keypoints: int, input_size: Size = None, drop_path_rate: float = 0.0) -> Peer:
@@ -58,6 +111,9 @@ def pose_pvtv2_b2(num_keypoints: int, input_size: Size = None, drop_path_rate: f
     The authors train it with a drop-path rate of 0.1.
     """
     backbone = timm_backbone("pvt_v2_b2", drop_path_rate=drop_path_rate)
+    for module in backbone.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-6  # timm's is 1e-5 in patch embeddings and spatial reductions
     return simple_baseline(backbone, 512, num_keypoints, input_size=input_size)
 
 
@@ -96,12 +152,14 @@ def pose_efficientvit_m4(num_keypoints: int, input_size: Size = None) -> Peer:
 class PlainViT(nn.Module):
     """timm's Vision Transformer, patch 16, without class token; tokens back to a stride-16 map.
 
-    The learned positions belong to the size it is built for and are interpolated for others.
+    The patch embedding is padded by 2, as in ViTPose and MMPose: the same grid, two pixels up and
+    left. The learned positions belong to the size it is built for; others interpolate them.
     """
 
     def __init__(self, name: str, input_size: tuple[int, int], **options: Any) -> None:
         super().__init__()
         width, height = input_size
+        self.grid = (height // PATCH, width // PATCH)
         self.net: Any = timm_backbone(
             name,
             img_size=(height, width),
@@ -109,13 +167,31 @@ class PlainViT(nn.Module):
             dynamic_img_size=True,
             **options,
         )
+        patches = self.net.patch_embed.proj
+        self.net.patch_embed.proj = nn.Conv2d(
+            3, patches.out_channels, PATCH, PATCH, padding=PATCH_PADDING
+        )
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
-        tokens_NLC = self.net.forward_features(images_N3HW)
-        height, width = images_N3HW.shape[-2:]
-        return tokens_NLC.transpose(1, 2).reshape(
-            tokens_NLC.shape[0], -1, height // 16, width // 16
-        )
+        grid = (int(images_N3HW.shape[-2]) // PATCH, int(images_N3HW.shape[-1]) // PATCH)
+        patches_NLC = self.net.patch_embed(images_N3HW).flatten(1, 2)
+        tokens_NLC = patches_NLC + resize_positions(self.net.pos_embed, self.grid, grid)
+        tokens_NLC = self.net.norm(self.net.blocks(tokens_NLC))
+        return tokens_NLC.transpose(1, 2).unflatten(2, grid)
+
+
+def resize_positions(
+    positions_1LC: Tensor, grid: tuple[int, int], wanted: tuple[int, int]
+) -> Tensor:
+    """Learned positions of a grid (h, w), for another one.
+
+    Plain bicubic as in mmpretrain; timm's own would smooth where the grid shrinks (antialiasing).
+    """
+    if grid == wanted:
+        return positions_1LC
+    maps_1ChW = positions_1LC.transpose(1, 2).unflatten(2, grid)
+    maps_1ChW = F.interpolate(maps_1ChW, wanted, mode="bicubic", align_corners=False)
+    return maps_1ChW.flatten(2).transpose(1, 2)
 
 
 class ViTPose(Peer):

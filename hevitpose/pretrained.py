@@ -1,0 +1,283 @@
+"""Weights to take and weights to give: published files in, a folder with a model card out.
+
+A network is only half of what is published; the other half is how its crops are made and its output
+is read. Both travel in one safetensors file, and ``valid``, ``predict`` and ``export`` obey it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from hevitpose.checkpoint import PretrainedFrom, load_weights, save_checkpoint
+from hevitpose.complexity import count, meta_copy
+from hevitpose.config import validate
+from hevitpose.data.check import PAGES
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.errors import UsageError
+from hevitpose.files import write_atomically
+from hevitpose.models.published import PUBLISHED_SIZE, Foreign, load_imagenet, read_published
+from hevitpose.spec import IMAGENET
+
+if TYPE_CHECKING:
+    from hevitpose.records.schema import Record
+
+_LAYOUTS = {len(layout): layout for layout in (COCO, MPII, CROWDPOSE)}
+
+#: Terms of the photographs and annotations that a network was trained on.
+TERMS = {
+    "coco": "annotations CC BY 4.0; photographs under their own Flickr terms",
+    "mpii": "see the dataset's page",
+    "crowdpose": "see the dataset's page",
+    "ochuman": "see the dataset's page",
+    "synthetic": "rendered by this package, no terms of others",
+}
+#: Licence of published weights, by whose code wrote the file.
+LICENCES = {"MMPose": "apache-2.0", "ViTPose": "apache-2.0"}
+
+
+def from_published(
+    name: str,
+    path: Path | str,
+    *,
+    input_size: tuple[int, int] = PUBLISHED_SIZE,
+    num_keypoints: int | None = None,
+) -> nn.Module:
+    """A peer with the weights that its publisher's file holds, in evaluation mode.
+
+    Args:
+        name: a peer that others publish (``hevitpose.models.keymaps.KEY_MAPS``).
+        path: an MMPose 1.x or 0.x checkpoint, or ViTPose's own. Nothing in it is executed.
+        input_size: (W, H) the network is built for. ViTPose's positions are resized to it; the
+            head of RTMPose belongs to the size it was trained for.
+        num_keypoints: the file's own by default. For another number the head's last convolution
+            starts anew.
+
+    Returns:
+        The network: heatmaps (N, K, H / 4, W / 4), or RTMPose's logits (N, K, 2 W), (N, K, 2 H).
+        Its ``pretrained_from`` says how the publisher crops and decodes.
+
+    Raises:
+        UsageError: nobody publishes this network, or the size does not fit it.
+        DataError: the file is damaged, unsafe, or of another network.
+    """
+    found = read_published(name, path, input_size=input_size, num_keypoints=num_keypoints)
+    return with_settings(found, Path(path), input_size)
+
+
+def with_settings(found: Foreign, path: Path, input_size: tuple[int, int]) -> nn.Module:
+    """The network of a published file, with its publisher's settings as ``pretrained_from``."""
+    model = found.model
+    config = published_config(model, found.origin, input_size)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    source: dict[str, Any] = {"origin": found.origin, "file": path.name, "sha256": digest}
+    if found.reset:
+        source["reset"] = list(found.reset)
+    layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
+    model.pretrained_from = PretrainedFrom(config, layout, source)  # type: ignore[assignment]
+    return model
+
+
+def published_config(model: nn.Module, origin: str, input_size: tuple[int, int]) -> dict[str, Any]:
+    """The sections of a run's config that its publisher's own evaluation of a network amounts to.
+
+    Crops by the UDP geometry for ViTPose; decoders of the version that wrote the file: MMPose 1.x,
+    or 0.29 for files of 0.x and of ViTPose's code, which is built on 0.24. The flip test shifts
+    maps by a pixel unless they are UDP's or SimCC's, which the codecs do by themselves.
+    """
+    name = str(model.name)
+    codec: dict[str, Any] = {"flip_test": True}
+    newer = origin == "MMPose 1.x"
+    if model.codec == "simcc":
+        # RTMPose's configs: 4.9, 5.66, 6, 6.93 bins for sides of 192, 256, 288, 384 pixels.
+        sigma = [round(math.sqrt(side / 8), 2) for side in input_size]
+        codec |= {"simcc_split_ratio": float(model.simcc_split_ratio), "simcc_sigma": sigma}  # type: ignore[arg-type]
+    elif name.startswith("vitpose"):
+        codec |= {"encode": "udp", "decode": "udp-1x" if newer else "udp", "sigma": 2.0}
+    else:
+        decoder = "default-1x" if newer else "default"
+        codec |= {"encode": "standard", "decode": decoder, "sigma": 2.0}
+    config: dict[str, Any] = {
+        "model": {"name": name},
+        "data": {"input_size": list(input_size)},
+        "codec": codec,
+    }
+    layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
+    if layout is not None:
+        config["data"]["dataset"] = layout.name
+    validate(config, f"{origin} {name}")
+    return config
+
+
+def start_from(model: nn.Module, pretrained: Path) -> None:
+    """Fill a network that is to be trained from ``model.pretrained``: a file, or ``imagenet``.
+
+    Raises:
+        DataError: the file is damaged or of another network.
+        HEViTPoseError: the ImageNet weights cannot be fetched, or there are none.
+    """
+    if str(pretrained) == IMAGENET:
+        load_imagenet(model)
+    else:
+        load_weights(model, pretrained, reset_keypoints=True)
+
+
+def save_pretrained(
+    model: nn.Module,
+    folder: Path | str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    records: Iterable[Record] = (),
+) -> Path:
+    """Write a network to a folder as the Hugging Face hub has it, and as ``from_pretrained`` reads.
+
+    ``model.safetensors`` is complete in itself; ``README.md`` is the model card.
+
+    Args:
+        model: a network, from ``from_pretrained``, ``from_published`` or ``create_model``.
+        folder: made where it is absent.
+        config: of the run that trained it; by default what came with its weights.
+        records: evaluations of these weights, for the card. Nothing is measured here but counts of
+            parameters and multiply-accumulates.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: a record is of another network.
+        HEViTPoseError: it cannot be written.
+    """
+    folder = Path(folder)
+    about = getattr(model, "pretrained_from", None) or PretrainedFrom({}, None, {})
+    config, records = dict(about.config if config is None else config), list(records)
+    for record in records:
+        if record.model != model.name:
+            raise UsageError(
+                f"record {record.id} is of {record.model}, expected records of {model.name}"
+            )
+    save_checkpoint(model, folder / "model.safetensors", config, about.layout, about.source)
+    card = model_card(model, folder.name, config, about.source, records)
+    write_atomically(folder / "README.md", card)
+    return folder
+
+
+def model_card(
+    model: nn.Module,
+    name: str,
+    config: Mapping[str, Any],
+    source: Mapping[str, Any],
+    records: list[Record],
+) -> str:
+    """A model card: counts by convention, settings, where the weights come from, results."""
+    settings = validate(config, "config") if config else None
+    size = settings.data.input_size if settings else PUBLISHED_SIZE
+    dataset = config.get("data", {}).get("dataset", "")
+    origin = str(source.get("origin", "this project"))
+    licence = LICENCES.get(origin.split()[0], "see below")
+    lines = [
+        "---",
+        "library_name: hevitpose",
+        "pipeline_tag: keypoint-detection",
+        *([f"license: {licence}"] if licence in LICENCES.values() else []),
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"`{model.name}`, {model.num_keypoints} keypoints. "
+        f'`hevitpose.from_pretrained("{name}")` gives the network.',
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {key} | {value} |" for key, value in _counts(model, size)),
+        *(f"| {key} | {value} |" for key, value in _settings(model, settings)),
+        f"| weights from | {_origin(source, records)} |",
+        f"| training data | {dataset or 'not said'}{_terms(dataset)} |",
+        "",
+        "## Results",
+        "",
+        *_results(records),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _counts(model: nn.Module, size: tuple[int, int]) -> list[tuple[str, str]]:
+    width, height = size
+    network = meta_copy(model)
+    rows = [("input (H x W)", f"{height}x{width}")]
+    for convention in ("mmcv", "fvcore", "torch"):
+        counted = count(network if convention == "mmcv" else model, size, convention)
+        if convention == "mmcv":
+            rows.append(("parameters", f"{counted.params / 1e6:.2f}M"))
+        rows.append((f"GFLOPs ({convention})", f"{counted.flops / 1e9:.2f}"))
+    return rows
+
+
+def _settings(model: nn.Module, settings: Any) -> list[tuple[str, str]]:
+    if settings is None:
+        return []
+    codec = settings.codec
+    simcc = f"SimCC, {codec.simcc_split_ratio:g} bins a pixel, sigma {codec.simcc_sigma}"
+    maps = f"heatmaps ({codec.encode}, sigma {codec.sigma:g}), decoder {codec.decode}"
+    return [
+        ("crop", f"{'UDP' if codec.udp else 'plain'} geometry, RGB, ImageNet mean and deviation"),
+        ("output", simcc if getattr(model, "codec", "") == "simcc" else maps),
+        ("flip test", "yes" if codec.flip_test else "no"),
+    ]
+
+
+def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
+    if source:
+        return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`"
+    ids = sorted({record.id for record in records})
+    return f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project"
+
+
+def _terms(dataset: str) -> str:
+    if dataset not in TERMS:
+        return ""
+    page = PAGES.get(dataset)
+    return f" ([page]({page}); {TERMS[dataset]})" if page else f" ({TERMS[dataset]})"
+
+
+def _results(records: list[Record]) -> list[str]:
+    scored = [r for r in records if r.kind == "evaluation" and r.status == "ok"]
+    if not scored:
+        return ["None recorded."]
+    lines = [
+        "| data | boxes | people | flip test | decoder | metric | value | record |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for record in scored:
+        data = record.dataset
+        if data is None:
+            continue
+        for metric, value in record.metrics.items():
+            if value is None:
+                continue
+            cells = (
+                f"{data.name} {data.split}",
+                "ground truth" if data.boxes == "gt" else data.boxes,
+                data.counts.get("people", "not said"),
+                "yes" if record.flip_test else "no",
+                record.decoder or "not said",
+                metric,
+                f"{value:.3f}{_interval(record, metric)}",
+                f"`{record.id}`",
+            )
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _interval(record: Record, metric: str) -> str:
+    found = record.intervals.get(metric)
+    return f" [{found.low:.3f}, {found.high:.3f}], n = {found.n}" if found else ""
+
+
+__all__ = ["from_published", "model_card", "save_pretrained", "start_from"]

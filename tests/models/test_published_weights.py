@@ -1,0 +1,472 @@
+"""Published files in: every network, both formats, what is refused, what travels along."""
+
+from __future__ import annotations
+
+import collections
+import json
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from generated import KNOWN, TOLERANCE, filled, images, peer_of, their_weights, worst
+from torch import nn
+
+import hevitpose
+from hevitpose.checkpoint import checkpoint_config, read_checkpoint
+from hevitpose.cli import execute
+from hevitpose.config import load_config, validate
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.evaluation import codec_of
+from hevitpose.export import export
+from hevitpose.inference import PosePredictor
+from hevitpose.models.published import IMAGENET, load_imagenet
+from hevitpose.models.torchfile import read_state_dict
+from hevitpose.optimization import optimize
+from hevitpose.parity import relative_error
+from hevitpose.pretrained import start_from
+from hevitpose.records.schema import Record
+
+SMALL = "pose_mobilenetv2"
+FAMILIES = [
+    *("pose_resnet50", "pose_resnest50", "pose_hrnet_w32", SMALL, "pose_shufflenetv2"),
+    *("pose_swin_t", "pose_pvtv2_b2", "vitpose_s", "hrformer_s", "rtmpose_s"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class HistoryBuffer:
+    """As mmengine's is pickled: arrays, and its own methods by name."""
+
+    def __init__(self) -> None:
+        self._log_history = np.array([1.0, 0.5])
+        self._count_history = np.array([1, 1], np.int64)
+        self._statistics_methods = {"mean": HistoryBuffer.mean}
+
+    def mean(self) -> float:
+        return float(self._log_history.mean())
+
+    def __setstate__(self, state: Any) -> None:
+        raise AssertionError("the class of the file ran")
+
+
+@pytest.fixture
+def mmengine(monkeypatch):
+    """A module of that name while files are written; reading must do without it."""
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    monkeypatch.setattr(HistoryBuffer, "__module__", module.__name__)
+    monkeypatch.setattr(HistoryBuffer.mean, "__module__", module.__name__)
+    module.HistoryBuffer = HistoryBuffer
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def write(path: Path, state: dict[str, torch.Tensor], older: bool = False, **extra: Any) -> Path:
+    """As MMPose's tools do; `older`: the format before torch 1.6, as for publishing."""
+    data = {
+        "meta": {"epoch": 210, "dataset_meta": {"sigmas": np.ones(17, np.float32)}},
+        "state_dict": collections.OrderedDict(state),
+        **extra,
+    }
+    torch.save(data, path, _use_new_zipfile_serialization=not older)
+    return path
+
+
+def as_published(network: str) -> dict[str, torch.Tensor]:
+    """With what real files hold besides: 0.x's head prefix, unused norms, integer buffers."""
+    state = their_weights(network)
+    if network.startswith("pose_swin"):
+        state = {k.replace("head.", "keypoint_head.", 1): x for k, x in state.items()}
+        for i, channels in enumerate((96, 192, 384)):
+            state[f"backbone.norm{i}.weight"] = state[f"backbone.norm{i}.bias"] = torch.ones(
+                channels
+            )
+        state["backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"] = torch.zeros(
+            49, 49, dtype=torch.long
+        )
+    if network.endswith("_original"):
+        state["backbone.cls_token"] = torch.zeros(1, 1, 384)
+    return state
+
+
+# ------------------------------------------------------------------------------ every network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", KNOWN)
+def test_a_published_file_gives_the_originals_outputs(network, tmp_path, capsys):
+    name, state = peer_of(network), as_published(network)
+    files = [write(tmp_path / f"{older}.pth", state, older) for older in (True, False)]
+    models = [hevitpose.from_published(name, file) for file in files]
+    assert worst(models[0], network) < TOLERANCE
+    expected = models[0].state_dict()
+
+    out = tmp_path / "w.safetensors"
+    assert execute(["import-weights", str(files[1]), "--model", name, "--out", str(out)]) == 0
+    imported = hevitpose.from_pretrained(out)
+    folder = hevitpose.save_pretrained(models[1], tmp_path / "saved")
+    saved = hevitpose.from_pretrained(folder)
+    for again in (models[1], imported, saved):
+        assert not again.training
+        assert again.state_dict().keys() == expected.keys()
+        assert all(torch.equal(expected[key], x) for key, x in again.state_dict().items())
+        assert again.pretrained_from.config == models[0].pretrained_from.config
+        assert again.pretrained_from.layout.name == "coco"
+
+    x = images(1, 256, 192)
+    with torch.inference_mode():
+        reference = imported(x)
+        assert relative_error(optimize(imported, mode="fused")(x), reference) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("network", FAMILIES)
+def test_onnx_computes_the_same(network, fuse, tmp_path):
+    pytest.importorskip("onnxruntime")
+    report = export(
+        filled(network),
+        tmp_path / "m.onnx",
+        input_size=(192, 256),
+        fuse=fuse,
+        crops=images(1, 256, 192),
+    )
+    assert report.parity < 1e-4
+
+
+def test_positions_are_resized_to_the_input(tmp_path):
+    """192 rows; 193 of the authors, the first added to all; 193 of mmpretrain, the first unused."""
+    for network in ("vitpose_s", "vitpose_s_original"):
+        file = write(tmp_path / "w.pth", as_published(network))
+        wide = hevitpose.from_published("vitpose_s", file, input_size=(256, 256))
+        assert wide.backbone.net.pos_embed.shape == (1, 256, 384)
+        x = images(1, 256, 256)
+        with torch.inference_mode():
+            torch.testing.assert_close(wide(x), hevitpose.from_published("vitpose_s", file)(x))
+    state = as_published("vitpose_s")
+    plain = hevitpose.from_published("vitpose_s", write(tmp_path / "a.pth", state))
+    state["backbone.pos_embed"] = torch.cat(
+        (torch.ones(1, 1, 384), state["backbone.pos_embed"]), dim=1
+    )
+    dropped = hevitpose.from_published("vitpose_s", write(tmp_path / "b.pth", state))
+    assert torch.equal(dropped.backbone.net.pos_embed, plain.backbone.net.pos_embed)
+
+
+def test_wrappers_and_averages(tmp_path):
+    """``module.`` of data parallelism; mmcv's and mmengine's copies beside the averages."""
+    state = as_published(SMALL)
+    plain = hevitpose.from_published(SMALL, write(tmp_path / "a.pth", state)).state_dict()
+    wrapped = {f"module.{key}": x for key, x in state.items()}
+    wrapped["ema_backbone_conv1_conv_weight"] = torch.zeros(3)
+    file = write(tmp_path / "b.pth", wrapped, ema_state_dict={"module.x": torch.zeros(1)})
+    again = hevitpose.from_published(SMALL, file).state_dict()
+    assert all(torch.equal(plain[key], x) for key, x in again.items())
+    bare = tmp_path / "c.pth"
+    torch.save({k: x for k, x in state.items() if "num_batches" not in k}, bare)
+    again = hevitpose.from_published(SMALL, bare).state_dict()
+    assert all(torch.equal(plain[key], x) for key, x in again.items())
+
+
+# ------------------------------------------------------------------------------ what is refused
+
+
+def test_another_number_of_keypoints_only_when_asked(tmp_path):
+    file = write(tmp_path / "w.pth", their_weights(SMALL))
+    model = hevitpose.from_published(SMALL, file, num_keypoints=14)
+    assert model.head.final.weight.shape[0] == 14 == model.num_keypoints
+    assert model.pretrained_from.source["reset"] == ["head.final.weight", "head.final.bias"]
+    plain = hevitpose.from_published(SMALL, file)
+    assert plain.num_keypoints == 17
+    assert torch.equal(model.head.up3.deconv.weight, plain.head.up3.deconv.weight)
+    assert model.head.final.weight.std() < 0.01  # started anew
+    state = their_weights(SMALL)
+    for part in ("weight", "bias"):
+        key = f"head.final_layer.{part}"
+        state[key] = state[key][:16]
+    mpii = hevitpose.from_published(SMALL, write(tmp_path / "m.pth", state))
+    assert (mpii.num_keypoints, mpii.pretrained_from.layout.name) == (16, "mpii")
+
+
+@pytest.mark.parametrize(
+    ("network", "into", "message"),
+    [
+        (
+            "pose_resnet50",
+            "pose_resnext50",
+            r"176 keys differ: backbone.layer1.0.conv1.weight is 64x64x1x1, not 128",
+        ),
+        ("pose_resnet50", "pose_hrnet_w32", r"\d+ keys differ: .*; .*; .*"),
+        (
+            "vitpose_s",
+            "vitpose_b",
+            r"150 keys differ: backbone.pos_embed is 1x192x384, not 1x192x768",
+        ),
+        ("rtmpose_s", "rtmpose_m", r"294 keys differ"),
+    ],
+)
+def test_another_network_is_refused_with_three_keys(network, into, message, tmp_path):
+    file = write(tmp_path / "w.pth", their_weights(network))
+    with pytest.raises(DataError, match=f"does not fit {into}, {message}") as caught:
+        hevitpose.from_published(into, file)
+    assert str(caught.value).count(";") == 2 and "\n" not in str(caught.value)
+
+
+def test_vitpose_plus_is_refused(tmp_path):
+    state = their_weights("vitpose_s_original")
+    for block in range(12):
+        state[f"backbone.blocks.{block}.mlp.experts.0.weight"] = torch.zeros(96, 1536)
+    with pytest.raises(
+        DataError, match=r"ViTPose\+, another network\), 12 keys.*experts.0.weight is"
+    ):
+        hevitpose.from_published("vitpose_s", write(tmp_path / "w.pth", state))
+
+
+def test_missing_keys_and_wrong_sizes_are_named(tmp_path):
+    state = their_weights("rtmpose_s")
+    file = write(tmp_path / "w.pth", state)
+    with pytest.raises(DataError, match=r"head.mlp.1.weight is 256x48, not 256x64"):
+        hevitpose.from_published("rtmpose_s", file, input_size=(256, 256))
+    del state["backbone.stem.0.conv.weight"]
+    with pytest.raises(DataError, match=r"1 keys differ: backbone.stem.0.conv.weight is missing"):
+        hevitpose.from_published("rtmpose_s", write(file, state))
+    with pytest.raises(UsageError, match="unknown published network 'pose_efficientvit_m4'"):
+        hevitpose.from_published("pose_efficientvit_m4", file)
+    with pytest.raises(DataError, match=r"not a pose network of MMPose or ViTPose.*it has a, b"):
+        hevitpose.from_published(SMALL, write(file, {"a": torch.ones(1), "b": torch.ones(1)}))
+
+
+# ------------------------------------------------------------------------------ never code
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_mmengine_pickles_is_read_as_nothing(older, tmp_path, mmengine, monkeypatch):
+    histories = {"log_scalars": collections.OrderedDict({"train/loss": HistoryBuffer()})}
+    runtime = {"iter": np.int64(3), "lr": np.float64(0.1), "flag": np.bool_(True), "raw": b"\xff"}
+    file = tmp_path / "w.pth"
+    write(file, {"a": torch.arange(3.0)}, older, message_hub={**histories, "runtime_info": runtime})
+    content = file.read_bytes()
+    assert b"HistoryBuffer" in content and b"getattr" in content
+    for name in ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer"):
+        monkeypatch.delitem(sys.modules, name)
+    assert torch.equal(read_state_dict(file)["a"], torch.arange(3.0))
+    assert "mmengine" not in sys.modules
+    with pytest.raises(pickle.UnpicklingError):  # the allowance ends with the reading
+        torch.load(file, weights_only=True)
+
+
+class Planted:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+class PlantedByGetattr:
+    """``getattr`` is read as nothing: it reaches no function."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (self.path.touch, ())
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("kind", [Planted, PlantedByGetattr])
+def test_a_planted_callable_does_not_run(kind, older, tmp_path):
+    planted = tmp_path / "planted"
+    file = write(tmp_path / "w.pth", {"a": torch.ones(1)}, older, message_hub=kind(planted))
+    with pytest.raises(DataError, match="not a readable file of weights"):
+        hevitpose.from_published(SMALL, file)
+    assert not planted.exists()
+    torch.load(file, weights_only=False)  # it would have
+    assert planted.exists()
+
+
+def test_a_tensor_by_another_name_is_refused(tmp_path):
+    file = write(tmp_path / "w.pth", {"a": np.float64(1)})
+    with pytest.raises(DataError, match="'a' is a Inert, expected a tensor"):
+        read_state_dict(file)
+    for content in (b"", b"PK\x03\x04", b"\x80\x02]q\x00."):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"w\.pth: "):
+            read_state_dict(file)
+    with pytest.raises(DataError, match="no such file"):
+        read_state_dict(tmp_path / "absent.pth")
+
+
+# ------------------------------------------------------------------------------ what travels along
+
+
+@pytest.mark.parametrize(
+    ("network", "prefix", "encode", "decode"),
+    [
+        (SMALL, "head.", "standard", "default-1x"),
+        (SMALL, "keypoint_head.", "standard", "default"),
+        ("vitpose_s", "head.", "udp", "udp-1x"),
+        ("vitpose_s_original", "keypoint_head.", "udp", "udp"),
+    ],
+)
+def test_codec_and_decoder_are_the_publishers(network, prefix, encode, decode, tmp_path):
+    state = {
+        key.replace("keypoint_head.", "head.").replace("head.", prefix): x
+        for key, x in their_weights(network).items()
+    }
+    file, out = write(tmp_path / "w.pth", state), tmp_path / "w.safetensors"
+    command = ["import-weights", str(file), "--model", peer_of(network), "--out", str(out)]
+    assert execute(command) == 0
+    stored = read_checkpoint(out)
+    config = validate(stored.config, "file")
+    assert (config.codec.encode, config.codec.decode) == (encode, decode)
+    assert config.data.input_size == (192, 256) and config.codec.flip_test
+    assert (
+        stored.source["origin"]
+        == {
+            "head.": "MMPose 1.x",
+            "keypoint_head.": "ViTPose" if "original" in network else "MMPose 0.x",
+        }[prefix]
+    )
+    evaluated, notes = checkpoint_config(load_config("coco", {"model.checkpoint": str(out)}))
+    assert evaluated.codec == config.codec and evaluated.data.input_size == (192, 256)
+    assert evaluated.model.name == peer_of(network) and notes == ()
+    predictor = PosePredictor(out)
+    assert predictor.config.codec == config.codec and predictor.layout.name == "coco"
+    assert predictor.codec.udp is (encode == "udp")
+    maps = torch.rand(1, 17, 64, 48)
+    shifted = predictor.codec.flip_back(maps, predictor.layout.flip_pairs)
+    plain = predictor.codec.flip_back(maps, predictor.layout.flip_pairs, shift=False)
+    assert torch.equal(shifted, plain) is (encode == "udp")
+
+
+def test_simcc_settings_travel(tmp_path):
+    file = write(tmp_path / "w.pth", their_weights("rtmpose_s"))
+    model = hevitpose.from_published("rtmpose_s", file)
+    config = validate(model.pretrained_from.config, "file")
+    codec = codec_of(model, config)
+    assert (codec.name, codec.split_ratio, codec.sigma) == ("simcc", 2.0, (4.9, 5.66))
+    assert codec.bins == (384, 512) and not codec.udp
+    x, y = model(images(1, 256, 192))
+    assert (x.shape, y.shape) == ((1, 17, 384), (1, 17, 512))
+
+
+def test_normalisation_is_in_the_file_and_checked(tmp_path):
+    from hevitpose.checkpoint import INPUT, METADATA, save_checkpoint
+
+    assert INPUT["channels"] == "RGB"  # MMPose's, times 255
+    assert [round(255 * v, 3) for v in INPUT["mean"]] == [123.675, 116.28, 103.53]
+    assert [round(255 * v, 3) for v in INPUT["std"]] == [58.395, 57.12, 57.375]
+    path = save_checkpoint(hevitpose.create_model("nano"), tmp_path / "m.safetensors")
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(path, framework="pt") as opened:
+        described = json.loads(opened.metadata()[METADATA])
+    assert described["input"] == INPUT
+    described["input"] = {**INPUT, "channels": "BGR"}
+    save_file(load_file(path), path, {METADATA: json.dumps(described)})
+    with pytest.raises(DataError, match=r"is for inputs of .*BGR"):
+        read_checkpoint(path)
+
+
+# ------------------------------------------------------------------------------ folders, cards
+
+
+def record(**changes: Any) -> Record:
+    fields: dict[str, Any] = {
+        "id": "0123456789abcdef0123",
+        "kind": "evaluation",
+        "model": SMALL,
+        "metrics": {"AP": 0.5},
+        "intervals": {"AP": {"low": 0.45, "high": 0.55, "method": "bootstrap", "n": 491}},
+        "dataset": {
+            "name": "coco",
+            "split": "val",
+            "fingerprint": "sha256:0",
+            "boxes": "gt",
+            "counts": {"people": 1422},
+        },
+        "flip_test": True,
+        "decoder": "default",
+        "started_at": "2026-01-01T00:00:00Z",
+    }
+    return Record(**fields | changes)
+
+
+def test_a_model_card_is_filled_by_records(tmp_path):
+    file = write(tmp_path / "w.pth", their_weights(SMALL))
+    model = hevitpose.from_published(SMALL, file)
+    folder = hevitpose.save_pretrained(model, tmp_path / "mine", records=[record()])
+    card = (folder / "README.md").read_text()
+    assert "license: apache-2.0" in card and "pipeline_tag: keypoint-detection" in card
+    assert "| parameters | 9.57M |" in card
+    assert "| GFLOPs (mmcv) | 1.59 |" in card and "| GFLOPs (torch) |" in card
+    assert f"`w.pth` of MMPose 1.x, sha256 `{model.pretrained_from.source['sha256']}`" in card
+    assert "annotations CC BY 4.0" in card and "decoder default-1x" in card
+    assert (
+        "| coco val | ground truth | 1422 | yes | default | AP | 0.500 [0.450, 0.550], n = 491 |"
+    ) in card
+    with pytest.raises(UsageError, match="is of pose_hrnet_w32, expected records of pose_mobile"):
+        hevitpose.save_pretrained(model, tmp_path / "no", records=[record(model="pose_hrnet_w32")])
+    empty = hevitpose.save_pretrained(model, tmp_path / "other") / "README.md"
+    assert "None recorded." in empty.read_text()
+
+
+def test_a_name_that_ships(tmp_path, monkeypatch):
+    monkeypatch.setattr("hevitpose.checkpoint.SHIPPED", tmp_path)
+    nano = hevitpose.create_model("nano", seed=1).eval()
+    hevitpose.save_pretrained(nano, tmp_path / "hevitpose_nano_test")
+    again = hevitpose.from_pretrained("hevitpose_nano_test")
+    assert torch.equal(again.head.final.weight, nano.head.final.weight)
+    with pytest.raises(DataError, match=r"nano_tset: no such.* ships: hevitpose_nano_test\)"):
+        hevitpose.from_pretrained("hevitpose_nano_tset")
+
+
+# ------------------------------------------------------------------------------ ImageNet
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_imagenet_weights_fit(name, monkeypatch):
+    """Without the network: timm's own networks of those names, with fresh weights."""
+    create, made = timm.create_model, []
+
+    def fresh(source: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        assert pretrained
+        made.append(create(source, pretrained=False, **options))
+        return made[-1]
+
+    model = hevitpose.create_model(name, input_size=(192, 256))
+    head = model.head.final.weight.clone()
+    monkeypatch.setattr(timm, "create_model", fresh)
+    start_from(model, Path("imagenet"))
+    theirs = made[0].state_dict()
+    own = model.get_submodule(IMAGENET[name][1]).state_dict()
+    different = [key for key in own if not torch.equal(own[key], theirs.get(key, torch.empty(0)))]
+    assert different == (["pos_embed"] if name.startswith("vitpose") else [])
+    assert torch.equal(model.head.final.weight, head)
+
+
+def test_imagenet_without_a_network_is_one_line(monkeypatch):
+    def unreachable(*args: Any, **options: Any) -> nn.Module:
+        raise OSError("no route\nto host")
+
+    model, other = hevitpose.create_model(SMALL), hevitpose.create_model("vitpose_s")
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(HEViTPoseError, match="could not be fetched") as caught:
+        load_imagenet(model)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="timm has no weights for vitpose_s"):
+        load_imagenet(other)
