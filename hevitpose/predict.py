@@ -58,7 +58,9 @@ def find_images(sources: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def read_boxes(path: Path, images: Sequence[Path], threshold: float) -> list[list[Detection]]:
+def read_boxes(
+    path: Path, images: Sequence[Path], threshold: float, category_id: int = 1
+) -> list[list[Detection]]:
     """Boxes per image from a list of detections.
 
     Args:
@@ -66,12 +68,13 @@ def read_boxes(path: Path, images: Sequence[Path], threshold: float) -> list[lis
             belongs to the image whose name is that number, as COCO's are.
         images: whose boxes are wanted.
         threshold: detections scored lower are dropped.
+        category_id: likewise of any other category; an entry without one counts.
 
     Returns:
         Per image its (box, score) pairs; an image nobody was detected in has none.
 
     Raises:
-        DataError: not such a list.
+        DataError: not such a list, or all of it is of other categories.
     """
     try:
         entries = json.loads(path.read_bytes())
@@ -82,19 +85,27 @@ def read_boxes(path: Path, images: Sequence[Path], threshold: float) -> list[lis
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list of detections")
     by_name: dict[str | int, list[Detection]] = {}
+    kinds: set[int] = set()
     for number, entry in enumerate(entries):
         try:
             box, score = [float(v) for v in entry["bbox"]], float(entry.get("score", 1.0))
             key = entry["file_name"] if "file_name" in entry else int(entry["image_id"])
+            kind = int(entry.get("category_id", category_id))
         except (TypeError, KeyError, ValueError, AttributeError):
-            box, score, key = [], 0.0, ""
+            box, score, key, kind = [], 0.0, "", category_id
         if len(box) != 4 or not np.isfinite([*box, score]).all() or min(box[2:]) <= 0:
             raise DataError(
                 f"{path}: entry {number}: expected bbox [x, y, w, h] with w, h > 0, a score, and "
                 "image_id or file_name"
             )
-        if entry.get("category_id", 1) == 1 and score >= threshold:
+        kinds.add(kind)
+        if kind == category_id and score >= threshold:
             by_name.setdefault(key, []).append((box, score))
+    if kinds and category_id not in kinds:
+        raise DataError(
+            f"{path}: no box of category {category_id}, it has {sorted(kinds)}; "
+            "--category names the one of people"
+        )
     return [by_name.get(image.name, []) + by_name.get(image_id(image), []) for image in images]
 
 
@@ -110,6 +121,7 @@ def predict_files(
     *,
     boxes: Path | None = None,
     box_threshold: float = 0.0,
+    category_id: int = 1,
     heatmaps: bool = False,
     device: str = "cpu",
     skip_bad: bool = False,
@@ -123,6 +135,7 @@ def predict_files(
         out: folder for what is written.
         boxes: detections; one box per image, all of it, without them.
         box_threshold: detections scored lower are dropped.
+        category_id: of people, in ``boxes`` and in what is written.
         heatmaps: also a picture of every map per person.
         device: ``cpu``, ``cuda``, ``cuda:1``.
         skip_bad: leave out images that cannot be read, and list them.
@@ -133,7 +146,7 @@ def predict_files(
         UsageError: the device is not there.
     """
     images = find_images(sources)
-    detections = None if boxes is None else read_boxes(boxes, images, box_threshold)
+    detections = None if boxes is None else read_boxes(boxes, images, box_threshold, category_id)
     predictor = PosePredictor(checkpoint, device=device)
     names = _names(images)
     results: list[dict[str, Any]] = []
@@ -151,7 +164,7 @@ def predict_files(
         pose = predictor(pixels, found, heatmaps=heatmaps)[0]
         scores = np.ones(len(pose.boxes)) if given is None else np.array([s for _, s in given])
         key = image_id(image) if image_id(image) >= 0 else number + 1
-        results += _entries(pose, scores, key, image.name)
+        results += _entries(pose, scores, key, image.name, category_id)
         _write_picture(out / f"{names[number]}.jpg", draw_poses(pixels, pose, predictor.layout))
         for person in range(len(pose.boxes) if heatmaps and pose.heatmaps is not None else 0):
             panel = heatmap_panel(pose, person, predictor.layout)
@@ -170,7 +183,9 @@ def _names(images: Sequence[Path]) -> list[str]:
     ]
 
 
-def _entries(pose: Pose, box_scores: np.ndarray, key: int, name: str) -> list[dict[str, Any]]:
+def _entries(
+    pose: Pose, box_scores: np.ndarray, key: int, name: str, category_id: int
+) -> list[dict[str, Any]]:
     if not len(pose.boxes):
         return []
     person_scores = rescore(box_scores, pose.scores)
@@ -179,7 +194,7 @@ def _entries(pose: Pose, box_scores: np.ndarray, key: int, name: str) -> list[di
         {
             "image_id": key,
             "file_name": name,
-            "category_id": 1,
+            "category_id": category_id,
             "keypoints": [round(v, 3) for v in triple.reshape(-1).tolist()],
             "score": float(score),
             "bbox": [round(float(v), 3) for v in box],

@@ -98,6 +98,13 @@ def test_files(checkpoint, tmp_path):
     entries = json.loads(written.results.read_text())
     assert {e["image_id"] for e in entries} >= {7}
     assert all(len(e["keypoints"]) == 48 and e["category_id"] == 1 for e in entries)
+    boxes.write_text(boxes.read_text().replace('"category_id": 1', '"category_id": 7'))
+    boxes.write_text(boxes.read_text().replace('"file_name"', '"category_id": 7, "file_name"'))
+    options = {"boxes": boxes, "skip_bad": True}
+    with pytest.raises(DataError, match=r"no box of category 1, it has \[7\]; --category names"):
+        predict_files([str(folder)], checkpoint, out, **options)
+    written = predict_files([str(folder)], checkpoint, out, category_id=7, **options)
+    assert {e["category_id"] for e in json.loads(written.results.read_text())} == {7}
     assert (out / "000000000007.jpg").exists()
     assert (out / "other_person0_heatmaps.jpg").exists()
 

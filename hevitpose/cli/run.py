@@ -196,6 +196,9 @@ def predict(
         typer.Option("--boxes", help="COCO-style detections json. [default: the whole image]"),
     ] = None,
     box_threshold: Annotated[float, typer.Option("--box-threshold")] = 0.0,
+    category: Annotated[
+        int, typer.Option("--category", help="People's id in the boxes and in the results.")
+    ] = 1,
     out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also draw every map.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
@@ -211,6 +214,7 @@ def predict(
             out,
             boxes=boxes,
             box_threshold=box_threshold,
+            category_id=category,
             heatmaps=heatmaps,
             device=device,
             skip_bad=skip_bad,

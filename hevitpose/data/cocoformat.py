@@ -305,9 +305,8 @@ class _ImageCollector:
         self.ids.append(number)
         self.names.append(name)
         self.sizes.extend(size)
-        index = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
-        given = isinstance(index, (int, float)) and not isinstance(index, bool)
-        self.crowd_index.append(float(index) if given else float("nan"))  # type: ignore[arg-type]
+        index: Any = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
+        self.crowd_index.append(float(index) if type(index) in (int, float) else float("nan"))
 
     def arrays(self) -> Images:
         ids = np.array(self.ids, np.int64)
