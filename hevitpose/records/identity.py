@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # a config is only read here
 Kind = Literal["complexity", "latency", "training", "evaluation"]
 KINDS: tuple[Kind, ...] = ("complexity", "latency", "training", "evaluation")
 
-#: 1: the first with ids that are explained by their inputs alone.
+#: Frozen: it rises only for a reason worth training everything again.
+#: 1: the first with ids that are explained by their inputs alone; exactly symmetric targets.
 TRAINING = 1
 #: 1: the first apart from the training; scored on the reader's people.
 EVALUATION = 1
