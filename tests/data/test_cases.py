@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from feeding_back import ap, custom, perfect, read
 
+from hevitpose.cli import execute
 from hevitpose.data import declared, load
 from hevitpose.data.keypoints import COCO, KeypointLayout
 from hevitpose.data.registry import ROWS
@@ -323,6 +324,28 @@ def test_use_area_is_obeyed_with_detections(tmp_path, use_area):
     assert near < 0.1 if use_area else near > 0.1
     file = files.write(tmp_path / "r.json", results_of(gt, off, nms_threshold=1.0))
     assert evaluate_predictions(str(path), tmp_path / "ann.json", file)["AP"] == near
+
+
+def test_evaluate_predictions_obeys_the_yaml(tmp_path, capsys):
+    """B2: no areas anywhere, on the command line; and a bad record only with --skip-bad."""
+    content = files.coco()
+    each(area=None)(content)
+    path = custom(tmp_path, content, use_area=False)
+    table = read(path)
+    found = files.write(tmp_path / "r.json", results_of(table, perfect(table)))
+    arguments = ["evaluate-predictions", "--dataset", str(path), "--predictions", str(found)]
+    arguments += ["--ground-truth", str(tmp_path / "ann.json"), "--json"]
+    assert execute(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["AP"] == pytest.approx(1)
+    custom(tmp_path, content)  # use_area is true where nothing is said
+    assert execute(arguments) == 1
+    assert "area is missing" in capsys.readouterr().err
+    content["annotations"][4]["keypoints"] = [1, 2]
+    custom(tmp_path, content, use_area=False)
+    assert execute(arguments) == 1
+    assert "keypoints has 2 values" in capsys.readouterr().err
+    assert execute([*arguments, "--skip-bad"]) == 0
+    assert json.loads(capsys.readouterr().out)["AP"] == pytest.approx(1)
 
 
 def test_ignored_people_are_regions(tmp_path):
