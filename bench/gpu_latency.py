@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,39 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import Session, Way
 from bench.latency import Row, Store
-from bench.worker import Contender, Outcome, Task, measure_task, prepared
+from bench.worker import Outcome, Task, measure_task, prepared
 from hevitpose.errors import HEViTPoseError
-from hevitpose.latency import interleave, ratio_of_rounds
+from hevitpose.latency import Conditions, LatencyResult, Prepared, interleave, ratio_of_rounds
+from hevitpose.latency.timers import no_garbage_collection
+
+#: Children at once where nothing is timed; more only wait for each other.
+CHILDREN = 3
+#: Of the time for one interleaved comparison, for making its contenders ready.
+READY = 0.6
+#: Compiling a network is not begun with less.
+COMPILE_SECONDS = 45.0
+
+
+# ---------------------------------------------------------------------------------- in a child
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """Contenders to be measured in turn, A B C A B C ..., by name."""
+
+    conditions: Conditions  # of all
+    tasks: dict[str, Task]
+    rounds: int
+    seconds: float  # for making them ready; who comes later stays out
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """What came of it."""
+
+    times: dict[str, list[list[float]]]  # ms, by contender, of each round
+    results: dict[str, LatencyResult]
+    out: dict[str, Outcome]  # who stayed out, and why
 
 
 def relative_error(task: Task) -> float | None:
@@ -28,48 +58,79 @@ def relative_error(task: Task) -> float | None:
         return ready.parity
 
 
-def check(session: Session) -> None:
-    """Part a: every network in every form. All at once, since nothing is timed.
+def measure_in_turn(job: Interleaving) -> Interleaved:
+    """All contenders in this process: the GPU's context and libraries are loaded once.
 
-    The compiled forms are compiled here too: part b then finds most of that in the caches.
+    Raises:
+        HEViTPoseError: one broke, and perhaps the GPU's context with it; the message begins with
+            its name.
+    """
+    end = time.monotonic() + job.seconds
+    ready: dict[str, Prepared] = {}
+    out: dict[str, Outcome] = {}
+    with ExitStack() as stack:
+        for name, task in job.tasks.items():
+            if time.monotonic() > end:
+                out[name] = Outcome("late", f"timeout: not ready after {job.seconds:.0f} s")
+                continue
+            try:
+                ready[name] = stack.enter_context(prepared(task))
+            except HEViTPoseError as error:
+                out[name] = Outcome("failed", str(error))
+            except Exception as error:
+                line = (str(error).strip().splitlines() or [""])[0]
+                raise HEViTPoseError(f"{name}: {type(error).__name__}: {line}") from error
+        rounds = {name: contender.round for name, contender in ready.items()}
+        with no_garbage_collection():
+            interleave(rounds, 1)
+            times = interleave(rounds, job.rounds)
+        samples = {name: [ms for block in blocks for ms in block] for name, blocks in times.items()}
+        results = {name: contender.result(samples[name]) for name, contender in ready.items()}
+    return Interleaved(times, results, out)
+
+
+# ------------------------------------------------------------------------------------- part a
+
+
+def check(session: Session) -> None:
+    """Part a: every network in every form, a few children at once, since nothing is timed.
+
+    The forms in their order, so that little time still shows the first ones of every network.
     """
     scale = session.scale
-    groups = [[(model, way) for way in scale.checks] for model in (*scale.ours, *scale.peers)]
+    models = (*scale.ours, *scale.peers)
+    groups = [
+        [(model, way) for way in scale.checks for model in models[first::CHILDREN]]
+        for first in range(min(CHILDREN, len(models)))
+    ]
     groups += [[(model, scale.compiled_way)] for model in scale.compiled]
 
     def one(group: list[tuple[str, Way]]) -> None:
         jobs = [(f"{model} {way}", session.task(model, way)) for model, way in group]
         session.group(jobs, relative_error, lambda key, task, outcome: {"error": outcome.result})
 
-    with ThreadPoolExecutor(len(groups)) as pool:
+    with ThreadPoolExecutor(CHILDREN) as pool:
         list(pool.map(one, groups))
 
 
+# ------------------------------------------------------------------------------------- part b
+
+
 def latency(session: Session) -> None:
-    """Part b: interleaved ratios first, then single rows, ours and HRNet before the others."""
+    """Part b: interleaved ratios first, then single rows, way by way; compiled ones at the end."""
     scale = session.scale
     store = Store(session.out)
-    for way in scale.versus:
-        try:
-            versus(session, store, way)
-        except HEViTPoseError as error:  # one ended in the middle
-            session.keep(f"vs {way}", Outcome("failed", str(error)), {})
-    models = [*scale.contenders, *scale.peers[:1]]
-    models += [name for name in (*scale.ours, *scale.peers) if name not in models]
-    for index, model in enumerate(models):
-        if index == len(scale.contenders):
-            compiled(session, store)
-        rows(session, store, model, scale.ways, session.left / (len(models) - index))
+    versus(session, store)
+    rows(session, store, [(m, way) for way in scale.ways for m in (*scale.ours, *scale.peers)])
+    for model in scale.compiled:
+        if session.left < COMPILE_SECONDS:
+            session.say(f"{model} {scale.compiled_way}: not tried, takes {COMPILE_SECONDS:.0f} s")
+        else:
+            rows(session, store, [(model, scale.compiled_way)])
 
 
-def compiled(session: Session, store: Store) -> None:
-    """The compiled form of the networks that have one here, each in a child of its own."""
-    for model in session.scale.compiled:
-        rows(session, store, model, (session.scale.compiled_way,), session.left / 3)
-
-
-def rows(session: Session, store: Store, model: str, ways: tuple[Way, ...], seconds: float) -> None:
-    """One network in several ways, each a record."""
+def rows(session: Session, store: Store, wanted: list[tuple[str, Way]]) -> None:
+    """A record of each network in its way, all in one child."""
     last = [time.perf_counter()]
 
     def record(key: str, task: Task, outcome: Outcome) -> dict[str, Any]:
@@ -77,8 +138,8 @@ def rows(session: Session, store: Store, model: str, ways: tuple[Way, ...], seco
         started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=spent)
         return facts_of(store.add(Row(task, outcome), started, spent))
 
-    jobs = [(f"{model} {way}", session.task(model, way)) for way in ways]
-    session.group(jobs, measure_task, record, seconds=seconds)
+    jobs = [(f"{model} {way}", session.task(model, way)) for model, way in wanted]
+    session.group(jobs, measure_task, record)
 
 
 def facts_of(row: Row) -> dict[str, Any]:
@@ -97,63 +158,68 @@ def facts_of(row: Row) -> dict[str, Any]:
     }
 
 
-def versus(session: Session, store: Store, way: Way) -> None:
-    """Ours and the peers in turn, A B C A B C ..., and the ratio of each of ours to each peer."""
+def versus(session: Session, store: Store) -> None:
+    """Ours and the peers in turn, and the ratio of each of ours to each peer.
+
+    One that breaks the process it shares with the others is left out, and the others start again.
+    """
+    names = [*session.scale.contenders, *session.scale.peers]
+    broken: list[str] = []
+
+    def facts(key: str, job: Interleaving, outcome: Outcome) -> dict[str, Any]:
+        name, _, reason = (outcome.reason or "").partition(": ")
+        if name in job.tasks:
+            broken.append(name)
+            session.keep(f"{name} {key}", Outcome("failed", reason), {})
+        return keep_interleaved(session, store, key, job, outcome)
+
+    while True:
+        known = len(broken)
+        jobs = [(f"vs {way}", interleaving(session, way, names)) for way in session.scale.versus]
+        session.group(jobs, measure_in_turn, facts)
+        names = [name for name in names if name not in broken]
+        if len(broken) == known or len(names) < 2:
+            return
+
+
+def interleaving(session: Session, way: Way, names: list[str]) -> Interleaving:
+    """The comparison of some networks in one way."""
     scale = session.scale
-    names = (*scale.contenders, *scale.peers)
-    key = f"vs {way}"
-    if session.log.find(session.part, key) or session.left <= 0:
-        return
     last = way == scale.versus[-1]
     tasks = {name: session.task(name, way, last and name in scale.energy) for name in names}
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    session.say(f"{key}: making {len(tasks)} contenders ready")
-    with ready_together(session, key, tasks) as ready:
-        if len(ready) < 2:
-            session.keep(
-                key, Outcome("failed", "fewer than two contenders could be made ready"), {}
-            )
-            return
-        rounds = {name: contender.round for name, contender in ready.items()}
-        interleave(rounds, 1)  # the processes have waited for each other
-        times = interleave(rounds, scale.rounds)
-        results = {name: contender.result() for name, contender in ready.items()}
-    seconds = time.perf_counter() - clock
+    seconds = READY * session.left / len(scale.versus)
+    return Interleaving(way.conditions(session.device, scale.size), tasks, scale.rounds, seconds)
+
+
+def keep_interleaved(
+    session: Session, store: Store, key: str, job: Interleaving, outcome: Outcome
+) -> dict[str, Any]:
+    """A row and a record of every contender, a row of every ratio; what the whole says."""
+    found: Interleaved | None = outcome.result
+    if found is None:
+        return {}
+    way = key.removeprefix("vs ")
+    for name, reason in found.out.items():
+        session.keep(f"{name} {key}", reason, {})
+    seconds = sum(sum(map(sum, blocks)) for blocks in found.times.values()) / 1000
+    started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     generator = np.random.default_rng(0)
-    for name, result in results.items():
+    for name, result in found.results.items():
         against = {
-            peer: ratio_of_rounds(times[name], times[peer], generator)
-            for peer in scale.peers
-            if peer in ready and name in scale.contenders
+            peer: ratio_of_rounds(found.times[name], found.times[peer], generator)
+            for peer in session.scale.peers
+            if peer in found.results and name in session.scale.contenders
         }
         details = {
-            "interleaved_with": list(ready),
-            "rounds": scale.rounds,
+            "interleaved_with": list(found.results),
+            "rounds": job.rounds,
             "ratios": {peer: vars(ratio) for peer, ratio in against.items()},
         }
-        row = Row(tasks[name], Outcome("ok", result=result))
+        row = Row(job.tasks[name], Outcome("ok", result=result))
         facts = facts_of(store.add(row, started, seconds, **details))
         session.keep(f"{name} {way} interleaved", row.outcome, facts)
         for peer, ratio in against.items():
             session.keep(
                 f"{name} / {peer} {way}", row.outcome, {"ratio": ratio.ratio, **vars(ratio)}
             )
-    session.keep(key, Outcome("ok"), {"contenders": list(ready)})
-
-
-@contextmanager
-def ready_together(
-    session: Session, key: str, tasks: dict[str, Task]
-) -> Iterator[dict[str, Contender]]:
-    """Contenders made ready at the same time; one that cannot be is a row and stays out."""
-    ready: dict[str, Contender] = {}
-    with ExitStack() as stack, ThreadPoolExecutor(len(tasks)) as pool:
-        futures = {name: pool.submit(Contender, tasks[name], session.left) for name in tasks}
-        for name, future in futures.items():
-            try:
-                ready[name] = future.result()
-            except HEViTPoseError as error:
-                session.keep(f"{name} {key}", Outcome("failed", str(error)), {})
-            else:
-                stack.callback(ready[name].close)
-        yield ready
+    return {"contenders": list(found.results)}

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import KEYPOINTS, Session
-from bench.worker import Outcome
+from bench.worker import Outcome, preload, run_group
 from hevitpose import machine
 from hevitpose.errors import DataError
 from hevitpose.latency import Conditions
@@ -34,6 +34,12 @@ SLOWER = 0.7
 END_SECONDS = 15.0
 #: Compiling forward and backward of a training step is not begun with less.
 COMPILE_SECONDS = 45.0
+#: A training may take this much longer than planned: late, it would be for nothing.
+GRACE_SECONDS = 20.0
+#: What the children need beyond those of bench/latency.py.
+PRELOAD = ("cv2", "pytorch_lightning", "hevitpose.training", "hevitpose.runs")
+#: For reading from a disk that has never been read.
+WARM_UP_SECONDS = 150.0
 #: Steps between two looks at the clock.
 BLOCK = 4
 #: Of the measured throughput that a plan counts on.
@@ -196,6 +202,26 @@ def _trained(record: Any) -> dict[str, Any]:
     return record.train.model_dump()
 
 
+# ------------------------------------------------------------------------------ before the parts
+
+
+def warm_up(session: Session) -> None:
+    """Start two children, which take a few training steps; say how long each was.
+
+    On a fresh machine the first one reads libraries and kernels from the disk, a minute or so, and
+    several at once are no faster.
+    """
+    preload(*PRELOAD)
+    scale = session.scale
+    conditions = Conditions(session.device, 4, scale.train_size)
+    job = StepJob(conditions, scale.ours[0], "train+bf16", 0.0)
+    session.part, session.part_end = "start", session.end
+    for child in ("first child", "next child"):
+        start = time.monotonic()
+        [outcome] = run_group([job], min(WARM_UP_SECONDS, session.left), step_rate)
+        session.say(f"{child}: {outcome.reason or 'ready'} after {time.monotonic() - start:.1f} s")
+
+
 # ------------------------------------------------------------------------------------- part c
 
 
@@ -281,7 +307,8 @@ def real(session: Session) -> None:
     seconds = SHARE * session.left if share >= LEAST_CELL_SECONDS else session.left - END_SECONDS
     steps = planned(session, f"steps of {name}", pace, seconds - fixed)
     jobs = [(f"{name} {steps} steps", base.with_steps(steps))]
-    session.group(jobs, train_for_real, _result, daemon=False)
+    grace = min(session.left + GRACE_SECONDS, session.end - time.monotonic())
+    session.group(jobs, train_for_real, _result, seconds=grace, daemon=False)
     if session.log.find(session.part, jobs[0][0]) is None:
         return  # it goes on from its checkpoint in the next call
     each = session.left / len(attentions) - fixed

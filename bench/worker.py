@@ -63,7 +63,7 @@ def prepared(task: Task) -> Any:
     return Prepared(model, task.conditions, task.budget, seed=task.seed)
 
 
-@functools.lru_cache(maxsize=1)  # the next task of a group is mostly about the same
+@functools.lru_cache(maxsize=16)  # a group takes its networks in turn; on the CPU they are small
 def _model(name: str, keypoints: int, size: tuple[int, int], seed: int) -> Any:
     from hevitpose.latency import settle_
     from hevitpose.models import create_for_input
@@ -201,6 +201,11 @@ def contenders(tasks: dict[str, Task], timeout: float = 600.0) -> Iterator[dict[
                 raise HEViTPoseError(f"{name}: {error}") from None
             stack.callback(ready[name].close)
         yield ready
+
+
+def preload(*modules: str) -> None:
+    """Have the server import these too; before the first child. None may touch a GPU."""
+    _PRELOAD.extend(name for name in modules if name not in _PRELOAD)
 
 
 def _answer(pipe: Connection, work: Callable[[Any], Any], tasks: Sequence[Any]) -> None:

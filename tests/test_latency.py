@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import subprocess
 import sys
 import time
+import types
+import weakref
 
 import numpy as np
 import pytest
@@ -439,3 +443,63 @@ def test_compile_is_the_whole_network_or_an_error(nano):
 
     with pytest.raises(torch._dynamo.exc.Unsupported):
         measure(Breaks(), mode="compile", input_size=(32, 32), budget=BRIEF)
+
+
+# A CUDA graph, with stand-ins for CUDA ---------------------------------------------------------
+
+
+@pytest.fixture
+def replay(monkeypatch):
+    """Makes a replay of a network: the stand-in graph computes anew, into the same output."""
+    captured = {}
+
+    class Graph:
+        def replay(self):
+            network, images, output = captured["network"](), captured["images"], captured["output"]
+            output.copy_(network(images))
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    stand_in = types.SimpleNamespace(
+        Stream=Stream,
+        CUDAGraph=Graph,
+        current_stream=Stream,
+        stream=lambda stream: contextlib.nullcontext(),
+        graph=lambda graph: contextlib.nullcontext(),
+    )
+    monkeypatch.setattr(torch, "cuda", stand_in)
+
+    def make(network, example):
+        made = forms._captured(network, types.SimpleNamespace(is_cuda=True), example)
+        captured.update(network=weakref.ref(network), images=made.images, output=made.output)
+        return made
+
+    return make
+
+
+def test_a_cuda_graph_lives_as_long_as_its_network(replay):
+    network = nn.Conv2d(3, 2, 1).requires_grad_(False)
+    alive = weakref.ref(network)
+    expected, images = network(torch.ones(1, 3, 4, 4)), torch.zeros(1, 3, 4, 4)
+    captured = replay(network, images)
+    del network
+    gc.collect()
+    assert alive() is not None  # the graph reads its weights
+    assert torch.equal(captured(torch.ones(1, 3, 4, 4)), expected)
+    del captured
+    gc.collect()
+    assert alive() is None
+
+
+def test_the_flip_test_of_a_cuda_graph_keeps_the_first_output(replay):
+    class Network(nn.Conv2d):
+        num_keypoints = 17
+
+    network = Network(3, 17, 4, stride=4).requires_grad_(False)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    conditions = Conditions(batch=2, input_size=(64, 64), flip=True)
+    expected = forms.build_call(network, network, conditions)(images)
+    found = forms.build_call(network, replay(network, images), conditions)(images)
+    assert torch.equal(found, expected)

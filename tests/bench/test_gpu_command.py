@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench import gpu, gpu_latency, gpu_training
+from bench import gpu, gpu_latency, gpu_training, worker
 from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
 from bench.training_step import check_form
 from bench.worker import Outcome, Task, run_group
@@ -19,7 +22,7 @@ from hevitpose import records
 from hevitpose.cli import execute
 from hevitpose.codec import make_codec
 from hevitpose.data.loader import normalise
-from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.errors import DataError
 from hevitpose.latency import Conditions
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
@@ -74,7 +77,7 @@ def test_the_same_call_again_measures_nothing(rehearsed, monkeypatch):
     out, _ = rehearsed
     before = {row["key"] for row in rows(out)}
     monkeypatch.setattr("bench.gpu_session.run_group", lambda *_, **__: pytest.fail("measured"))
-    monkeypatch.setattr("bench.gpu_latency.Contender", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(gpu_training, "warm_up", lambda session: None)
     assert gpu.main(["--rehearse", "--out", str(out)]) == 0
     assert {row["key"] for row in rows(out)} == before
 
@@ -162,8 +165,24 @@ def test_a_part_hands_on_the_time_it_does_not_need(monkeypatch, tmp_path):
     }
     monkeypatch.setattr(gpu, "PARTS", parts)
     gpu.run_parts(session(tmp_path, seconds=100.0), ["c", "a"])
-    assert lefts["a"] == pytest.approx(100 / 3, abs=1)
-    assert lefts["c"] == pytest.approx(100, abs=1)
+    assert list(lefts) == ["c", "a"]  # as asked for
+    assert lefts["c"] == pytest.approx(200 / 3, abs=1)
+    assert lefts["a"] == pytest.approx(100, abs=1)
+
+
+def test_a_part_that_overruns_leaves_the_others_their_shares_of_the_rest(monkeypatch, tmp_path):
+    here, lefts = session(tmp_path, seconds=100.0), {}
+
+    def overrun(session):
+        session.end -= 60.0  # as if so much time had passed
+
+    parts = {
+        "a": ("a", 0.4, overrun),
+        **{n: (n, 0.3, lambda s: lefts.update({s.part: s.left})) for n in "bc"},
+    }
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    gpu.run_parts(here, ["a", "b", "c"])
+    assert lefts == {"b": pytest.approx(20, abs=1), "c": pytest.approx(40, abs=1)}
 
 
 def test_the_log_survives_a_cut_line_and_tries_failures_again(tmp_path):
@@ -202,15 +221,63 @@ def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
     assert [key for key, _ in here.todo(jobs)] == ["hangs", "never"]
 
 
-def test_contenders_that_break_are_a_row(monkeypatch, tmp_path):
-    def broken(*_):
-        raise HEViTPoseError("failed: the process ended")
+def test_a_contender_that_breaks_the_process_is_a_row_and_the_others_start_again(
+    monkeypatch, tmp_path
+):
+    def run_group(jobs, timeout, work, *, daemon=True):
+        for job in jobs:
+            asked.append(list(job.tasks))
+            if "b" in job.tasks:
+                yield Outcome("failed", "b: AcceleratorError: device-side assert")
+            else:
+                out = {"c": Outcome("late", "timeout: not ready after 1 s")}
+                yield Outcome("ok", result=gpu_latency.Interleaved({}, {}, out))
 
-    monkeypatch.setattr("bench.gpu_latency.versus", broken)
-    monkeypatch.setattr("bench.gpu_latency.rows", lambda *_: None)
+    asked = []
+    monkeypatch.setattr("bench.gpu_session.run_group", run_group)
     here = session(tmp_path)
-    gpu_latency.latency(here)
-    assert [row["reason"] for row in rows(tmp_path)] == ["failed: the process ended"]
+    here.scale = replace(REHEARSAL, contenders=("a", "b"), peers=("c",))
+    gpu_latency.versus(here, None)
+    assert asked == [["a", "b", "c"], ["a", "c"]]
+    found = {row["key"]: (row["status"], row.get("reason")) for row in here.log.rows}
+    key = "vs fused bf16 nhwc batch 1"
+    assert found == {
+        f"b {key}": ("failed", "AcceleratorError: device-side assert"),
+        f"c {key}": ("late", "timeout: not ready after 1 s"),
+        key: ("ok", None),
+    }
+
+
+def test_the_time_to_make_contenders_ready_ends(tmp_path):
+    here = session(tmp_path)
+    names = ["hevitpose_nano", "pose_mobilenetv2"]
+    job = gpu_latency.interleaving(here, REHEARSAL.versus[0], names)
+    found = gpu_latency.measure_in_turn(replace(job, seconds=-1.0))
+    assert (found.times, list(found.out)) == ({}, names)
+    assert {outcome.status for outcome in found.out.values()} == {"late"}
+
+
+def test_a_row_is_written_while_its_child_goes_on(tmp_path):
+    here = session(tmp_path)
+    tasks = [Task(name, 17, Conditions(), None) for name in ("first", str(here.log.path))]
+    here.group(
+        [(task.model, task) for task in tasks],
+        _waits_for_a_file,
+        lambda key, task, outcome: {"found": outcome.result},
+    )
+    assert here.log.rows[1]["found"] is True
+
+
+def test_the_server_of_children_leaves_the_gpu_alone():
+    """Where it asked CUDA anything, no child that is forked from it could use the GPU."""
+    code = (
+        "import torch\n"
+        "def refuse(*_, **__): raise SystemExit('asked for a GPU')\n"
+        "for name in ('is_available', 'device_count', 'init', '_lazy_init'):\n"
+        "    setattr(torch.cuda, name, refuse)\n"
+        f"for name in {(*worker._PRELOAD, *gpu_training.PRELOAD)}: __import__(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=worker.ROOT)
 
 
 def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
@@ -283,6 +350,15 @@ def test_a_training_step_makes_no_tensor_of_another_device(attention):
 
 
 # Groups ---------------------------------------------------------------------------------------
+
+
+def _waits_for_a_file(task):
+    if task.model == "first":
+        return True
+    end = time.monotonic() + 20
+    while not Path(task.model).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return Path(task.model).exists()
 
 
 def _in_turn(task):
