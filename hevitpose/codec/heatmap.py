@@ -313,7 +313,8 @@ def _whole_offsets(pixels: Tensor, centres: Tensor, sigma: float) -> Tensor:
     The decoder looks which neighbour of the peak is larger; a last bit must not decide that.
     """
     distance = (pixels - centres[:, None]).abs().long()
-    steps = torch.arange(int(distance.max()) + 1, device=pixels.device, dtype=torch.float64)
+    count = len(pixels) + len(centres)  # more than any distance; to ask for the largest would wait
+    steps = torch.arange(count, device=pixels.device, dtype=torch.float64)
     return torch.exp(steps.square() * (-0.5 / sigma**2)).float()[distance]
 
 
