@@ -64,16 +64,19 @@ def versions() -> dict[str, str | None]:
 def code() -> dict[str, Any]:
     """``commit``, ``dirty``, ``version`` of the code that this process imports.
 
-    The commit is git's, else ``HEVITPOSE_COMMIT``, else None; ``dirty`` is about source paths only
-    and None where git cannot say.
+    The commit is ``HEVITPOSE_COMMIT`` where that is set (a copy on another machine may lie in a
+    repository that knows nothing of it), else git's, else None; ``dirty`` is about source paths only
+    and None where git is not asked.
     """
-    commit = dirty = None
-    if _git("rev-parse", "--show-toplevel") == str(ROOT):  # not a repository that surrounds us
+    commit, dirty = os.environ.get("HEVITPOSE_COMMIT") or None, None
+    if commit is None and _git("rev-parse", "--show-toplevel") == str(
+        ROOT
+    ):  # not a repository that surrounds us
         commit = _git("rev-parse", "HEAD")
         status = _git("status", "--porcelain", "--", *SOURCE_PATHS)
         dirty = None if status is None else bool(status)
     return {
-        "commit": commit or os.environ.get("HEVITPOSE_COMMIT") or None,
+        "commit": commit,
         "dirty": dirty,
         "version": hevitpose.__version__,
     }
