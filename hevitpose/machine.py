@@ -65,8 +65,8 @@ def code() -> dict[str, Any]:
     """``commit``, ``dirty``, ``version`` of the code that this process imports.
 
     The commit is ``HEVITPOSE_COMMIT`` where that is set (a copy on another machine may lie in a
-    repository that knows nothing of it), else git's, else None; ``dirty`` is about source paths only
-    and None where git is not asked.
+    repository that knows nothing of it), else git's, else None; ``dirty`` is about source paths
+    only, and None where git is not asked.
     """
     commit, dirty = os.environ.get("HEVITPOSE_COMMIT") or None, None
     if commit is None and _git("rev-parse", "--show-toplevel") == str(

@@ -23,6 +23,7 @@ from reports.tables import grid_table
 from reports.tables_accuracy import TABLES, accuracy_table, published_table
 from reports.tables_cost import (
     complexity_table,
+    fastest_table,
     peers_table,
     published_speed_table,
     speed_table,
@@ -88,6 +89,7 @@ def make(
     tables += [
         complexity_table(measured, published),
         peers_table(measured, published),
+        fastest_table(measured),
         speed_table(measured),
         published_speed_table(published),
     ]

@@ -272,6 +272,72 @@ def _timings_line(timings: list[Record]) -> str:
     )
 
 
+def fastest_table(measured: Measured) -> Table:
+    """Each network in its fastest form and precision, by machine, input and batch."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in latest_timings(measured):
+        assert record.latency is not None
+        conditions = record.latency.conditions
+        if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
+            key = (_machine_of(record), *(str(conditions.get(k)) for k in ("input", "batch")))
+            groups.setdefault((*key, record.model), []).append(record)
+    rows, shown = [], []
+    for group in groups.values():
+        best = min(group, key=lambda r: r.latency.p50 if r.latency and r.latency.p50 else 0.0)
+        shown.append(best)
+        rows.append(_fastest_row(best))
+    empty = (Cell("HEViTPose-B"), *([MISSING] * 5))
+    return Table(
+        "fastest",
+        "Speed of each network's fastest measured form",
+        (
+            Column("model", "Model", numeric=False),
+            Column("where", "Machine, batch, input", numeric=False),
+            Column("form", "Form and precision", numeric=False),
+            Column("p50", "p50 (ms)", "down"),
+            Column("images_per_s", "Images/s", "up"),
+            Column("parity", "Error to fp32", "down"),
+        ),
+        tuple(rows) or (empty,),
+        conditions=_timings_line(shown),
+        legend=(
+            "Of the forms and precisions that were measured, the one with the lowest median. The "
+            "error is the largest difference to eager fp32 over its largest value, on untrained "
+            "weights; the accuracy in a reduced precision is not measured.",
+        ),
+    )
+
+
+def _machine_of(record: Record) -> str:
+    assert record.latency is not None
+    on_gpu = str(record.latency.conditions.get("device", "")).startswith("cuda")
+    return (record.machine.gpu if on_gpu else record.machine.cpu) or "not stated"
+
+
+def _fastest_row(record: Record) -> tuple[Cell, ...]:
+    latency = record.latency
+    assert latency is not None
+    given, by = latency.conditions, (record.id,)
+    count = given.get("threads")
+    on_gpu = str(given.get("device")).startswith("cuda")
+    threads = "" if on_gpu else f", {count} thread{'' if count == 1 else 's'}"
+    precision = "tf32" if given.get("tf32") and given.get("dtype") == "fp32" else given.get("dtype")
+    batch = given.get("batch")
+    rate = 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
+    notes = ("noisy: IQR above 10% of the median",) if latency.noisy else ()
+    error = MISSING if given.get("mode") != "eager" else Cell("–")
+    if latency.parity is not None:
+        error = Cell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+    return (
+        Cell(DISPLAY.get(record.model, plain(record.model))),
+        Cell(plain(f"{_machine_of(record)}{threads}, {batch}, {given.get('input')}")),
+        Cell(plain(f"{given.get('mode')} {precision}")),
+        number(latency.p50, 2, records=by, notes=notes),
+        number(rate, 0, records=by),
+        error,
+    )
+
+
 def published_speed_table(published: Published) -> Table:
     """What others printed about speed, each with what it leaves unsaid."""
     fields = ("fps_gpu", "fps_cpu", "latency_gpu_ms", "latency_cpu_ms")
