@@ -51,7 +51,7 @@ def from_published(
     """A peer with the weights that its publisher's file holds, in evaluation mode.
 
     Args:
-        name: a peer that others publish (``hevitpose.models.keymaps.KEY_MAPS``).
+        name: a peer that others publish (``hevitpose.models.keytables.KEY_MAPS``).
         path: an MMPose 1.x or 0.x checkpoint, or ViTPose's own. Nothing in it is executed.
         input_size: (W, H) the network is built for. ViTPose's positions are resized to it; the
             head of RTMPose belongs to the size it was trained for.

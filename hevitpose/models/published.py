@@ -1,6 +1,6 @@
 """Published weights of the peers: MMPose 1.x and 0.x, ViTPose's own files, timm's ImageNet.
 
-The names are translated by ``keymaps``; the files are read as data by ``torchfile``. What belongs
+The names are translated by ``keytables``; the files are read as data by ``torchfile``. What belongs
 to the weights besides (codec, input, decoder) is put beside them by ``hevitpose.pretrained``.
 """
 
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.build import create_for_input
-from hevitpose.models.keymaps import KEY_MAPS, VIT_ORIGINAL, KeyMap
+from hevitpose.models.keymaps import KeyMap
+from hevitpose.models.keytables import KEY_MAPS, VIT_ORIGINAL
 from hevitpose.models.peers.transformers import PATCH, resize_positions
 from hevitpose.models.torchfile import read_state_dict
 

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from hevitpose.models import create_model
-from hevitpose.models.keymaps import KEY_MAPS, KeyMap
+from hevitpose.models.keymaps import KeyMap
+from hevitpose.models.keytables import KEY_MAPS
 
 KNOWN = json.loads((Path(__file__).parent / "peer_outputs.json").read_text())
 TOLERANCE = 1e-4  # of the output's standard deviation

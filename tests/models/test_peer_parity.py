@@ -32,8 +32,8 @@ from generated import (
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 
-from hevitpose.models import keymaps
-from hevitpose.models.keymaps import KEY_MAPS
+from hevitpose.models import keymaps, keytables
+from hevitpose.models.keytables import KEY_MAPS
 from hevitpose.models.peers.rtmpose import ScaleNorm
 
 
@@ -153,9 +153,9 @@ def test_the_comparison_sees_the_order_of_merged_patches() -> None:
     plain = dataclasses.replace(keymaps.MERGED, to_ours=keymaps.SAME.to_ours)
     rows = tuple(
         dataclasses.replace(row, layout=plain) if row.layout is keymaps.MERGED else row
-        for row in keymaps.SWIN.rows
+        for row in keytables.SWIN.rows
     )
-    harmed = dataclasses.replace(keymaps.SWIN, rows=rows)
+    harmed = dataclasses.replace(keytables.SWIN, rows=rows)
     model = filled.__wrapped__("pose_swin_t", harmed)
     assert worst(model, "pose_swin_t") > 10 * TOLERANCE
 

@@ -30,6 +30,7 @@ from hevitpose.models.torchfile import read_state_dict
 from hevitpose.optimization import optimize
 from hevitpose.parity import relative_error
 from hevitpose.pretrained import start_from
+from hevitpose.records.identity import DataInputs, training_run
 from hevitpose.records.schema import Record
 
 SMALL = "pose_mobilenetv2"
@@ -470,3 +471,13 @@ def test_imagenet_without_a_network_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="timm has no weights for vitpose_s"):
         load_imagenet(other)
+
+
+def test_a_training_from_imagenet_has_an_id_without_a_file():
+    config = load_config(None, {"model.name": "pose_resnet50", "model.pretrained": "imagenet"})
+    data = DataInputs(num_keypoints=16, train={}, val={})
+    run = training_run(config, data, "cpu")
+    assert run.inputs["pretrained"] == "imagenet"
+    assert (
+        run.id != training_run(load_config(None, {"model.name": "pose_resnet50"}), data, "cpu").id
+    )
