@@ -61,7 +61,7 @@ def evaluate_predictions(
     path = Path(ground_truth)
     # The crop's size has no part in the score, and no image is opened.
     table = read(path, path.parent, said, split="", input_size=(256, 256), skip_bad=skip_bad)
-    results = _read_json(predictions)
+    results = read_results(predictions)
     metrics = score_results(require_truth(table), results, str(predictions), image_ids)
     return {**metrics, "boxes": "as given"}
 
@@ -89,6 +89,20 @@ def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> n
         person, joint, _ = np.argwhere(~np.isfinite(array))[0]
         raise DataError(f"{path}: person {person}, joint {joint} is not a finite number")
     return array.astype(np.float64)
+
+
+def read_results(path: str | Path) -> Any:
+    """The content of a COCO-style result file, not checked yet.
+
+    Raises:
+        DataError: absent, truncated, or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a result json") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON or truncated ({error})") from None
 
 
 def write_results(results: Sequence[dict[str, Any]], out: str | Path) -> Path:
@@ -167,15 +181,6 @@ def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
     content = io.BytesIO()
     savemat(content, {"preds": predictions + 1}, do_compression=True)
     return write_atomically(Path(out) / "pred.mat", content.getvalue())
-
-
-def _read_json(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a result json") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON or truncated ({error})") from None
 
 
 def _load_npy(path: Path) -> np.ndarray:

@@ -536,6 +536,7 @@ def _truth(people: People, known: np.ndarray, choice: _Choice, declared: Declare
         boxes=people.bboxes[rows],
         areas=areas[rows],
         crowd=(people.crowd | choice.empty)[rows],
+        order=rows,
     )
 
 

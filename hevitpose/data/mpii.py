@@ -205,6 +205,7 @@ def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
         boxes=raw,
         areas=raw[:, 2] * raw[:, 3] * AREA_OF_BOX,
         crowd=np.zeros(len(people), bool),
+        order=people,
     )
 
 

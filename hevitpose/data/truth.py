@@ -32,6 +32,7 @@ class PoseTruth:
     boxes: np.ndarray  # (A, 4) float64 x, y, w, h as annotated, not clipped
     areas: np.ndarray  # (A,) float64: what OKS is scaled by, square pixels
     crowd: np.ndarray  # (A,) bool: ignored however many predictions fall on it
+    order: np.ndarray  # (A,) int64: by which the file lists them, which breaks ties
 
     def __len__(self) -> int:
         return len(self.ids)
