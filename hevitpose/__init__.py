@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from hevitpose.checkpoint import from_pretrained, save_checkpoint
     from hevitpose.config import Config, load_config
+    from hevitpose.diagnosis import diagnose
     from hevitpose.inference import PosePredictor
     from hevitpose.models import create_model
     from hevitpose.optimization import optimize
@@ -22,6 +23,7 @@ _LAZY = {
     "Config": "hevitpose.config",
     "PosePredictor": "hevitpose.inference",
     "create_model": "hevitpose.models",
+    "diagnose": "hevitpose.diagnosis",
     "from_pretrained": "hevitpose.checkpoint",
     "from_published": "hevitpose.pretrained",
     "load_config": "hevitpose.config",
@@ -35,6 +37,7 @@ __all__ = [
     "PosePredictor",
     "__version__",
     "create_model",
+    "diagnose",
     "from_pretrained",
     "from_published",
     "load_config",

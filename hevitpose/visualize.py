@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from hevitpose.data.keypoints import KeypointLayout
-from hevitpose.inference import Pose
+
+if TYPE_CHECKING:
+    from hevitpose.inference import Pose
 
 #: Below this a joint is drawn hollow and its limbs thin: the network is not sure.
 SURE = 0.3
@@ -44,12 +47,31 @@ def draw_poses(
         thick = max(1, round(extent / 110))
         if boxes:
             _draw_box(picture, box, float(scores.mean()), thick)
-        for a, b in layout.skeleton:
-            _draw_limb(picture, keypoints, scores, (a, b), layout, thick)
-        for point, score, name in zip(keypoints, scores, layout.names, strict=True):
-            if score > 0:
-                _draw_joint(picture, point, score, _SIDES[side_of(name)], thick + 1)
+        draw_skeleton(picture, keypoints, scores, layout, thick)
     return picture
+
+
+def draw_skeleton(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    layout: KeypointLayout,
+    thick: int,
+) -> None:
+    """One person's limbs and joints, drawn into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB; changed.
+        keypoints: (K, 2) pixels.
+        scores: (K,); a joint at 0 is left out, with its limbs.
+        layout: names, skeleton and sides.
+        thick: width of a limb in pixels.
+    """
+    for limb in layout.skeleton:
+        _draw_limb(picture, keypoints, scores, limb, layout, thick)
+    for point, score, name in zip(keypoints, scores, layout.names, strict=True):
+        if score > 0:
+            _draw_joint(picture, point, score, _SIDES[side_of(name)], thick + 1)
 
 
 def _at(point: np.ndarray) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import typer
 from hevitpose import __version__
 from hevitpose.cli import data, records, run, weights
 from hevitpose.cli.common import note
+from hevitpose.cli.diagnose import diagnose
 from hevitpose.errors import HEViTPoseError, Notice
 
 app = typer.Typer(
@@ -25,7 +26,13 @@ app = typer.Typer(
 )
 for _command in (
     *(run.info, run.train, run.valid, run.infer_testdev, run.predict),
-    *(run.evaluate_predictions, run.export, run.export_checkpoint, weights.import_weights),
+    *(
+        run.evaluate_predictions,
+        diagnose,
+        run.export,
+        run.export_checkpoint,
+        weights.import_weights,
+    ),
 ):
     app.command()(_command)
 app.add_typer(data.app, name="data")

@@ -67,31 +67,13 @@ def label_joints(scene: Scene, oks: np.ndarray, matches: Matches, *, reference: 
     pairs = pairs[scene.labelled[partner[scene.pair_detection[pairs]]].any(1)]
     detections, people = scene.pair_detection[pairs], scene.pair_person[pairs]
     itself = people == partner[detections]
-    own, opposite = scene.joint_similarity(scene.keypoints, pairs)
-    starts = np.flatnonzero(np.diff(detections, prepend=-1))
     matched = np.flatnonzero(itself)
-    others = np.where(itself[:, None], -np.inf, own)
-    others_opposite = np.where(itself[:, None], -np.inf, opposite)
-    similarity = np.stack(  # of equals the first counts, hence the order
-        (
-            own[matched],
-            _segment_max(others, starts),
-            opposite[matched],
-            _segment_max(others_opposite, starts),
-        )
-    )
-    kind = similarity.argmax(0)
-    best = np.maximum(similarity.max(0), 0)
-    person = people[matched]
-    low, high = LIMITS
-    near = best > high if reference else best >= high
-    codes = np.select(
-        [best < low, kind == 2, kind != 0, near, best < high],
-        [MISS, INVERSION, SWAP, GOOD, JITTER],
-        default=0,
-    )
-    codes = np.where(scene.labelled[person], codes, 0).astype(np.int8)
-    detection = detections[matched]
+    person, detection = people[matched], detections[matched]
+    own, opposite = scene.joint_similarity(scene.keypoints, pairs)
+    kind, best = nearest(own, opposite, detections, itself)
+    best = np.maximum(best, 0)
+    codes = classify(kind, best, LIMITS, reference=reference)
+    codes[~scene.labelled[person]] = 0
     return Labels(
         detection=detection,
         person=person,
@@ -102,10 +84,48 @@ def label_joints(scene: Scene, oks: np.ndarray, matches: Matches, *, reference: 
     )
 
 
-def _segment_max(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    if not len(starts):
-        return values[:0]
-    return np.maximum.reduceat(values, starts, axis=0)
+def nearest(
+    own: np.ndarray, opposite: np.ndarray, predicted: np.ndarray, itself: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whose joint each predicted joint is most similar to, the first of equals.
+
+    Args:
+        own: (P, K) similarity with the same joint of a person; larger is nearer.
+        opposite: (P, K) with the opposite (left, right) joint.
+        predicted: (P,) of which detection, sorted.
+        itself: (P,) bool: the person that the detection was matched with, one of each.
+
+    Returns:
+        (N, K) 0 that person's joint, 1 the same joint of somebody else, 2 that person's opposite
+        joint, 3 somebody else's; and (N, K) the similarity.
+    """
+    if not len(predicted):
+        return np.zeros(own.shape, np.int64), own
+    starts = np.flatnonzero(np.diff(predicted, prepend=-1))
+    others = (np.where(itself[:, None], -np.inf, values) for values in (own, opposite))
+    same, crossed = (np.maximum.reduceat(values, starts, axis=0) for values in others)
+    similarity = np.stack((own[itself], same, opposite[itself], crossed))
+    return similarity.argmax(0), similarity.max(0)
+
+
+def classify(
+    kind: np.ndarray, best: np.ndarray, limits: tuple[float, float], *, reference: bool = False
+) -> np.ndarray:
+    """Labels of joints by whose joint is nearest and how near: (N, K) int8.
+
+    Args:
+        kind: of :func:`nearest`.
+        best: of :func:`nearest`.
+        limits: similarities that part miss from jitter, and jitter from good.
+        reference: the second limit itself is neither jitter nor good.
+    """
+    low, high = limits
+    near = best > high if reference else best >= high
+    return np.select(
+        [best < low, kind == 2, kind != 0, near, best < high],
+        [MISS, INVERSION, SWAP, GOOD, JITTER],
+        default=0,
+    ).astype(np.int8)
 
 
 def _correct(

@@ -9,6 +9,7 @@ see each other, so that all of them are at their n-th detection together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def _by_rank(scene: Scene, rank: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(pair_rank, kind="stable")
     order = order[pair_rank[order] < MAX_DETECTIONS]
     edges = np.searchsorted(pair_rank[order], np.arange(MAX_DETECTIONS + 1))
-    parts = [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [order[a:b] for a, b in pairwise(edges)]
     return [part for part in parts if len(part)]
 
 

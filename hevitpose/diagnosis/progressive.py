@@ -65,7 +65,9 @@ def diagnose_areas(scene: Scene, *, reference: bool) -> list[AreaDiagnosis]:
         labelled[name] = label_joints(scene, oks, found, reference=reference)
     # Its suppression sees the keypoints as the last area range left them.
     last = corrected_keypoints(scene, labelled["large"], ERRORS) if reference else None
-    return [_diagnose(scene, oks, name, labels, reference, last) for name, labels in labelled.items()]
+    return [
+        _diagnose(scene, oks, name, labels, reference, last) for name, labels in labelled.items()
+    ]
 
 
 def _diagnose(
@@ -119,9 +121,7 @@ def _updated(
     return updated
 
 
-def _without_background(
-    final: Matches, reference: bool
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _without_background(final: Matches, reference: bool) -> list[tuple[np.ndarray, np.ndarray]]:
     """AP without false positives, then also without the people whom nobody found."""
     precise = average_precision(final, also_ignored=final.unmatched)
     missing = ~final.taken
