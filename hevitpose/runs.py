@@ -409,6 +409,7 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
         folder: receives ``predictions.npz``.
         progress: told the batches done and the batches there are.
     """
+    from hevitpose.diagnosis.breakdown import breakdown
     from hevitpose.evaluation import pckh_intervals
     from hevitpose.training import validate, world
 
@@ -422,6 +423,9 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
         "weights": file_digest(weights),
         "metrics": result.metrics,
         "intervals": pckh_intervals(result.people, result.predictions, config.seed),
+        "breakdown": breakdown(
+            result.people, result.predictions, nms_threshold=config.codec.nms_threshold
+        ),
         "artifacts": {"predictions": path},
         "dataset": result.dataset,
         "peak_memory": result.peak_memory,

@@ -69,7 +69,7 @@ def score(
         return score_pckh(table, predictions)
     if protocol == "pckh+oks":
         metrics = score_pckh(table, predictions)
-        table, predictions = _as_crowdpose(table, predictions)
+        table, predictions = as_crowdpose(table, predictions)
         return metrics | score_oks(table, predictions, nms_threshold)
     return score_oks(table, predictions, nms_threshold)
 
@@ -175,7 +175,7 @@ def results_of(
     )
 
 
-def _as_crowdpose(table: PoseTable, predictions: Predictions) -> tuple[PoseTable, Predictions]:
+def as_crowdpose(table: PoseTable, predictions: Predictions) -> tuple[PoseTable, Predictions]:
     """MPII's people and predictions reduced to CrowdPose's joints, scored as a custom dataset."""
     mapping = list(MPII_TO_CROWDPOSE)
     declared = dataclasses.replace(table.declared, layout=CROWDPOSE, protocol="oks")

@@ -123,6 +123,33 @@ class Interval(_Part):
     n: NonNegativeInt
 
 
+class JointScore(_Part):
+    """One joint of an evaluation."""
+
+    n: NonNegativeInt  # counted
+    oks: FiniteFloat | None = None  # mean similarity, 0..1; None where the protocol has none
+    auc: FiniteFloat | None = None  # of the PCK curve from 0 to 0.5, 0..1
+    pck: list[FiniteFloat] = []  # at the thresholds
+
+
+class GroupScore(_Part):
+    """Some of the people of an evaluation; None where there are none."""
+
+    people: NonNegativeInt
+    oks: FiniteFloat | None = None  # mean, 0..1; a missed person has 0
+    ap: FiniteFloat | None = None
+    ar: FiniteFloat | None = None
+
+
+class Breakdown(_Part):
+    """An evaluation by joint and by group of people."""
+
+    unit: str  # of PCK's thresholds: "head size", "longer side of the box"
+    thresholds: list[FiniteFloat]
+    joints: dict[str, JointScore]
+    groups: dict[str, dict[str, GroupScore]] = {}  # visible_joints, size, crowd_index
+
+
 class Artifact(_Part):
     """A file that the run left, by its path under the run folder."""
 
@@ -186,6 +213,7 @@ class Record(_Part):
     flops: Flops | None = None
     metrics: Annotated[dict[str, FiniteFloat | None], BeforeValidator(_nan_is_none)] = {}
     intervals: dict[str, Interval] = {}  # of single metrics of this one run
+    breakdown: Breakdown | None = None  # of an evaluation; None: not computed
     latency: Latency | None = None
     peak_memory: NonNegativeInt | None = None  # bytes
     train: Train | None = None
