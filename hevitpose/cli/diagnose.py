@@ -31,6 +31,10 @@ def diagnose(
         Path | None,
         typer.Option("--out", help="Folder for pictures. [default: runs/diagnose; --json: none]"),
     ] = None,
+    fit: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--fit", help="TRUTH PREDICTIONS of another split, to fit scores on."),
+    ] = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +45,9 @@ def diagnose(
     """
     from hevitpose.diagnosis import diagnose as find_errors
 
-    found = find_errors(dataset, ground_truth, predictions, reference=reference, skip_bad=skip_bad)
+    found = find_errors(
+        dataset, ground_truth, predictions, reference=reference, fit=fit, skip_bad=skip_bad
+    )
     if as_json:
         print(json.dumps(found.to_dict(), allow_nan=False))
     else:

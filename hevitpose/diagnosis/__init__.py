@@ -7,6 +7,7 @@ here loads torch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,20 @@ import numpy as np
 from hevitpose.data import mpii
 from hevitpose.data.cocoformat import read
 from hevitpose.data.files import find
-from hevitpose.data.registry import declared
+from hevitpose.data.registry import Declared, declared
 from hevitpose.data.table import PoseTable, require_truth
-from hevitpose.diagnosis.calibration import calibrate, targets
+from hevitpose.diagnosis.calibration import (
+    Isotonic,
+    Rescored,
+    calibrate,
+    fit_isotonic,
+    targets,
+)
+from hevitpose.diagnosis.details import details
 from hevitpose.diagnosis.heads import diagnose_heads
 from hevitpose.diagnosis.labels import ERRORS, LETTERS, TYPES
-from hevitpose.diagnosis.matching import THRESHOLDS, mean_counted
-from hevitpose.diagnosis.progressive import STEPS, AreaDiagnosis, diagnose_areas
+from hevitpose.diagnosis.matching import THRESHOLDS, average_precision, match, mean_counted
+from hevitpose.diagnosis.progressive import STEPS, AreaDiagnosis, areas_of, diagnose_areas
 from hevitpose.diagnosis.rescoring import score_errors
 from hevitpose.diagnosis.result import Diagnosis, Person, Step
 from hevitpose.diagnosis.scene import Scene, make_scene
@@ -41,6 +49,7 @@ def diagnose(
     predictions: str | Path,
     *,
     reference: bool = False,
+    fit: tuple[str | Path, str | Path] | None = None,
     skip_bad: bool = False,
 ) -> Diagnosis:
     """Find the errors of a prediction file, ours or anybody's, as it is.
@@ -52,17 +61,29 @@ def diagnose(
             each with the other beside it.
         predictions: a COCO-style result list; MPII: 1-based pixels, ``.npy`` or ``.mat``.
         reference: exactly as coco-analyze does it, also where that is odd.
+        fit: ground truth and predictions of a split that is not reported, such as ``minival``:
+            scores are also rescored by what fits there, and that is reported apart.
         skip_bad: leave bad annotations out instead of refusing them.
 
     Raises:
-        UsageError: an unknown dataset, or ``reference`` for MPII, which coco-analyze cannot read.
+        UsageError: an unknown dataset, or ``reference`` or ``fit`` for MPII, which has no OKS.
         DataError: a file that is damaged, malformed or of another dataset.
     """
-    said, path = declared(dataset), Path(ground_truth)
+    said = declared(dataset)
     if said.protocol.startswith("pckh"):
-        if reference:
-            raise UsageError(f"reference: coco-analyze has no rules for {said.name}, expected coco")
-        return _diagnose_mpii(dataset, path, predictions, skip_bad)
+        if reference or fit is not None:
+            option = "reference" if reference else "fit"
+            raise UsageError(f"{option}: {said.name} has no OKS, expected a COCO-format dataset")
+        return _diagnose_mpii(dataset, Path(ground_truth), predictions, skip_bad)
+    fitted = None if fit is None else _fit(*_read(said, *fit, skip_bad), Path(fit[1]).name)
+    table, results = _read(said, ground_truth, predictions, skip_bad)
+    return diagnose_results(table, results, reference=reference, fitted=fitted)
+
+
+def _read(
+    said: Declared, ground_truth: str | Path, predictions: str | Path, skip_bad: bool
+) -> tuple[PoseTable, list[dict[str, Any]]]:
+    path = Path(ground_truth)
     table = require_truth(
         read(path, path.parent, said, split="", input_size=_SIZE, skip_bad=skip_bad)
     )
@@ -73,11 +94,29 @@ def diagnose(
         category_ids=(table.category_id,),
         source=str(predictions),
     )
-    return diagnose_results(table, results, reference=reference)
+    return table, results
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    function: Isotonic
+    name: str
+    detections: int
+
+
+def _fit(table: PoseTable, results: list[dict[str, Any]], name: str) -> _Fitted:
+    scene = make_scene(table, results)
+    expected, compared = targets(scene, scene.oks(scene.keypoints))
+    function = fit_isotonic(scene.scores[compared], expected[compared])
+    return _Fitted(function, name, int(compared.sum()))
 
 
 def diagnose_results(
-    table: PoseTable, results: list[dict[str, Any]], *, reference: bool = False
+    table: PoseTable,
+    results: list[dict[str, Any]],
+    *,
+    reference: bool = False,
+    fitted: _Fitted | None = None,
 ) -> Diagnosis:
     """Find the errors of checked results; see :func:`diagnose`.
 
@@ -85,12 +124,25 @@ def diagnose_results(
         table: with ``truth``.
         results: entries of a COCO result file, of images of the table.
         reference: as coco-analyze does it.
+        fitted: a function of the score to report apart.
     """
     scene = make_scene(table, results)
     areas = diagnose_areas(scene, reference=reference)
     everybody = areas[0]
     oks = scene.oks(scene.keypoints)
     expected, compared = targets(scene, oks)
+    rescored = None
+    if fitted is not None:
+        scores = fitted.function(scene.scores)
+        limits = areas_of(reference)[everybody.name]
+        matches = match(scene, oks, scores, THRESHOLDS, everybody.ignored, limits)
+        after = calibrate(scores[compared], expected[compared])
+        rescored = Rescored(
+            fitted_on=fitted.name,
+            detections=fitted.detections,
+            error=None if after is None else after.error,
+            ap=mean_counted(average_precision(matches)[0]),
+        )
     return Diagnosis(
         dataset=table.dataset,
         rules="coco-analyze" if reference else "default",
@@ -108,8 +160,9 @@ def diagnose_results(
         ),
         scores=score_errors(scene, oks, scene.scores, everybody.ignored),
         calibration=calibrate(scene.scores[compared], expected[compared]),
+        rescored=rescored,
         worst=_worst(scene, table, everybody),
-        details=_details(scene, areas),
+        details=details(scene, areas),
     )
 
 
@@ -122,75 +175,6 @@ def _steps(ap_ST: np.ndarray) -> tuple[Step, ...]:
         found.append(Step(name, value, at, value - before if counted else None))
         before = value
     return tuple(found)
-
-
-def _details(scene: Scene, areas: list[AreaDiagnosis]) -> dict[str, Any]:
-    """What coco-analyze writes, as it writes it: ids count detections from 1."""
-    labels = areas[0].labels
-    everybody, medium, large = (mean_counted(area.ap[0]) for area in areas)
-    ar, ar_medium, ar_large = (mean_counted(area.recall[0]) for area in areas)
-    ap, recall = areas[0].ap[0].tolist(), areas[0].recall[0].tolist()
-    stats = [everybody, ap[0], ap[5], medium, large, ar, recall[0], recall[5], ar_medium, ar_large]
-    keys = {
-        (area.name, level): f"{area.name}@{threshold:g}"
-        for area in areas
-        for level, threshold in enumerate(THRESHOLDS)
-    }
-    return {
-        "keypoints": int(scene.labelled[labels.person].sum()),
-        "matches": [
-            {
-                "detection": int(detection) + 1,
-                "gt": int(scene.ids[person]),
-                "oks": float(oks),
-                "ignore": int(ignored),
-                "labels": letters,
-                "corrected": points.round(4).ravel().tolist(),
-            }
-            for detection, person, oks, ignored, letters, points in zip(
-                labels.detection,
-                labels.person,
-                labels.oks,
-                labels.ignored,
-                labels.letters(),
-                labels.corrected,
-                strict=True,
-            )
-        ],
-        "coco_stats": stats,
-        "opt_score_and_max_oks": {
-            str(number): [float(score), float(best)]
-            for number, (score, best) in enumerate(
-                zip(areas[0].optimal, areas[0].best, strict=True), 1
-            )
-        },
-        "false_positives": {
-            key: int(area.false_positives[level].sum())
-            for area in areas
-            for level in range(len(THRESHOLDS))
-            for key in (keys[area.name, level],)
-        },
-        "false_negatives": {
-            key: int(area.false_negatives[level].sum())
-            for area in areas
-            for level in range(len(THRESHOLDS))
-            for key in (keys[area.name, level],)
-        },
-        "false_positive_ids_all_050": (np.flatnonzero(areas[0].false_positives[0]) + 1).tolist(),
-        "false_negative_ids_all_050": scene.ids[areas[0].false_negatives[0]].tolist(),
-        "progressive": [
-            {
-                "err": name,
-                "oks": float(THRESHOLDS[level]),
-                "area": area.name,
-                "ap": float(area.ap[step, level]),
-                "recall": float(area.recall[step, level]),
-            }
-            for step, name in enumerate(STEPS)
-            for level in reversed(range(len(THRESHOLDS)))
-            for area in areas
-        ],
-    }
 
 
 def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person, ...]:

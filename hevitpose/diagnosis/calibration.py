@@ -94,6 +94,16 @@ class Isotonic:
         return np.interp(scores, self.scores, self.values)
 
 
+@dataclass(frozen=True)
+class Rescored:
+    """The same detections with scores of a function that was fitted on another split."""
+
+    fitted_on: str  # name of the prediction file
+    detections: int  # that it was fitted on
+    error: float | None  # expected calibration error after it
+    ap: float  # after it; -1 where nobody counts
+
+
 def fit_isotonic(scores: np.ndarray, oks: np.ndarray) -> Isotonic:
     """The rising function of the score with the least squared error to the OKS.
 

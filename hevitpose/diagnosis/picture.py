@@ -33,17 +33,21 @@ _CAPTION = 40
 
 
 def draw_errors(found: Diagnosis, path: Path) -> Path:
-    """Write bars of labels per joint, beside the metric after each correction, as png.
+    """Write bars of labels per joint, the metric after each correction, reliability, as png.
 
     Raises:
         HEViTPoseError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _bars(left, found)
-    _waterfall(right, found)
+    curve = found.calibration is not None and found.calibration.error is not None
+    widths = (1.25, 1, 0.75) if curve else (1.25, 1)
+    figure = Figure(figsize=(7.2 * sum(widths) / 1.25, 5.2), layout="constrained")
+    axes = figure.subplots(1, len(widths), width_ratios=widths)
+    _bars(axes[0], found)
+    _waterfall(axes[1], found)
+    if curve:
+        _reliability(axes[2], found)
     figure.suptitle(
         f"{found.dataset}: {found.keypoints} labelled joints of {found.matched} matched people "
         f"({found.rules} rules)"
@@ -98,6 +102,27 @@ def _waterfall(axes: Any, found: Diagnosis) -> None:
     axes.set_xlabel(f"{found.metric}, corrected one after another")
     if not steps:
         axes.text(0.5, 0.5, "nobody counts", ha="center", transform=axes.transAxes)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _reliability(axes: Any, found: Diagnosis) -> None:
+    assert found.calibration is not None
+    bins = [b for b in found.calibration.bins if b.count]
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", linewidth=1)
+    axes.plot([b.score for b in bins], [b.oks for b in bins], color="#0072b2", marker="o")
+    for b in bins:
+        axes.annotate(
+            f"{b.count}",
+            (b.score, b.oks),
+            xytext=(5, -11),
+            textcoords="offset points",
+            fontsize=8,
+            color="#595959",
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("mean score (beside a point: detections)")
+    axes.set_ylabel("mean OKS")
+    axes.set_title(f"calibration error {found.calibration.error:.3f}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
 
 

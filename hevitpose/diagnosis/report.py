@@ -90,6 +90,13 @@ def _notes(found: Diagnosis) -> list[str]:
         )
     elif found.metric == "AP":
         notes.append("calibration: none (no detections, or scores outside 0..1)")
+    if found.rescored is not None:
+        error = found.rescored.error
+        notes.append(
+            f"rescored by an isotonic function of {found.rescored.fitted_on} "
+            f"({found.rescored.detections} detections): AP {_value(found.rescored.ap, True)}, "
+            f"ECE {'–' if error is None else f'{error:.3f}'}"
+        )
     return notes
 
 

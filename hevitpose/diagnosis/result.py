@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data.keypoints import KeypointLayout
-from hevitpose.diagnosis.calibration import Calibration
+from hevitpose.diagnosis.calibration import Calibration, Rescored
 from hevitpose.diagnosis.labels import TYPES
 from hevitpose.diagnosis.rescoring import ScoreErrors
 
@@ -54,6 +54,7 @@ class Diagnosis:
     background: tuple[int, int] | None = None  # false positives, false negatives at OKS 0.5
     scores: ScoreErrors | None = None
     calibration: Calibration | None = None
+    rescored: Rescored | None = None
     worst: tuple[Person, ...] = field(default=(), repr=False)  # all matched people, worst first
     details: dict[str, Any] = field(default_factory=dict, repr=False)  # more, for json alone
 
@@ -90,5 +91,6 @@ class Diagnosis:
             "alone": self.alone,
             "score_errors": None if self.scores is None else asdict(self.scores),
             "calibration": None if self.calibration is None else asdict(self.calibration),
+            "rescored": None if self.rescored is None else asdict(self.rescored),
             **self.details,
         }
