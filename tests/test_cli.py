@@ -12,7 +12,7 @@ from hevitpose.cli import execute
 from hevitpose.cli.common import make_config
 
 COMMANDS = (
-    *("info", "train", "valid", "infer-testdev", "predict", "evaluate-predictions"),
+    *("info", "train", "valid", "infer-testdev", "predict", "evaluate-predictions", "diagnose"),
     *("export", "export-checkpoint", "data", "records"),
 )
 

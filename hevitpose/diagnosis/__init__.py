@@ -226,7 +226,7 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
     counted = found.codes > 0
     return Diagnosis(
         dataset=table.dataset,
-        rules="head sizes (ours)",
+        rules="ours, in head sizes",
         metric="PCKh@0.5",
         layout=table.layout,
         detections=len(table),

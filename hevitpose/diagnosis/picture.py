@@ -50,7 +50,7 @@ def draw_errors(found: Diagnosis, path: Path) -> Path:
         _reliability(axes[2], found)
     figure.suptitle(
         f"{found.dataset}: {found.keypoints} labelled joints of {found.matched} matched people "
-        f"({found.rules} rules)"
+        f"(rules: {found.rules})"
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
@@ -72,7 +72,7 @@ def _bars(axes: Any, found: Diagnosis) -> None:
     names = [name.replace("_", " ") for name in found.layout.names]
     axes.set_xticks(place, names, rotation=55, ha="right", rotation_mode="anchor")
     axes.set_ylim(0, min(108.0, top * 1.05))
-    axes.set_ylabel("% of labelled joints that are wrong (above a bar: % good)")
+    axes.set_ylabel("% of labelled joints wrong (numbers: % good)")
     axes.legend(frameon=False, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.09))
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -23,7 +23,7 @@ STEP_NAMES = {
 def render(found: Diagnosis) -> str:
     """The tables of a diagnosis: joints by type, what each type costs, scores."""
     parts = [
-        f"{found.dataset}, {found.rules} rules: {found.detections} detections, "
+        f"{found.dataset} (rules: {found.rules}): {found.detections} detections, "
         f"{found.people} people who count, {found.matched} detections matched, "
         f"{found.keypoints} labelled joints of theirs",
         "\n".join(_joints(found)),

@@ -42,7 +42,7 @@ class Diagnosis:
     """Which errors a set of predictions makes, and what each type of error costs."""
 
     dataset: str
-    rules: str  # "default", "coco-analyze", "head sizes (ours)"
+    rules: str  # "default", "coco-analyze", "ours, in head sizes"
     metric: str  # "AP", "PCKh@0.5"
     layout: KeypointLayout
     detections: int
