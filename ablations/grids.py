@@ -5,7 +5,8 @@
     question: Which attention ...?
     command: nox -s ablation -- --grid attention
     expected: ten minutes on two cores
-    finding: not run yet
+    primary: {synthetic: Mean, mpii: Mean, other: AP}  # what verdicts are about, by dataset
+    finding: not measured yet
     mode: one-factor            # or product, zip
     axes:                       # config key -> values, or name -> value
       model.attention: [cgsr, mhsa]
@@ -27,7 +28,7 @@ import ast
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ from pydantic import BaseModel
 from hevitpose.config import Config, ids_of
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash
-from hevitpose.spec import ATTENTIONS, PEERS, STRIDE_MULTIPLE, full_name
+from hevitpose.spec import ATTENTIONS, DATASETS, PEERS, STRIDE_MULTIPLE, full_name
 
 FOLDER = Path(__file__).parent
 #: What runs when no grid is named.
@@ -45,7 +46,11 @@ EMBEDDED = ("attention", "downsampling", "ffn")
 DEFAULT = "default"
 MODES = ("one-factor", "product", "zip")
 _TEXTS = ("question", "command", "expected", "finding")
-_KEYS = (*_TEXTS, "mode", "axes", "cells", "evaluate")
+_KEYS = (*_TEXTS, "primary", "mode", "axes", "cells", "evaluate")
+#: What a grid may be judged by: PCKh at two thresholds, AP and AR of the evaluators.
+PRIMARIES = ("Mean", "Mean@0.1", "AP", "AR")
+#: In ``primary:``, datasets that are not named.
+OTHER = "other"
 #: In ``evaluate:``, whose weights; every trained cell's.
 _OF, _ALL = "of", "all"
 #: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
@@ -86,6 +91,7 @@ class Grid:
     expected: str
     finding: str
     cells: tuple[Cell, ...]
+    primary: Mapping[str, str] = field(default_factory=dict)  # dataset, or "other" -> metric
 
     def select(self, names: Sequence[str]) -> Grid:
         """Only these cells, and the default.
@@ -99,7 +105,7 @@ class Grid:
                 raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT})
         wanted = {*names, *(cell.of for cell in self.cells if cell.name in names)}
         kept = tuple(c for c in self.cells if c.is_default or c.name in wanted)
-        return Grid(self.name, self.question, self.command, self.expected, self.finding, kept)
+        return replace(self, cells=kept)
 
 
 def available() -> tuple[str, ...]:
@@ -166,7 +172,29 @@ class _Reader:
             self.note(1, "the grid has no cells")
         cells = self._resolve(raw)
         cells += self._conditions(entries, cells)
-        return Grid(self.path.stem, **{k: texts.get(k, "") for k in _TEXTS}, cells=tuple(cells))
+        return Grid(
+            self.path.stem,
+            **{k: texts.get(k, "") for k in _TEXTS},
+            cells=tuple(cells),
+            primary=self._primary(entries),
+        )
+
+    def _primary(self, entries: Mapping[Any, tuple[int, yaml.Node]]) -> dict[str, str]:
+        """The metric that verdicts are about, by dataset: named before anything is run."""
+        if "primary" not in entries:
+            self.note(1, f"primary: missing, expected dataset: metric, and {OTHER}: metric")
+            return {}
+        line, node = entries["primary"]
+        found = {}
+        for dataset, (at, value) in self._entries(node, "primary").items():
+            found[dataset] = str(self._value(value))
+            if dataset not in (*DATASETS, OTHER):
+                self.note(at, str(unknown_name("dataset of primary", dataset, (*DATASETS, OTHER))))
+            if found[dataset] not in PRIMARIES:
+                self.note(at, str(unknown_name("primary metric", found[dataset], PRIMARIES)))
+        if OTHER not in found and not self.problems:
+            self.note(line, f"primary: expected {OTHER}: METRIC for datasets that are not named")
+        return found
 
     # The file --------------------------------------------------------------------------------
 

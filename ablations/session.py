@@ -278,6 +278,7 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
             cells=made.members[grid.name],
             default=grid.cells[0].name,
             question=" ".join(grid.question.split()),
+            primary=grid.primary,
         )
         print(f"\n{rendered.text}")
         print("written: " + ", ".join(str(path) for path in rendered.paths))

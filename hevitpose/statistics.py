@@ -1,24 +1,26 @@
-"""Which differences are real: intervals over seeds, paired comparisons, verdicts. Torch-free.
+"""Which differences are real: intervals over seeds, comparisons with a default, verdicts.
 
-Runs of a seed share data order and augmentation in every cell of a grid, so cells are compared by
-their differences per seed (paired t). Verdicts need :data:`VERDICT_SEEDS` seeds: with three, Holm's
-correction over six cells could only see differences of six standard deviations.
+Cells of a grid share seeds (data order, augmentation), so one additive model explains a grid:
+y(cell, seed) = cell + seed + error, by least squares, with one error variance pooled over all
+cells. Every cell is compared with the default by Dunnett's test: the intervals hold all together,
+and "better" or "worse" is exactly an interval that leaves 0 out. Torch-free.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 from scipy import optimize, special, stats
 
-#: Fewest common seeds for a verdict.
+#: Fewest runs on either side of a comparison for a verdict and its interval.
 VERDICT_SEEDS = 5
 ALPHA = 0.05
 POWER = 0.8
+SIMULTANEOUS = "simultaneous over the grid (Dunnett)"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Interval:
     low: float | None  # None: n does not allow one
     high: float | None
     n: int
-    method: str  # "t over seeds", "paired t over seeds", "bootstrap over images", ""
+    method: str  # "t over seeds", SIMULTANEOUS, "bootstrap over images", ""
 
     @property
     def half(self) -> float | None:
@@ -39,13 +41,311 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell against the default."""
+    """A cell (or a level) against the default."""
 
-    difference: Interval  # mean of cell - default over common seeds
-    p: float | None  # two-sided paired t; None below two seeds
-    p_holm: float | None  # corrected over the grid; None where there is no verdict
-    detectable: float | None  # smallest true difference that the design would see
-    verdict: str
+    difference: Interval  # cell - default; the simultaneous interval, None bounds if not judged
+    p: float | None = None  # two-sided, adjusted for the whole family; None where not judged
+    detectable: float | None = None  # true difference found with 80% power: a plan, no verdict
+    verdict: str = ""  # better, worse, not shown to differ, or why there is none
+
+
+@dataclass(frozen=True)
+class Family:
+    """All comparisons of one grid by one metric, and the model that they come from."""
+
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    spread: float | None = None  # pooled standard deviation of a run; None: nothing is judged
+    degrees: int = 0  # of freedom of the spread
+    critical: float | None = None  # of |difference| / standard error
+    variance_ratio: float | None = None  # largest ratio of two cells' residual variances
+
+    def having(self, verdict: str) -> list[str]:
+        """Names with this verdict."""
+        return [name for name, c in self.comparisons.items() if c.verdict == verdict]
+
+
+BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown to differ"
+
+
+def compare_grid(
+    cells: Mapping[str, Mapping[int, float]],
+    default: str,
+    *,
+    higher_is_better: bool = True,
+    alpha: float = ALPHA,
+) -> Family:
+    """Every cell of a grid against its default; the family is the grid.
+
+    Args:
+        cells: name -> seed -> metric; a cell without a seed in common with the default is left
+            out, and seeds that the default lacks are.
+        default: name of the cell that the others are compared with.
+        higher_is_better: which way a difference is an improvement.
+        alpha: level of the whole family.
+
+    Returns:
+        By cell, without the default: ``better``, ``worse``, ``not shown to differ``, or why there
+        is no verdict. A cell with fewer than :data:`VERDICT_SEEDS` common seeds has neither a
+        verdict nor an interval, and takes no part in the model.
+    """
+    base = cells.get(default, {})
+    common = {
+        name: {seed: value for seed, value in values.items() if seed in base}
+        for name, values in cells.items()
+    }
+    others = [name for name in cells if name != default and common[name]]
+    judged = [name for name in others if len(common[name]) >= VERDICT_SEEDS]
+    family = contrasts(
+        {name: common[name] for name in (default, *judged)} if judged else {},
+        {name: {name: 1.0, default: -1.0} for name in judged},
+        higher_is_better=higher_is_better,
+        alpha=alpha,
+    )
+    found = {}
+    for name in others:
+        if name in family.comparisons:
+            found[name] = family.comparisons[name]
+            continue
+        n = len(common[name])
+        gap = float(np.mean([value - base[seed] for seed, value in common[name].items()]))
+        why = f"no verdict (n = {n}, needs {VERDICT_SEEDS})"
+        found[name] = Comparison(Interval(gap, None, None, n, ""), verdict=why)
+    return Family(found, family.spread, family.degrees, family.critical, family.variance_ratio)
+
+
+def contrasts(
+    cells: Mapping[str, Mapping[int, float]],
+    wanted: Mapping[str, Mapping[str, float]],
+    *,
+    higher_is_better: bool = True,
+    alpha: float = ALPHA,
+) -> Family:
+    """Weighted sums of cell means, judged together under the seed-blocked additive model.
+
+    Args:
+        cells: name -> seed -> metric.
+        wanted: name of a comparison -> cell -> weight; the positive weights add up to 1, the
+            negative ones to -1. A level of a product grid against another: the mean over its cells.
+        higher_is_better: which way a difference is an improvement.
+        alpha: level of the whole family.
+
+    Returns:
+        All comparisons; ``n`` counts the runs of the side with fewer.
+
+    Raises:
+        ValueError: a value that is not finite.
+    """
+    if not wanted:
+        return Family()
+    model = _fit(cells)
+    runs = {
+        name: min(
+            sum(len(cells[c]) for c, w in weights.items() if w * sign > 0) for sign in (1, -1)
+        )
+        for name, weights in wanted.items()
+    }
+    matrix = np.array([[w.get(cell, 0.0) for cell in cells] for w in wanted.values()])
+    values = matrix @ model.means
+    if model.degrees < 1 or min(runs.values()) < VERDICT_SEEDS:
+        why = "no verdict (n = {n}, needs %d)" % VERDICT_SEEDS
+        if model.degrees < 1:
+            why = "no verdict (one seed has no spread)"
+        return Family(
+            {
+                name: Comparison(
+                    Interval(float(value), None, None, runs[name], ""),
+                    verdict=why.format(n=runs[name]),
+                )
+                for name, value in zip(wanted, values, strict=True)
+            }
+        )
+    covariance = matrix @ model.covariance @ matrix.T
+    scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
+    loadings = _one_factor(covariance / np.outer(scale, scale))
+    critical = critical_value(loadings, model.degrees, alpha)
+    found = {}
+    for name, value, unit in zip(wanted, values, scale, strict=True):
+        error = float(unit * model.spread)
+        half = critical * error
+        interval = Interval(
+            float(value), float(value) - half, float(value) + half, runs[name], SIMULTANEOUS
+        )
+        found[name] = Comparison(
+            interval,
+            _adjusted_p(float(value), error, model.rounding, loadings, model.degrees),
+            error * _detectable_shift(critical, model.degrees, POWER),
+            _verdict(interval, model.rounding, higher_is_better),
+        )
+    return Family(found, model.spread, model.degrees, critical, model.variance_ratio)
+
+
+def _verdict(gap: Interval, rounding: float, higher_is_better: bool) -> str:
+    assert gap.low is not None and gap.high is not None
+    if abs(gap.value) <= rounding or gap.low <= 0 <= gap.high:
+        return NOT_SHOWN
+    return BETTER if (gap.value > 0) == higher_is_better else WORSE
+
+
+# The model ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Fit:
+    means: np.ndarray  # (cells,) as far as contrasts between them go
+    covariance: np.ndarray  # (cells, cells), for a spread of 1
+    spread: float
+    degrees: int
+    variance_ratio: float | None
+    rounding: float  # differences up to here are none
+
+
+def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
+    """y(cell, seed) = cell + seed + error; the seeds' effects add up to 0."""
+    rows = [
+        (i, seed, value)
+        for i, values in enumerate(cells.values())
+        for seed, value in values.items()
+    ]
+    y = _finite([value for *_, value in rows])
+    seeds = sorted({seed for _, seed, _ in rows})
+    design = np.zeros((len(rows), len(cells) + len(seeds)))
+    for row, (i, seed, _) in enumerate(rows):
+        design[row, i] = 1
+        design[row, len(cells) + seeds.index(seed)] = 1
+    # The least-norm solution: only contrasts of cells are looked at, and those are unique.
+    inverse = np.linalg.pinv(design.T @ design, hermitian=True)
+    solution = inverse @ design.T @ (y - y.mean())
+    residuals = y - y.mean() - design @ solution
+    degrees = len(y) - int(np.linalg.matrix_rank(design))
+    rounding = 1e-9 * max(1.0, float(np.abs(y).max()))
+    squares = float(residuals @ residuals)
+    spread = math.sqrt(squares / degrees) if degrees > 0 else 0.0
+    if spread <= rounding:
+        spread = 0.0
+    per_cell = [
+        float(np.mean(residuals[[r for r, row in enumerate(rows) if row[0] == i]] ** 2))
+        for i in range(len(cells))
+    ]
+    count = len(cells)
+    return _Fit(
+        solution[:count],
+        inverse[:count, :count],
+        spread,
+        degrees,
+        max(per_cell) / min(per_cell) if spread and min(per_cell) > rounding**2 else None,
+        rounding,
+    )
+
+
+# Dunnett's distribution --------------------------------------------------------------------------
+# P(max |T| < c) for T multivariate t with correlations b_i b_j: a double integral over the common
+# factor and the spread. scipy.stats.multivariate_t gives the same numbers (the tests compare them),
+# by quasi-random sampling that takes seconds for one critical value.
+
+_Z, _Z_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+_Z_WEIGHTS = _Z_WEIGHTS / _Z_WEIGHTS.sum()
+_U, _U_WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+def critical_value(loadings: Sequence[float], degrees: int, alpha: float = ALPHA) -> float:
+    """Two-sided critical value of Dunnett's test.
+
+    Args:
+        loadings: b per comparison, where comparisons i and j correlate by b_i b_j; sqrt(0.5) each
+            for equal n.
+        degrees: of freedom of the spread.
+        alpha: level of the family.
+    """
+    return _critical(tuple(round(float(b), 6) for b in sorted(loadings)), degrees, alpha)
+
+
+@cache
+def _critical(loadings: tuple[float, ...], degrees: int, alpha: float) -> float:
+    def missing(c: float) -> float:
+        return _inside(c, loadings, degrees) - (1 - alpha)
+
+    upper = 4.0
+    while missing(upper) < 0:
+        upper *= 1.5
+    return float(optimize.brentq(missing, 0.1, upper, xtol=1e-7))
+
+
+def _inside(c: float, loadings: Sequence[float], degrees: int) -> float:
+    """P(max |T| < c)."""
+    bound = c * _spreads(degrees)[:, None]
+    product = np.ones((len(_U), len(_Z)))
+    values, counts = np.unique(np.asarray(loadings), return_counts=True)
+    for b, count in zip(values, counts, strict=True):
+        rest = math.sqrt(1 - b * b)
+        shift = b * _Z[None, :]
+        inside = special.ndtr((bound - shift) / rest) - special.ndtr((-bound - shift) / rest)
+        product *= inside**count
+    return float(_U_WEIGHTS @ (product @ _Z_WEIGHTS) / 2)
+
+
+@cache
+def _spreads(degrees: int) -> np.ndarray:
+    """Quantiles of the estimated spread around a true one of 1, at the nodes in probability."""
+    return np.sqrt(stats.chi2.ppf((_U + 1) / 2, degrees) / degrees)
+
+
+def _adjusted_p(
+    value: float, error: float, rounding: float, loadings: Sequence[float], degrees: int
+) -> float:
+    if error == 0 or abs(value) <= rounding:  # no spread: t is 0 / 0 or infinite
+        return float(abs(value) <= rounding)
+    return min(1.0, max(0.0, 1 - _inside(abs(value) / error, loadings, degrees)))
+
+
+def _one_factor(correlation: np.ndarray) -> np.ndarray:
+    """Loadings b with correlations b_i b_j; exact for complete blocks, else the nearest.
+
+    Source: Hsu (1992), the factor analytic approach to simultaneous inference.
+    """
+    count = len(correlation)
+    if count == 1:
+        return np.zeros(1)
+    upper = np.triu_indices(count, 1)
+    wanted = correlation[upper]
+    if np.ptp(wanted) < 1e-9 and wanted[0] >= 0:
+        return np.full(count, math.sqrt(wanted[0]))
+    start = np.full(count, math.sqrt(max(float(wanted.mean()), 0.01)))
+    found = optimize.least_squares(
+        lambda b: np.outer(b, b)[upper] - wanted, start, bounds=(-0.999, 0.999)
+    )
+    return found.x
+
+
+# Power -------------------------------------------------------------------------------------------
+
+
+def power(shift: float, critical: float, degrees: int) -> float:
+    """Probability that one comparison is found, whichever its sign.
+
+    Args:
+        shift: true difference in standard errors of the difference.
+        critical: of the family.
+        degrees: of freedom of the spread.
+
+    Source: the noncentral t distribution, integrated here because scipy's gives NaN in its tails.
+    """
+    bounds = critical * _spreads(degrees)
+    found = special.ndtr(shift - bounds) + special.ndtr(-shift - bounds)
+    return float(found @ _U_WEIGHTS) / 2
+
+
+@cache
+def _detectable_shift(critical: float, degrees: int, wanted: float) -> float:
+    """The difference in standard errors that is found with the wanted power."""
+    upper = critical
+    while power(upper, critical, degrees) < wanted:
+        upper *= 1.5
+    return float(
+        optimize.brentq(lambda shift: power(shift, critical, degrees) - wanted, 1e-9, upper)
+    )
+
+
+# Other intervals ---------------------------------------------------------------------------------
 
 
 def mean_interval(
@@ -67,142 +367,6 @@ def mean_interval(
         return Interval(mean, None, None, n, "")
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(x))
     return Interval(mean, mean - half, mean + half, n, method)
-
-
-def paired_difference(
-    cell: Mapping[int, float], default: Mapping[int, float], confidence: float = 1 - ALPHA
-) -> tuple[Interval, float | None]:
-    """Mean of cell - default over common seeds, and its two-sided p.
-
-    Args:
-        cell: seed -> metric.
-        default: seed -> metric.
-        confidence: coverage of the interval.
-
-    Raises:
-        ValueError: no seed in common, or a value that is not finite.
-    """
-    common = sorted(cell.keys() & default.keys())
-    if not common:
-        raise ValueError("no seed in common")
-    ours, theirs = _finite([cell[s] for s in common]), _finite([default[s] for s in common])
-    differences = ours - theirs
-    interval = mean_interval(differences, confidence, "paired t over seeds")
-    if len(common) < 2:
-        return interval, None
-    rounding = 1e-12 * max(np.abs(ours).max(), np.abs(theirs).max())
-    if np.ptp(differences) <= rounding:  # no spread: t is 0 / 0 or infinite
-        return interval, float(np.abs(differences).max() <= rounding)
-    return interval, float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction (Holm 1979): the family is all of ``p``.
-
-    The k-th smallest of m is multiplied by m - k + 1, never below its predecessor, at most 1.
-    """
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for rank, name in enumerate(sorted(p, key=lambda key: p[key])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[name]))
-        corrected[name] = highest
-    return corrected
-
-
-def smallest_detectable(
-    spread: float, n: int, comparisons: int = 1, alpha: float = ALPHA, power: float = POWER
-) -> float:
-    """Smallest true mean difference that a paired t test finds with the given power.
-
-    At the level that Holm asks of the smallest p of a family (Bonferroni), so the whole grid's
-    design is judged and not one lucky cell.
-
-    Args:
-        spread: standard deviation of the differences per seed.
-        n: seeds, at least 2.
-        comparisons: cells compared with the default.
-        alpha: family-wise level.
-        power: probability of finding it.
-
-    Source: the noncentral t distribution of the test statistic.
-    """
-    if n < 2 or spread < 0 or comparisons < 1:
-        raise ValueError(f"n {n}, spread {spread}, comparisons {comparisons}: out of range")
-    return _detectable_shift(n, comparisons, alpha, power) * spread / math.sqrt(n)
-
-
-@cache
-def _detectable_shift(n: int, comparisons: int, alpha: float, power: float) -> float:
-    """The difference in standard errors."""
-    degrees = n - 1
-    critical = stats.t.ppf(1 - alpha / (2 * comparisons), degrees)
-
-    # (Z + shift) / sqrt(V / degrees) beyond the critical value, averaged over V ~ chi-squared:
-    # scipy's noncentral t gives NaN in the tails that few seeds and many cells lead to.
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    bounds = critical * np.sqrt(stats.chi2.ppf((nodes + 1) / 2, degrees) / degrees)
-
-    def missing(shift: float) -> float:
-        found = special.ndtr(shift - bounds) + special.ndtr(-shift - bounds)
-        return float(found @ weights) / 2 - power
-
-    upper = float(critical)
-    while missing(upper) < 0:
-        upper *= 1.5
-    return float(optimize.brentq(missing, 1e-9, upper))
-
-
-def compare_grid(
-    cells: Mapping[str, Mapping[int, float]],
-    default: str,
-    *,
-    higher_is_better: bool = True,
-    alpha: float = ALPHA,
-) -> dict[str, Comparison]:
-    """Every cell of a grid against its default; the Holm family is the grid.
-
-    Args:
-        cells: name -> seed -> metric; cells without a seed in common with the default are left out.
-        default: name of the cell that the others are compared with.
-        higher_is_better: which way a difference is an improvement.
-        alpha: family-wise level of the verdicts.
-
-    Returns:
-        By cell, without the default: ``better``, ``worse``, ``not distinguishable at n = ...``, or
-        why there is no verdict.
-    """
-    base = cells.get(default, {})
-    pairs: dict[str, tuple[Interval, float | None]] = {}
-    for name, values in cells.items():
-        if name != default and values.keys() & base.keys():
-            pairs[name] = paired_difference(values, base, 1 - alpha)
-    judged = {
-        name: p for name, (gap, p) in pairs.items() if p is not None and gap.n >= VERDICT_SEEDS
-    }
-    corrected = holm(judged)
-    result = {}
-    for name, (gap, p) in pairs.items():
-        common = sorted(cells[name].keys() & base.keys())
-        detectable = None
-        if name in judged:
-            spread = float(np.std([cells[name][s] - base[s] for s in common], ddof=1))
-            detectable = smallest_detectable(spread, gap.n, len(judged), alpha)
-        result[name] = Comparison(
-            gap,
-            p,
-            corrected.get(name),
-            detectable,
-            _verdict(gap, corrected.get(name), higher_is_better, alpha),
-        )
-    return result
-
-
-def _verdict(gap: Interval, p: float | None, higher_is_better: bool, alpha: float) -> str:
-    if p is None:
-        return f"no verdict (n = {gap.n}, needs {VERDICT_SEEDS})"
-    if p >= alpha:
-        return f"not distinguishable at n = {gap.n}"
-    return "better" if (gap.value > 0) == higher_is_better else "worse"
 
 
 def bootstrap(

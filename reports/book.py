@@ -93,8 +93,15 @@ def make(
         speed_table(measured),
         published_speed_table(published),
     ]
+    survivors = grids.together([grid for name, grid in views])
     tables += [
-        grid_table(grid, name=name, title=_title(name, grid), question=_question(grid.name))
+        grid_table(
+            grid,
+            name=name,
+            title=f"Ablation: {grid.name.replace('_', ' ')}",
+            question=_question(grid.name),
+            together=survivors.get(grids.default_key(grid)),
+        )
         for name, grid in views
     ]
     tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
@@ -121,18 +128,19 @@ def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         settings = grids.split(measured.records, name)
         if not settings:
-            views.append((stem, grids.build([], name, order=_listed_cells(name))))
+            made = grids.build([], name, order=_listed_cells(name), primary=primary_of(name))
+            views.append((stem, made))
         for number, (key, records) in enumerate(settings.items()):
             mark = hashlib.sha256(key.encode()).hexdigest()[:6]
-            grid = grids.build(records, name, order=_listed_cells(name), one_setting=True)
+            grid = grids.build(
+                records,
+                name,
+                order=_listed_cells(name),
+                one_setting=True,
+                primary=primary_of(name),
+            )
             views.append((stem if number == 0 else f"{stem}-{mark}", grid))
     return views
-
-
-def _title(name: str, grid: grids.Grid) -> str:
-    title = f"Ablation: {grid.name.replace('_', ' ')}"
-    measured = any(row.records for row in grid.rows)
-    return f"{title}, {grid.facts['model']} at {grid.facts['input']}" if measured else title
 
 
 def _grid_file(name: str) -> dict[str, object]:
@@ -145,6 +153,19 @@ def _grid_file(name: str) -> dict[str, object]:
     except (OSError, yaml.YAMLError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     return data if isinstance(data, dict) else {}
+
+
+def primary_of(name: str) -> dict[str, str]:
+    """Dataset, or "other", to the metric that the grid's file names."""
+    found = _grid_file(name).get("primary")
+    if not isinstance(found, dict):
+        return dict(grids.PRIMARY)
+    return {str(dataset): str(metric) for dataset, metric in found.items()}
+
+
+def finding_of(name: str) -> str:
+    """What the grid's file says was found."""
+    return " ".join(str(_grid_file(name).get("finding", "")).split())
 
 
 def _question(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hevitpose.records import Record
 from reports.measured import flatten, h_by_w, input_size
@@ -78,6 +78,29 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "model": join([r.model for r in records]),
         "preset": join([c.get("preset") for c in configs], ""),
         "steps": join([r.train.steps for r in runs if r.train and r.train.steps], ""),
+        "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
+        "tuned": join([tuned_words(r) for r in runs], ""),
         "commit": commits(runs or records),
         "date": dates(runs or records),
     }
+
+
+def tuned_words(record: Record) -> str:
+    """The values that a cell's own best was taken from; empty where nothing was tuned."""
+    return "; ".join(
+        f"{key} of {', '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}"
+        for key, values in record.tuned.items()
+    )
+
+
+def condition(facts: Mapping[str, str]) -> str:
+    """What a verdict holds for: network, length of training, data, learning rate.
+
+    Args:
+        facts: of :func:`shared`.
+    """
+    people = {"synthetic": "rendered people"}.get(facts["dataset"], facts["dataset"])
+    rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
+    steps = f"{facts['steps']} steps" if facts["steps"] else ""
+    model = facts["model"].replace("hevitpose_", "")
+    return ", ".join(filter(None, (model, steps, people, rate)))

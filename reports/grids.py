@@ -1,7 +1,8 @@
 """One ablation grid as rows: what each cell costs, what it scores, and whether that differs.
 
-A row joins a cell's complexity, latency and evaluation records. Verdicts follow the project's rule:
-at least five seeds, paired by seed with the default, Holm-corrected over the cells of one grid.
+A row joins a cell's complexity, latency and evaluation records. Verdicts are on the grid's primary
+metric, by Dunnett's test on the seed-blocked model of all cells (:mod:`hevitpose.statistics`);
+secondary metrics have families of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from dataclasses import dataclass, field, replace
 
 from hevitpose.records import Record
 from hevitpose.spec import VARIANTS
-from hevitpose.statistics import Comparison, Interval, compare_grid, mean_interval
+from hevitpose.statistics import (
+    BETTER,
+    NOT_SHOWN,
+    WORSE,
+    Comparison,
+    Family,
+    Interval,
+    compare_grid,
+    contrasts,
+    mean_interval,
+)
 from reports.facts import describe_conditions, shared
 from reports.measured import (
     BASELINE_PREFIX,
@@ -24,14 +35,14 @@ from reports.measured import (
     newest,
     setting,
 )
-from reports.text import plain
+from reports.text import plain, shorten
 
 #: The cell that every grid compares with.
 DEFAULT = "default"
-#: What cells are compared in: PCKh@0.5.
-PRIMARY = "Mean"
-#: What a grid's table shows.
-SHOWN = (PRIMARY, "Mean@0.1", "AP")
+#: Metrics that a grid's table shows, as their headings say them.
+SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
+#: The primary metric where a grid's file names none: PCKh@0.5 where it is the dataset's own metric.
+PRIMARY = {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ class Row:
     accuracy: tuple[Record, ...]  # one per seed, by seed
     failures: tuple[Record, ...]  # the last one of each run that never succeeded
     scores: dict[str, Interval]  # by metric, in percent
-    comparison: Comparison | None = None  # of PRIMARY with the default, paired by seed
+    comparison: Comparison | None = None  # with the default, by the primary metric
+    others: dict[str, Comparison] = field(default_factory=dict)  # by the secondary metrics
 
     @property
     def seeds(self) -> int:
@@ -59,7 +71,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Better, worse, not distinguishable, or why there is none."""
+        """Better, worse, not shown to differ, or why there is none."""
         return self.comparison.verdict if self.comparison else ""
 
     @property
@@ -79,11 +91,29 @@ class Grid:
     conditions: str = ""  # of the times
     baseline: dict[str, float] = field(default_factory=dict)  # metrics of the mean pose
     older: tuple[str, ...] = ()  # ids that a newer run of the same cell and seed replaced
+    primary: str = "Mean"  # metric of the verdicts
+    families: dict[str, Family] = field(default_factory=dict)  # by metric
 
     @property
     def default(self) -> Row | None:
         """The row that the others are compared with."""
         return next((row for row in self.rows if row.is_default), None)
+
+    @property
+    def family(self) -> Family:
+        """The comparisons by the primary metric."""
+        return self.families.get(self.primary, Family())
+
+    def disagreements(self) -> dict[str, dict[str, str]]:
+        """Per secondary metric, the cells of which it says better or worse and the primary not."""
+        found: dict[str, dict[str, str]] = {}
+        for name, family in self.families.items():
+            for cell, comparison in family.comparisons.items():
+                own = self.family.comparisons.get(cell)
+                differs = own is None or own.verdict != comparison.verdict
+                if name != self.primary and comparison.verdict in (BETTER, WORSE) and differs:
+                    found.setdefault(name, {})[cell] = comparison.verdict
+        return found
 
 
 Cells = Mapping[str, Collection[str]]
@@ -97,6 +127,7 @@ def build(
     order: Sequence[str] = (),
     *,
     one_setting: bool = False,
+    primary: Mapping[str, str] = PRIMARY,
 ) -> Grid:
     """The rows of one grid.
 
@@ -109,6 +140,7 @@ def build(
         order: names of cells as they should follow each other; others come after, by name. A cell
             named here that has no record is a row too.
         one_setting: the records are those of one setting already (:func:`split`).
+        primary: dataset, or "other", to the metric of the verdicts.
 
     Without ``cells`` and with runs under several settings, the setting with the latest run is
     shown: different budgets or data never share a table.
@@ -136,13 +168,18 @@ def build(
     if rows and rows[0].is_default and rows[0].name == DEFAULT:
         rows[0] = replace(rows[0], name=_default_name(rows))
     everything = [r for row in rows for r in (*row.records, *row.failures)]
+    facts = shared(everything)
+    judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
+    families = _families(rows)
     return Grid(
         name,
-        _compare(rows),
-        shared(everything),
+        _judged(rows, families, judged_by),
+        facts,
         describe_conditions([row.latency for row in rows if row.latency]),
         _baseline(everything),
         tuple(older),
+        judged_by,
+        families,
     )
 
 
@@ -268,7 +305,7 @@ def estimate(values: Sequence[float], single: Record | None = None, name: str = 
     return Interval(result.value, scale * own.low, scale * own.high, 1, own.method)
 
 
-def by_seed(row: Row, name: str = PRIMARY) -> dict[int, float]:
+def by_seed(row: Row, name: str) -> dict[int, float]:
     """A row's metric per seed."""
     return {
         -1 if r.seed is None else r.seed: value
@@ -277,27 +314,188 @@ def by_seed(row: Row, name: str = PRIMARY) -> dict[int, float]:
     }
 
 
-def _compare(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Adds what the statistics say about each row against the default."""
+def _families(rows: Sequence[Row]) -> dict[str, Family]:
+    """Per metric, every row against the default."""
     default = next((row for row in rows if row.is_default), None)
     if default is None:
-        return tuple(rows)
-    found = compare_grid({row.name: by_seed(row) for row in rows}, default.name)
-    return tuple(replace(row, comparison=found.get(row.name)) for row in rows)
+        return {}
+    return {
+        name: compare_grid({row.name: by_seed(row, name) for row in rows}, default.name)
+        for name in SHOWN
+    }
 
 
-def best(rows: Sequence[Row]) -> Row | None:
-    """The row that may stand in bold: it is told apart from every other.
+def _judged(
+    rows: Sequence[Row], families: Mapping[str, Family], primary: str
+) -> tuple[Row, ...]:
+    """The rows with what the statistics say about each."""
+    return tuple(
+        replace(
+            row,
+            comparison=families[primary].comparisons.get(row.name) if families else None,
+            others={
+                name: family.comparisons[row.name]
+                for name, family in families.items()
+                if name != primary and row.name in family.comparisons
+            },
+        )
+        for row in rows
+    )
 
-    With fewer than five seeds, or where the first two are not told apart, nobody is the best.
+
+def best(grid: Grid) -> Row | None:
+    """The row that may stand in bold: every other is significantly worse than it.
+
+    With fewer than five seeds, or where one of the others is not shown to be worse, nobody is the
+    best.
     """
-    scored = [row for row in rows if PRIMARY in row.scores]
+    scored = [row for row in grid.rows if grid.primary in row.scores]
     if len(scored) < 2:
         return None
-    top = max(scored, key=lambda row: row.scores[PRIMARY].value)
-    found = compare_grid({row.name: by_seed(row) for row in scored}, top.name)
-    others = [found.get(row.name) for row in scored if row is not top]
-    return top if all(c is not None and c.verdict == "worse" for c in others) else None
+    top = max(scored, key=lambda row: row.scores[grid.primary].value)
+    found = compare_grid({row.name: by_seed(row, grid.primary) for row in scored}, top.name)
+    return top if len(found.having(WORSE)) == len(scored) - 1 else None
+
+
+def headline(grid: Grid) -> str:
+    """The verdicts in one sentence; empty where there are none."""
+    if grid.family.spread is None or grid.default is None:
+        return ""
+    by: dict[str, list[str]] = {BETTER: [], WORSE: [], NOT_SHOWN: []}
+    for name, comparison in grid.family.comparisons.items():
+        if comparison.verdict in by:
+            by[comparison.verdict].append(shorten(name, 40))
+    default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
+    all_of_them = sum(map(len, by.values()))
+    parts = []
+    for verdict, words in (
+        (BETTER, f"better than {default}"), (WORSE, f"worse than {default}"),
+        (NOT_SHOWN, "not shown to differ"),
+    ):  # fmt: skip
+        if len(by[verdict]) == all_of_them > 1:
+            parts.append(f"all {all_of_them} {words}")
+        elif by[verdict]:
+            parts.append(f"{words}: {', '.join(by[verdict])}")
+    if not by[BETTER]:
+        parts.insert(0, f"nothing was shown to be better than {default}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+# Over several cells, and several grids ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one axis against one of them, over the cells that share all other axes."""
+
+    axis: str
+    reference: str
+    cells: int  # of each level
+    family: Family  # by level
+
+
+def marginal_means(grid: Grid, axis: str, reference: str | None = None) -> Levels | None:
+    """An axis's levels, each averaged over the combinations of the other axes that all levels have.
+
+    Args:
+        grid: a product, or one with this axis among others.
+        axis: config key.
+        reference: the level that the others are compared with, as :func:`level_of` says it; the
+            default's own when None.
+
+    Returns:
+        None where the axis has no second level, or the reference is none of them.
+    """
+    rows = [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
+    if grid.default is None or not grid.default.accuracy:
+        return None
+    axes = {key for row in rows for key in row.accuracy[0].axes}
+    reference = reference or level_of(grid.default, axis)
+    table: dict[str, dict[str, Row]] = defaultdict(dict)  # other axes -> level -> row
+    for row in rows:
+        others = json.dumps({key: level_of(row, key) for key in sorted(axes - {axis})})
+        table[others][level_of(row, axis)] = row
+    levels = {level for of in table.values() if reference in of for level in of}
+    complete = [of for of in table.values() if of.keys() >= levels]
+    if len(levels) < 2 or not complete:
+        return None
+    share = 1 / len(complete)
+    wanted = {
+        level: {of[level].name: share for of in complete}
+        | {of[reference].name: -share for of in complete}
+        for level in sorted(levels - {reference})
+    }
+    cells = {row.name: by_seed(row, grid.primary) for row in rows}
+    cells = {name: values for name, values in cells.items() if values}
+    if any(of[level].name not in cells for of in complete for level in levels):
+        return None
+    return Levels(axis, reference, len(complete), contrasts(cells, wanted))
+
+
+def level_of(row: Row, axis: str) -> str:
+    """A row's value on an axis, as a text."""
+    record = row.accuracy[0]
+    value = record.axes.get(axis)
+    if value is None:
+        value = flatten(record.config).get(axis)
+    variant = VARIANTS.get(record.model)
+    if value is None and variant is not None and axis.startswith("model."):
+        value = getattr(variant, axis.removeprefix("model."), None)
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else plain(value)
+
+
+@dataclass(frozen=True)
+class Together:
+    """The verdicts of several grids with one default, judged again as one family."""
+
+    grids: tuple[str, ...]
+    cells: int
+    alone: int  # verdicts of the grids by themselves
+    survive: int  # of these, in the family of all
+
+
+def together(views: Sequence[Grid]) -> dict[str, Together]:
+    """For each default that several grids share, how many verdicts survive over all of them.
+
+    Returns:
+        By the ids of the default's runs, joined by spaces (:func:`default_key`).
+    """
+    groups: dict[str, list[Grid]] = defaultdict(list)
+    for view in views:
+        if key := default_key(view):
+            groups[key].append(view)
+    found = {}
+    for key, group in groups.items():
+        if len(group) < 2:
+            continue
+        default = group[0].default
+        assert default is not None
+        primary = group[0].primary
+        cells = {"": by_seed(default, primary)} | {
+            f"{grid.name}/{row.name}": by_seed(row, primary)
+            for grid in group
+            for row in grid.rows
+            if not row.is_default
+        }
+        family = compare_grid(cells, "")
+        alone = {
+            (f"{grid.name}/{name}", comparison.verdict)
+            for grid in group
+            for name, comparison in grid.family.comparisons.items()
+            if comparison.verdict in (BETTER, WORSE)
+        }
+        survive = {(name, c.verdict) for name, c in family.comparisons.items()} & alone
+        names = tuple(grid.name for grid in group)
+        found[key] = Together(names, len(cells) - 1, len(alone), len(survive))
+    return found
+
+
+def default_key(grid: Grid) -> str:
+    """What grids with one default have in common; empty where it was not run."""
+    if grid.default is None or not grid.default.accuracy:
+        return ""
+    return " ".join([grid.primary, *(record.id for record in grid.default.accuracy)])
 
 
 def _conditions(record: Record) -> str:

@@ -7,19 +7,18 @@ hollow means published.
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reports import style
-from reports.facts import describe_conditions
-from reports.grids import PRIMARY, Grid
-from reports.measured import PCKH_JOINTS, Measured, input_size, metric, newest
+from reports.facts import condition, describe_conditions
+from reports.grids import SHOWN, Grid, headline
+from reports.measured import PCKH_JOINTS, Measured, input_size, metric
 from reports.published import JOINTS, Published
 from reports.tables_accuracy import DISPLAY, measured_groups
-from reports.tables_cost import latest_timings
+from reports.tables_cost import counted, latest_timings
 from reports.text import plain, shorten
 
 
@@ -53,32 +52,37 @@ def _name(model: str) -> str:
 
 
 def effects(grid: Grid, name: str | None = None) -> Plot | None:
-    """Each cell's difference to the default as a dot with its 95% interval.
+    """Each cell's difference to the default with its simultaneous interval, and its cost beside it.
 
     Without a default the scores themselves are drawn; nothing when nothing is measured.
     """
-    rows = [row for row in grid.rows if PRIMARY in row.scores]
-    relative = grid.default is not None and PRIMARY in grid.default.scores
+    rows = [row for row in grid.rows if grid.primary in row.scores]
+    relative = grid.default is not None and grid.primary in grid.default.scores
     dots = []
     for row in rows:
-        estimate = row.difference if relative else row.scores[PRIMARY]
+        estimate = row.difference if relative else row.scores[grid.primary]
+        flops = row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None
+        latency = row.latency.latency if row.latency else None
+        costs = [flops, latency.p50 if latency else None, bool(latency and latency.noisy)]
         if row.is_default and relative:
-            dots.append([plain(row.name), 0.0, None, None, row.seeds, "reference"])
+            dots.append([plain(row.name), 0.0, None, None, row.seeds, "reference", *costs])
         elif estimate is not None:
             value = [estimate.value, estimate.low, estimate.high, estimate.n]
-            dots.append([plain(row.name), *value, row.verdict])
+            dots.append([plain(row.name), *value, row.verdict, *costs])
     if not dots:
         return None
-    facts = grid.facts
-    title = (
-        f"{shorten(grid.name, 30)}: {shorten(facts['model'], 30)}, "
-        f"{facts['dataset']} {facts['split']}, {facts['input']}"
-    )
-    data = {"title": title, "relative": relative, "dots": dots}
+    heading = SHOWN.get(grid.primary, grid.primary)
+    data = {
+        "title": headline(grid) or f"{shorten(grid.name, 30)}: no verdict",
+        "condition": condition(grid.facts),
+        "metric": heading,
+        "relative": relative,
+        "dots": dots,
+    }
     return Plot(
         name or f"ablation-{grid.name}",
-        f"Ablation {plain(grid.name)}: difference of each cell to the default in PCKh@0.5, "
-        "with 95% intervals where there are several seeds",
+        f"Ablation {plain(grid.name)}: difference of each cell to the default in {heading}, with "
+        "simultaneous 95% intervals where there are five seeds, and what each cell costs",
         data,
         draw_effects,
     )
@@ -92,11 +96,21 @@ _VERDICTS = {
 
 
 def draw_effects(data: Any) -> Any:
-    """Dots and intervals, the default on top, then by value."""
+    """Dots and intervals, the default on top, then by value; costs in panels at the right."""
     first, *rest = data["dots"]
-    dots = [first, *sorted(rest, key=lambda dot: -dot[1])]
-    figure, axes = style.new_figure(6.4, 1.35 + 0.32 * len(dots))
-    for y, (name, value, low, high, n, verdict) in enumerate(reversed(dots)):
+    dots = [*sorted(rest, key=lambda dot: dot[1]), first]
+    costs = [
+        (column, title)
+        for column, title in ((6, "GFLOPs (mmcv)"), (7, "p50, ms"))
+        if any(dot[column] is not None for dot in dots)
+    ]
+    title = "\n".join(textwrap.wrap(data["title"], 92))
+    figure, panels = style.new_figure(
+        7.6, 1.45 + 0.3 * len(dots) + 0.16 * title.count("\n"), 1, 1 + len(costs),
+        widths=[3.4, *([1.0] * len(costs))],
+    )  # fmt: skip
+    axes, *others = panels if costs else [panels]
+    for y, (name, value, low, high, n, verdict, *_) in enumerate(dots):
         color, marker = _VERDICTS.get(verdict, (style.BLUE, "o"))
         if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
@@ -106,26 +120,55 @@ def draw_effects(data: Any) -> Any:
         style.point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=1.4)
     if data["relative"]:
         axes.axvline(0, color=style.GREY, lw=0.9, zorder=0)
-    labels = [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in reversed(dots)]
-    axes.set_yticks(range(len(dots)), labels)
-    axes.set_ylim(-0.6, len(dots) - 0.4)
-    axes.grid(axis="y", visible=False)
-    what = "Δ PCKh@0.5 to the default, points" if data["relative"] else "PCKh@0.5, %"
-    bars = any(low is not None for _, _, low, *_ in dots)
-    axes.set_xlabel(f"{what}, 95% interval" if bars else f"{what}; one seed, no interval")
-    axes.set_title(data["title"])
-    note = "▲ better  ▼ worse  ○ no verdict or not distinguishable  ◆ default"
+    axes.set_yticks(range(len(dots)), [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in dots])
+    what = f"Δ {data['metric']} to the default, points" if data["relative"] else data["metric"]
+    bars = any(dot[2] is not None for dot in dots)
+    axes.set_xlabel(f"{what}; simultaneous 95% interval" if bars else f"{what}; no interval")
+    for panel, (column, heading) in zip(others, costs, strict=True):
+        _cost_panel(panel, dots, column, heading)
+    for panel in (axes, *others):
+        panel.set_ylim(-0.6, len(dots) - 0.4)
+        panel.grid(axis="y", visible=False)
+    figure.suptitle(f"{title}\n{data['condition']}", x=0.01, ha="left", fontsize=9.5)
+    note = "▲ better  ▼ worse  ○ not shown to differ, or no verdict  ◆ default"
+    if any(dot[8] for dot in dots):
+        note += "   hollow bar: noisy timing"
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)
     return figure
+
+
+def _cost_panel(axes: Any, dots: Sequence[Any], column: int, heading: str) -> None:
+    """A bar a cell from zero, its number at the end, the default's as a line."""
+    default = dots[-1][column]
+    most = max(dot[column] for dot in dots if dot[column] is not None)
+    for y, dot in enumerate(dots):
+        if dot[column] is None:
+            axes.text(0, y, " not measured", va="center", fontsize=7, color=style.GREY)
+            continue
+        hollow = column == 7 and dot[8]
+        axes.barh(
+            y, dot[column], height=0.5, lw=0.9, edgecolor=style.SKY,
+            color="white" if hollow else style.SKY,
+        )  # fmt: skip
+        axes.text(dot[column], y, f" {dot[column]:.3g}", va="center", fontsize=7)
+    if default is not None:
+        axes.axvline(default, color=style.GREY, lw=0.9, ls=":")
+    axes.set_xlim(0, 1.35 * most)
+    axes.set_yticks([])
+    axes.set_xlabel(heading)
 
 
 # Accuracy against cost -------------------------------------------------------------------------
 
 
+#: Published GFLOPs that are known to leave operations out; see docs/measurement.md.
+UNDERCOUNTED = "pose_pvtv2_b2"
+
+
 def bubble(measured: Measured, published: Published) -> Plot | None:
     """The paper's chart: MPII test PCKh@0.5 against GFLOPs, area = parameters."""
     points = [
-        [row.model, row.gflops, row.mean, row.params_m, "published"]
+        [row.model, row.gflops, row.mean, row.params_m, "published", row.network == UNDERCOUNTED]
         for row in published.of("mpii", "test")
         if row.gflops and row.mean and row.params_m
     ]
@@ -135,10 +178,14 @@ def bubble(measured: Measured, published: Published) -> Plot | None:
             points.append(point)
     if not points:
         return None
+    whole = counted(measured, UNDERCOUNTED)
     return Plot(
         "bubble",
         "MPII test PCKh@0.5 against GFLOPs; the area of a bubble is the number of parameters",
-        {"points": points},
+        {
+            "points": points,
+            "whole": whole.flops.mmcv if whole is not None and whole.flops else None,
+        },
         draw_bubble,
     )
 
@@ -146,32 +193,44 @@ def bubble(measured: Measured, published: Published) -> Plot | None:
 def _measured_point(measured: Measured, network: str, groups: Iterable[Any]) -> list[Any] | None:
     runs = max(groups, key=lambda group: max(r.started_at for r in group))
     counts = measured.counts_of(runs[0])
-    values = [v for r in runs if (v := metric(r, PRIMARY)) is not None]
+    values = [v for r in runs if (v := metric(r, "Mean")) is not None]
     if counts is None or counts.flops is None or counts.flops.mmcv is None or not values:
         return None
     mean = sum(values) / len(values)
-    return [_name(network), counts.flops.mmcv, mean, (counts.params or 0) / 1e6, "measured"]
+    return [_name(network), counts.flops.mmcv, mean, (counts.params or 0) / 1e6, "measured", False]
 
 
 def draw_bubble(data: Any) -> Any:
-    """Own networks in orange, others in blue; hollow is published, filled is measured."""
+    """Own networks in orange, others in blue; hollow is published, solid is measured here."""
     figure, axes = style.new_figure(6.8, 4.6)
     points = sorted(data["points"], key=lambda point: -point[3])
-    for name, gflops, accuracy, params, origin in points:
+    for name, gflops, accuracy, params, origin, _ in points:
         color = style.ORANGE if name.startswith("HEViTPose") else style.BLUE
         tip = f"{name} ({origin}): {accuracy:.1f} PCKh@0.5, {gflops:g} GFLOPs, {params:g}M"
-        axes.scatter(
-            [gflops], [accuracy], s=params * 14, facecolor=color, edgecolor=color, lw=1.3,
-            alpha=0.75 if origin == "measured" else 0.22, zorder=2,
+        solid = origin == "measured"
+        # The marker of plot() is a diameter in points; the area is that of the legend's circles.
+        style.point(
+            axes, gflops, accuracy, tip, marker="o", ms=(params * 14) ** 0.5, color=color,
+            mfc=color if solid else "none", mew=1.4, zorder=2,
         )  # fmt: skip
-        style.point(axes, gflops, accuracy, tip, marker="o", ms=3.2, color=color, zorder=3)
     xs, ys = [p[1] for p in points], [p[2] for p in points]
+    for _, gflops, accuracy, _, _, undercounted in points:
+        if undercounted and data["whole"]:
+            axes.annotate(
+                "", (data["whole"], accuracy), xytext=(gflops, accuracy),
+                arrowprops={"arrowstyle": "->", "color": style.GREY, "lw": 1.0},
+            )  # fmt: skip
     axes.set_xlim(0, max(xs) * 1.2)
     pad = max(0.6, 0.14 * (max(ys) - min(ys)))
     axes.set_ylim(min(ys) - pad, max(ys) + pad)
     axes.set_xlabel("GFLOPs at 256x256, mmcv convention")
     axes.set_ylabel("PCKh@0.5, %")
-    axes.set_title("MPII test: accuracy against compute; area = parameters")
+    only = all(point[4] == "published" for point in points)
+    axes.set_title(
+        "MPII test, as published: accuracy against compute; area = parameters"
+        if only
+        else "MPII test: accuracy against compute; area = parameters"
+    )
     for params, x in ((10, 0.62), (30, 0.74), (50, 0.89)):
         axes.scatter(
             [x], [0.13], s=params * 14, transform=axes.transAxes, facecolor="none",
@@ -181,93 +240,20 @@ def draw_bubble(data: Any) -> Any:
             x, 0.022, f"{params}M", transform=axes.transAxes, ha="center", fontsize=7.5,
             color=style.GREY,
         )  # fmt: skip
-    labels = [(p[1], p[2], f"{p[0]}" + (" (here)" if p[4] == "measured" else "")) for p in points]
-    note = "pale: published   solid: measured by this suite"
+    labels = [
+        (p[1], p[2], f"{p[0]}{' (here)' if p[4] == 'measured' else ''}{'*' if p[5] else ''}")
+        for p in points
+    ]
+    note = "hollow: published" if only else "hollow: published   solid: measured by this suite"
+    if data["whole"] and any(point[5] for point in points):
+        note += f"   * published without its attention projections; with them {data['whole']:.2f}"
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)
-    # A scatter's size is the area of a square in points; the radius of its circle is half a side.
     style.place_labels(axes, labels, radii=[(p[3] * 14) ** 0.5 / 2 for p in points])
     return figure
 
 
-def cost_curve(measured: Measured, published: Published) -> Plot | None:
-    """GFLOPs against the side of a square input, counted and as the paper's figure shows them."""
-    lines: dict[str, dict[str, list[list[float]]]] = {}
-    for row in published.of("none", "complexity"):
-        if row.gflops and row.input == f"{row.side}x{row.side}":
-            entry = lines.setdefault(row.model, {"published": [], "counted": []})
-            entry["published"].append([row.side, row.gflops])
-    names = {row.network: row.model for row in published.numbers if row.network}
-    best: dict[tuple[str, int], Any] = {}
-    for record in itertools.chain.from_iterable(measured.plain_counts().values()):
-        size = input_size(record)
-        if size and size[0] == size[1]:
-            key = (record.model, size[0])
-            best[key] = newest(r for r in (best.get(key), record) if r is not None)
-    for (model, side), record in sorted(best.items()):
-        if record.flops is not None and record.flops.mmcv is not None:
-            name = names.get(model, _name(model))
-            entry = lines.setdefault(name, {"published": [], "counted": []})
-            entry["counted"].append([side, record.flops.mmcv])
-    lines = {k: v for k, v in lines.items() if max(len(v["published"]), len(v["counted"])) > 1}
-    if not lines:
-        return None
-    return Plot(
-        "cost-curve",
-        "GFLOPs against the side of a square input: markers as published, lines as counted here",
-        {"lines": {name: lines[name] for name in sorted(lines)}},
-        draw_cost_curve,
-    )
-
-
-def draw_cost_curve(data: Any) -> Any:
-    """Lines are counted here; hollow markers are read off the paper's figure."""
-
-    def extent(line: Any, axis: int) -> list[float]:
-        return [point[axis] for points in line.values() for point in points]
-
-    lines = sorted(data["lines"].items(), key=lambda item: -max(extent(item[1], 1)))
-    figure, axes = style.new_figure(6.8, 5.6)
-    ends = []
-    for i, (name, line) in enumerate(lines):
-        color, marker = style.SERIES[i % 7], style.MARKERS[(i + i // 7) % 7]
-        counted = sorted(line["counted"])
-        width = 2.4 if name.startswith("HEViTPose") else 1.0
-        if len(counted) > 1:
-            axes.plot(*zip(*counted, strict=True), ls=style.LINES[i % 7], color=color, lw=width)
-        drawn = sorted(line["published"])
-        for side, gflops in counted:
-            tip = f"{name}: {gflops:.2f} GFLOPs at {side}x{side}, counted"
-            style.point(axes, side, gflops, tip, marker=marker, ms=3.5, color=color)
-        if drawn and len(counted) < 2:
-            axes.plot(*zip(*drawn, strict=True), ls=":", color=color, lw=0.9)
-        for side, gflops in drawn:
-            tip = f"{name}: {gflops:g} GFLOPs at {side}x{side}, published figure"
-            style.point(axes, side, gflops, tip, marker=marker, ms=5.5, color=color, mfc="none")
-        ends.append((*max([*counted, *drawn]), name, color))
-    sides = sorted({side for _, line in lines for side in extent(line, 0)})
-    # Of all sides only those that the axis has room for.
-    ticks = [side for i, side in enumerate(sides) if not i or side > 1.15 * sides[i - 1]]
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.xaxis.minorticks_off()
-    style.plain_log_ticks(axes.yaxis)
-    # A quarter of the width is the names' column.
-    axes.set_xlim(sides[0] / 1.06, sides[-1] * (sides[-1] / sides[0]) ** 0.36)
-    axes.set_xlabel("side of the input, pixels")
-    axes.set_ylabel("GFLOPs, mmcv convention")
-    axes.set_title("Compute against input side")
-    note = (
-        "hollow, dotted: read off the paper's figure   filled, line: counted by this suite   "
-        "thick: HEViTPose"
-    )
-    figure.supxlabel(note, fontsize=7.5, color=style.GREY)
-    style.label_ends(axes, ends)
-    return figure
-
-
-def tradeoffs(grid_views: Sequence[Grid]) -> list[Plot]:
-    """Accuracy against milliseconds, and the Pareto front over GFLOPs, of every measured cell.
+def tradeoff(grid_views: Sequence[Grid]) -> Plot | None:
+    """Accuracy against GFLOPs and against milliseconds, of every measured cell, in two panels.
 
     All cells that share data, model and input with the best-filled grid; others would not be
     comparable.
@@ -275,46 +261,49 @@ def tradeoffs(grid_views: Sequence[Grid]) -> list[Plot]:
     by_facts: dict[tuple[str, ...], dict[str, Any]] = {}
     for grid in grid_views:
         facts = grid.facts
-        key = tuple(
-            facts[k] for k in ("dataset", "split", "fingerprint", "model", "input", "steps")
+        key = (
+            *(facts[k] for k in ("dataset", "split", "fingerprint", "model", "input", "steps")),
+            grid.primary,
+            facts["tuned"],
         )
-        entry = by_facts.setdefault(key, {"facts": facts, "timed": {}, "cells": {}})
+        entry = by_facts.setdefault(key, {"grid": grid, "timed": {}, "cells": {}})
         for row in grid.rows:
-            if PRIMARY not in row.scores or row.complexity is None:
+            if grid.primary not in row.scores or row.complexity is None:
                 continue
             label = "default" if row.is_default else plain(row.name)
-            score = row.scores[PRIMARY]
+            score = row.scores[grid.primary]
             latency = row.latency.latency.p50 if row.latency and row.latency.latency else None
             flops = row.complexity.flops.mmcv if row.complexity.flops else None
             cell = row.accuracy[0].cell_id or row.name
             if row.latency is not None:
                 entry["timed"].setdefault(cell, row.latency)
             entry["cells"].setdefault(
-                cell,
-                [label, flops, latency, score.value, score.low, score.high, score.n],
+                cell, [label, flops, latency, score.value, score.low, score.high, score.n]
             )
     if not by_facts:
-        return []
+        return None
     entry = max(by_facts.values(), key=lambda e: len(e["cells"]))
     cells = sorted(entry["cells"].values(), key=str)
-    facts = entry["facts"]
-    where = f"{shorten(facts['model'], 30)}, {facts['dataset']} {facts['split']}, {facts['input']}"
-    plots = []
-    for name, index, unit, what in (
-        ("accuracy-latency", 2, "p50, ms per call", "measured milliseconds"),
-        ("pareto", 1, "GFLOPs, mmcv convention", "compute, with the Pareto front"),
-    ):
+    panels = []
+    for index, unit in ((1, "GFLOPs (mmcv)"), (2, "p50, ms per call")):
         points = [[c[0], c[index], *c[3:]] for c in cells if c[index] is not None]
         if len(points) > 1:
-            data = {
-                "points": points,
-                "unit": unit,
-                "title": f"Accuracy against {what}\n{where}",
-                "note": describe_conditions([*entry["timed"].values()]) if index == 2 else "",
-            }
-            alt = f"PCKh@0.5 of the ablations' cells against {what}"
-            plots.append(Plot(name, alt, data, draw_tradeoff))
-    return plots
+            panels.append({"points": points, "unit": unit})
+    if not panels:
+        return None
+    timed = [*entry["timed"].values()] if len(panels) > 1 else []
+    heading = SHOWN.get(entry["grid"].primary, entry["grid"].primary)
+    return Plot(
+        "pareto",
+        f"{heading} of the ablations' cells against compute and against measured milliseconds",
+        {
+            "panels": panels,
+            "metric": heading,
+            "title": f"Accuracy against cost: {condition(entry['grid'].facts)}",
+            "note": describe_conditions(timed) if timed else "",
+        },
+        draw_tradeoff,
+    )
 
 
 def front(points: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
@@ -327,30 +316,35 @@ def front(points: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def draw_tradeoff(data: Any) -> Any:
-    """Points with intervals; the front as a step line; its points in bold colour."""
-    figure, axes = style.new_figure(6.8, 4.4)
-    points = data["points"]
-    ahead = front(points)
-    names = {point[0] for point in ahead}
-    for name, cost, value, low, high, n in points:
-        color = style.ORANGE if name == "default" else style.BLUE
-        if low is not None:
-            axes.plot([cost, cost], [low, high], color=color, lw=1, alpha=0.6)
-        tip = f"{name}: {value:.2f} PCKh@0.5 at {cost:.4g} ({data['unit']}), n = {n}"
-        face = color if name in names else "white"
-        marker = "D" if name == "default" else "o"
-        style.point(axes, cost, value, tip, marker=marker, ms=5.5, color=color, mfc=face, mew=1.3)
-    xs, ys = [p[1] for p in ahead], [p[2] for p in ahead]
-    axes.step([*xs, max(p[1] for p in points) * 1.02], [*ys, ys[-1]], where="post",
-              color=style.GREY, lw=1, ls="--", zorder=1)  # fmt: skip
-    axes.margins(x=0.12, y=0.14)
-    axes.set_xlabel(data["unit"])
-    axes.set_ylabel("PCKh@0.5, %")
-    axes.set_title(data["title"])
-    note = "filled: on the front (no cell is cheaper and better)   ◆ default   bars: 95% interval"
-    lines = [note, *textwrap.wrap(data["note"], 130)]
+    """Points with their intervals over seeds, in one panel a cost; filled where on the front."""
+    figure, panels = style.new_figure(1.6 + 4.1 * len(data["panels"]), 5.0, 1, len(data["panels"]))
+    panels = [panels] if len(data["panels"]) == 1 else list(panels)
+    for axes, panel in zip(panels, data["panels"], strict=True):
+        points = panel["points"]
+        names = {point[0] for point in front(points)}
+        for name, cost, value, low, high, n in points:
+            color = style.ORANGE if name == "default" else style.BLUE
+            if low is not None:
+                axes.plot([cost, cost], [low, high], color=color, lw=0.9, alpha=0.35)
+            tip = f"{name}: {value:.2f} {data['metric']} at {cost:.4g} ({panel['unit']}), n = {n}"
+            face = color if name in names else "white"
+            marker = "D" if name == "default" else "o"
+            style.point(
+                axes, cost, value, tip, marker=marker, ms=5.5, color=color, mfc=face, mew=1.3
+            )
+        axes.margins(x=0.14, y=0.08)
+        axes.set_xlabel(panel["unit"])
+        axes.set_ylabel(f"{data['metric']}, %")
+    figure.suptitle(data["title"], x=0.01, ha="left", fontsize=10)
+    note = (
+        "filled: no cell is cheaper and scores higher (by the means)   ◆ default   "
+        "bars: 95% interval over seeds"
+    )
+    lines = [note, *textwrap.wrap(data["note"], 150)]
     figure.supxlabel("\n".join(lines), fontsize=6.5, color=style.GREY)
-    style.place_labels(axes, [(p[1], p[2], shorten(p[0], 28)) for p in points])
+    for axes, panel in zip(panels, data["panels"], strict=True):
+        labels = [(p[1], p[2], shorten(p[0], 24)) for p in panel["points"]]
+        style.place_labels(axes, labels, size=6.5)
     return figure
 
 
@@ -358,24 +352,25 @@ def draw_tradeoff(data: Any) -> Any:
 
 
 def joint_profile(measured: Measured, published: Published) -> Plot | None:
-    """PCKh@0.5 joint by joint: published on MPII val, and each measured dataset."""
+    """PCKh@0.5 on MPII val joint by joint, published and measured; only where it was measured.
+
+    Other data stand in no picture with it: people rendered here are not MPII's.
+    """
     series = []
+    for network, groups in measured_groups(measured, "mpii", "val").items():
+        runs = max(groups, key=lambda group: max(r.started_at for r in group))
+        table = [[metric(r, joint) for joint in PCKH_JOINTS] for r in runs]
+        if all(v is not None for line in table for v in line):
+            means = [sum(column) / len(runs) for column in zip(*table, strict=True)]  # type: ignore[arg-type]
+            series.append([f"{_name(network)}, measured (n = {len(runs)})", "measured", means])
+    if not series:
+        return None
     for row in published.of("mpii", "val"):
         values = [getattr(row, joint) for joint in JOINTS]
         if row.model.startswith("HEViTPose") and all(v is not None for v in values):
-            series.append([f"{row.model}, MPII val, published", "published", values])
-    for dataset in ("mpii", "synthetic"):
-        for network, groups in measured_groups(measured, dataset, "val").items():
-            runs = max(groups, key=lambda group: max(r.started_at for r in group))
-            table = [[metric(r, joint) for joint in PCKH_JOINTS] for r in runs]
-            if all(v is not None for line in table for v in line):
-                means = [sum(column) / len(runs) for column in zip(*table, strict=True)]  # type: ignore[arg-type]
-                label = f"{_name(network)}, {dataset} val, measured (n = {len(runs)})"
-                series.append([label, "measured", means])
-    if not series:
-        return None
+            series.append([f"{row.model}, published", "published", values])
     return Plot(
-        "joint-profile", "PCKh@0.5 by joint, published and measured", {"series": series},
+        "joint-profile", "MPII val PCKh@0.5 by joint, published and measured", {"series": series},
         draw_joint_profile,
     )  # fmt: skip
 
@@ -395,13 +390,16 @@ def draw_joint_profile(data: Any) -> Any:
                   mfc=color if origin == "measured" else "white")  # fmt: skip
     axes.set_xticks(range(len(PCKH_JOINTS)), PCKH_JOINTS)
     axes.set_ylabel("PCKh@0.5, %")
-    axes.set_title("Accuracy by joint")
+    axes.set_title("MPII val: accuracy by joint")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     return figure
 
 
 def learning_curves(measured: Measured) -> Plot | None:
-    """Loss and the held-out metric over steps, of every plain network's latest setting."""
+    """Loss and the held-out metric over steps, of every plain network's latest setting.
+
+    Only of runs that were validated on the way: a loss alone says nothing of poses.
+    """
     series = []
     for dataset, split in sorted(
         {(r.dataset.name, r.dataset.split) for r in measured.of("evaluation") if r.dataset}
@@ -414,7 +412,7 @@ def learning_curves(measured: Measured) -> Plot | None:
                     for row in record.curve
                     if isinstance(row.get("step", row.get("epoch")), (int, float))
                 ]
-                if len(rows) > 1 and any(row[1:] != [None, None] for row in rows):
+                if sum(row[2] is not None for row in rows) > 1:
                     label = f"{_name(network)}, {plain(dataset)}"
                     series.append([label, record.seed, rows])
     if not series:
@@ -527,8 +525,8 @@ def all_plots(
     measured: Measured, published: Published, grid_views: Sequence[tuple[str, Grid]]
 ) -> list[Plot]:
     """Every plot whose data exist."""
-    found: list[Plot | None] = [bubble(measured, published), cost_curve(measured, published)]
-    found += tradeoffs([grid for _, grid in grid_views])
+    found: list[Plot | None] = [bubble(measured, published)]
+    found.append(tradeoff([grid for _, grid in grid_views]))
     found += [effects(grid, name) for name, grid in grid_views]
     found += [joint_profile(measured, published), learning_curves(measured)]
     found += latency_sweeps(measured)

@@ -163,7 +163,13 @@ def read_digest(path: Path) -> str | None:
     return head[start + 12 : start + 32].decode("ascii", "replace")
 
 
-def new_figure(width: float = 6.4, height: float = 4.2, rows: int = 1, columns: int = 1) -> Any:
+def new_figure(
+    width: float = 6.4,
+    height: float = 4.2,
+    rows: int = 1,
+    columns: int = 1,
+    widths: Sequence[float] | None = None,
+) -> Any:
     """A figure and its axes in the project's look, without touching global state.
 
     Args:
@@ -171,6 +177,7 @@ def new_figure(width: float = 6.4, height: float = 4.2, rows: int = 1, columns: 
         height: inches.
         rows: of axes.
         columns: of axes.
+        widths: of the columns, relative to each other; equal when None.
     """
     import matplotlib
 
@@ -179,7 +186,9 @@ def new_figure(width: float = 6.4, height: float = 4.2, rows: int = 1, columns: 
 
     plt.rcdefaults()
     plt.rcParams.update(RC)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained")
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, height), layout="constrained", width_ratios=widths
+    )
     return figure, axes
 
 

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from hevitpose.files import write_atomically
 from hevitpose.records import Record
-from hevitpose.statistics import ALPHA, VERDICT_SEEDS, Comparison
+from hevitpose.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from reports import grids
-from reports.measured import check
+from reports.facts import condition
+from reports.measured import METRIC_ALIASES, check
 from reports.style import read_digest
 from reports.text import (
     MISSING,
@@ -40,18 +41,7 @@ class Rendered(NamedTuple):
 _SYNTHETIC_AP = (
     "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."
 )
-_GRID_COLUMNS = (
-    Column("cell", "Cell", numeric=False),
-    Column("params_m", "Params (M)", "down"),
-    Column("gflops_mmcv", "GFLOPs (mmcv)", "down"),
-    Column("latency_p50_ms", "p50 (ms)", "down"),
-    Column("pckh_05", "PCKh@0.5", "up"),
-    Column("pckh_01", "PCKh@0.1", "up"),
-    Column("ap", "AP", "up"),
-    Column("seeds", "n seeds"),
-    Column("difference", "Δ PCKh@0.5 to default"),
-    Column("verdict", "Verdict", numeric=False),
-)
+_KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap"}
 #: Kinds whose failure leaves a cell without a score.
 SCORED = ("training", "evaluation")
 
@@ -65,6 +55,7 @@ def render_grid(
     default: str = grids.DEFAULT,
     title: str | None = None,
     question: str = "",
+    primary: Mapping[str, str] = grids.PRIMARY,
     latex: bool = True,
 ) -> Rendered:
     """Writes one ablation grid's table (Markdown, CSV, LaTeX) and plot (SVG, PNG).
@@ -78,6 +69,7 @@ def render_grid(
         default: the cell that the others are compared with.
         title: of the table; by default the grid's name.
         question: what the grid asks, one line for the caption.
+        primary: dataset, or "other", to the metric of the verdicts.
         latex: also write LaTeX.
 
     Returns:
@@ -89,7 +81,7 @@ def render_grid(
     from reports import plots
 
     measured = check((f"{record.id}.json", record) for record in records)
-    grid = grids.build(measured.records, grid_name, cells, default)
+    grid = grids.build(measured.records, grid_name, cells, default, primary=primary)
     table = grid_table(grid, title=title, question=question)
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
     text = to_markdown(table)
@@ -111,45 +103,150 @@ def render_grid(
 
 
 def grid_table(
-    grid: grids.Grid, *, name: str | None = None, title: str | None = None, question: str = ""
+    grid: grids.Grid,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    question: str = "",
+    together: grids.Together | None = None,
 ) -> Table:
-    """One ablation grid as a table."""
-    top = grids.best(grid.rows)
-    rows = [_grid_row(row, bold=row is top) for row in grid.rows]
+    """One ablation grid as a table: the primary metric and its verdicts, the others beside it.
+
+    Args:
+        grid: the grid.
+        name: file stem; made of the grid's name when None.
+        title: the condition is added to it.
+        question: first line of the caption.
+        together: what is left of the verdicts over all grids with this default.
+    """
+    top = grids.best(grid)
+    shown = shown_metrics(grid)
+    columns = _columns(grid, shown)
+    rows = [_grid_row(row, grid, shown, bold=row is top) for row in grid.rows]
     if not rows:
-        rows.append((Cell("default"), *([MISSING] * (len(_GRID_COLUMNS) - 1))))
+        rows.append((Cell("default"), *([MISSING] * (len(columns) - 1))))
     if grid.baseline:
-        rows.append(_baseline_row(grid.baseline))
-    synthetic = grid.facts.get("dataset") == "synthetic"
-    has_ap = any("AP" in row.scores for row in grid.rows)
-    legend = [
-        "± is half the 95% interval over seeds (t); Δ is paired by seed; verdicts are "
-        f"Holm-corrected over the grid and need at least {VERDICT_SEEDS} seeds. "
-        "GFLOPs: MACs / 1e9 by the mmcv rule, attention products not counted.",
+        rows.append(_baseline_row(grid, shown))
+    run = any(r.records for r in grid.rows)
+    what = caption(grid.facts) if run else "Nothing run yet."
+    title = title or f"Ablation: {grid.name}"
+    return Table(
+        name=name or f"ablation-{grid.name}",
+        title=f"{title} ({condition(grid.facts)})" if run else title,
+        columns=columns,
+        rows=tuple(rows),
+        caption=" ".join(filter(None, (question, what))),
+        conditions=grid.conditions,
+        legend=tuple(_legend(grid, shown, together)),
+    )
+
+
+def shown_metrics(grid: grids.Grid) -> tuple[str, ...]:
+    """The primary metric, then those that any of the runs states."""
+    stated = {name for row in grid.rows for r in row.accuracy for name in r.metrics}
+    stated |= {METRIC_ALIASES[name] for name in stated & METRIC_ALIASES.keys()}
+    others = (name for name in grids.SHOWN if name != grid.primary)
+    return grid.primary, *(name for name in others if name in stated or not stated)
+
+
+def _columns(grid: grids.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
+    measured = any(row.accuracy for row in grid.rows)
+    where = f" ({condition(grid.facts)})" if measured else ""
+    columns = [
+        Column("cell", "Cell", numeric=False),
+        Column("params_m", "Params (M)", "down"),
+        Column("gflops_mmcv", "GFLOPs (mmcv)", "down"),
+        Column("latency_p50_ms", "p50 (ms)", "down"),
     ]
-    if synthetic and has_ap:
+    for metric in shown:
+        key, heading = _KEYS.get(metric, metric), grids.SHOWN.get(metric, metric)
+        columns.append(Column(key, heading, "up"))
+        if metric == grid.primary:
+            columns += [
+                Column("difference", f"Δ {heading}"),
+                Column("verdict", f"Verdict by {heading}{where}", numeric=False),
+            ]
+        else:
+            columns.append(Column(f"difference_{key}", f"Δ {heading}"))
+    return (*columns, Column("seeds", "n seeds"))
+
+
+def _legend(
+    grid: grids.Grid, shown: tuple[str, ...], together: grids.Together | None
+) -> list[str]:
+    heading = grids.SHOWN.get(grid.primary, grid.primary)
+    legend = [
+        "± of a score is half its 95% t interval over seeds. Δ is to the default, with the "
+        "simultaneous 95% interval of Dunnett's test over the grid (additive model of cells and "
+        f"seeds, pooled variance): better and worse are intervals that leave 0 out. {heading} was "
+        f"named before the run; verdicts need {VERDICT_SEEDS} seeds. ▲▼: the interval of a "
+        "secondary metric leaves 0 out. GFLOPs: MACs / 1e9 by the mmcv rule, attention products "
+        "not counted.",
+    ]
+    legend += _model_lines(grid)
+    legend += [
+        f"By {grids.SHOWN[name]} it is otherwise: "
+        + "; ".join(
+            f"{word}: {', '.join(shorten(cell, 60) for cell, found in cells.items() if found == word)}"
+            for word in (BETTER, WORSE)
+            if word in cells.values()
+        )
+        + "."
+        for name, cells in grid.disagreements().items()
+    ]
+    legend += [_levels_line(levels, heading) for levels in product_levels(grid)]
+    if together is not None:
+        legend.append(
+            f"Over the {len(together.grids)} grids with this default taken as one family "
+            f"({together.cells} cells), {together.survive} of their {together.alone} verdicts "
+            "survive."
+        )
+    if grid.facts.get("dataset") == "synthetic" and "AP" in shown:
         legend.append(_SYNTHETIC_AP)
     if grid.older:
         legend.append(f"{len(grid.older)} older runs of the same cell and seed are not shown.")
-    return Table(
-        name=name or f"ablation-{grid.name}",
-        title=title or f"Ablation: {grid.name}",
-        columns=_GRID_COLUMNS,
-        rows=tuple(rows),
-        caption=" ".join(
-            filter(
-                None,
-                (
-                    question,
-                    caption(grid.facts)
-                    if any(r.records for r in grid.rows)
-                    else "Nothing run yet.",
-                ),
-            )
-        ),
-        conditions=grid.conditions,
-        legend=tuple(legend),
+    return legend
+
+
+def _model_lines(grid: grids.Grid) -> list[str]:
+    """What the verdicts rest on: spread, power of the plan, the assumption of equal variances."""
+    family = grid.family
+    if family.spread is None:
+        return []
+    powers = [c.detectable for c in family.comparisons.values() if c.detectable is not None]
+    span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(powers), max(powers))))
+    ratio = (
+        f"{family.variance_ratio:.1f}" if family.variance_ratio is not None else "not defined"
     )
+    return [
+        f"Standard deviation of a run {family.spread:.2f} ({family.degrees} degrees of freedom); "
+        f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
+        f"variances are assumed: the largest ratio of two cells' is {ratio}."
+    ]
+
+
+def product_levels(grid: grids.Grid) -> list[grids.Levels]:
+    """The marginal means of each axis that is crossed with another."""
+    axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
+    found = [grids.marginal_means(grid, axis) for axis in sorted(axes)] if len(axes) > 1 else []
+    return [levels for levels in found if levels is not None and levels.cells > 1]
+
+
+def _levels_line(levels: grids.Levels, heading: str) -> str:
+    parts = []
+    for level, comparison in levels.family.comparisons.items():
+        parts.append(f"{shorten(level, 30)} {_gap(comparison)} ({comparison.verdict})")
+    return (
+        f"Marginal means of {levels.axis} over {levels.cells} cells a level, Δ {heading} to "
+        f"{shorten(levels.reference, 30)}: {'; '.join(parts)}."
+    )
+
+
+def _gap(comparison: Comparison) -> str:
+    """A difference with its simultaneous interval."""
+    gap = comparison.difference
+    text = f"{gap.value:+.2f}".replace("-", "−")
+    return text if gap.half is None else f"{text} ± {gap.half:.2f}"
 
 
 def caption(facts: dict[str, str]) -> str:
@@ -161,6 +258,7 @@ def caption(facts: dict[str, str]) -> str:
             f"{facts['model']} at {facts['input']} (H x W)",
             f"preset {facts['preset']}" if facts["preset"] else "",
             f"{facts['steps']} steps" if facts["steps"] else "",
+            f"{facts['epochs']} epochs: early convergence" if facts["epochs"] else "",
         )
         if part
     )
@@ -179,14 +277,16 @@ def caption(facts: dict[str, str]) -> str:
     )
 
 
-def _grid_row(row: grids.Row, *, bold: bool) -> tuple[Cell, ...]:
+def _grid_row(
+    row: grids.Row, grid: grids.Grid, shown: tuple[str, ...], *, bold: bool
+) -> tuple[Cell, ...]:
     name = f"{row.name} (default)" if row.is_default and row.name != grids.DEFAULT else row.name
     complexity, latency = row.complexity, row.latency
     ids = tuple(r.id for r in row.accuracy)
     notes = []
     if latency is not None and latency.latency is not None and latency.latency.noisy:
         notes.append("noisy timing: IQR above 10% of the median")
-    return (
+    cells = [
         Cell(shorten(name, 60)),
         number(
             None if complexity is None or complexity.params is None else complexity.params / 1e6,
@@ -200,13 +300,15 @@ def _grid_row(row: grids.Row, *, bold: bool) -> tuple[Cell, ...]:
             latency.latency.p50 if latency and latency.latency else None,
             2, records=(latency.id,) if latency else (), notes=tuple(notes),
         ),
-        _score(row, "Mean", 1, ids, bold=bold),
-        _score(row, "Mean@0.1", 1, ids),
-        _score(row, "AP", 1, ids),
-        Cell(str(row.seeds), value=row.seeds, kind="measured"),
-        _difference(row),
-        _verdict(row),
-    )  # fmt: skip
+    ]  # fmt: skip
+    for metric in shown:
+        if metric == grid.primary:
+            cells.append(_score(row, metric, 1, ids, bold=bold))
+            cells += [_difference(row, row.comparison), _verdict(row)]
+        else:
+            cells.append(_score(row, metric, 1, ids))
+            cells.append(_difference(row, row.others.get(metric), marked=True))
+    return (*cells, Cell(str(row.seeds), value=row.seeds, kind="measured"))
 
 
 def _score(
@@ -220,17 +322,17 @@ def _score(
     return show_estimate(score, digits, ids, bold=bold)
 
 
-def _difference(row: grids.Row) -> Cell:
+def _difference(row: grids.Row, comparison: Comparison | None, *, marked: bool = False) -> Cell:
     if row.is_default:
         return Cell("(reference)")
-    if row.difference is None:
+    if comparison is None:
         return MISSING
-    value, half = row.difference.value, row.difference.half
-    text = f"{value:+.1f}".replace("-", "−")
-    if half is not None:
-        text += f" ± {half:.1f}"
-    if row.difference.n != row.seeds:
-        text += f" (n = {row.difference.n})"
+    text = _gap(comparison)
+    if comparison.difference.n != row.seeds:
+        text += f" (n = {comparison.difference.n})"
+    if marked:
+        text += {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
+    value = comparison.difference.value
     return Cell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
 
 
@@ -249,24 +351,17 @@ def _verdict(row: grids.Row) -> Cell:
 
 
 def _evidence(comparison: Comparison | None) -> str:
-    """The corrected p; where nothing was told apart, what the design could have seen."""
-    if comparison is None or comparison.p_holm is None:
+    """The p of Dunnett's test, adjusted for all comparisons of the grid."""
+    if comparison is None or comparison.p is None:
         return ""
-    small = (
-        f"; {comparison.detectable:.1f} points would have been seen"
-        if comparison.detectable is not None and comparison.p_holm >= ALPHA
-        else ""
-    )
-    return f" (p = {comparison.p_holm:.2g}{small})"
+    return f" (p {'< 0.0001' if comparison.p < 1e-4 else f'= {comparison.p:.2g}'})"
 
 
-def _baseline_row(baseline: dict[str, float]) -> tuple[Cell, ...]:
+def _baseline_row(grid: grids.Grid, shown: tuple[str, ...]) -> tuple[Cell, ...]:
     empty = Cell("–")
-    return (
-        Cell("mean pose (no network)"),
-        empty, empty, empty,
-        number(baseline.get("Mean"), 1),
-        number(baseline.get("Mean@0.1"), 1),
-        number(baseline.get("AP"), 1),
-        empty, empty, Cell("baseline"),
-    )  # fmt: skip
+    cells = [Cell("mean pose (no network)"), empty, empty, empty]
+    for metric in shown:
+        cells += [number(grid.baseline.get(metric), 1), empty]
+        if metric == grid.primary:
+            cells.append(Cell("baseline"))
+    return (*cells, empty)

@@ -28,6 +28,7 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$", "−": r"$-$",
     "→": r"$\rightarrow$", "Δ": r"$\Delta$", "≥": r"$\geq$", "≤": r"$\leq$", "²": r"$^2$",
+    "▲": r"$\bigtriangleup$", "▼": r"$\bigtriangledown$",
     "≈": r"$\approx$", "–": "--", "—": "---", "·": r"$\cdot$", "…": r"\dots{}",
 }  # fmt: skip
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

@@ -200,6 +200,7 @@ class Record(_Part):
     config_hash: str | None = None  # without the seed and the data
     inputs: dict[str, Any] = {}  # what the id is a hash of
     seed: int | None = None
+    tuned: dict[str, list[Scalar]] = {}  # config key -> values tried on minival; the best was taken
     dataset: Dataset | None = None
     training: Id | None = None  # of an evaluation: the training whose weights it scores
     weights: Sha256 | None = None  # the file that was left, or scored

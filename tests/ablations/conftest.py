@@ -28,7 +28,10 @@ def grid(tmp_path):
 
     def write(body: str, name: str = "mini") -> str:
         path = tmp_path / f"{name}.yaml"
-        path.write_text(f"question: q\ncommand: c\nexpected: e\nfinding: f\n{body}")
+        path.write_text(
+            f"question: q\ncommand: c\nexpected: e\nfinding: f\n{body.rstrip()}\n"
+            "primary: {other: Mean}\n"
+        )
         return str(path)
 
     return write
