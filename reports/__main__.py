@@ -16,7 +16,7 @@ from pathlib import Path
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
 from reports import readme, style
-from reports.book import ROOT, Book, make
+from reports.book import ROOT, Book, contradictions, make
 
 MEASURED = ROOT / "results" / "measured"
 PUBLISHED = ROOT / "results" / "published"
@@ -74,8 +74,13 @@ def _run(options: argparse.Namespace) -> int:
     book = make(roots, options.published, pictures)
     for problem in book.measured.problems:
         print(f"left out: {problem}", file=sys.stderr)
+    # Findings speak of the project's own records.
+    untrue = [] if preview or options.measured != MEASURED else list(contradictions(book))
+    if not options.check:
+        for line in untrue:
+            print(f"warning: {line}", file=sys.stderr)
     if options.check:
-        return _check(book, out, options.readme)
+        return _check(book, out, options.readme, untrue)
     written = _write(book, out)
     if not preview and options.readme.is_file():
         written += _write_readme(book, options.readme)
@@ -141,7 +146,7 @@ def _write_readme(book: Book, path: Path) -> int:
     return 1
 
 
-def _check(book: Book, out: Path, readme_path: Path) -> int:
+def _check(book: Book, out: Path, readme_path: Path, untrue: Sequence[str]) -> int:
     """Compares what is there with what the records say; prints the differences."""
     lines: list[str] = []
     texts = book.texts()
@@ -170,13 +175,13 @@ def _check(book: Book, out: Path, readme_path: Path) -> int:
         if new != text:
             lines += readme.difference(readme_path.name, text, new)
         lines += [str(number) for number in readme.uncited(text, book)]
-    for line in lines:
+    for line in (*lines, *untrue):
         print(line)
-    problems = len(book.measured.problems)
+    problems = len(book.measured.problems) + len(untrue)
     if lines:
         print("stale: run `nox -s report` and commit what changes")
     if problems:
-        print(f"{problems} unusable files in the store, named above")
+        print(f"{problems} unusable files or untrue findings, named above")
     if not lines and not problems:
         print(f"up to date: {len(book.tables)} tables, {len(book.plots)} plots")
     return 1 if lines or problems else 0

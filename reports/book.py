@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hevitpose.errors import DataError
 from hevitpose.spec import VARIANTS
 from reports import gallery, grids, plots
 from reports.claims import claims_table, load_claims
+from reports.findings import check_finding
 from reports.measured import Measured, load
 from reports.older import mark, older_records
 from reports.published import Published
@@ -115,6 +116,21 @@ def make(
     old = older_records(measured.records)
     marked = tuple(mark(table, old) for table in tables)
     return Book(measured, published, marked, tuple(drawn), tuple(views), old)
+
+
+def contradictions(book: Book) -> Iterator[str]:
+    """Lines about findings of the project's grids that their tables do not bear out.
+
+    Args:
+        book: of the committed records; a grid's latest setting is what its finding is of.
+    """
+    latest: dict[str, grids.Grid] = {}
+    for _, grid in book.grids:
+        latest.setdefault(grid.name, grid)
+    for path in sorted(GRIDS.glob("*.yaml")):
+        grid = latest.get(path.stem) or grids.build([], path.stem)
+        for line in check_finding(grid, finding_of(path.stem)):
+            yield f"{path.name}: finding {line}"
 
 
 def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:

@@ -12,20 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from hevitpose.errors import DataError
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
-from hevitpose.spec import VARIANTS, model_names
-from hevitpose.statistics import VERDICT_SEEDS, Interval
+from hevitpose.spec import model_names
+from hevitpose.statistics import BETTER, WORSE, Interval
 from reports import facts, grids
-from reports.measured import Measured, is_plain_network
+from reports.measured import Measured, h_by_w, input_size, is_plain_network
 from reports.published import ROOT, Published
 from reports.tables_accuracy import measured_groups, score_cell
 from reports.tables_cost import counted
 from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
 
 Check = Literal[
-    "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy",
-    "default_is_best", "fewer_is_worse",
+    "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy", "is_best",
 ]  # fmt: skip
-_ABOUT_AN_AXIS = ("default_is_best", "fewer_is_worse")
+
+
+_COUNTED_AT = "256x256, 16 joints"
 
 
 class Claim(BaseModel):
@@ -48,13 +49,18 @@ class Claim(BaseModel):
     dataset: str | None = None
     split: str | None = None
     metric: str | None = None
+    fitted: bool = False  # the reconstruction was fitted to HEViTPose's side of it
+    device: str | None = None  # that a speed was measured on; None where the source names none
     axis: str | None = None  # config key that the statement is about
+    level: str | None = None  # of the axis, that is said to be best; "most": the largest number
     note: str | None = None
     why_not: str | None = None  # why it cannot be measured here
 
     @model_validator(mode="after")
     def _complete(self) -> Claim:
-        needed = ["axis"] if self.check in _ABOUT_AN_AXIS else ["model", "published", "tolerance"]
+        needed = ["axis", "level"]
+        if self.check != "is_best":
+            needed = ["model", "published", "tolerance"]
         if self.check.endswith(("_reduction", "_ratio")):
             needed.append("against")
         if self.check == "accuracy":
@@ -77,6 +83,7 @@ class Finding(NamedTuple):
     why: str = ""  # not measured because
     records: tuple[str, ...] = ()
     note: str = ""
+    scale: str = ""  # what the verdict holds for
 
 
 def load_claims(root: Path = ROOT) -> dict[str, Claim]:
@@ -101,7 +108,7 @@ def claims_table(
     grid_views: Sequence[grids.Grid],
     claims: dict[str, Claim] | None = None,
 ) -> Table:
-    """Every claim with its verdict: reproduced, differs by, or not measured and why."""
+    """Every claim with its verdict: reproduced, fitted, differs by, not comparable ..."""
     rows = []
     sources: dict[str, None] = {}
     for claim in (claims or load_claims()).values():
@@ -136,7 +143,9 @@ def claims_table(
         tuple(rows),
         legend=(
             "Italic: published; upright: measured by this suite on its reconstruction of the "
-            "network. Ablation verdicts hold for the data and scale that they name.",
+            "network. Fitted: the reconstruction was chosen to have this count, so that it says "
+            "nothing of the claim. A verdict holds for the data and scale that it names. A level is "
+            "best where every other is significantly worse (Dunnett's test on marginal means).",
         ),
         sources=tuple(published.cite(key) for key in sources),
     )
@@ -162,17 +171,23 @@ def _verdict(claim: Claim, finding: Finding) -> str:
         return f"{NOT_MEASURED}: {claim.why_not or finding.why}"
     assert claim.published is not None and claim.tolerance is not None
     gap = finding.value - claim.published
-    # A bound that the printed digits reach exactly counts as inside, whatever binary makes of it.
-    if abs(gap) <= claim.tolerance + 1e-9:
-        return "reproduced"
     digits = 4 if claim.unit in ("M", "G") else 1
     unit = {"%": " points"}.get(claim.unit, claim.unit)
-    return f"differs by {gap:+.{digits}f}{unit}".replace("-", "−")
+    # A bound that the printed digits reach exactly counts as inside, whatever binary makes of it.
+    inside = abs(gap) <= claim.tolerance + 1e-9
+    off = f"{gap:+.{digits}f}{unit}".replace("-", "−")
+    if claim.fitted and claim.against is None:
+        verdict = "fitted" if inside else f"fitted, off by {off}"
+    else:
+        verdict = "reproduced" if inside else f"differs by {off}"
+        if claim.fitted:
+            verdict = f"{'agrees' if inside else verdict}, {claim.model}'s side fitted"
+    return f"{verdict} ({finding.scale})" if finding.scale else verdict
 
 
 def _find(claim: Claim, measured: Measured, grid_views: Sequence[grids.Grid]) -> Finding:
-    if claim.check in _ABOUT_AN_AXIS:
-        return _find_axis(claim, grid_views)
+    if claim.check == "is_best":
+        return _find_best(claim, grid_views)
     if claim.check == "accuracy":
         return _find_accuracy(claim, measured)
     if claim.check == "speed_ratio":
@@ -192,11 +207,11 @@ def _find_counts(claim: Claim, measured: Measured) -> Finding:
     if own is None:
         return Finding(why=f"no count of {claim.model} at 256x256 is recorded")
     if claim.against is None:
-        return Finding(own[0], records=(own[1],))
+        return Finding(own[0], records=(own[1],), scale=_COUNTED_AT)
     other = count(claim.against)
     if other is None:
         return Finding(why=f"no count of {claim.against} at 256x256 is recorded")
-    return Finding(100 * (1 - own[0] / other[0]), records=(own[1], other[1]))
+    return Finding(100 * (1 - own[0] / other[0]), records=(own[1], other[1]), scale=_COUNTED_AT)
 
 
 def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
@@ -213,6 +228,7 @@ def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
         cell.value,
         records=cell.records,
         note=f"n = {len(best)} seeds; boxes: {data.boxes if data else 'not stated'}",
+        scale=f"n = {len(best)}, {h_by_w(input_size(best[0]))}",
     )
 
 
@@ -240,13 +256,44 @@ def _find_speed(claim: Claim, measured: Measured) -> Finding:
 
     ratio, record = max(found, key=weight)
     assert ratio.low is not None and ratio.high is not None
+    text = f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
     return Finding(
         ratio.value,
-        text=f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]",
+        text=text,
+        verdict=_speed_verdict(claim, ratio, record, text),
         records=(record.id,),
         note=f"measured in turn, {ratio.n} rounds, 95% interval: {ratio.method}. "
         + facts.describe_conditions([record]),
     )
+
+
+def _speed_verdict(claim: Claim, ratio: Interval, record: Record, text: str) -> str:
+    """Compared only where the source names its device; else ours stands beside it."""
+    assert record.latency and claim.published and claim.tolerance
+    assert ratio.low is not None and ratio.high is not None
+    conditions = record.latency.conditions
+    on_gpu = str(conditions.get("device", "")).startswith("cuda")
+    where = (
+        f"{(record.machine.gpu if on_gpu else record.machine.cpu) or 'machine not stated'}, "
+        f"batch {conditions.get('batch')}, {conditions.get('mode')}, {conditions.get('dtype')}, "
+        f"{conditions.get('input')}"
+    )
+    if claim.published == 1:  # "as fast as"
+        low, high = 1 - claim.tolerance, 1 + claim.tolerance
+        share = f"{claim.tolerance:.0%}"
+        similar = (
+            f"within {share}"
+            if low <= ratio.low and ratio.high <= high
+            else f"not within {share}"
+            if ratio.high < low or ratio.low > high
+            else f"undecided whether within {share}"
+        )
+        text = f"{text}, {similar},"
+    if claim.device is None:
+        return f"not comparable: no device named; {text} on {where}"
+    gap = abs(ratio.value - claim.published)
+    verdict = "reproduced" if gap <= claim.tolerance + 1e-9 else "differs"
+    return f"{verdict}: {text} on {where}, published for {claim.device}"
 
 
 def _interleaved(record: Record, claim: Claim) -> Interval | None:
@@ -273,56 +320,55 @@ def _interleaved(record: Record, claim: Claim) -> Interval | None:
 # Statements about one axis of an ablation -------------------------------------------------------
 
 
-def _find_axis(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
-    assert claim.axis is not None
-    compared: list[tuple[grids.Grid, grids.Row]] = []
+def _find_best(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
+    """Whether a level of an axis is best: every other significantly worse, by marginal means.
+
+    Of several grids with the axis, the one that averages over most cells; of these, the first.
+    """
+    assert claim.axis is not None and claim.level is not None
+    found: list[tuple[int, grids.Grid, grids.Levels]] = []
     for grid in grid_views:
-        for row in grid.rows:
-            if not row.is_default and row.accuracy and _only_axis(row.accuracy[0]) == claim.axis:
-                compared.append((grid, row))
-    if claim.check == "fewer_is_worse":
-        compared = [item for item in compared if _is_fewer(item[1].accuracy[0], claim.axis)]
-    if not compared:
-        return Finding(why=f"no ablation that varies {claim.axis} alone is recorded")
-    grid = compared[0][0]
-    rows = [row for view, row in compared if view is grid]
-    verdicts = [row.verdict for row in rows]
-    where = f"{grid.facts['model']} on {grid.facts['dataset']} {grid.facts['split']}"
+        levels = _levels(grid, claim.axis, claim.level)
+        if levels is not None:
+            found.append((levels.cells, grid, levels))
+    if not found:
+        return Finding(why=f"no ablation of {claim.axis} with the level {claim.level} is recorded")
+    _, grid, levels = max(found, key=lambda item: item[0])
+    compared = levels.family.comparisons
+    heading = grids.SHOWN.get(grid.primary, grid.primary)
+    runs = min(c.difference.n for c in compared.values())
+    scale = f"{facts.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
     text = "; ".join(
-        f"{row.name} {row.difference.value:+.1f}".replace("-", "−")
-        if row.difference
-        else f"{row.name} {NOT_MEASURED}"
-        for row in rows
+        f"{level} {_gap(comparison.difference)}".replace("-", "−")
+        for level, comparison in compared.items()
     )
-    if all(verdict == "worse" for verdict in verdicts):
-        verdict = f"supported ({where}): every alternative is worse"
-    elif any(verdict == "better" for verdict in verdicts):
-        names = ", ".join(row.name for row in rows if row.verdict == "better")
-        verdict = f"contradicted ({where}): better is {names}"
-    elif any(verdict.startswith("no verdict") or not verdict for verdict in verdicts):
-        verdict = f"no verdict ({where}): needs {VERDICT_SEEDS} seeds"
+    better = levels.family.having(BETTER)
+    if levels.family.spread is None:
+        verdict = next(iter(compared.values())).verdict
+    elif better:
+        verdict = f"contradicted: {', '.join(better)} better than {levels.reference}"
+    elif len(levels.family.having(WORSE)) == len(compared):
+        verdict = f"supported: every other level is worse than {levels.reference}"
     else:
-        verdict = f"not distinguishable for some ({where})"
-    ids = tuple(record.id for row in rows for record in row.accuracy)
-    return Finding(text=text, verdict=verdict, records=ids)
+        left = [level for level, c in compared.items() if c.verdict != WORSE]
+        verdict = f"undecided: {', '.join(left)} not shown to be worse than {levels.reference}"
+    ids = tuple(r.id for row in grid.rows for r in row.accuracy if claim.axis in r.axes)
+    return Finding(text=text, verdict=f"{verdict} ({scale})", records=ids)
 
 
-def _only_axis(record: Record) -> str | None:
-    """The one key in which a cell truly differs from its variant's default, else None."""
-    stock = VARIANTS.get(record.model)
-    changed = []
-    for key, value in record.axes.items():
-        name = key.removeprefix("model.")
-        if stock is not None and key.startswith("model.") and hasattr(stock, name):
-            default = getattr(stock, name)
-            if value == default or (isinstance(default, tuple) and list(default) == value):
-                continue
-        changed.append(key)
-    return changed[0] if len(changed) == 1 else None
+def _levels(grid: grids.Grid, axis: str, level: str) -> grids.Levels | None:
+    """The axis's levels against the one that is said to be best."""
+    rows = [row for row in grid.rows if row.accuracy]
+    if not any(axis in record.axes for row in rows for record in row.accuracy):
+        return None
+    known = {grids.level_of(row, axis) for row in rows}
+    if level == "most":
+        numbers = [value for value in known if value.isdigit()]
+        if len(numbers) < len(known):
+            return None
+        level = max(numbers, key=int)
+    return grids.marginal_means(grid, axis, level) if level in known else None
 
 
-def _is_fewer(record: Record, axis: str) -> bool:
-    stock = VARIANTS.get(record.model)
-    value = record.axes.get(axis)
-    default = getattr(stock, axis.removeprefix("model."), None) if stock else None
-    return isinstance(value, (int, float)) and isinstance(default, (int, float)) and value < default
+def _gap(gap: Interval) -> str:
+    return f"{gap.value:+.2f}" + ("" if gap.half is None else f" ± {gap.half:.2f}")

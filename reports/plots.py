@@ -121,7 +121,7 @@ def draw_effects(data: Any) -> Any:
     if data["relative"]:
         axes.axvline(0, color=style.GREY, lw=0.9, zorder=0)
     axes.set_yticks(range(len(dots)), [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in dots])
-    what = f"Δ {data['metric']} to the default, points" if data["relative"] else data["metric"]
+    what = f"Δ {data['metric']}, points" if data["relative"] else data["metric"]
     bars = any(dot[2] is not None for dot in dots)
     axes.set_xlabel(f"{what}; simultaneous 95% interval" if bars else f"{what}; no interval")
     for panel, (column, heading) in zip(others, costs, strict=True):
@@ -150,10 +150,11 @@ def _cost_panel(axes: Any, dots: Sequence[Any], column: int, heading: str) -> No
             y, dot[column], height=0.5, lw=0.9, edgecolor=style.SKY,
             color="white" if hollow else style.SKY,
         )  # fmt: skip
-        axes.text(dot[column], y, f" {dot[column]:.3g}", va="center", fontsize=7)
+        digits = 3 if column == 6 else 2
+        axes.text(1.06 * most, y, f"{dot[column]:.{digits}f}", va="center", fontsize=7)
     if default is not None:
-        axes.axvline(default, color=style.GREY, lw=0.9, ls=":")
-    axes.set_xlim(0, 1.35 * most)
+        axes.axvline(default, color=style.BLACK, lw=0.9, ls=":")
+    axes.set_xlim(0, 1.5 * most)
     axes.set_yticks([])
     axes.set_xlabel(heading)
 
@@ -216,10 +217,9 @@ def draw_bubble(data: Any) -> Any:
     xs, ys = [p[1] for p in points], [p[2] for p in points]
     for _, gflops, accuracy, _, _, undercounted in points:
         if undercounted and data["whole"]:
-            axes.annotate(
-                "", (data["whole"], accuracy), xytext=(gflops, accuracy),
-                arrowprops={"arrowstyle": "->", "color": style.GREY, "lw": 1.0},
-            )  # fmt: skip
+            axes.plot([gflops, data["whole"]], [accuracy] * 2, ls=":", color=style.GREY, lw=1)
+            tip = f"with its attention projections: {data['whole']:.2f} GFLOPs, counted here"
+            style.point(axes, data["whole"], accuracy, tip, marker="x", ms=6, color=style.GREY)
     axes.set_xlim(0, max(xs) * 1.2)
     pad = max(0.6, 0.14 * (max(ys) - min(ys)))
     axes.set_ylim(min(ys) - pad, max(ys) + pad)
@@ -241,14 +241,19 @@ def draw_bubble(data: Any) -> Any:
             color=style.GREY,
         )  # fmt: skip
     labels = [
-        (p[1], p[2], f"{p[0]}{' (here)' if p[4] == 'measured' else ''}{'*' if p[5] else ''}")
+        (p[1], p[2], f"{p[0]}{' (here)' if p[4] == 'measured' else ''}")
         for p in points
     ]
     note = "hollow: published" if only else "hollow: published   solid: measured by this suite"
     if data["whole"] and any(point[5] for point in points):
-        note += f"   * published without its attention projections; with them {data['whole']:.2f}"
+        note += "   ×: PVTv2-B2 with its attention projections, which the published count lacks"
     figure.supxlabel(note, fontsize=7.5, color=style.GREY)
-    style.place_labels(axes, labels, radii=[(p[3] * 14) ** 0.5 / 2 for p in points])
+    radii = [(p[3] * 14) ** 0.5 / 2 for p in points]
+    for point in points:
+        if point[5] and data["whole"]:
+            labels.append((data["whole"], point[2], ""))
+            radii.append(4.0)
+    style.place_labels(axes, labels, radii=radii)
     return figure
 
 
