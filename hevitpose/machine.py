@@ -20,12 +20,21 @@ import hevitpose
 ROOT = Path(__file__).resolve().parent.parent
 #: What ``dirty`` looks at: paths whose content decides results.
 SOURCE_PATHS = ("hevitpose", "ablations", "bench")
+#: Instructions that decide how fast a network runs, and in which precisions.
+_FLAGS = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
+    "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve",
+)  # fmt: skip
 _PACKAGES = ("numpy", "opencv-python-headless", "pycocotools", "pytorch-lightning", "timm")
 
 
 @cache
 def machine() -> dict[str, Any]:
-    """``cpu``, ``threads`` (that this process may use), ``gpu``, ``driver``, ``ram`` (GiB)."""
+    """``cpu``, ``threads`` (that this process may use), ``gpu``, ``driver``, ``ram`` (GiB), details.
+
+    All of it is hashed into a latency's id: ``details`` tells two processors of one name apart.
+    Records from before it have none, and keep their ids, which are hashes of their own inputs.
+    """
     name, driver = _gpu()
     return {
         "cpu": _cpu(),
@@ -33,6 +42,7 @@ def machine() -> dict[str, Any]:
         "gpu": name,
         "driver": driver,
         "ram": _ram(),
+        "details": _processor(),
     }
 
 
@@ -106,6 +116,45 @@ def _cpu() -> str | None:
     except OSError:
         pass
     return platform.processor() or platform.machine() or None
+
+
+def _processor() -> dict[str, Any]:
+    """Family, model, stepping, caches, instructions that matter, hypervisor; what is known of it.
+
+    A name such as "AMD EPYC" is no machine: hypervisors hide the product behind it.
+    """
+    facts: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines():
+            key, _, value = line.partition(":")
+            facts[key.strip()] = value.strip()
+    except OSError:
+        return {}
+    flags = set(facts.get("flags", "").split())
+    found: dict[str, Any] = {
+        key: facts[name]
+        for key, name in (("family", "cpu family"), ("model", "model"), ("stepping", "stepping"))
+        if name in facts
+    }
+    found["caches"] = _caches()
+    found["flags"] = [flag for flag in _FLAGS if flag in flags]
+    found["hypervisor"] = "hypervisor" in flags
+    return found
+
+
+def _caches() -> dict[str, str]:
+    """Size of each cache of the first processor: ``L1 Data``, ``L2 Unified`` ..."""
+    sizes = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = (
+                (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+        except (OSError, UnicodeDecodeError):
+            continue
+        sizes[f"L{level} {kind}"] = size
+    return sizes
 
 
 def _ram() -> float | None:

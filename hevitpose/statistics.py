@@ -244,7 +244,10 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
 
 _Z, _Z_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _Z_WEIGHTS = _Z_WEIGHTS / _Z_WEIGHTS.sum()
-_U, _U_WEIGHTS = np.polynomial.legendre.leggauss(64)
+_V, _V_WEIGHTS = np.polynomial.legendre.leggauss(64)
+# Nodes in the spread's probability, dense near 0: small spreads are what makes small p.
+_U = ((_V + 1) / 2) ** 4
+_U_WEIGHTS = _V_WEIGHTS / 2 * 4 * ((_V + 1) / 2) ** 3
 
 
 def critical_value(loadings: Sequence[float], degrees: int, alpha: float = ALPHA) -> float:
@@ -280,13 +283,13 @@ def _inside(c: float, loadings: Sequence[float], degrees: int) -> float:
         shift = b * _Z[None, :]
         inside = special.ndtr((bound - shift) / rest) - special.ndtr((-bound - shift) / rest)
         product *= inside**count
-    return float(_U_WEIGHTS @ (product @ _Z_WEIGHTS) / 2)
+    return float(_U_WEIGHTS @ product @ _Z_WEIGHTS)
 
 
 @cache
 def _spreads(degrees: int) -> np.ndarray:
     """Quantiles of the estimated spread around a true one of 1, at the nodes in probability."""
-    return np.sqrt(stats.chi2.ppf((_U + 1) / 2, degrees) / degrees)
+    return np.sqrt(stats.chi2.ppf(_U, degrees) / degrees)
 
 
 def _adjusted_p(
@@ -331,7 +334,7 @@ def power(shift: float, critical: float, degrees: int) -> float:
     """
     bounds = critical * _spreads(degrees)
     found = special.ndtr(shift - bounds) + special.ndtr(-shift - bounds)
-    return float(found @ _U_WEIGHTS) / 2
+    return float(found @ _U_WEIGHTS)
 
 
 @cache

@@ -17,6 +17,7 @@ from hevitpose.statistics import BETTER, WORSE, Interval
 from reports import facts, grids
 from reports.measured import Measured, h_by_w, input_size, is_plain_network
 from reports.published import ROOT, Published
+from reports.tables import gap_text
 from reports.tables_accuracy import measured_groups, score_cell
 from reports.tables_cost import counted
 from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
@@ -274,7 +275,7 @@ def _speed_verdict(claim: Claim, ratio: Interval, record: Record, text: str) -> 
     conditions = record.latency.conditions
     on_gpu = str(conditions.get("device", "")).startswith("cuda")
     where = (
-        f"{(record.machine.gpu if on_gpu else record.machine.cpu) or 'machine not stated'}, "
+        f"{facts.machine_words(record, on_gpu=on_gpu)}, "
         f"batch {conditions.get('batch')}, {conditions.get('mode')}, {conditions.get('dtype')}, "
         f"{conditions.get('input')}"
     )
@@ -338,10 +339,7 @@ def _find_best(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
     heading = grids.SHOWN.get(grid.primary, grid.primary)
     runs = min(c.difference.n for c in compared.values())
     scale = f"{facts.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
-    text = "; ".join(
-        f"{level} {_gap(comparison.difference)}".replace("-", "−")
-        for level, comparison in compared.items()
-    )
+    text = "; ".join(f"{level} {gap_text(comparison)}" for level, comparison in compared.items())
     better = levels.family.having(BETTER)
     if levels.family.spread is None:
         verdict = next(iter(compared.values())).verdict
@@ -368,7 +366,3 @@ def _levels(grid: grids.Grid, axis: str, level: str) -> grids.Levels | None:
             return None
         level = max(numbers, key=int)
     return grids.marginal_means(grid, axis, level) if level in known else None
-
-
-def _gap(gap: Interval) -> str:
-    return f"{gap.value:+.2f}" + ("" if gap.half is None else f" ± {gap.half:.2f}")

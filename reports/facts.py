@@ -21,7 +21,7 @@ def describe_conditions(records: Sequence[Record]) -> str:
         for key in keys
     }
     on_gpu = conditions.get("device", "").startswith("cuda")
-    device = first.machine.gpu if on_gpu else first.machine.cpu
+    device = join([machine_words(r, on_gpu=on_gpu) for r in records])
     counts = [r.latency.n for r in records if r.latency is not None]
     n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     settings = ", ".join(
@@ -29,12 +29,27 @@ def describe_conditions(records: Sequence[Record]) -> str:
     )
     noisy = sum(1 for r in records if r.latency is not None and r.latency.noisy)
     return (
-        f"Times: {device or 'machine not stated'}; {settings}; n = {n}; "
+        f"Times: {device}; {settings}; n = {n}; "
         f"torch {join([r.versions.get('torch') for r in records])}; "
         f"commit {commits(records)}; {dates(records)}"
         + (f"; {noisy} noisy (IQR above 10% of the median)" if noisy else "")
         + "."
     )
+
+
+def machine_words(record: Record, *, on_gpu: bool) -> str:
+    """The machine of a timing; a processor with family, model and stepping where they are known."""
+    if on_gpu:
+        return record.machine.gpu or "machine not stated"
+    name, details = record.machine.cpu or "machine not stated", record.machine.details
+    numbers = [f"{key} {details[key]}" for key in ("family", "model", "stepping") if key in details]
+    virtual = ["virtual"] if details.get("hypervisor") else []
+    return f"{name} ({', '.join([*numbers, *virtual])})" if numbers else name
+
+
+def machine_key(record: Record) -> str:
+    """Equal for timings of one machine: all that is recorded of it."""
+    return record.machine.model_dump_json(exclude={"ram"})
 
 
 def word(value: object) -> object:

@@ -26,7 +26,7 @@ from hevitpose.statistics import (
     contrasts,
     mean_interval,
 )
-from reports.facts import describe_conditions, shared
+from reports.facts import describe_conditions, machine_key, shared
 from reports.measured import (
     BASELINE_PREFIX,
     METRIC_ALIASES,
@@ -325,9 +325,7 @@ def _families(rows: Sequence[Row]) -> dict[str, Family]:
     }
 
 
-def _judged(
-    rows: Sequence[Row], families: Mapping[str, Family], primary: str
-) -> tuple[Row, ...]:
+def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -> tuple[Row, ...]:
     """The rows with what the statistics say about each."""
     return tuple(
         replace(
@@ -503,8 +501,7 @@ def _conditions(record: Record) -> str:
     # The input is part of the cell: the grid of input sizes varies it.
     left_out = ("attempt", "model", "input")
     facts = {k: v for k, v in record.latency.conditions.items() if k not in left_out}
-    machine = [record.machine.cpu, record.machine.gpu]
-    return json.dumps([facts, machine], sort_keys=True, default=str)
+    return json.dumps([facts, machine_key(record)], sort_keys=True, default=str)
 
 
 def _common_conditions(records: Iterable[Record]) -> str | None:

@@ -26,6 +26,7 @@ from hevitpose.files import write_atomically
 from hevitpose.records import Record
 from hevitpose.spec import VARIANTS
 from reports.book import Book
+from reports.facts import condition, machine_key
 from reports.measured import (
     METRIC_ALIASES,
     flatten,
@@ -34,6 +35,7 @@ from reports.measured import (
     is_plain_network,
     num_keypoints,
 )
+from reports.tables import gap_text
 from reports.text import ARROWS, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -74,8 +76,11 @@ def write_site(book: Book, out: Path, figures: Path) -> int:
     Returns:
         How many files changed.
     """
+    against = _against_defaults(book)
     runs = [
-        _index_entry(number, record) | ({"older": True} if record.id in book.older else {})
+        _index_entry(number, record)
+        | ({"older": True} if record.id in book.older else {})
+        | ({"against": against[record.id]} if record.id in against else {})
         for number, record in enumerate(book.measured.records)
     ]
     gallery = book.plot("gallery")
@@ -208,7 +213,56 @@ def _index_entry(number: int, record: Record) -> dict[str, Any]:
         "result": result,
         "group": group_of(record),
         "metrics": metrics,
+    } | ({"timing": _timing(record)} if latency is not None else {})
+
+
+def _against_defaults(book: Book) -> dict[str, list[dict[str, Any]]]:
+    """Per evaluation, what the tables say of its cell against a default: the page computes nothing.
+
+    Returns:
+        By record id: group of the default, the grid, and by metric difference and verdict as texts.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _, grid in book.grids:
+        default = grid.default
+        if default is None or not default.accuracy:
+            continue
+        for row in grid.rows:
+            texts = {
+                name: f"{gap_text(family.comparisons[row.name])} "
+                f"({family.comparisons[row.name].verdict})"
+                for name, family in grid.families.items()
+                if row.name in family.comparisons
+            }
+            for record in row.accuracy if texts else ():
+                entry = {
+                    "group": group_of(default.accuracy[0]),
+                    "grid": f"{grid.name}: {condition(grid.facts)}",
+                    "differences": texts,
+                }
+                found.setdefault(record.id, []).append(entry)
+    return found
+
+
+def _timing(record: Record) -> dict[str, Any]:
+    """What joins interleaved timings: the contender's name and conditions, and the ratio's text."""
+    assert record.latency is not None
+    conditions = dict(record.latency.conditions)
+    mode = conditions.pop("mode", None)
+    ratio = record.latency.details.get("ratio")
+    found = {
+        "contender": f"{record.model}:{mode}",
+        "conditions": json.dumps([conditions, machine_key(record)], sort_keys=True),
     }
+    if isinstance(ratio, Mapping) and all(
+        isinstance(ratio.get(key), (int, float)) for key in ("ratio", "low", "high")
+    ):
+        found["to"] = str(ratio.get("to"))
+        found["ratio"] = (
+            f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}], "
+            f"{ratio.get('rounds')} rounds in turn, 95% interval"
+        )
+    return found
 
 
 def _details(records: Iterable[Record]) -> str:

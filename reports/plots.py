@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reports import style
-from reports.facts import condition, describe_conditions
+from reports.facts import condition, describe_conditions, machine_key
 from reports.grids import SHOWN, Grid, headline
 from reports.measured import PCKH_JOINTS, Measured, input_size, metric
 from reports.published import JOINTS, Published
@@ -240,10 +240,7 @@ def draw_bubble(data: Any) -> Any:
             x, 0.022, f"{params}M", transform=axes.transAxes, ha="center", fontsize=7.5,
             color=style.GREY,
         )  # fmt: skip
-    labels = [
-        (p[1], p[2], f"{p[0]}{' (here)' if p[4] == 'measured' else ''}")
-        for p in points
-    ]
+    labels = [(p[1], p[2], f"{p[0]}{' (here)' if p[4] == 'measured' else ''}") for p in points]
     note = "hollow: published" if only else "hollow: published   solid: measured by this suite"
     if data["whole"] and any(point[5] for point in points):
         note += "   ×: PVTv2-B2 with its attention projections, which the published count lacks"
@@ -484,7 +481,6 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
             if key == "input" and size and size[0] == size[1]:
                 x = size[0]
             if isinstance(x, (int, float)) and record.latency.p50:
-                machine = record.machine.gpu or record.machine.cpu
                 label = (
                     f"{_name(record.model)}, {conditions.get('device')} "
                     f"{conditions.get('mode')} {conditions.get('dtype')}"
@@ -493,7 +489,7 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
                     label += f", batch {conditions.get('batch')}"
                 else:
                     label += f", {conditions.get('input')}"
-                whole = f"{label}|{sorted(map(str, conditions.items()))}|{machine}"
+                whole = f"{label}|{sorted(map(str, conditions.items()))}|{machine_key(record)}"
                 lines.setdefault(whole, []).append([x, record.latency.p50])
         kept = [[k.split("|")[0], sorted(v)] for k, v in sorted(lines.items()) if len(v) > 1][:14]
         if kept:

@@ -284,54 +284,5 @@ def place_labels(
             )  # fmt: skip
 
 
-def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:
-    """Names lines in a column at their right ends, moved apart where they would overlap.
-
-    Args:
-        axes: finished but for these, with room at the right: what is added later would move it.
-        ends: x, y in data units, text, colour.
-        size: of the font.
-    """
-    figure = axes.figure
-    settle(figure)
-    scale = 72 / figure.dpi
-    ends = sorted(ends, key=lambda end: end[1])
-    spots = [axes.transData.transform((x, y)) * scale for x, y, *_ in ends]
-    right = max(spot[0] for spot in spots)
-    heights = spread([spot[1] for spot in spots], size * 1.25)
-    for (x, y, text, color), spot, height in zip(ends, spots, heights, strict=True):
-        axes.annotate(
-            text, (x, y), xytext=(right - spot[0] + 26, height - spot[1]),
-            textcoords="offset points", fontsize=size, va="center",
-            arrowprops={
-                "arrowstyle": "-", "color": color, "lw": 0.6, "relpos": (0, 0.5),
-                "shrinkA": 0, "shrinkB": 4,
-            },
-        )  # fmt: skip
-
-
-def spread(wanted: Sequence[float], step: float) -> list[float]:
-    """Ascending heights at least a step apart, each group centred on where it would be.
-
-    Args:
-        wanted: ascending.
-        step: the least distance.
-    """
-    groups: list[list[float]] = []  # members as if the group began at 0
-    for height in wanted:
-        groups.append([height])
-        while len(groups) > 1 and _start(groups[-1], step) < _start(groups[-2], step) + step * len(
-            groups[-2]
-        ):
-            last = groups.pop()
-            groups[-1] += last
-    return [_start(group, step) + i * step for group in groups for i in range(len(group))]
-
-
-def _start(group: Sequence[float], step: float) -> float:
-    """Where a group's first member goes for the least sum of squared moves."""
-    return sum(height - i * step for i, height in enumerate(group)) / len(group)
-
-
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -171,9 +171,7 @@ def _columns(grid: grids.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
     return (*columns, Column("seeds", "n seeds"))
 
 
-def _legend(
-    grid: grids.Grid, shown: tuple[str, ...], together: grids.Together | None
-) -> list[str]:
+def _legend(grid: grids.Grid, shown: tuple[str, ...], together: grids.Together | None) -> list[str]:
     heading = grids.SHOWN.get(grid.primary, grid.primary)
     legend = [
         "± of a score is half its 95% t interval over seeds. Δ is to the default, with the "
@@ -215,9 +213,7 @@ def _model_lines(grid: grids.Grid) -> list[str]:
         return []
     powers = [c.detectable for c in family.comparisons.values() if c.detectable is not None]
     span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(powers), max(powers))))
-    ratio = (
-        f"{family.variance_ratio:.1f}" if family.variance_ratio is not None else "not defined"
-    )
+    ratio = f"{family.variance_ratio:.1f}" if family.variance_ratio is not None else "not defined"
     return [
         f"Standard deviation of a run {family.spread:.2f} ({family.degrees} degrees of freedom); "
         f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
@@ -235,14 +231,14 @@ def product_levels(grid: grids.Grid) -> list[grids.Levels]:
 def _levels_line(levels: grids.Levels, heading: str) -> str:
     parts = []
     for level, comparison in levels.family.comparisons.items():
-        parts.append(f"{shorten(level, 30)} {_gap(comparison)} ({comparison.verdict})")
+        parts.append(f"{shorten(level, 30)} {gap_text(comparison)} ({comparison.verdict})")
     return (
         f"Marginal means of {levels.axis} over {levels.cells} cells a level, Δ {heading} to "
         f"{shorten(levels.reference, 30)}: {'; '.join(parts)}."
     )
 
 
-def _gap(comparison: Comparison) -> str:
+def gap_text(comparison: Comparison) -> str:
     """A difference with its simultaneous interval."""
     gap = comparison.difference
     text = f"{gap.value:+.2f}".replace("-", "−")
@@ -327,7 +323,7 @@ def _difference(row: grids.Row, comparison: Comparison | None, *, marked: bool =
         return Cell("(reference)")
     if comparison is None:
         return MISSING
-    text = _gap(comparison)
+    text = gap_text(comparison)
     if comparison.difference.n != row.seeds:
         text += f" (n = {comparison.difference.n})"
     if marked:

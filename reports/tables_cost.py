@@ -24,6 +24,8 @@ from reports.text import MISSING, Cell, Column, Table, join, number, plain
 #: The published numbers' input and joints.
 REFERENCE_INPUT = (256, 256)
 REFERENCE_KEYPOINTS = 16
+#: Fewest calls with a p90; what hevitpose.latency does (it imports torch, reports do not).
+P90_SAMPLES = 100
 _CONVENTIONS = (
     "GFLOPs are MACs / 1e9 of one image. mmcv: modules only, attention products not counted (the "
     "authors' rule). fvcore: with attention products. torch: FlopCounterMode / 2, with attention "
@@ -161,20 +163,31 @@ _CONDITION_COLUMNS = (
 
 
 def latest_timings(measured: Measured) -> list[Record]:
-    """Per network, conditions and machine the latest timing; cells of grids are left out."""
+    """Per network, conditions and machine the latest attempt; cells of grids are left out."""
     return measured.kept("timings", lambda: _latest_timings(measured))
 
 
 def _latest_timings(measured: Measured) -> list[Record]:
+    found = (newest(group) for group in attempts(measured).values())
+    return sorted((r for r in found if r), key=_speed_order)
+
+
+def attempts(measured: Measured) -> dict[str, list[Record]]:
+    """Every complete timing by network, conditions and machine: none is chosen for its value."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in measured.of("latency"):
         if record.latency is None or not is_plain_network(record):
             continue
-        conditions = {k: v for k, v in record.latency.conditions.items() if k != "attempt"}
-        key = [record.model, conditions, record.machine.cpu, record.machine.gpu]
-        groups[json.dumps(key, sort_keys=True, default=str)].append(record)
-    found = (newest(group) for group in groups.values())
-    return sorted((r for r in found if r), key=_speed_order)
+        groups[timing_key(record)].append(record)
+    return groups
+
+
+def timing_key(record: Record) -> str:
+    """Equal for attempts at one timing."""
+    assert record.latency is not None
+    conditions = {k: v for k, v in record.latency.conditions.items() if k != "attempt"}
+    key = [record.model, conditions, facts.machine_key(record)]
+    return json.dumps(key, sort_keys=True, default=str)
 
 
 def _speed_order(record: Record) -> tuple[str, ...]:
@@ -207,11 +220,16 @@ def speed_table(measured: Measured) -> Table:
         Column("p90", "p90 (ms)", "down"),
         Column("iqr", "IQR (ms)", "down"),
         Column("n", "n"),
+        Column("attempt", "Attempt", numeric=False),
         Column("images_per_s", "Images/s", "up"),
         Column("peak_memory", "Peak memory (MiB)", "down"),
         Column("parity", "Relative error to eager fp32", "down"),
     )
-    rows = [_speed_row(record, [key for key, _ in used]) for record in timings]
+    tried = attempts(measured)
+    rows = [
+        _speed_row(record, [key for key, _ in used], len(tried[timing_key(record)]))
+        for record in timings
+    ]
     if not rows:
         empty = (Cell("HEViTPose-B"), *([MISSING] * (len(columns) - 1)))
         rows = [empty]
@@ -223,29 +241,34 @@ def speed_table(measured: Measured) -> Table:
         conditions=_timings_line(timings),
         legend=(
             "p50 and p90 are percentiles of single calls (p90 from 100 calls on); images/s = "
-            "batch / p50. Memory is measured in a pass of its own.",
+            "batch / p50. The latest attempt is shown, and all are kept in the records. Rows are no "
+            "ratios: networks are compared by interleaved runs only. Memory is measured in a pass "
+            "of its own.",
         ),
     )
 
 
-def _speed_row(record: Record, keys: Iterable[str]) -> tuple[Cell, ...]:
+def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[Cell, ...]:
     latency = record.latency
     assert latency is not None
     by = (record.id,)
     conditions = latency.conditions
     on_gpu = str(conditions.get("device", "")).startswith("cuda")
-    machine = record.machine.gpu if on_gpu else record.machine.cpu
+    machine = facts.machine_words(record, on_gpu=on_gpu)
     notes = ("noisy: IQR above 10% of the median",) if latency.noisy else ()
     batch = conditions.get("batch")
     rate = 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
     return (
         Cell(DISPLAY.get(record.model, plain(record.model))),
-        Cell(plain(machine or "not stated")),
+        Cell(plain(machine)),
         *(Cell(plain(facts.word(conditions.get(key, "–")))) for key in keys),
         number(latency.p50, 2, records=by, notes=notes),
-        number(latency.p90, 2, records=by),
+        Cell(f"n < {P90_SAMPLES}", kind="missing")
+        if latency.p90 is None and latency.n < P90_SAMPLES
+        else number(latency.p90, 2, records=by),
         number(latency.iqr, 2, records=by),
         Cell(str(latency.n), latency.n, "measured"),
+        Cell(f"{tried} of {tried}"),
         number(rate, 1, records=by),
         number(record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by),
         Cell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
@@ -258,9 +281,7 @@ def _timings_line(timings: list[Record]) -> str:
     if not timings:
         return "Nothing has been timed yet."
     devices = [
-        r.machine.gpu
-        if str(r.latency.conditions.get("device")).startswith("cuda")
-        else r.machine.cpu
+        facts.machine_words(r, on_gpu=str(r.latency.conditions.get("device")).startswith("cuda"))
         for r in timings
         if r.latency
     ]

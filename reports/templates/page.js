@@ -195,32 +195,28 @@
   };
 
   // Comparison of two runs
-  const T95 = [NaN, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042];
-  const interval = (differences) => {
-    const n = differences.length;
-    const mean = differences.reduce((a, b) => a + b, 0) / n;
-    if (n < 2) return { mean, half: null, n };
-    const variance = differences.reduce((a, b) => a + (b - mean) ** 2, 0) / (n - 1);
-    return { mean, half: (T95[n - 1] ?? 1.96) * Math.sqrt(variance / n), n };
-  };
+  // No statistics here: differences, intervals and ratios are texts that Python wrote.
   const find = (text) => byId.get(text.trim()) ?? (text.trim() ? runs.find((r) => r.id.startsWith(text.trim())) : undefined);
-  const metricRow = (name, a, b, da, db) => {
-    const seeds = new Map(runs.filter((r) => r.group === a.group && r.status === "ok").map((r) => [r.seed, r]));
-    const common = a.group === b.group ? [] : runs.filter((r) => r.group === b.group && r.status === "ok" && seeds.has(r.seed));
-    const scale = /^(mean_pose_)?A[PR]/.test(name) ? 100 : 1;
-    let text;
-    const paired = common.map((r) => [seeds.get(r.seed).metrics[name], r.metrics[name]]).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
-    if (paired.length > 1) {
-      const { mean, half, n } = interval(paired.map(([x, y]) => scale * (y - x)));
-      text = `${mean >= 0 ? "+" : ""}${mean.toFixed(2)} ± ${half.toFixed(2)} (95%, paired over ${n} seeds)`;
-    } else {
-      const gap = scale * (b.metrics[name] - a.metrics[name]);
-      const ia = da.intervals?.[name], ib = db.intervals?.[name];
-      text = `${gap >= 0 ? "+" : ""}${gap.toFixed(2)}`;
-      if (ia && ib) text += ` ± ${(scale * Math.hypot((ia.high - ia.low) / 2, (ib.high - ib.low) / 2)).toFixed(2)} (95%, ${ia.method}; one seed)`;
-      else text += " (one run each: no interval)";
+  const scaled = (name, value) => (value * (/^(mean_pose_)?A[PR]/.test(name) ? 100 : 1)).toFixed(2);
+  const told = (a, b, name) => {
+    for (const [cell, other, way] of [[b, a, "second - first"], [a, b, "first - second"]]) {
+      const found = (cell.against ?? []).find((x) => x.group === other.group && x.differences[name]);
+      if (found) return `${way}: ${found.differences[name]}, grid ${found.grid}`;
     }
-    return el("tr", {}, el("td", {}, name), el("td", { class: "number" }, (scale * a.metrics[name]).toFixed(2)), el("td", { class: "number" }, (scale * b.metrics[name]).toFixed(2)), el("td", {}, text));
+    return "no interval: not a cell and the default of one grid";
+  };
+  const metricRow = (name, a, b) => el("tr", {}, el("td", {}, name), el("td", { class: "number" }, scaled(name, a.metrics[name])), el("td", { class: "number" }, scaled(name, b.metrics[name])), el("td", {}, told(a, b, name)));
+  const seedRows = (a, b, name) => {
+    if (a.group === b.group || a.kind !== "evaluation" || b.kind !== "evaluation") return [];
+    const of = (group) => new Map(runs.filter((r) => r.group === group && r.status === "ok" && Number.isFinite(r.metrics[name])).map((r) => [r.seed, r]));
+    const first = of(a.group), second = of(b.group);
+    return [...first.keys()].filter((seed) => second.has(seed)).sort((x, y) => x - y).map((seed) => el("tr", {}, el("td", {}, `${name}, seed ${seed}`), el("td", { class: "number" }, scaled(name, first.get(seed).metrics[name])), el("td", { class: "number" }, scaled(name, second.get(seed).metrics[name])), el("td", {}, "")));
+  };
+  const timedRatio = (a, b) => {
+    if (!a.timing || !b.timing || a.timing.conditions !== b.timing.conditions) return "timed under different conditions: no ratio";
+    if (a.timing.to === b.timing.contender) return `first / second: ${a.timing.ratio}`;
+    if (b.timing.to === a.timing.contender) return `second / first: ${b.timing.ratio}`;
+    return "not timed in turn: no ratio";
   };
   const compare = async () => {
     const out = $("#comparison");
@@ -230,13 +226,13 @@
       const [da, db] = [await load(a), await load(b)];
       const head = (...titles) => el("thead", {}, el("tr", {}, ...titles.map((t) => el("th", { scope: "col" }, t))));
       const names = Object.keys(a.metrics).filter((name) => name in b.metrics);
-      const metrics = el("table", {}, head("Metric", "First", "Second", "Second - first"), el("tbody", {}, ...names.map((n) => metricRow(n, a, b, da, db))));
+      const metrics = el("table", {}, head("Metric", "First", "Second", "Difference"), el("tbody", {}, ...names.map((n) => metricRow(n, a, b)), ...(names.length ? seedRows(a, b, names.includes("Mean") ? "Mean" : names[0]) : [])));
       const ca = flatten({ model: a.model, config: da.config, latency: da.latency?.conditions, versions: da.versions, machine: da.machine, code: da.code });
       const cb = flatten({ model: b.model, config: db.config, latency: db.latency?.conditions, versions: db.versions, machine: db.machine, code: db.code });
       const keys = [...new Set([...Object.keys(ca), ...Object.keys(cb)])].filter((k) => JSON.stringify(ca[k]) !== JSON.stringify(cb[k]));
       const rows = keys.map((k) => el("tr", {}, el("td", {}, k), el("td", {}, k in ca ? show(ca[k]) : "–"), el("td", {}, k in cb ? show(cb[k]) : "–")));
-      const cost = [["params", da.params, db.params], ["GFLOPs (mmcv)", da.flops?.mmcv, db.flops?.mmcv], ["p50, ms", da.latency?.p50, db.latency?.p50]].filter(([, x, y]) => x && y)
-        .map(([n, x, y]) => el("tr", {}, el("td", {}, n), el("td", { class: "number" }, show(x)), el("td", { class: "number" }, show(y)), el("td", {}, `x ${(y / x).toFixed(3)}`)));
+      const cost = [["params", da.params, db.params, ""], ["GFLOPs (mmcv)", da.flops?.mmcv, db.flops?.mmcv, ""], ["p50, ms", da.latency?.p50, db.latency?.p50, timedRatio(a, b)]].filter(([, x, y]) => x && y)
+        .map(([n, x, y, text]) => el("tr", {}, el("td", {}, n), el("td", { class: "number" }, show(x)), el("td", { class: "number" }, show(y)), el("td", {}, text)));
       if (cost.length) metrics.tBodies[0].append(...cost);
       out.replaceChildren(el("h3", {}, "Results"), el("div", { class: "scroll" }, metrics), el("h3", {}, "What differs"),
         rows.length ? el("div", { class: "scroll" }, el("table", {}, head("Key", "First", "Second"), el("tbody", {}, ...rows))) : el("p", {}, "Nothing in config, environment or conditions."));

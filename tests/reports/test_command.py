@@ -13,9 +13,11 @@ from matplotlib.text import Annotation, Text
 
 from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
-from reports import book, readme, style
+from reports import book, grids, plots, readme, style
 from reports.__main__ import main
+from reports.measured import check
 from reports.plots import front
+from reports.published import load as load_published
 
 TEXT = """# Title
 
@@ -135,14 +137,14 @@ def test_stale_tables_and_pictures(project, capsys):
     table.write_text(table.read_text() + "more\n")
     picture = project.out / "figures" / "bubble.svg"
     picture.write_text(picture.read_text().replace("data-digest:", "data-digest:0"))
-    (project.out / "figures" / "joint-profile.svg").unlink()
+    (project.out / "figures" / "pareto.svg").unlink()
     (project.out / "tables" / "old.md").write_text("x")
     assert project.run("--check") == 1
     out = capsys.readouterr().out
     for line in (
         "claims.csv",
         "bubble.svg: stale",
-        "joint-profile.svg: absent",
+        "pareto.svg: absent",
         "old.md: no table",
     ):
         assert line in out
@@ -299,15 +301,9 @@ def every_plot(make, write_gallery, tmp_path_factory):
 
 def test_every_plot_is_drawn_and_carries_its_digest(every_plot, tmp_path):
     assert {plot.name for plot in every_plot.plots} == {
-        "bubble", "cost-curve", "accuracy-latency", "pareto", "ablation-attention",
-        "joint-profile", "learning-curves", "latency-batch", "latency-side", "gallery",
+        "bubble", "pareto", "ablation-attention", "learning-curves", "latency-batch",
+        "latency-side", "gallery",
     }  # fmt: skip
-    curve = every_plot.plot("cost-curve")
-    assert curve.data["lines"]["HEViTPose-nano"]["counted"] == [
-        [64, 0.025],
-        [128, 0.1234],
-        [256, 0.4],
-    ]
     for plot in every_plot.plots:
         for path in plot.save(tmp_path / "f"):
             assert style.read_digest(path) == plot.digest
@@ -316,7 +312,7 @@ def test_every_plot_is_drawn_and_carries_its_digest(every_plot, tmp_path):
         assert "<text" not in svg  # glyphs are drawn: no font is needed
 
 
-@pytest.mark.parametrize("name", ["bubble", "cost-curve", "accuracy-latency", "pareto"])
+@pytest.mark.parametrize("name", ["bubble", "pareto"])
 def test_labels_do_not_overlap(every_plot, name):
     plot = every_plot.plot(name)
     figure = plot.draw(plot.data)
@@ -333,22 +329,37 @@ def test_labels_do_not_overlap(every_plot, name):
     style.close(figure)
 
 
-def test_spread_moves_as_little_as_it_can():
-    assert style.spread([0, 10, 20], 5) == [0, 10, 20]
-    assert style.spread([0, 1, 20], 5) == [-2, 3, 20]  # both give way
-    assert style.spread([0, 1, 4, 20], 5) == pytest.approx([-10 / 3, 5 / 3, 20 / 3, 20])
-    crowded = style.spread([0.1 * i for i in range(20)], 5)
-    assert min(b - a for a, b in itertools.pairwise(crowded)) == pytest.approx(5)
-
-
-def test_a_panel_without_data_is_left_out(make, tmp_path):
+def test_learning_curves_are_drawn_with_validation_or_not_at_all(make, tmp_path):
+    """A falling loss says nothing of poses."""
     curve = [{"epoch": 1, "step": 50, "loss": 0.02}, {"epoch": 2, "step": 100, "loss": 0.01}]
     store = RecordStore(tmp_path)
     store.add(make.evaluation(curve=curve))
-    plot = book.make([tmp_path]).plot("learning-curves")
-    figure = plot.draw(plot.data)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss"]
-    style.close(figure)
+    assert book.make([tmp_path]).plot("learning-curves") is None
+
+
+def test_an_effect_is_drawn_with_its_simultaneous_interval_and_its_cost(make):
+    grid = grids.build(make.grid(), "attention")
+    plot = plots.effects(grid)
+    first = plot.data["dots"][1]
+    gap = grid.rows[1].difference
+    assert first[:4] == ["mhsa", gap.value, gap.low, gap.high]
+    assert first[6:] == [0.1234, 10.5, False]
+    assert plot.data["title"] == "All 2 worse than cgsr"
+    assert plot.data["condition"] == "nano, 300 steps, rendered people, one learning rate"
+
+
+def test_joints_of_mpii_stand_in_no_picture_with_other_data(make):
+    def profile(*records):
+        found = check((f"{record.id}.json", record) for record in records)
+        return plots.joint_profile(found, load_published())
+
+    rendered = make.evaluation()
+    assert profile(rendered) is None
+    mpii = rendered.dataset.model_copy(update={"name": "mpii", "fingerprint": "sha256:1"})
+    on_mpii = rendered.model_copy(update={"id": "a" * 20, "dataset": mpii})
+    labels = [series[0] for series in profile(rendered, on_mpii).data["series"]]
+    assert labels[0] == "HEViTPose-nano, measured (n = 1)"
+    assert all(label.endswith("published") for label in labels[1:])
 
 
 def test_hostile_tips_are_escaped(tmp_path):

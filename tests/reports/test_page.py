@@ -178,10 +178,12 @@ def test_a_visit(site, tmp_path, width):
     assert "git checkout 0123456789" in seen["command"]
     assert "example cpu" in seen["run"] and "torch" in seen["run"] and seen["curve"]
     assert "config.model.attention" in seen["comparison"]
-    # -3 per seed but for the wobble, paired over the five seeds
+    # -3 per seed but for the wobble; what the table says, word for word
     assert re.search(
-        r"Mean\s*\S*?-\d\.\d\d ± \d\.\d\d \(95%, paired over 5 seeds\)", seen["comparison"]
+        r"Mean\s*[\d.]+\s*[\d.]+\s*second - first: −\d\.\d\d ± \d\.\d\d \(worse\), grid attention",
+        seen["comparison"],
     )
+    assert "Mean, seed 4" in seen["comparison"]
     assert seen["themes"] == ["light", "dark"]
     assert seen["overflow"] <= 0
     assert not seen["injected"]

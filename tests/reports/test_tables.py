@@ -16,7 +16,7 @@ from reports import book, grids
 from reports.claims import claims_table
 from reports.measured import check, load, out_of_range
 from reports.older import NOTE, mark, older_records
-from reports.plots import tradeoffs
+from reports.plots import tradeoff
 from reports.published import load as load_published
 from reports.tables import grid_table, render_grid
 from reports.tables_accuracy import TABLES, accuracy_table
@@ -70,7 +70,7 @@ def measured(records):
 class TestGrid:
     def test_numbers_by_hand(self, make):
         # Differences of mhsa to the default over seeds 0-4: -2, -3, -4, -3, -3: mean -3,
-        # s = 0.7071, half = 2.7764 * 0.7071 / sqrt(5) = 0.878.
+        # s = 0.7071, half = 2.7764 * 0.7071 / sqrt(5) = 0.878: one comparison is a paired t test.
         records = [make.complexity(), make.complexity("mhsa"), make.latency("mhsa", 12.5)]
         for seed, gap in enumerate((-2, -3, -4, -3, -3)):
             records += [
@@ -78,7 +78,7 @@ class TestGrid:
                 make.evaluation("mhsa", seed, 60 + gap),
             ]
         table = grid_table(grids.build(records, "attention"))
-        assert cell(table, "mhsa", "difference").text == "−3.0 ± 0.9"
+        assert cell(table, "mhsa", "difference").text == "−3.00 ± 0.88"
         assert cell(table, "mhsa", "verdict").text.startswith(
             "worse (p = 0.00069)"
         )  # t = 9.49, 4 degrees
@@ -100,7 +100,7 @@ class TestGrid:
     def test_no_bold_where_the_first_two_are_not_told_apart(self, make):
         table = grid_table(grids.build(make.grid(shift=-0.05), "attention"))
         assert not any(c.bold for row in table.rows for c in row)
-        assert "not distinguishable at n = 5" in cell(table, "mhsa", "verdict").text
+        assert "not shown to differ" in cell(table, "mhsa", "verdict").text
 
     def test_one_seed_shows_its_bootstrap_interval_and_says_so(self, make):
         interval = Interval(low=55.0, high=63.5, method="bootstrap over images", n=250)
@@ -251,11 +251,13 @@ class TestTables:
         ]
         table = claims_table(measured(records), published, [])
         verdicts = {row[0].text.split(" [")[0]: row[3].text for row in table.rows}
-        assert verdicts["HEViTPose-B has 10.63M parameters"] == "reproduced"
-        assert verdicts["HEViTPose-S takes 3.64 GFLOPs at 256x256"] == "differs by +0.0069G"
+        assert verdicts["HEViTPose-B has 10.63M parameters"] == ("fitted (256x256, 16 joints)")
+        assert verdicts["HEViTPose-S takes 3.64 GFLOPs at 256x256"] == (
+            "fitted, off by +0.0069G (256x256, 16 joints)"
+        )
         # 1 - 10.62952 / 28.54 = 62.76%
         assert verdicts["HEViTPose-B has 62.1% fewer parameters than HRNet-W32"] == (
-            "differs by +0.7 points"
+            "differs by +0.7 points, hevitpose_b's side fitted (256x256, 16 joints)"
         )
         assert verdicts["HEViTPose-T has 3.21M parameters"].startswith("not measured: no count")
         assert "withheld" in verdicts["HEViTPose-B reaches 90.7 PCKh@0.5 on MPII test"]
@@ -264,9 +266,9 @@ class TestTables:
         ("mine", "theirs", "mode", "shown", "verdict"),
         [
             # time(B) / time(HRFormer) = 0.4: 2.5 times as fast; bounds 1/0.5 and 1/0.32
-            ("hevitpose_b", "hrformer_s", "fused", "2.50x [2.00, 3.12]", "reproduced"),
+            ("hevitpose_b", "hrformer_s", "fused", "2.50x [2.00, 3.12]", "not comparable: no dev"),
             # the other way round in the record: the ratio itself
-            ("hrformer_s", "hevitpose_b", "fused", "0.40x [0.32, 0.50]", "differs by −2.2x"),
+            ("hrformer_s", "hevitpose_b", "fused", "0.40x [0.32, 0.50]", "not comparable: no dev"),
             ("hevitpose_b", "hrformer_s", "eager", "not measured", "not measured: hevitpose_b and"),
             ("hevitpose_b", "pose_swin_s", "fused", "not measured", "not measured: hevitpose_b"),
         ],
@@ -307,6 +309,9 @@ class TestTables:
             assert cell(table, "HEViTPose-nano", column).text == "not measured"
         assert table.conditions.startswith("Times: example cpu; ")
         assert "n = 200" in table.conditions and "2025-01-02" in table.conditions
+        few = record.latency.model_copy(update={"n": 60})
+        table = speed_table(measured([record.model_copy(update={"latency": few})]))
+        assert cell(table, "HEViTPose-nano", "p90").text == "n < 100"
         empty = speed_table(measured([]))
         assert empty.conditions == "Nothing has been timed yet."
         assert {c.text for c in empty.rows[0][1:]} == {"not measured"}
@@ -318,29 +323,86 @@ class TestTables:
         assert len(table.rows) == 1
         found = cell(table, "HEViTPose-nano", "p50")
         assert found.text == "30.00" and "noisy" in found.notes[0]
+        assert cell(table, "HEViTPose-nano", "attempt").text == "2 of 2"
 
-    def test_claims_about_an_axis_follow_the_verdicts(self, make, published):
-        def peow(value, mean):
+    def test_two_processors_of_one_name_are_two_machines(self, make):
+        first = make.latency(p50=20.0)
+        details = {"family": "25", "model": "17", "stepping": "1", "hypervisor": True}
+        machine = first.machine.model_copy(update={"details": details})
+        other = make.latency(p50=30.0, attempt=2).model_copy(update={"machine": machine})
+        table = speed_table(measured([first, other]))
+        assert [row[1].text for row in table.rows] == [
+            "example cpu",
+            "example cpu (family 25, model 17, stepping 1, virtual)",
+        ]
+
+    @pytest.mark.parametrize(
+        ("low", "high", "similar"),
+        [
+            (0.95, 1.05, "within 10%"),
+            (1.15, 1.3, "not within 10%"),
+            (0.95, 1.2, "undecided whether"),
+        ],
+    )
+    def test_similar_speed_is_checked_by_the_interval(self, make, published, low, high, similar):
+        record = make.latency(cell="default", batch=4)
+        ratio = {"to": "hevitpose_b:fused", "ratio": (low + high) / 2, "low": low, "high": high,
+                 "rounds": 30}  # fmt: skip
+        latency = record.latency.model_copy(update={"details": {"ratio": ratio}})
+        config = {"model": {"name": "pose_hrnet_w32"}}
+        changes = {"model": "pose_hrnet_w32", "latency": latency, "config": config, "axes": {}}
+        table = claims_table(measured([record.model_copy(update=changes)]), published, [])
+        row = next(row for row in table.rows if "as fast as HRNet" in row[0].text)
+        assert f", {similar}" in row[3].text and "on example cpu, batch 4" in row[3].text
+
+    @staticmethod
+    def peow(make, value, mean, later="subsample-ope", seeds=5):
+        """Runs of one cell of a product grid."""
+        return [
+            make.evaluation(
+                f"peow-{value}+{later}", seed, mean + 0.1 * seed + 0.01 * (seed * value % 3),
+                grid="peow", axes={"model.peow": value, "model.downsampling": later},
+            )
+            for seed in range(seeds)
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("means", "verdict"),
+        [
+            ({0: 50, 5: 55}, "supported: every other level is worse than 3"),
+            ({0: 50, 5: 65}, "contradicted: 5 better than 3"),
+            ({0: 50, 5: 60}, "undecided: 5 not shown to be worse than 3"),
+        ],
+    )
+    def test_best_is_a_rule_about_every_other_level(self, make, published, means, verdict):
+        """Marginal means: the levels of PEOW, each over the same two downsamplings."""
+        records = [make.evaluation("default", seed, 60 + 0.11 * seed) for seed in range(5)]
+        records += self.peow(make, 3, 62, "ope")
+        for value, mean in means.items():
+            records += self.peow(make, value, mean) + self.peow(make, value, mean + 2, "ope")
+        # A cell that the other levels lack takes no part in the means.
+        records += self.peow(make, 0, 99, "max-pool")
+        table = claims_table(measured(records), published, [grids.build(records, "peow")])
+        row = next(row for row in table.rows if "PEOW" in row[0].text)
+        assert row[3].text.startswith(verdict)
+        assert "nano, 300 steps, rendered people, one learning rate; grid peow" in row[3].text
+        assert "n = 10 runs a level" in row[3].text
+        assert row[2].text.startswith("0 −10.0")
+
+    def test_most_heads(self, make, published):
+        def heads(value, mean):
             return [
                 make.evaluation(
-                    f"peow-{value}", seed, mean + 0.1 * seed, grid="peow",
-                    axes={"model.peow": value, "model.downsampling": "subsample-ope"},
+                    f"h{value}", seed, mean + 0.1 * seed, grid="heads", axes={"model.heads": value}
                 )
                 for seed in range(5)
-            ]  # fmt: skip
+            ]
 
         records = [make.evaluation("default", seed, 60 + 0.11 * seed) for seed in range(5)]
-        worse = claims_table(
-            measured([*records, *peow(0, 50), *peow(5, 55)]),
-            published,
-            [grids.build([*records, *peow(0, 50), *peow(5, 55)], "peow")],
-        )
-        row = next(row for row in worse.rows if "PEOW" in row[0].text)
-        assert row[3].text.startswith("supported (hevitpose_nano on synthetic val)")
-        other = [*records, *peow(0, 50), *peow(5, 65)]
-        better = claims_table(measured(other), published, [grids.build(other, "peow")])
-        row = next(row for row in better.rows if "PEOW" in row[0].text)
-        assert row[3].text.startswith("contradicted") and "peow-5" in row[3].text
+        records += [*heads(1, 58), *heads(4, 63)]  # nano's own are 2
+        table = claims_table(measured(records), published, [grids.build(records, "heads")])
+        row = next(row for row in table.rows if "attention heads" in row[0].text)
+        assert row[3].text.startswith("supported: every other level is worse than 4")
 
 
 class TestBadInput:
@@ -565,9 +627,9 @@ def test_the_line_under_a_picture_of_several_grids_is_about_all_of_them(make):
         )
         own = [make.complexity(cell, grid=grid), timed, make.evaluation(cell, grid=grid)]
         views.append(grids.build(own, grid))
-    by_time = next(plot for plot in tradeoffs(views) if plot.name == "accuracy-latency")
-    assert len(by_time.data["points"]) == 2
-    assert "; 1 noisy (IQR" in by_time.data["note"]
+    plot = tradeoff(views)
+    assert [len(panel["points"]) for panel in plot.data["panels"]] == [2, 2]
+    assert "; 1 noisy (IQR" in plot.data["note"]
 
 
 def test_the_fastest_form_of_a_network_by_machine_and_batch(make):

@@ -1,0 +1,206 @@
+"""Findings, checked against the tables they speak of.
+
+A grid's ``finding`` is written by people in sentences that a table can contradict::
+
+    nano, 300 steps, rendered people, one learning rate, 5 seeds: by PCKh@0.5 `cga` is worse than
+    `cgsr` (-1.05 +- 0.49); no cell was shown to be better. By AP `window` (+0.99 +- 0.64) is better.
+
+It opens with the condition. Then each clause (up to ``;`` or a full stop) speaks by one metric,
+that of the clause before where it names none, and gives one verdict for the cells in backticks, for
+``no cell``, ``every cell`` or ``the others``. Numbers belong to the cell named last before them,
+else to the first behind. Every better or worse by the primary metric must be told, and each
+secondary metric that disagrees must be named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hevitpose.statistics import BETTER, NOT_SHOWN, WORSE
+from reports import grids
+from reports.facts import condition
+from reports.text import plain
+
+NOTHING = "not measured yet"
+_NOT_BETTER = "not shown to be better"
+_NOT_WORSE = "not shown to be worse"
+_VERDICTS = re.compile(
+    rf"\b(?:{_NOT_BETTER}|{_NOT_WORSE}|{NOT_SHOWN}|{BETTER}|{WORSE})\b", re.IGNORECASE
+)
+#: What "not shown" forbids: it is no proof that there is nothing.
+_TOO_MUCH = re.compile(r"\b(?:is|are|was|were) (?:not|no) (?:better|worse|different)\b", re.I)
+_CELL = re.compile(r"`([^`]+)`")
+_METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP)(?![\w@])")
+_NUMBER = re.compile(r"(?<![\w.@-])[+−-]?\d+(?:\.\d+)?")
+_ALL, _NONE, _OTHERS = "every cell", "no cell", "the others"
+_GROUPS = re.compile(rf"\b(?:{_ALL}|{_NONE}|{_OTHERS})\b", re.I)
+
+
+class Statement(NamedTuple):
+    """One clause of a finding."""
+
+    text: str
+    metric: str | None
+    verdict: str | None
+    cells: tuple[str, ...]
+    group: str | None
+
+
+def check_finding(grid: grids.Grid, finding: str) -> list[str]:
+    """Where a finding and its table disagree, a line each; empty where they agree.
+
+    Args:
+        grid: the table's rows.
+        finding: of the grid's file.
+    """
+    judged = grid.family.spread is not None
+    if finding == NOTHING or not judged:
+        if judged and finding == NOTHING:
+            return [f"says {NOTHING!r}, but the table has verdicts"]
+        return [] if finding == NOTHING else ["has no table with verdicts to stand on"]
+    finding = finding.replace("+-", "±").replace("−", "-")
+    seeds = max(row.seeds for row in grid.rows)
+    opening = f"{condition(grid.facts)}, {seeds} seeds"
+    found = []
+    if _TOO_MUCH.search(finding):
+        found.append("says more than a test can: write 'was not shown to be better'")
+    start, colon, rest = finding.partition(":")
+    if start != opening or not colon:
+        found.append(f"opens with {start!r}, expected {opening!r}")
+    statements = list(_statements(rest))
+    told: dict[str, dict[str, str]] = {}
+    for statement in statements:
+        found += _check(grid, statement, told)
+    found += _untold(grid, told)
+    return found
+
+
+def _statements(text: str) -> Iterator[Statement]:
+    metric = None
+    for clause in re.split(r"[;.](?=\s|$)", text):
+        clause = clause.strip()
+        if not clause:
+            continue
+        named = _METRIC.search(clause)
+        metric = named[1] if named else metric
+        verdicts = _VERDICTS.findall(clause)
+        group = _GROUPS.search(clause)
+        yield Statement(
+            clause,
+            metric,
+            verdicts[0].lower() if verdicts else None,
+            tuple(_CELL.findall(clause)),
+            group[0].lower() if group else None,
+        )
+
+
+def _check(grid: grids.Grid, clause: Statement, told: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Checks one clause, and adds to what was told."""
+    where = f"{clause.text!r}: "
+    names = {row.name for row in grid.rows}
+    for cell in clause.cells:
+        if cell not in names:
+            yield f"{where}no cell {cell!r} in the table"
+    if len(set(_METRIC.findall(clause.text))) > 1 or len(_VERDICTS.findall(clause.text)) > 1:
+        yield f"{where}expected one metric and one verdict a clause"
+        return
+    metric = next((m for m, title in grids.SHOWN.items() if title == clause.metric), None)
+    family = grid.families.get(metric or "")
+    if family is None or not family.comparisons:
+        yield f"{where}names no metric of the table"
+        return
+    assert metric is not None
+    if clause.verdict is not None:
+        mine = told.setdefault(metric, {})
+        subjects = [c for c in clause.cells if c in family.comparisons]
+        verdict = clause.verdict
+        if clause.group == _ALL:
+            subjects = list(family.comparisons)
+        elif clause.group == _OTHERS:
+            subjects = [name for name in family.comparisons if name not in mine]
+        elif clause.group == _NONE:
+            subjects = list(family.comparisons)
+            verdict = {BETTER: _NOT_BETTER, WORSE: _NOT_WORSE}.get(verdict, verdict)
+        if not subjects:
+            yield f"{where}names no cell to be {verdict}"
+        for cell in subjects:
+            actual = family.comparisons[cell].verdict
+            if not _agrees(verdict, actual):
+                yield f"{where}`{cell}` {verdict!r}, the table says {actual!r} by {clause.metric}"
+            if verdict == actual:
+                mine[cell] = actual
+    yield from _check_numbers(grid, clause, metric)
+
+
+def _agrees(said: str, actual: str) -> bool:
+    if said in (_NOT_BETTER, _NOT_WORSE):
+        return actual in (BETTER, WORSE, NOT_SHOWN) and actual != said.rpartition(" ")[2]
+    return said == actual
+
+
+def _untold(grid: grids.Grid, told: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Verdicts of the primary metric, and disagreements of others, that the finding leaves out."""
+    for cell, comparison in grid.family.comparisons.items():
+        if comparison.verdict in (BETTER, WORSE) and cell not in told.get(grid.primary, {}):
+            yield f"leaves out that `{cell}` is {comparison.verdict} by {grids.SHOWN[grid.primary]}"
+    for metric, cells in grid.disagreements().items():
+        for cell, verdict in cells.items():
+            if cell not in told.get(metric, {}):
+                yield f"leaves out that `{cell}` is {verdict} by {grids.SHOWN[metric]}"
+
+
+def _check_numbers(grid: grids.Grid, clause: Statement, metric: str) -> Iterator[str]:
+    """Every number is one that the table has of its cell and metric."""
+    rows = {row.name: row for row in grid.rows}
+    marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in rows]
+    text = _CELL.sub(lambda m: " " * len(m[0]), clause.text)
+    text = _METRIC.sub(lambda m: " " * len(m[0]), text)
+    for number in _NUMBER.finditer(text):
+        before = [name for at, name in marks if at < number.start()]
+        after = [name for at, name in marks if at > number.start()]
+        name = before[-1] if before else after[0] if after else None
+        known = _numbers(grid, rows[name], metric) if name else set()
+        if number[0] not in known:
+            yield (
+                f"{clause.text!r}: {number[0]} is no number of "
+                f"{f'`{name}`' if name else 'a cell'} by {clause.metric}"
+            )
+
+
+def _numbers(grid: grids.Grid, row: grids.Row, metric: str) -> set[str]:
+    """What a table prints of a row by one metric, costs included."""
+    found: set[str] = {str(row.seeds)}
+    score = row.scores.get(metric)
+    if score is not None:
+        found |= {f"{score.value:.1f}", *([f"{score.half:.1f}"] if score.half is not None else [])}
+    family = grid.families[metric]
+    comparison = family.comparisons.get(row.name)
+    if comparison is not None:
+        gap = comparison.difference
+        found |= {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
+        if comparison.p is not None:
+            found |= {f"{comparison.p:.2g}"}
+    for value, digits in (
+        (row.complexity.params / 1e6 if row.complexity and row.complexity.params else None, 3),
+        (row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None, 3),
+        (row.latency.latency.p50 if row.latency and row.latency.latency else None, 2),
+    ):
+        if value is not None:
+            found.add(f"{value:.{digits}f}")
+    found |= _percent_of_default(grid, row)
+    return {plain(text) for text in found}
+
+
+def _percent_of_default(grid: grids.Grid, row: grids.Row) -> set[str]:
+    """How many percent more or fewer GFLOPs than the default's."""
+    if grid.default is None:
+        return set()
+    costs = [
+        r.complexity.flops.mmcv if r.complexity and r.complexity.flops else None
+        for r in (row, grid.default)
+    ]
+    if not costs[0] or not costs[1]:
+        return set()
+    return {f"{abs(100 * (costs[0] / costs[1] - 1)):.0f}"}
