@@ -30,7 +30,7 @@ _PACKAGES = ("numpy", "opencv-python-headless", "pycocotools", "pytorch-lightnin
 
 @cache
 def machine() -> dict[str, Any]:
-    """``cpu``, ``threads`` (that this process may use), ``gpu``, ``driver``, ``ram`` (GiB), details.
+    """``cpu``, ``threads`` (this process may use), ``gpu``, ``driver``, ``ram`` (GiB), ``details``.
 
     All of it is hashed into a latency's id: ``details`` tells two processors of one name apart.
     Records from before it have none, and keep their ids, which are hashes of their own inputs.

@@ -147,18 +147,14 @@ def contrasts(
     matrix = np.array([[w.get(cell, 0.0) for cell in cells] for w in wanted.values()])
     values = matrix @ model.means
     if model.degrees < 1 or min(runs.values()) < VERDICT_SEEDS:
-        why = "no verdict (n = {n}, needs %d)" % VERDICT_SEEDS
-        if model.degrees < 1:
-            why = "no verdict (one seed has no spread)"
-        return Family(
-            {
-                name: Comparison(
-                    Interval(float(value), None, None, runs[name], ""),
-                    verdict=why.format(n=runs[name]),
-                )
-                for name, value in zip(wanted, values, strict=True)
-            }
-        )
+        found = {}
+        for name, value in zip(wanted, values, strict=True):
+            why = f"n = {runs[name]}, needs {VERDICT_SEEDS}"
+            if model.degrees < 1:
+                why = "one seed has no spread"
+            gap = Interval(float(value), None, None, runs[name], "")
+            found[name] = Comparison(gap, verdict=f"no verdict ({why})")
+        return Family(found)
     covariance = matrix @ model.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
     loadings = _one_factor(covariance / np.outer(scale, scale))

@@ -23,7 +23,8 @@ from reports.tables_cost import counted
 from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
 
 Check = Literal[
-    "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy", "is_best",
+    "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy",
+    "is_best",
 ]  # fmt: skip
 
 
@@ -145,8 +146,8 @@ def claims_table(
         legend=(
             "Italic: published; upright: measured by this suite on its reconstruction of the "
             "network. Fitted: the reconstruction was chosen to have this count, so that it says "
-            "nothing of the claim. A verdict holds for the data and scale that it names. A level is "
-            "best where every other is significantly worse (Dunnett's test on marginal means).",
+            "nothing of the claim. A verdict holds for the data and scale that it names. A level "
+            "is best where every other is significantly worse (Dunnett, on marginal means).",
         ),
         sources=tuple(published.cite(key) for key in sources),
     )

@@ -14,7 +14,6 @@ def describe_conditions(records: Sequence[Record]) -> str:
     """The line that stands under a table with times, from the records themselves."""
     if not records:
         return ""
-    first = records[0]
     keys = dict.fromkeys(k for r in records if r.latency for k in r.latency.conditions)
     conditions = {
         key: join([word(r.latency.conditions.get(key)) for r in records if r.latency], "")
@@ -103,8 +102,7 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
 def tuned_words(record: Record) -> str:
     """The values that a cell's own best was taken from; empty where nothing was tuned."""
     return "; ".join(
-        f"{key} of {', '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values)}"
-        for key, values in record.tuned.items()
+        f"{key} of {', '.join(map(str, values))}" for key, values in record.tuned.items()
     )
 
 

@@ -2,8 +2,8 @@
 
 A grid's ``finding`` is written by people in sentences that a table can contradict::
 
-    nano, 300 steps, rendered people, one learning rate, 5 seeds: by PCKh@0.5 `cga` is worse than
-    `cgsr` (-1.05 +- 0.49); no cell was shown to be better. By AP `window` (+0.99 +- 0.64) is better.
+    nano, 300 steps, rendered people, one learning rate, 5 seeds: by PCKh@0.5 `cga` (-1.05 +- 0.49)
+    is worse; no cell was shown to be better. By AP `window` (+0.99 +- 0.64) is better.
 
 It opens with the condition. Then each clause (up to ``;`` or a full stop) speaks by one metric,
 that of the clause before where it names none, and gives one verdict for the cells in backticks, for

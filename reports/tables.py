@@ -182,16 +182,9 @@ def _legend(grid: grids.Grid, shown: tuple[str, ...], together: grids.Together |
         "not counted.",
     ]
     legend += _model_lines(grid)
-    legend += [
-        f"By {grids.SHOWN[name]} it is otherwise: "
-        + "; ".join(
-            f"{word}: {', '.join(shorten(cell, 60) for cell, found in cells.items() if found == word)}"
-            for word in (BETTER, WORSE)
-            if word in cells.values()
-        )
-        + "."
-        for name, cells in grid.disagreements().items()
-    ]
+    for name, cells in grid.disagreements().items():
+        said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
+        legend.append(f"By {grids.SHOWN[name]} it is otherwise: {', '.join(said)}.")
     legend += [_levels_line(levels, heading) for levels in product_levels(grid)]
     if together is not None:
         legend.append(

@@ -241,9 +241,9 @@ def speed_table(measured: Measured) -> Table:
         conditions=_timings_line(timings),
         legend=(
             "p50 and p90 are percentiles of single calls (p90 from 100 calls on); images/s = "
-            "batch / p50. The latest attempt is shown, and all are kept in the records. Rows are no "
-            "ratios: networks are compared by interleaved runs only. Memory is measured in a pass "
-            "of its own.",
+            "batch / p50. The latest attempt is shown, and all are kept in the records. Two rows "
+            "make no ratio: networks are compared by interleaved runs only. Memory is measured in "
+            "a pass of its own.",
         ),
     )
 
