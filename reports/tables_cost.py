@@ -332,7 +332,7 @@ def fastest_table(measured: Measured) -> Table:
 def _machine_of(record: Record) -> str:
     assert record.latency is not None
     on_gpu = str(record.latency.conditions.get("device", "")).startswith("cuda")
-    return (record.machine.gpu if on_gpu else record.machine.cpu) or "not stated"
+    return facts.machine_words(record, on_gpu=on_gpu)
 
 
 def _fastest_row(record: Record) -> tuple[Cell, ...]:

@@ -1,0 +1,111 @@
+"""Findings: what a table contradicts turns the check red, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from hevitpose.records import RecordStore
+from reports import __main__, book, grids
+from reports.findings import check_finding
+
+OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
+
+
+@pytest.fixture(scope="module")
+def grid(make):
+    """By PCKh@0.5 `mhsa` and `none` are worse; by AP, which nothing else moves, `sra` is better."""
+    records = make.grid()
+    for seed in range(5):
+        wobble = 0.3 * ((seed * 7 + 9) % 5 - 2)
+        mean = 60 + 0.5 * seed + wobble
+        record = make.evaluation("sra", seed, mean)
+        metrics = record.metrics | {"AP": 0.355 + 0.001 * (seed % 2)}
+        records.append(record.model_copy(update={"metrics": metrics}))
+    return grids.build(records, "attention")
+
+
+def numbers(grid, cell, metric="Mean"):
+    gap = grid.families[metric].comparisons[cell].difference
+    return f"({gap.value:+.2f} +- {gap.half:.2f})"
+
+
+@pytest.fixture(scope="module")
+def true(grid):
+    return (
+        f"{OPENING}by PCKh@0.5 `mhsa` {numbers(grid, 'mhsa')} and `none` are worse; `sra` was not "
+        "shown to differ; no cell was shown to be better. "
+        f"By AP `sra` {numbers(grid, 'sra', 'AP')} is better."
+    )
+
+
+def test_what_the_table_says_passes(grid, true):
+    assert {name: c.verdict for name, c in grid.family.comparisons.items()} == {
+        "mhsa": "worse", "none": "worse", "sra": "not shown to differ",
+    }  # fmt: skip
+    assert check_finding(grid, true) == []
+    assert check_finding(grid, true.replace("+-", "±").replace("(-", "(−")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("are worse", "are better", "'better', the table says 'worse' by PCKh@0.5"),
+        ("is better.", "is worse.", "`sra` 'worse', the table says 'better' by AP"),
+        ("By AP", "By PCKh@0.1", "the table says 'not shown to differ' by PCKh@0.1"),
+        ("by PCKh@0.5", "by AP", "the table says"),
+        ("`none` are", "`sra` are", "`sra` 'worse', the table says 'not shown to differ'"),
+        ("`sra` was not shown to differ", "`sra` is not better", "says more than a test can"),
+        ("(-", "(+", "is no number of `mhsa` by PCKh@0.5"),
+        ("5 seeds", "3 seeds", "opens with"),
+        ("300 steps", "900 steps", "opens with"),
+        (" and `none`", "", "leaves out that `none` is worse by PCKh@0.5"),
+        (
+            "no cell was shown to be better",
+            "no cell was shown to be worse",
+            "not shown to be worse",
+        ),
+        ("`none`", "`nonne`", "no cell 'nonne' in the table"),
+    ],
+)
+def test_a_contradiction_is_named(grid, true, old, new, expected):
+    assert old in true
+    found = check_finding(grid, true.replace(old, new, 1))
+    assert any(expected in line for line in found), found
+
+
+def test_a_disagreement_must_be_told(grid, true):
+    found = check_finding(grid, true.partition(" By AP")[0])
+    assert found == ["leaves out that `sra` is better by AP"]
+
+
+def test_a_grid_without_verdicts_has_no_finding(make, grid):
+    few = grids.build(make.grid(seeds=3), "attention")
+    assert check_finding(few, "not measured yet") == []
+    assert check_finding(few, "`mhsa` is better.") == ["has no table with verdicts to stand on"]
+    assert "has verdicts" in check_finding(grid, "not measured yet")[0]
+
+
+def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
+    """``python -m reports --check`` on a store of its own: green, then one word is changed."""
+    store = RecordStore(tmp_path / "measured")
+    for record in {r.id: r for row in grid.rows for r in row.records}.values():
+        store.add(record)
+    folder = tmp_path / "ablations"
+    folder.mkdir()
+    monkeypatch.setattr(book, "GRIDS", folder)
+    monkeypatch.setattr(__main__, "MEASURED", tmp_path / "measured")
+    arguments = ["--measured", str(tmp_path / "measured"), "--out", str(tmp_path / "out")]
+    arguments += ["--readme", str(tmp_path / "R.md"), "--no-site"]
+
+    def check(finding: str) -> int:
+        (folder / "attention.yaml").write_text(
+            f"question: q\nprimary: {{other: Mean}}\nfinding: >\n  {finding}\n"
+        )
+        return __main__.main([*arguments, "--check"])
+
+    (folder / "attention.yaml").write_text("question: q\nprimary: {other: Mean}\n")
+    assert __main__.main(arguments) == 0
+    assert check(true) == 0
+    assert check(true.replace("are worse", "are better")) == 1
+    assert "attention.yaml: finding '" in capsys.readouterr().out
+    assert check(true.replace("By AP", "By PCKh@0.1")) == 1
