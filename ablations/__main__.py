@@ -57,6 +57,10 @@ def run(
         str | None,
         typer.Option(help="flops or params: each cell also at a width that costs the default's."),
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(help="training.lr=4e-3,8e-3: each cell at its own best value on minival."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what and why.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed")] = False,
     use_committed: Annotated[
@@ -88,6 +92,7 @@ def run(
         timeout=timeout,
         imports=imports or [],
         match=match,
+        tune=tune,
         dry_run=dry_run,
         retry_failed=retry_failed,
         use_committed=use_committed,

@@ -79,6 +79,7 @@ class Cell:
     is_default: bool = False
     condition: str | None = None  # its name in ``evaluate:``
     of: str | None = None  # then the cell whose weights are scored
+    tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # key -> values tried
 
 
 @dataclass(frozen=True)

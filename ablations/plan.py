@@ -36,6 +36,7 @@ class Job:
     axes: Mapping[str, Any]
     seed: int | None
     condition: str | None = None  # of an evaluation under another one than the cell's own
+    tuned: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation: key -> values tried
 
     @property
     def id(self) -> str:
@@ -64,6 +65,7 @@ class Job:
             "cell": self.cell,
             "axes": plain(dict(self.axes)),
             "condition": self.condition,
+            "tuned": plain(dict(self.tuned)),
         }
 
 
@@ -124,7 +126,8 @@ def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int]) -> Iterable[Job]:
         training = runs.training_run(seeded)
         # An equal one of an earlier cell stands in the plan already, under that cell's name.
         yield Job(training, seeded, *about, seed)
-        yield Job(runs.evaluation_run(seeded, training.id), seeded, *about, seed, cell.condition)
+        evaluation = runs.evaluation_run(seeded, training.id, cell.tuned)
+        yield Job(evaluation, seeded, *about, seed, cell.condition, cell.tuned)
 
 
 # Why, and how long -----------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from ablations import display, grids
 from ablations.executors import check_executor, create_executor
 from ablations.isolation import PRELOAD
 from ablations.plan import WORK, History, Plan, changes, plan
-from ablations.runner import Runner
+from ablations.runner import Runner, Summary
+from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
 from hevitpose import machine, runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -44,6 +45,7 @@ class Request:
     imports: Sequence[Path] = ()
     dry_run: bool = False
     match: str | None = None
+    tune: str | None = None
     retry_failed: bool = False
     use_committed: bool = False
     work: str = field(default_factory=lambda: os.environ.get("HEVITPOSE_ABLATION_WORK", WORK))
@@ -66,13 +68,34 @@ def session(request: Request) -> int:
     check_executor(executor_name(request), request.workers)
     if request.match is not None:
         chosen = _match(chosen, request.match, request.out)
+    tuning = Tuning.parse(request.tune, request.seeds) if request.tune else None
     _prepare_data(base, dry_run=request.dry_run)
+    if tuning is not None:
+        if request.dry_run:
+            first, _ = tuning_plan(chosen, tuning)
+            print(describe(first, [runs.store_of(request.out)], request.out, request.retry_failed))
+            print(f"then the seeds {list(request.seeds)} of each cell at its best {tuning.key}")
+            return 0
+        chosen = _tune(chosen, tuning, request, base)
     made = plan(chosen, request.seeds)
     store = runs.store_of(request.out)
     committed = [runs.measured()] if request.use_committed else []
     if request.dry_run:
         print(describe(made, [store, *committed], request.out, request.retry_failed))
         return 0
+    summary = _run(made, request, base, committed)
+    if request.tables:
+        render(made, [store, *committed], request.out)
+    print(summary.text())
+    for line in reproduced(summary.made, runs.measured()):
+        print(line)
+    return summary.exit_code
+
+
+def _run(
+    made: Plan, request: Request, base: Config, committed: Sequence[RecordStore] = ()
+) -> Summary:
+    """What is missing of a plan."""
     executor = create_executor(
         executor_name(request),
         workers=request.workers,
@@ -90,13 +113,18 @@ def session(request: Request) -> int:
         work=request.work,
         committed=committed,
     )
-    summary = runner.run()
-    if request.tables:
-        render(made, [store, *committed], request.out)
-    print(summary.text())
-    for line in reproduced(summary.made, runs.measured()):
-        print(line)
-    return summary.exit_code
+    return runner.run()
+
+
+def _tune(
+    chosen: Sequence[grids.Grid], tuning: Tuning, request: Request, base: Config
+) -> list[grids.Grid]:
+    """Each cell at its own best value; says which, and what the others scored on minival."""
+    first, candidates = tuning_plan(chosen, tuning)
+    print(_run(first, request, base).text())
+    found, lines = tuned_grids(chosen, tuning, candidates, runs.store_of(request.out).get)
+    print("\n".join([f"best {tuning.key} of each cell on minival, seeds {list(SEEDS)}", *lines]))
+    return found
 
 
 def reproduced(made: Sequence[Record], committed: RecordStore) -> list[str]:

@@ -72,20 +72,24 @@ def training_run(config: Config) -> Run:
     return identity.training_run(config, inputs, machine.device_type(config.device))
 
 
-def evaluation_run(config: Config, weights: str | None = None) -> Run:
+def evaluation_run(
+    config: Config, weights: str | None = None, tuned: Mapping[str, Any] | None = None
+) -> Run:
     """The evaluation of weights under a config's condition.
 
     Args:
         config: the condition.
         weights: a training's id, or ``sha256:...`` of foreign weights; None: those of the
             config's own training.
+        tuned: key -> values that the config's own was chosen from.
 
     Raises:
         DataError: annotations, boxes or imported files are absent.
     """
     weights = training_run(config).id if weights is None else weights
     inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.boxes))
-    return identity.evaluation_run(config, inputs, machine.device_type(config.device), weights)
+    device = machine.device_type(config.device)
+    return identity.evaluation_run(config, inputs, device, weights, tuned=tuned)
 
 
 def complexity_run(config: Config) -> Run:

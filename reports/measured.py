@@ -247,7 +247,7 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         record: of kind evaluation.
         without: dotted config keys that the table varies.
     """
-    left_out = _FREE_KEYS | set(without)
+    left_out = _FREE_KEYS | set(without) | record.tuned.keys()
     stock = {f"model.{key}": value for key, value in _stock(record.model).items()}
     config = {
         key: value
@@ -257,7 +257,8 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
     }
     dataset = record.dataset
     facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None
-    return json.dumps([record.variant, config, facts], sort_keys=True, default=str)
+    shared = [record.variant, config, facts, *([record.tuned] if record.tuned else [])]
+    return json.dumps(shared, sort_keys=True, default=str)
 
 
 def input_size(record: Record) -> tuple[int, int] | None:

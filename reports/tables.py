@@ -15,7 +15,7 @@ from hevitpose.records import Record
 from hevitpose.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from reports import grids
 from reports.facts import condition
-from reports.measured import METRIC_ALIASES, check
+from reports.measured import METRIC_ALIASES, check, flatten
 from reports.style import read_digest
 from reports.text import (
     MISSING,
@@ -275,8 +275,13 @@ def _grid_row(
     notes = []
     if latency is not None and latency.latency is not None and latency.latency.noisy:
         notes.append("noisy timing: IQR above 10% of the median")
+    tuned = tuple(
+        f"{key} {shorten(flatten(r.config).get(key), 30)} was best on minival"
+        for r in row.accuracy[:1]
+        for key in r.tuned
+    )
     cells = [
-        Cell(shorten(name, 60)),
+        Cell(shorten(name, 60), notes=tuned),
         number(
             None if complexity is None or complexity.params is None else complexity.params / 1e6,
             3, records=(complexity.id,) if complexity else (),

@@ -183,7 +183,12 @@ def training_run(config: Config, data: DataInputs, device: str) -> Run:
 
 
 def evaluation_run(
-    config: Config, data: DataInputs, device: str, weights: str, runtime: str = "torch"
+    config: Config,
+    data: DataInputs,
+    device: str,
+    weights: str,
+    runtime: str = "torch",
+    tuned: Mapping[str, Any] | None = None,
 ) -> Run:
     """The evaluation of some weights under a config's condition.
 
@@ -193,6 +198,7 @@ def evaluation_run(
         device: its type.
         weights: the id of the training that they come from, or ``sha256:...`` of foreign ones.
         runtime: what runs the network.
+        tuned: key -> values that the config's own was chosen from; apart from an untuned run.
     """
     model = model_inputs(config, data.num_keypoints)
     inputs = {
@@ -201,6 +207,8 @@ def evaluation_run(
         "config": config.id_inputs("evaluation"),
         "runtime": {"name": runtime, "precision": config.training.precision, "device": device},
     }
+    if tuned:
+        inputs["tuned"] = {key: list(values) for key, values in tuned.items()}
     return _run("evaluation", inputs, model, config)
 
 

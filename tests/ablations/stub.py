@@ -31,6 +31,12 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _told(config: Config) -> str:
+    """What a training's result comes from."""
+    parts = (config.seed, config.model.options(), config.codec.sigma, config.training.lr)
+    return ":".join(map(str, parts))
+
+
 def training(config: Config, folder: Path, report) -> dict:
     behaviour = config.training.clip_norm
     print("a line of the log")
@@ -45,7 +51,7 @@ def training(config: Config, folder: Path, report) -> dict:
     if behaviour == MEMORY:
         raise MemoryError
     checkpoint = folder / "last.ckpt"
-    state = {"step": 0, "value": f"{config.seed}:{config.model.options()}:{config.codec.sigma}"}
+    state = {"step": 0, "value": _told(config)}
     if checkpoint.exists():
         state = json.loads(checkpoint.read_text())
     steps = config.training.steps or 5
@@ -62,7 +68,7 @@ def training(config: Config, folder: Path, report) -> dict:
     return {
         "weights": file_digest(folder / "model.safetensors"),
         "train": {"steps": steps, "seconds": 0.1},
-        "curve": [{"step": steps, "loss": 1 - score}],
+        "curve": [{"step": steps, "loss": 1 - score, "minival_pck": 100 * score}],
         "artifacts": {"model": str(folder / "model.safetensors"), "last": str(checkpoint)},
         "dataset": _dataset(config, "train"),
         "peak_memory": 1,

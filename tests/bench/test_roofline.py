@@ -12,7 +12,7 @@ from bench.roofline import Operation, Peaks, at_depth, grouped, record
 from hevitpose.latency import Conditions, forms, settle_
 from hevitpose.models import create_model
 
-PEAKS = Peaks(flops=100.0, memory=10.0, cache=50.0)
+PEAKS = Peaks(dict.fromkeys(roofline._COLORS, 100.0), memory=10.0, cache=50.0, cached=10)
 
 
 def by_kind(network, images):
@@ -65,16 +65,41 @@ def test_operations_belong_to_their_module():
     assert groups["1"].macs == 3 * 4 * 2
 
 
+def fraction(operation, peaks=PEAKS):
+    return peaks.seconds(operation) / operation.seconds
+
+
 def test_fraction_of_the_roof():
     # 500 MACs = 1000 FLOPs: 10 s at the peak; 20 bytes: 2 s. The roof is 10 s.
-    assert Operation("m", "k", 500, 20, 20.0).fraction(PEAKS) == 0.5
+    assert fraction(Operation("m", "k", 500, 20, 20.0)) == 0.5
     # 200 bytes: 20 s at the memory's pace, which bounds it.
-    assert Operation("m", "k", 500, 200, 20.0).fraction(PEAKS) == 1.0
+    assert fraction(Operation("m", "k", 500, 200, 20.0)) == 1.0
     assert Operation("m", "k", 500, 200, 20.0).intensity == 5.0
+    # 8 bytes a call come from the cache: 100 calls, 16 s at its pace.
+    assert fraction(Operation("m", "k", 0, 800, 32.0, calls=100)) == 0.5
+
+
+def test_nothing_lies_above_its_own_roof():
+    """A depthwise convolution is held against grouped ones, and the best one seen is the roof."""
+    operations = [
+        Operation("m", "conv 3x3", 5000, 4000, 20.0),  # 500 FLOP/s, above the probe's 100
+        Operation("m", "depthwise 3x3", 1000, 9, 40.0),
+        Operation("m", "add", 0, 400, 4.0),  # 100 B/s
+    ]
+    peaks = PEAKS.covering(operations)
+    assert peaks.flops == {
+        "matrix product": 100.0, "convolution": 500.0, "grouped convolution": 100.0,
+    }  # fmt: skip
+    assert max(fraction(o, peaks) for o in operations) == 1.0
+    assert fraction(operations[1], peaks) == 0.5
 
 
 def test_the_command_prints_and_plots(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(roofline, "measure_peaks", lambda device: Peaks(1e11, 1e10, 5e10))
+    monkeypatch.setattr(
+        roofline,
+        "measure_peaks",
+        lambda device: Peaks(dict.fromkeys(roofline._COLORS, 1e11), 1e10, 5e10),
+    )
     monkeypatch.setattr(roofline, "PASSES", 2)
     plot = tmp_path / "roof.svg"
     arguments = ["--model", "nano", "--input", "64x64", "--threads", "1", "--plot", str(plot)]

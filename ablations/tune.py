@@ -1,0 +1,152 @@
+"""``--tune KEY=A,B,C``: each cell's own best value first, so that modules are ranked, not recipes.
+
+Every cell is trained with every value under seeds of their own, which no reported run has, and the
+value with the best mean on the held-out slice of the training people (``minival``) is taken. Val is
+never looked at. What was tried is in the records of the reported seeds (``tuned``) and in their
+ids, so that tuned results are another setting and share no table with untuned ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+from ablations.grids import Cell, Grid, refused_key
+from ablations.plan import Job, Plan
+from hevitpose import runs
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.records import Record
+
+#: Seeds of the trainings that choose; far from those that people report.
+SEEDS = (1000, 1001)
+_METRIC = "minival_pck"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A key of the recipe, and the values to choose from."""
+
+    key: str
+    values: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, text: str, reported: Sequence[int]) -> Tuning:
+        """``training.lr=4e-3,8e-3``.
+
+        Args:
+            text: of ``--tune``.
+            reported: seeds of the runs that tables show.
+
+        Raises:
+            UsageError: no such key of the recipe, fewer than two values, or a seed of both kinds.
+        """
+        key, _, given = text.partition("=")
+        values = tuple(dict.fromkeys(_value(part) for part in given.split(",") if part))
+        if not key.startswith("training."):
+            raise UsageError(f"--tune {text!r}: expected training.KEY=A,B,C, a key of the recipe")
+        reason = refused_key(key)
+        if reason:
+            raise UsageError(f"--tune: {reason}")
+        if len(values) < 2:
+            raise UsageError(f"--tune {text!r}: expected at least two values to choose from")
+        both = sorted(set(SEEDS) & set(reported))
+        if both:
+            raise UsageError(f"--seeds: {both} choose the value of --tune, report others")
+        return cls(key, values)
+
+    @property
+    def tried(self) -> dict[str, list[Any]]:
+        """As a record says it."""
+        return {self.key: list(self.values)}
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+Candidates = Mapping[tuple[str, str], Mapping[Any, Sequence[str]]]
+
+
+def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates]:
+    """The trainings that choose.
+
+    Returns:
+        Their plan, and by grid and cell the ids of each value's trainings.
+
+    Raises:
+        UsageError: a cell cannot have a value.
+    """
+    jobs: dict[str, Job] = {}
+    candidates: dict[tuple[str, str], dict[Any, list[str]]] = {}
+    with runs.looked_at_once():
+        for grid in grids:
+            for cell in grid.cells:
+                if cell.of is not None:  # the weights of another cell
+                    continue
+                for value in tuning.values:
+                    overrides = {tuning.key: value, "training.selection": "minival"}
+                    config = cell.config.with_overrides(overrides)
+                    for seed in SEEDS:
+                        seeded = config.model_copy(update={"seed": seed})
+                        run = runs.training_run(seeded)
+                        name = f"{cell.name} {tuning.key}={value}"
+                        axes = {**cell.overrides, **overrides}
+                        jobs.setdefault(run.id, Job(run, seeded, grid.name, name, axes, seed))
+                        tried = candidates.setdefault((grid.name, cell.name), {})
+                        tried.setdefault(value, []).append(run.id)
+    return Plan(grids, list(jobs.values())), candidates
+
+
+def tuned_grids(
+    grids: Sequence[Grid],
+    tuning: Tuning,
+    candidates: Candidates,
+    record: Callable[[str], Record | None],
+) -> tuple[list[Grid], list[str]]:
+    """The grids with each cell at its best value, and a line a cell.
+
+    Args:
+        grids: as they were planned.
+        tuning: the key and its values.
+        candidates: of :func:`tuning_plan`.
+        record: of an id; None where its training failed.
+
+    Raises:
+        HEViTPoseError: none of a cell's values could be trained.
+    """
+    lines = []
+    made = []
+    for grid in grids:
+        best: dict[str, Any] = {}
+        for cell in grid.cells:
+            if cell.of is not None:
+                continue
+            scores = {}
+            for value, ids in candidates[grid.name, cell.name].items():
+                found = [score for i in ids if (score := _score(record(i))) is not None]
+                if len(found) == len(ids):
+                    scores[value] = mean(found)
+            if not scores:
+                raise HEViTPoseError(f"{grid.name}/{cell.name}: no value of {tuning.key} trained")
+            best[cell.name] = max(scores, key=lambda value: scores[value])
+            told = ", ".join(f"{value}: {score:.2f}" for value, score in scores.items())
+            lines.append(f"{grid.name}/{cell.name}: {tuning.key} {best[cell.name]} ({told})")
+        made.append(replace(grid, cells=tuple(_at(cell, best, tuning) for cell in grid.cells)))
+    return made, lines
+
+
+def _at(cell: Cell, best: Mapping[str, Any], tuning: Tuning) -> Cell:
+    config = cell.config.with_overrides({tuning.key: best[cell.of or cell.name]})
+    return replace(cell, config=config, tuned=tuning.tried)
+
+
+def _score(record: Record | None) -> float | None:
+    """The last value on the held-out slice."""
+    rows = record.curve if record is not None else []
+    values = [row[_METRIC] for row in rows if isinstance(row.get(_METRIC), (int, float))]
+    return float(values[-1]) if values else None  # type: ignore[arg-type]

@@ -1,0 +1,86 @@
+"""``--tune``: each cell at its own best value, chosen by seeds that no table shows."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import pytest
+
+from ablations.session import session
+from ablations.tune import SEEDS, Tuning
+from hevitpose.errors import UsageError
+from hevitpose.records import RecordStore
+from reports import grids as views
+from reports.facts import condition
+from reports.measured import setting
+
+AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decode: dark}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model.attention=mhsa,none", "a key of the recipe"),
+        ("training.lr=1e-3", "at least two values"),
+        ("training.lr=1e-3,0.001", "at least two values"),
+        ("training.lrr=1,2", "training.lr"),
+    ],
+)
+def test_refuses(text, expected):
+    with pytest.raises(UsageError, match=expected):
+        Tuning.parse(text, [0])
+
+
+def test_seeds_that_choose_are_not_reported():
+    with pytest.raises(UsageError, match="1000"):
+        Tuning.parse("training.lr=1e-3,2e-3", [0, SEEDS[0]])
+
+
+def test_each_cell_gets_its_own_best(grid, request_for, capsys):
+    path = grid(AXES)
+    out = request_for(path).out
+    assert session(request_for(path, seeds=(0, 1), tune="training.lr=1e-3,2e-3,4e-3")) == 0
+    records = RecordStore(out / "records").load()
+    trained = [r for r in records if r.kind == "training"]
+    tuned = {r.cell: r for r in records if r.kind == "evaluation"}
+    assert set(tuned) == {"default", "mhsa", "none", "dark"}
+    for cell, record in tuned.items():
+        assert record.tuned == {"training.lr": [0.001, 0.002, 0.004]}
+        assert record.seed in (0, 1)
+        scores = {
+            lr: mean(
+                r.curve[-1]["minival_pck"]
+                for r in trained
+                if r.seed in SEEDS
+                and r.cell_id == record.cell_id
+                and r.config["training"]["lr"] == lr
+            )
+            for lr in record.tuned["training.lr"]
+        }
+        assert record.config["training"]["lr"] == max(scores, key=scores.get), cell
+    # three cells, three values, two seeds; then two seeds each
+    assert len(trained) == 3 * 3 * 2 + 3 * 2
+    assert "mini/mhsa: training.lr" in capsys.readouterr().out
+
+    # the same command does nothing more, an untuned one never shares its evaluations
+    assert session(request_for(path, seeds=(0, 1), tune="training.lr=1e-3,2e-3,4e-3")) == 0
+    assert len(RecordStore(out / "records").load()) == len(records)
+    assert session(request_for(path, seeds=(0, 1))) == 0
+    everything = RecordStore(out / "records").load()
+    both = [r for r in everything if r.kind == "evaluation"]
+    assert len(both) == 2 * 8 and len({setting(r) for r in both if r.condition is None}) > 1
+    split = views.split(everything, "mini")
+    assert {tuple(bool(r.tuned) for r in group if r.kind == "evaluation").count(True) in (0, 8)
+            for group in split.values()} == {True}  # fmt: skip
+    shown = {
+        condition(views.build(group, "mini", one_setting=True).facts) for group in split.values()
+    }
+    assert any("one learning rate" in text for text in shown)
+    assert any("best training.lr of 0.001, 0.002, 0.004" in text for text in shown)
+
+
+def test_dry_run_says_what_comes_first(grid, request_for, capsys):
+    request = request_for(grid(AXES), tune="training.lr=1e-3,2e-3", dry_run=True)
+    assert session(request) == 0
+    out = capsys.readouterr().out
+    assert "12 of 12 would run" in out and "at its best training.lr" in out
