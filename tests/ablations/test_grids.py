@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from ablations import grids
@@ -12,8 +9,6 @@ from ablations.session import Request, base_config, select
 from hevitpose.config import load_config
 from hevitpose.errors import UsageError
 from hevitpose.records.identity import config_hash
-
-TABLES = Path(__file__).parents[2] / "reports" / "tables"
 
 
 def base(variant: str = "nano", **options):
@@ -37,18 +32,9 @@ class TestShipped:
             assert sum(cell.is_default for cell in grid.cells) == 1
             assert len({config_hash(cell.config) for cell in grid.cells}) == len(grid.cells) >= 5
 
-    @pytest.mark.parametrize("name", grids.available())
-    def test_findings_say_what_the_table_says(self, name):
-        """What was found is written by hand; every figure in it is one of the rendered table."""
-        (grid,) = grids.load_grids([name], base())
-        finding = grid.finding.replace("+-", "±").replace("PCKh@0.5", "")
-        figures = re.findall(r"[+-]?\d+\.\d+ ± \d+\.\d+|p = \d\.\d+|\d+\.\d+ points", finding)
-        unmatched = re.sub("|".join(map(re.escape, figures)) or "$^", "", finding)
-        assert not re.findall(r"\d+\.\d+", unmatched), "a figure without an interval"
-        if figures:
-            table = (TABLES / f"ablation-{name}.md").read_text(encoding="utf-8")
-            table = table.replace("\\+", "+").replace("−", "-")
-            assert [figure for figure in figures if figure not in table] == []
+    def test_a_primary_metric_is_named_before_the_run(self):
+        for grid in grids.load_grids(grids.available(), base()):
+            assert (grid.primary["synthetic"], grid.primary["other"]) == ("Mean", "AP")
 
     def test_embedded_default(self):
         loaded = grids.load_grids(grids.EMBEDDED, base())
@@ -175,7 +161,25 @@ class TestRefusals:
     def test_texts_are_required(self, tmp_path):
         path = tmp_path / "bare.yaml"
         path.write_text("axes: {model.peow: [0]}")
-        assert len(self.problems(str(path))) == 4
+        assert len(self.problems(str(path))) == 5  # four texts and the primary metric
+
+    @pytest.mark.parametrize(
+        ("primary", "expected"),
+        [
+            ("{other: PCKh}", "primary metric"),
+            ("{cocoo: AP, other: AP}", "did you mean 'coco'"),
+            ("{synthetic: Mean}", "expected other: METRIC"),
+            ("Mean", "expected a mapping"),
+        ],
+    )
+    def test_primary(self, tmp_path, primary, expected):
+        path = tmp_path / "mini.yaml"
+        path.write_text(
+            "question: q\ncommand: c\nexpected: e\nfinding: f\n"
+            f"primary: {primary}\naxes: {{model.peow: [0]}}\n"
+        )
+        (problem,) = self.problems(str(path))
+        assert problem.startswith("mini.yaml:5: ") and expected in problem
 
     def test_names(self, tmp_path):
         with pytest.raises(UsageError, match="did you mean 'attention'"):
