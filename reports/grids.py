@@ -365,6 +365,8 @@ def headline(grid: Grid) -> str:
             by[comparison.verdict].append(shorten(name, 40))
     default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
     all_of_them = sum(map(len, by.values()))
+    if all_of_them == len(by[NOT_SHOWN]):
+        return f"No cell was shown to differ from {default}"
     parts = []
     for verdict, words in (
         (BETTER, f"better than {default}"), (WORSE, f"worse than {default}"),
@@ -374,7 +376,7 @@ def headline(grid: Grid) -> str:
             parts.append(f"all {all_of_them} {words}")
         elif by[verdict]:
             parts.append(f"{words}: {', '.join(by[verdict])}")
-    if not by[BETTER]:
+    if not by[BETTER] and by[NOT_SHOWN]:
         parts.insert(0, f"nothing was shown to be better than {default}")
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
