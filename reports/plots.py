@@ -466,7 +466,10 @@ def draw_learning_curves(data: Any) -> Any:
 
 
 def latency_sweeps(measured: Measured) -> list[Plot]:
-    """p50 against batch, and against the side of the input, where at least two were timed."""
+    """p50 against batch, and against the side of the input, where at least three were timed.
+
+    A line through two points would say more than was measured.
+    """
     plots = []
     for name, key, title in (
         ("latency-batch", "batch", "batch size"),
@@ -485,13 +488,15 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
                     f"{_name(record.model)}, {conditions.get('device')} "
                     f"{conditions.get('mode')} {conditions.get('dtype')}"
                 )
+                if conditions.get("tf32"):
+                    label += ", TF32"
                 if key == "input":
                     label += f", batch {conditions.get('batch')}"
                 else:
                     label += f", {conditions.get('input')}"
                 whole = f"{label}|{sorted(map(str, conditions.items()))}|{machine_key(record)}"
                 lines.setdefault(whole, []).append([x, record.latency.p50])
-        kept = [[k.split("|")[0], sorted(v)] for k, v in sorted(lines.items()) if len(v) > 1][:14]
+        kept = [[k.split("|")[0], sorted(v)] for k, v in sorted(lines.items()) if len(v) > 2][:14]
         if kept:
             data = {"lines": kept, "x": title}
             plots.append(Plot(name, f"Latency against {title}", data, draw_sweep))

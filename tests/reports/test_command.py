@@ -283,7 +283,7 @@ def every_plot(make, write_gallery, tmp_path_factory):
     for record in records:
         store.add(record)
     write_gallery(root / "gallery", next(r for r in records if r.kind == "evaluation"))
-    for batch in (2, 4):
+    for batch in (2, 4, 8):
         store.add(make.latency(p50=10.0 * batch, batch=batch))
         size = {"input": f"{batch * 128}x{batch * 128}"}
         store.add(make.latency(p50=30.0 * batch, attempt=batch, conditions=size))
