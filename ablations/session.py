@@ -334,7 +334,7 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
         if record.kind == "training":
             now = runs.training_run(config)
         elif record.kind == "evaluation":
-            now = runs.evaluation_run(config)
+            now = runs.evaluation_run(config, tuned=record.tuned)
         elif record.kind == "complexity":
             now = runs.complexity_run(config)
         else:
