@@ -170,7 +170,7 @@ def test_bad_arrays(tmp_path):
 def results_in(file):
     """What ``evaluate_predictions`` makes of a result file before an evaluator sees it."""
     return cocoformat.check_results(
-        predictions._read_json(file), 17, image_ids=[785], category_ids=[1], source=str(file)
+        predictions.read_results(file), 17, image_ids=[785], category_ids=[1], source=str(file)
     )
 
 

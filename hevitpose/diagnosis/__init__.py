@@ -168,13 +168,14 @@ def diagnose_results(
 
 def _steps(ap_ST: np.ndarray) -> tuple[Step, ...]:
     values = [mean_counted(row) for row in ap_ST]
-    found, before = [], None
-    for name, value, row in zip(STEPS, values, ap_ST, strict=True):
-        at = {f"{THRESHOLDS[level]:g}": float(row[level]) for level in (0, 5)}
-        counted = before is not None and min(before, value) > -1
-        found.append(Step(name, value, at, value - before if counted else None))
-        before = value
-    return tuple(found)
+    costs: list[float | None] = [None]
+    costs += [
+        after - before if min(before, after) > -1 else None for before, after in pairwise(values)
+    ]
+    return tuple(
+        Step(name, value, {f"{THRESHOLDS[level]:g}": float(row[level]) for level in (0, 5)}, cost)
+        for name, value, row, cost in zip(STEPS, values, ap_ST, costs, strict=True)
+    )
 
 
 def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person, ...]:

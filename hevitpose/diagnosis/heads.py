@@ -45,7 +45,8 @@ def diagnose_heads(table: PoseTable, keypoints: np.ndarray) -> HeadDiagnosis:
         offset = keypoints[predicted] - heads.keypoints[people][:, joints]
         distance = np.linalg.norm(offset, axis=-1) / sizes[people][:, None]
         similarity.append(np.where(counted[people][:, joints], -distance, -np.inf))
-    kind, best = nearest(*similarity, predicted, predicted == people)
+    own, opposite = similarity
+    kind, best = nearest(own, opposite, predicted, predicted == people)
     codes = classify(kind, best, (-FAR, -NEAR))
     codes[~counted] = 0
     return HeadDiagnosis(codes, errors, _corrected(codes, errors))

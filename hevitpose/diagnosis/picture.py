@@ -183,12 +183,10 @@ def _tile(person: Person, image: np.ndarray | None, found: Diagnosis) -> np.ndar
     corner = (low + high) / 2 - side / 2
     scale = _TILE[0] / side
     matrix = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
-    if image is None:
-        canvas = np.full((_TILE[1], _TILE[0], 3), 120, np.uint8)
-    else:
-        canvas = cv2.warpAffine(image, matrix, _TILE, borderValue=(120, 120, 120))
-        canvas = (canvas * 0.72).astype(np.uint8)
-    canvas = np.ascontiguousarray(canvas)
+    canvas = np.full((_TILE[1], _TILE[0], 3), 120, np.uint8)
+    if image is not None:  # darker, so that lines stand out
+        cut = cv2.warpAffine(image, matrix, _TILE, borderValue=(120, 120, 120))
+        canvas[:] = cut * 0.72
     truth = (person.truth - corner) * scale
     _draw_truth(canvas, truth, person.labelled, found.layout)
     if person.predicted is not None:

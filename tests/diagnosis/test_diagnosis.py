@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scenes import (
+    SIDE,
     body,
     detection,
     diagnosed,
@@ -22,7 +24,7 @@ from scenes import (
 from hevitpose import diagnose
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import COCO
-from hevitpose.diagnosis.labels import LIMITS, TYPES
+from hevitpose.diagnosis.labels import GOOD, JITTER, LIMITS, TYPES, classify
 from hevitpose.diagnosis.report import render
 from hevitpose.errors import DataError, UsageError
 from hevitpose.metrics.oks import evaluate_keypoints
@@ -143,6 +145,28 @@ def test_a_step_can_cost_less_than_nothing_and_says_so(tmp_path):
 NEGATIVE = 0  # a seed of random_case
 
 
+def test_exactly_at_the_limit(tmp_path):
+    limit = np.array([[LIMITS[0], LIMITS[1]]])
+    own = np.zeros((1, 2), int)
+    assert classify(own, limit, LIMITS).tolist() == [[JITTER, GOOD]]
+    assert classify(own, limit, LIMITS, reference=True).tolist() == [[JITTER, 0]]
+
+
+def test_rescoring_by_another_split_is_apart(tmp_path):
+    paths = []
+    for name, seed in (("minival", 3), ("val", 4)):
+        truth, results = random_case(seed)
+        for kind, content in (("truth", truth), ("results", results)):
+            paths.append(tmp_path / f"{name}.{kind}.json")
+            paths[-1].write_text(json.dumps(content))
+    plain = diagnose("coco", *paths[2:])
+    found = diagnose("coco", *paths[2:], fit=tuple(paths[:2]))
+    assert plain.rescored is None and found.rescored.fitted_on == "minival.results.json"
+    assert "rescored by" in render(found) and found.steps == plain.steps
+    own = diagnose("coco", *paths[2:], fit=tuple(paths[2:]))  # fitted on itself: no error is left
+    assert own.rescored.error <= own.calibration.error
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 
@@ -204,6 +228,21 @@ def test_no_matches_are_an_empty_labelled_table(files, options, capsys, tmp_path
         data = json.loads(capsys.readouterr().out)
         assert data["counts"] == dict.fromkeys(TYPES, 0)
         assert data["per_keypoint"] == dict.fromkeys(TYPES, [0] * 17)
+
+
+def test_worst_people_are_drawn_over_their_images(files, capsys, tmp_path):
+    arguments = files(truth_of([person(1, 1, POINTS)]), [detection(1, POINTS + 9)])
+    sheets = []
+    for picture in (None, np.full((SIDE, SIDE, 3), (0, 0, 200), np.uint8)):
+        if picture is not None:
+            cv2.imwrite(str(tmp_path / "1.jpg"), picture)
+        assert execute([*arguments, "--worst", "1"]) == 0
+        sheets.append(cv2.imread(str(tmp_path / "out" / "worst.png")))
+        said = capsys.readouterr()
+        assert ("without their image" in said.err) == (picture is None)
+        assert "errors.png" in said.out
+    assert sheets[0][2, 2].tolist() == [120] * 3  # grey
+    assert sheets[1][2, 2, 2] > 100 > sheets[1][2, 2, 0]  # the red of the image, darkened
 
 
 def test_one_person(files, capsys):
