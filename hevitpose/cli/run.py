@@ -191,6 +191,10 @@ def infer_testdev(
 def predict(
     images: Annotated[list[str], typer.Argument(help="Images, folders, or globs in quotes.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="Weights.")],
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", help="COCO-style annotations with the images' ids. [default: 1, 2]"),
+    ] = None,
     boxes: Annotated[
         Path | None,
         typer.Option("--boxes", help="COCO-style detections json. [default: the whole image]"),
@@ -212,6 +216,7 @@ def predict(
             images,
             checkpoint,
             out,
+            ids=ids,
             boxes=boxes,
             box_threshold=box_threshold,
             category_id=category,
@@ -275,7 +280,7 @@ def export(
     from hevitpose.checkpoint import from_pretrained, read_checkpoint
     from hevitpose.export import export as write
     from hevitpose.export import picture_crops
-    from hevitpose.predict import find_images
+    from hevitpose.pictures import find_images
 
     config = read_checkpoint(checkpoint).config
     size = tuple(config.get("data", {}).get("input_size", (256, 256)))
