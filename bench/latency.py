@@ -23,7 +23,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,11 @@ def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     print(f"making {len(tasks)} contenders ready", file=sys.stderr)
     trips: dict[str, list[float]] = {}
-    with contenders(tasks, options.timeout) as ready, _probe(next(iter(tasks.values()))) as probe:
+    with (
+        _nothing_recorded(),
+        contenders(tasks, options.timeout) as ready,
+        _probe(next(iter(tasks.values()))) as probe,
+    ):
         rounds = {label: contender.round for label, contender in ready.items()}
         if probe is not None:
             trips = {label: [] for label in tasks}
@@ -295,6 +299,16 @@ def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
         row = Row(task, Outcome("ok", result=results[label]))
         rows.append(store.add(row, started, seconds, **details))
     return rows, against_last
+
+
+@contextlib.contextmanager
+def _nothing_recorded() -> Iterator[None]:
+    """Say at Ctrl-C that a comparison is recorded as a whole or not at all."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = "interrupted; --vs records after its last round, nothing is recorded"
+        raise KeyboardInterrupt(said) from None
 
 
 def _probe(task: Task) -> contextlib.AbstractContextManager[CoreProbe | None]:
