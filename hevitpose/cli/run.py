@@ -146,6 +146,7 @@ def infer_testdev(
     gpus: Gpus = None,
     devices: Devices = None,
     nodes: Nodes = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Predict a test split whose answers are withheld, as its evaluation server takes it.
 
@@ -161,6 +162,7 @@ def infer_testdev(
         data__boxes=boxes,
         data__box_threshold=box_threshold,
         data__val_split="test",
+        data__skip_bad=skip_bad or None,
     )
     if config.data.dataset not in ("coco", "mpii"):
         raise UsageError(
@@ -169,6 +171,13 @@ def infer_testdev(
         )
     if config.data.dataset == "coco" and config.data.boxes == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
+    if config.data.dataset == "mpii":
+        for key in ("skip_bad", "present_only"):
+            if getattr(config.data, key):
+                raise UsageError(
+                    f"infer-testdev: data.{key}=true would leave people out, and pred.mat has one "
+                    "row for each person of the test file"
+                )
     from hevitpose.predictions import write_pred_mat, write_testdev
     from hevitpose.scoring import results_of
     from hevitpose.training import infer, world
@@ -180,7 +189,8 @@ def infer_testdev(
         return
     rows = table.take(found.index)
     if config.data.dataset == "mpii":
-        print(f"{write_pred_mat(found.keypoints, out)}: {len(found.index)} people")
+        path = write_pred_mat(found.keypoints, rows.person_ids, out)
+        print(f"{path}: {len(found.index)} people")
         return
     results = results_of(rows, found, nms_threshold=config.codec.nms_threshold)
     files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
