@@ -16,6 +16,7 @@ from hevitpose.cli.common import (
     Checkpoint,
     Devices,
     Gpus,
+    Imports,
     Nodes,
     Overrides,
     SkipBad,
@@ -32,19 +33,27 @@ from hevitpose.sizes import parse_size
 
 def info(
     model: Annotated[str, typer.Argument(help="A model name: hevitpose_b, b, pose_hrnet_w32.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Options of the network: model.attention=mhsa.")
+    ] = None,
     input_size: Annotated[str, typer.Option("--input", help="HEIGHTxWIDTH.")] = "256x256",
     keypoints: Annotated[int, typer.Option("--keypoints", min=1)] = 17,
     convention: Annotated[str, typer.Option("--convention", help="mmcv, fvcore, torch.")] = "mmcv",
     depth: Annotated[int, typer.Option("--depth", min=0, help="Levels of modules shown.")] = 2,
+    imports: Imports = None,
     as_json: AsJson = False,
 ) -> None:
     """Parameters and GFLOPs of a model, module by module, under a named convention."""
     from hevitpose.complexity import count, render
+    from hevitpose.config import network_options
+    from hevitpose.imports import import_files
     from hevitpose.models import create_for_input
     from hevitpose.spec import full_name
 
     size = parse_size(input_size, "--input")
-    network = create_for_input(full_name(model), keypoints, size)
+    options, files = network_options(full_name(model), overrides or ())
+    import_files([*files, *(imports or ())])
+    network = create_for_input(full_name(model), keypoints, size, **options)
     result = count(network, size, convention=convention)
     if as_json:
         print(json.dumps({"model": full_name(model), "keypoints": keypoints, **result.to_dict()}))
@@ -216,11 +225,14 @@ def predict(
     out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also draw every map.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
+    imports: Imports = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
+    from hevitpose.imports import import_files
     from hevitpose.predict import predict_files
 
+    import_files(imports or ())
     with bar("prediction", "images") as progress:
         written = predict_files(
             images,
@@ -247,10 +259,13 @@ def export_checkpoint(
     keypoints: Annotated[
         int | None, typer.Option("--keypoints", min=1, help="Another number of keypoints.")
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """Weights alone, complete in themselves, from a training checkpoint."""
     from hevitpose.checkpoint import from_pretrained, load_weights, read_checkpoint, save_checkpoint
+    from hevitpose.imports import import_files
 
+    import_files(imports or ())
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a file name that ends in .safetensors")
     stored = read_checkpoint(checkpoint)
@@ -282,6 +297,7 @@ def export(
             help="Compare on these pictures of people (files, folders, globs). [default: rendered]",
         ),
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """Write a network for another runtime, compared with the original before it is kept.
 
@@ -290,8 +306,10 @@ def export(
     from hevitpose.checkpoint import from_pretrained, read_checkpoint
     from hevitpose.export import export as write
     from hevitpose.export import picture_crops
+    from hevitpose.imports import import_files
     from hevitpose.pictures import find_images
 
+    import_files(imports or ())
     config = read_checkpoint(checkpoint).config
     size = tuple(config.get("data", {}).get("input_size", (256, 256)))
     size = size if input_size is None else parse_size(input_size, "--input")
