@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import importlib.util
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from typing import Any, TypedDict
 from hevitpose import machine
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError
+from hevitpose.imports import import_files
 
 LOG = "log.txt"
 LOG_LINES = 15
@@ -72,24 +71,6 @@ def run_job(payload: Payload, report: Report) -> Outcome:
     outcome["machine"] = machine.machine()
     outcome["versions"] = machine.versions()
     return outcome
-
-
-def import_files(files: tuple[Path, ...]) -> None:
-    """Runs users' modules, which register what they define."""
-    for number, file in enumerate(files):
-        name = f"hevitpose_import_{number}_{file.stem}"
-        if name in sys.modules:
-            continue
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise HEViTPoseError(f"--import {file}: expected a .py file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
 
 
 def _status(error: Exception) -> str:

@@ -99,8 +99,8 @@ class Costs:
         import torch
 
         from ablations.cell import build
-        from ablations.child import import_files
         from hevitpose.complexity import count
+        from hevitpose.imports import import_files
 
         self.counted += 1
         try:

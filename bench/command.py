@@ -50,7 +50,7 @@ def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> i
 
     Args:
         command: the work; its result is the exit code.
-        interrupted: said on Ctrl-C, after which the code is 130.
+        interrupted: said on Ctrl-C, unless the command says it better; the code is 130 then.
     """
     try:
         return command()
@@ -60,6 +60,6 @@ def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> i
     except BrokenPipeError:  # who reads, ``head`` for one, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing at exit either
         return 1
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(interrupt.args[0] if interrupt.args else interrupted, file=sys.stderr)
         return 130

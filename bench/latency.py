@@ -23,7 +23,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from bench.command import Parser, exit_code, select_models
 from bench.cores import CoreProbe, close_rounds
 from bench.worker import Outcome, Task, contenders, run
 from hevitpose import machine
+from hevitpose.config import network_options
 from hevitpose.errors import UsageError
 from hevitpose.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.sizes import parse_size
@@ -112,7 +113,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--timeout", type=float, default=600.0, help="seconds for one measurement")
     add("--out", type=Path, default=Path("runs"), help="records go to OUT/records")
     add("--json", action="store_true", help="one JSON object instead of the table")
-    options = parser.parse_args(arguments)
+    add("--import", dest="imports", action="append", type=Path, default=[],
+        help="a module of yours that registers an attention; repeatable")  # fmt: skip
+    add("overrides", nargs="*", help="options of the networks: model.attention=mhsa")
+    options = parser.parse_intermixed_args(arguments)
     if options.keypoints < 1 or options.rounds < 2 or options.timeout <= 0:
         raise UsageError("--keypoints, --rounds, --timeout: expected at least 1, at least 2, > 0")
     options.models = select_models(options.models)
@@ -140,10 +144,19 @@ def plan(options: argparse.Namespace) -> list[Task]:
         for scope, dtype, layout, size, batch, mode in product
     ]  # fmt: skip
     budget = BRIEF if options.quick else STANDARD
+    networks = {name: network_options(name, options.overrides) for name in options.models}
     return [
-        Task(model, options.keypoints, condition, budget, options.seed)
+        Task(
+            name,
+            options.keypoints,
+            condition,
+            budget,
+            options.seed,
+            tuple(sorted(given.items())),
+            (*files, *options.imports),
+        )
         for condition in conditions
-        for model in options.models
+        for name, (given, files) in networks.items()
     ]
 
 
@@ -214,6 +227,8 @@ class Store:
             "model.name": task.model,
             "model.num_keypoints": task.keypoints,
             "data.input_size": list(task.conditions.input_size),
+            "imports": [str(file) for file in task.imports],
+            **{f"model.{key}": value for key, value in task.options},
         }
         try:
             config = load_config("synthetic").with_overrides(overrides)
@@ -276,7 +291,11 @@ def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     print(f"making {len(tasks)} contenders ready", file=sys.stderr)
     trips: dict[str, list[float]] = {}
-    with contenders(tasks, options.timeout) as ready, _probe(next(iter(tasks.values()))) as probe:
+    with (
+        _nothing_recorded(),
+        contenders(tasks, options.timeout) as ready,
+        _probe(next(iter(tasks.values()))) as probe,
+    ):
         rounds = {label: contender.round for label, contender in ready.items()}
         if probe is not None:
             trips = {label: [] for label in tasks}
@@ -295,6 +314,16 @@ def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
         row = Row(task, Outcome("ok", result=results[label]))
         rows.append(store.add(row, started, seconds, **details))
     return rows, against_last
+
+
+@contextlib.contextmanager
+def _nothing_recorded() -> Iterator[None]:
+    """Say at Ctrl-C that a comparison is recorded as a whole or not at all."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = "interrupted; --vs records after its last round, nothing is recorded"
+        raise KeyboardInterrupt(said) from None
 
 
 def _probe(task: Task) -> contextlib.AbstractContextManager[CoreProbe | None]:

@@ -39,7 +39,7 @@ def condition_line(rows: Sequence[Any]) -> str:
 
     def values(key: str) -> str:
         seen = dict.fromkeys(row.task.conditions.columns()[key] for row in rows)
-        return "/".join({True: "on", False: "off"}.get(value, str(value)) for value in seen)
+        return "/".join(_word(value) for value in seen)
 
     facts, code = machine.machine(), machine.code()
     cuda = any(row.task.conditions.is_cuda for row in rows)
@@ -56,6 +56,11 @@ def condition_line(rows: Sequence[Any]) -> str:
         f"flip test {values('flip_test')}, L2 {values('l2')}; "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}."
     )
+
+
+def _word(value: object) -> str:
+    """A condition's value in words; 1 is a number, although it equals True."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:

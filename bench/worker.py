@@ -39,6 +39,8 @@ class Task:
     conditions: Any  # hevitpose.latency.Conditions
     budget: Any  # hevitpose.latency.Budget
     seed: int = 0
+    options: tuple[tuple[str, Any], ...] = ()  # of the network, where not its name's own
+    imports: tuple[Path, ...] = ()  # users' modules that it needs
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,27 @@ class Outcome:
 
 def prepared(task: Task) -> Any:
     """The task's model, built and settled, as a :class:`hevitpose.latency.Prepared` to enter."""
+    from hevitpose.imports import import_files
     from hevitpose.latency import Prepared
 
-    model = _model(task.model, task.keypoints, task.conditions.input_size, task.seed)
+    import_files(task.imports)
+    size = task.conditions.input_size
+    model = _model(task.model, task.keypoints, size, task.seed, task.options)
     return Prepared(model, task.conditions, task.budget, seed=task.seed)
 
 
 @functools.lru_cache(maxsize=16)  # a group takes its networks in turn; on the CPU they are small
-def _model(name: str, keypoints: int, size: tuple[int, int], seed: int) -> Any:
+def _model(
+    name: str,
+    keypoints: int,
+    size: tuple[int, int],
+    seed: int,
+    options: tuple[tuple[str, Any], ...] = (),
+) -> Any:
     from hevitpose.latency import settle_
     from hevitpose.models import create_for_input
 
-    model = create_for_input(name, keypoints, size, seed=seed)
+    model = create_for_input(name, keypoints, size, seed=seed, **dict(options))
     settle_(model, size, seed)
     return model
 

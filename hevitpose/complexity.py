@@ -25,7 +25,7 @@ import copy
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
@@ -106,7 +107,7 @@ def count(
     parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     images = torch.zeros(batch, 3, height, width, device=parameter.device, dtype=parameter.dtype)
     counter = {"mmcv": _count_mmcv, "fvcore": _count_fvcore, "torch": _count_torch}[convention]
-    with _evaluation(model), torch.no_grad():
+    with _evaluation(model), _written_out(), torch.no_grad():
         flops, uncounted = counter(model, images)
     rows = tuple(
         ModuleRow(name, type(module).__name__, parameters(module), flops.get(name, 0))
@@ -195,6 +196,17 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@contextmanager
+def _written_out() -> Iterator[None]:
+    """Torch's own transformer layers run operator by operator, not as one that nobody counts."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 # ------------------------------------------------------------------------------------------- mmcv
 
 
@@ -245,6 +257,8 @@ _RULES: tuple[tuple[tuple[type[nn.Module], ...], _Rule], ...] = (
     ((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _per_input),
     ((nn.Upsample,), _per_output),
 )
+# Modules of modules that multiply without calling them.
+_FUNCTIONAL = (nn.MultiheadAttention,)
 # They move nothing and compute nothing at evaluation; naming them would only be noise.
 _SILENT = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten)
 
@@ -273,7 +287,8 @@ def _count_mmcv(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Count
     handles, ruled = [], {}
     for name, module in model.named_modules():
         rule = _rule(module)
-        if rule is None and (isinstance(module, _SILENT) or any(True for _ in module.children())):
+        composed = any(True for _ in module.children()) and not isinstance(module, _FUNCTIONAL)
+        if rule is None and (isinstance(module, _SILENT) or composed):
             continue
         if rule is not None:
             ruled[name] = module
@@ -313,6 +328,16 @@ def attention_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
+def _matrix_products(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """The rule for ``matmul``: fvcore's, which fails where a factor is a vector."""
+    from fvcore.nn.jit_handles import matmul_flop_jit
+
+    left, right = (_trace_shape(item) for item in inputs)
+    if min(len(left), len(right)) > 1:
+        return int(matmul_flop_jit(inputs, outputs))
+    return math.prod(_trace_shape(outputs[0])) * left[-1]
+
+
 def _trace_shape(value: Any) -> list[int]:
     return value.type().sizes()
 
@@ -335,6 +360,7 @@ def _count_fvcore(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Cou
     analysis = FlopCountAnalysis(model, images)
     # (Its set_op_handle(op, None) does not switch off an operator that has a default handle.)
     analysis.set_op_handle("aten::scaled_dot_product_attention", attention_products)
+    analysis.set_op_handle("aten::matmul", _matrix_products)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     with warnings.catch_warnings():
@@ -346,15 +372,43 @@ def _count_fvcore(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Cou
 # ------------------------------------------------------------------------------------------ torch
 
 
+# Operators of torch that multiply and that some torch has no formula for; an operator of somebody
+# else's is listed whatever it does.
+_PRODUCTS = frozenset(
+    ("mv", "addmv", "dot", "vdot", "addr", "addbmm", "_cdist_forward", "_trilinear",
+     "_native_multi_head_attention", "_transformer_encoder_layer_fwd", "mkldnn_rnn_layer",
+     "_cudnn_rnn", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "_grouped_mm")
+)  # fmt: skip
+
+
 def _count_torch(model: nn.Module, images: Tensor) -> tuple[dict[str, int], Counter[str]]:
     counter = FlopCounterMode(display=False)
     # On a CPU the fused attention kernel is not in the counter's registry and would count 0.
-    with sdpa_kernel(SDPBackend.MATH), counter:
+    with sdpa_kernel(SDPBackend.MATH), counter, _Products(counter.flop_registry) as watched:
         model(images)
+    uncounted = Counter(dict(watched.calls))
     # Keys are "Global" and then dotted paths that begin with the model's class name.
     flops = {"": counter.get_total_flops() // 2}
     for path, operators in counter.get_flop_counts().items():
         root, _, name = path.partition(".")
         if root == type(model).__name__ and name:
             flops[name] = sum(operators.values()) // 2
-    return flops, Counter()
+    return flops, uncounted
+
+
+class _Products(TorchDispatchMode):
+    """Calls of operators that multiply, and that the counter has no formula for."""
+
+    def __init__(self, formulas: Collection[Any]) -> None:
+        super().__init__()
+        self.formulas = formulas
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        space, name = func.namespace, func._schema.name.partition("::")[2]
+        foreign = space not in ("aten", "prim", "prims")
+        if (foreign or name in _PRODUCTS) and func.overloadpacket not in self.formulas:
+            self.calls[f"{space}::{name}"] += 1
+        return func(*args, **(kwargs or {}))

@@ -538,6 +538,28 @@ def _problem(item: Any) -> str:
     return f"{key}: {item['input']!r}: {item['msg']}"
 
 
+def network_options(name: str, words: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """A network's options from words of a command line that takes no others.
+
+    Args:
+        name: of the network.
+        words: ``model.KEY=value``, and ``imports=FILE`` for users' modules.
+
+    Returns:
+        (options for :func:`hevitpose.create_model`, users' files).
+
+    Raises:
+        UsageError: another key, or a value that the network cannot have.
+    """
+    given = parse_overrides(words)
+    for key in given:
+        section, _, option = key.partition(".")
+        if key != "imports" and (section != "model" or option in _ModelFields.model_fields):
+            raise UsageError(f"override {key}: expected options of the network, model.KEY=value")
+    config = load_config(None, {"model.name": name, **given})
+    return config.model.options(), config.imports  # type: ignore[attr-defined]
+
+
 def shipped() -> tuple[str, ...]:
     """Names of the configs that come with the package."""
     return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hevitpose.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, validate
 from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
@@ -38,7 +40,8 @@ class PosePredictor:
     """A trained network, ready for images.
 
     Args:
-        model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network.
+        model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network,
+            of which a copy is used.
         config: geometry, decoder and flip test; the checkpoint's own where it has one.
         layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
@@ -59,7 +62,7 @@ class PosePredictor:
         batch_size: int = 32,
     ) -> None:
         if isinstance(model, nn.Module):
-            network = model
+            network = copy.deepcopy(model)  # the caller may go on training theirs
         else:
             stored = read_checkpoint(model)
             network, layout = from_pretrained(model), layout or stored.layout
@@ -90,13 +93,28 @@ class PosePredictor:
 
         Raises:
             DataError: an image is absent or damaged.
-            UsageError: boxes that are not (P, 4), or not one entry per image.
+            UsageError: boxes that are not (P, 4), or not one entry per image; heatmaps of a network
+                that has none.
         """
+        if heatmaps:
+            self.require_heatmaps()
         many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
         if boxes is not None and len(boxes) != len(many):
             raise UsageError(f"boxes: {len(boxes)} entries, expected one per image ({len(many)})")
         given = [None] * len(many) if boxes is None else list(boxes)
         return [self._one(image, box, heatmaps) for image, box in zip(many, given, strict=True)]
+
+    def require_heatmaps(self) -> None:
+        """Refuse a network that predicts something else.
+
+        Raises:
+            UsageError: it has a SimCC head.
+        """
+        if isinstance(self.codec, SimCCCodec):
+            name = getattr(self.model, "name", "this network")
+            raise UsageError(
+                f"heatmaps: {name} predicts each coordinate by itself (SimCC) and has no heatmaps"
+            )
 
     def _one(self, image: Image, boxes: Any, heatmaps: bool) -> Pose:
         pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))[..., ::-1]
@@ -149,7 +167,7 @@ class _Recorder:
 
     def __call__(self, images: Tensor) -> Any:
         outputs = self.model(images)
-        if not self.first.size and isinstance(outputs, Tensor):
+        if not self.first.size:
             self.first = outputs.float().cpu().numpy()
         return outputs
 

@@ -93,7 +93,11 @@ def code() -> dict[str, Any]:
 
 
 def device_type(requested: str) -> str:
-    """``auto`` to ``cuda`` where there is a GPU and a torch for it, else ``cpu``."""
+    """``auto`` to ``cuda`` where there is a GPU and a torch for it, else ``cpu``.
+
+    This is what ids say. A run refuses to begin where torch finds otherwise
+    (:func:`hevitpose.training.devices.device_of`).
+    """
     if requested != "auto":
         return requested
     return "cuda" if _gpu()[0] is not None and _torch()[1] is not None else "cpu"

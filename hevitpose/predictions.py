@@ -156,18 +156,20 @@ def write_testdev(
     )
 
 
-def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
+def write_pred_mat(predictions_NK2: np.ndarray, people: np.ndarray, out: str | Path) -> Path:
     """Write what MPII's organisers take for the test split.
 
     Args:
         predictions_NK2: (N, 16, 2) image pixels, 0-based, in the order of ``mpii_test.json``.
+        people: (N,) whose they are: positions in ``mpii_test.json``, all of them in order.
         out: folder.
 
     Returns:
         ``pred.mat`` with ``preds``, 1-based.
 
     Raises:
-        DataError: another shape, or a value that is not finite.
+        DataError: another shape, a value that is not finite, or a person left out: everybody after
+            would be scored as somebody else.
         HEViTPoseError: the file cannot be written.
     """
     from scipy.io import savemat
@@ -178,6 +180,12 @@ def write_pred_mat(predictions_NK2: np.ndarray, out: str | Path) -> Path:
     if not np.isfinite(predictions).all():
         person, joint, _ = np.argwhere(~np.isfinite(predictions))[0]
         raise DataError(f"pred.mat: person {person}, joint {joint} is not a finite number")
+    expected = np.arange(len(predictions))
+    if not np.array_equal(people, expected):
+        found = np.asarray(people)
+        absent = np.setdiff1d(np.arange(found.max(initial=0) + 1), found)
+        first = f"person {absent[0]} is left out" if len(absent) else "not in the file's order"
+        raise DataError(f"pred.mat: {first}, expected one row for each person of the test file")
     content = io.BytesIO()
     savemat(content, {"preds": predictions + 1}, do_compression=True)
     return write_atomically(Path(out) / "pred.mat", content.getvalue())

@@ -45,7 +45,7 @@ class HEViTPoseSpec:
     depths: tuple[int, int, int]  # blocks L
     groups: tuple[int, int, int] = (2, 4, 8)  # channel groups G of CGSR-MHA
     reductions: tuple[int, int, int] = (8, 2, 1)  # spatial reduction R of keys and values
-    heads: int = 4  # per group in CGSR-MHA; the other attentions use it as their head count
+    heads: int = 4  # per group in CGSR-MHA; of mhsa, sra, linear-sra, window; cga has groups
     head_filters: tuple[int, int] = (192, 96)
     peow: int = 3  # patch-embedding overlap width of stage 1
     attention: str = "cgsr"
@@ -97,7 +97,7 @@ class HEViTPoseSpec:
                     f"model: stage {stage} has {width} channels, which groups {groups} x heads "
                     f"{self.heads} = {groups * self.heads} does not divide"
                 )
-            if self.attention not in ("cgsr", "none") and width % self.heads:
+            if self.attention in ("mhsa", "sra", "linear-sra", "window") and width % self.heads:
                 raise UsageError(
                     f"model: stage {stage} has {width} channels, which heads {self.heads} "
                     "does not divide"

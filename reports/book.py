@@ -11,12 +11,14 @@ from pathlib import Path
 
 import yaml
 
+from hevitpose.config import Config
 from hevitpose.errors import DataError
+from hevitpose.records import Record
 from hevitpose.spec import VARIANTS
 from reports import gallery, grids, plots
 from reports.claims import claims_table, load_claims
 from reports.findings import check_finding
-from reports.measured import Measured, load
+from reports.measured import Measured, flatten, load
 from reports.older import mark, older_records
 from reports.published import Published
 from reports.published import load as load_published
@@ -144,14 +146,14 @@ def grid_views(measured: Measured) -> list[tuple[str, grids.Grid]]:
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         settings = grids.split(measured.records, name)
         if not settings:
-            made = grids.build([], name, order=_listed_cells(name), primary=primary_of(name))
+            made = grids.build([], name, order=_listed_cells(name, []), primary=primary_of(name))
             views.append((stem, made))
         for number, (key, records) in enumerate(settings.items()):
             mark = hashlib.sha256(key.encode()).hexdigest()[:6]
             grid = grids.build(
                 records,
                 name,
-                order=_listed_cells(name),
+                order=_listed_cells(name, records),
                 one_setting=True,
                 primary=primary_of(name),
             )
@@ -188,22 +190,32 @@ def _question(name: str) -> str:
     return " ".join(str(_grid_file(name).get("question", "")).split())
 
 
-def _listed_cells(name: str) -> list[str]:
-    """The cells that the grid's file lists by name, the default's value left out.
+def _listed_cells(name: str, records: Sequence[Record]) -> list[str]:
+    """The cells that the grid's file lists by name, but for those that are the default.
 
     Products and zips combine names and are known by their records only.
     """
     data = _grid_file(name)
+    default = next((r for r in records if r.grid is None and r.config), None)
     found: list[str] = []
     axes, cells = data.get("axes"), data.get("cells")
     if isinstance(axes, dict) and len(axes) == 1 and data.get("mode", "one-factor") != "zip":
         ((axis, levels),) = axes.items()
         named = levels if isinstance(levels, dict) else {str(level): level for level in levels}
-        found += [str(key) for key, level in named.items() if not _is_default(axis, level)]
-    return found + [str(cell) for cell in (cells if isinstance(cells, dict) else ())]
+        found += [str(key) for key, level in named.items() if not _is_default(axis, level, default)]
+    for cell, overrides in cells.items() if isinstance(cells, dict) else ():
+        given = overrides if isinstance(overrides, dict) else {"": overrides}
+        if not all(_is_default(axis, level, default) for axis, level in given.items()):
+            found.append(str(cell))
+    return found
 
 
-def _is_default(axis: str, level: object) -> bool:
-    stock = VARIANTS["hevitpose_b"]
-    field = axis.removeprefix("model.")
-    return axis.startswith("model.") and getattr(stock, field, None) == level
+def _is_default(axis: str, level: object, default: Record | None) -> bool:
+    """Whether the default has this value: its record says it, else its variant or the schema."""
+    config = flatten((default and default.config) or {})
+    value = config.get(axis, flatten(Config().dump()).get(axis))
+    if axis not in config and axis.startswith("model."):
+        stock = VARIANTS.get(default.model if default else "hevitpose_b")
+        value = getattr(stock, axis.removeprefix("model."), None)
+    value = list(value) if isinstance(value, tuple) else value
+    return value == level and isinstance(value, bool) == isinstance(level, bool)

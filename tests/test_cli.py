@@ -67,6 +67,8 @@ def test_info_json(capsys):
         (["valid", "--checkpoint", "none.safetensors"], 1, "none.safetensors"),
         (["infer-testdev", "--cfg", "crowdpose"], 2, "crowdpose"),
         (["infer-testdev", "--cfg", "coco"], 2, "--boxes"),
+        (["infer-testdev", "--cfg", "mpii", "data.skip_bad=true"], 2, "one row for each person"),
+        (["infer-testdev", "--cfg", "mpii", "data.present_only=true"], 2, "data.present_only"),
         (["predict", "none.jpg", "--checkpoint", "x"], 1, "none.jpg"),
         (["export-checkpoint", "a.ckpt", "b.ckpt"], 2, ".safetensors"),
         (["records", "show", "xyz"], 2, "xyz"),

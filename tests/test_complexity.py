@@ -218,6 +218,66 @@ def test_uncounted_names_what_had_no_rule():
     assert "Dropout" not in describe_uncounted(result)
 
 
+class SelfAttention(nn.MultiheadAttention):
+    """Attention of tokens (N, 80, 3) with themselves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x, x, x)[0]
+
+
+def self_attention(kind: str) -> nn.Module:
+    """torch's own layers, of 3 channels and one head."""
+    if kind == "attention":
+        return Tokens(SelfAttention(3, 1, batch_first=True))
+    layer = nn.TransformerEncoderLayer(3, 1, dim_feedforward=5, batch_first=True)
+    return Tokens(layer if kind == "layer" else nn.TransformerEncoder(layer, 2))
+
+
+# q, k, v: 80 * 3 * 9; q.k and attention.v: 80 * 80 * 3 each; projection: 80 * 3 * 3.
+ATTENDING = 2160 + 2 * 19200 + 720
+
+
+@pytest.mark.parametrize(
+    ("kind", "products"),
+    [
+        ("attention", ATTENDING),
+        ("layer", ATTENDING + 2 * 80 * 3 * 5),
+        ("encoder", 2 * (ATTENDING + 2 * 80 * 3 * 5)),
+    ],
+)
+def test_torchs_own_attention_is_no_silent_zero(kind, products):
+    """In evaluation torch runs these as one operator, which no convention has a formula for."""
+    model = self_attention(kind)
+    before = torch.backends.mha.get_fastpath_enabled()
+    assert count(model, SIZE, "torch").flops == products
+    assert count(meta_copy(model), SIZE, "torch").flops == products
+    by_module = count(model, SIZE, "mmcv")
+    assert {"MultiheadAttention", "SelfAttention"} & set(dict(by_module.uncounted))
+    if kind != "attention":
+        assert by_module.flops > 0
+    pytest.importorskip("fvcore")
+    traced = count(model, SIZE, "fvcore")
+    assert traced.flops >= products, traced.uncounted
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+def test_products_without_a_formula_are_listed():
+    vector, matrix = torch.ones(10), torch.ones(10, 10)
+    for function, name in (
+        (lambda x: x.flatten() @ x.flatten(), "aten::dot"),
+        (lambda x: matrix @ vector, "aten::mv"),
+        (lambda x: torch.cdist(x[0], x[0]), "aten::_cdist_forward"),
+    ):
+        for convention in ("torch", "fvcore"):
+            if convention == "fvcore":
+                pytest.importorskip("fvcore")
+            result = count(Function(function), SIZE, convention)
+            assert result.flops > 0 or result.uncounted, (name, convention)
+        if "cdist" not in name:  # 240 numbers each, or 10 rows of 10
+            assert result.flops == {"aten::dot": 240, "aten::mv": 100}[name]
+        assert name in dict(count(Function(function), SIZE, "torch").uncounted)
+
+
 # ------------------------------------------------------------------------------ fvcore and torch
 
 

@@ -50,6 +50,7 @@ def test_every_alias_is_a_key_of_the_schema():
     [
         ("training.lrr=1", ("training.lrr", "did you mean 'lr'")),
         ("model.attentoin=mhsa", ("model.attentoin", "attention")),
+        ("model.attention=mhsa model.heads=3", ("32 channels", "heads 3")),
         ("model.heads=3", ("32 channels", "heads 3")),
         ("training.lr=fast", ("training.lr", "'fast'", "number")),
         ("seed=-1", ("seed", "-1", "greater")),
@@ -63,12 +64,18 @@ def test_every_alias_is_a_key_of_the_schema():
 )
 def test_refusals_name_key_value_and_expectation(override, words):
     with pytest.raises(UsageError) as caught:
-        load_config("synthetic", [override])
+        load_config("synthetic", override.split())
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
         assert word in message
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("attention", ["cga", "none", "one-of-a-user"])
+def test_heads_are_no_rule_for_an_attention_without(attention):
+    spec = load_config(None, {"model.attention": attention, "model.heads": 3}).model.spec()
+    assert (spec.attention, spec.heads) == (attention, 3)
 
 
 def test_a_peer_has_no_options_of_ours():

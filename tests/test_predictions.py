@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from hevitpose import predictions
+from hevitpose.cli import execute
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.metrics import cocoformat
 from hevitpose.predictions import (
@@ -90,6 +92,34 @@ def test_custom_and_unknown_datasets(tmp_path):
         evaluate_predictions("cocoo", file, found)
 
 
+@pytest.mark.parametrize("dataset", ["coco", "crowdpose", "custom"])
+def test_flags_that_errors_name_are_there(dataset, tmp_path, capsys):
+    """A bad annotation's error says how to go on; the command takes what it says."""
+    K = 14 if dataset == "crowdpose" else 17
+    good = {"id": 1, "image_id": 3, "category_id": 1, "bbox": [0, 0, 90, 90], "area": 4000.0}
+    good |= {"keypoints": [5, 5, 2] * K, "num_keypoints": K, "iscrowd": 0}
+    image = {"id": 3, "file_name": "3.jpg", "width": 100, "height": 100, "crowdIndex": 0.5}
+    truth = {"images": [image], "categories": [{"id": 1, "name": "person"}]}
+    bad = good | {"id": 2, "keypoints": [1]}
+    file = write_results({**truth, "annotations": [good, bad]}, tmp_path / "truth.json")
+    results = write_results([], tmp_path / "results.json")
+    names = ", ".join(f"k{i}" for i in range(17))
+    sigmas = ", ".join(["0.05"] * 17)
+    (tmp_path / "own.yaml").write_text(
+        f"name: own\nkeypoints: [{names}]\nflip_pairs: []\nsigmas: [{sigmas}]\n"
+        "splits: {val: {annotations: truth.json, images: .}}\n"
+    )
+    if dataset == "crowdpose":
+        pytest.importorskip("xtcocotools.cocoeval", reason="xtcocotools is not installed")
+    named = str(tmp_path / "own.yaml") if dataset == "custom" else dataset
+    words = ["evaluate-predictions", "--dataset", named, "--ground-truth", str(file)]
+    words += ["--predictions", str(results)]
+    assert execute(words) == 1
+    flags = re.findall(r"--[a-z-]+|[a-z]+_[a-z_]+ leaves", capsys.readouterr().err)
+    assert flags == ["--skip-bad"]
+    assert execute([*words, *flags]) == 0
+
+
 def test_testdev(tmp_path):
     results = [RESULT | {"area": 5.0}, RESULT | {"image_id": 1, "score": 1}]
     path, archive = write_testdev(results, "hevitpose_b", tmp_path / "new", image_ids=(1, 785))
@@ -128,15 +158,18 @@ def test_testdev_refuses(results, name, says, tmp_path):
 
 def test_pred_mat(tmp_path):
     keypoints = np.random.default_rng(0).uniform(0, 500, (5, 16, 2))
-    path = write_pred_mat(keypoints, tmp_path)
+    path = write_pred_mat(keypoints, np.arange(5), tmp_path)
     assert path.name == "pred.mat"
     np.testing.assert_allclose(loadmat(path)["preds"], keypoints + 1)  # 1-based, same order
     np.testing.assert_allclose(read_arrays(path, 5), keypoints + 1)
     keypoints[3, 2, 1] = np.nan
     with pytest.raises(DataError, match="person 3, joint 2"):
-        write_pred_mat(keypoints, tmp_path)
+        write_pred_mat(keypoints, np.arange(5), tmp_path)
     with pytest.raises(DataError, match=r"\(5, 17, 2\)"):
-        write_pred_mat(np.zeros((5, 17, 2)), tmp_path)
+        write_pred_mat(np.zeros((5, 17, 2)), np.arange(5), tmp_path)
+    for people, says in (([0, 1, 3, 4, 5], "person 2 is left out"), ([0, 2, 1, 3, 4], "order")):
+        with pytest.raises(DataError, match=says):
+            write_pred_mat(np.zeros((5, 16, 2)), np.array(people), tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == ["pred.mat"]
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from ablations import cell
+from hevitpose import machine
 from hevitpose.config import load_config
-from hevitpose.errors import DataError, DivergedError
+from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
+    complexity_run,
     evaluate_and_record,
     evaluation_folder,
     kept_weights,
+    latency_run,
     remove_weights,
     store_of,
     train_and_record,
     training_folder,
     training_run,
 )
+from hevitpose.training.devices import device_of
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +157,47 @@ def test_equal_trainings_leave_equal_files(config, done, tmp_path):
     again = train_and_record(other, runs=tmp_path / "runs")
     assert again.training.id == first.training.id
     assert again.training.weights == first.training.weights
+
+
+CUSTOM = """
+name: hands
+keypoints: [a, b, c, d, e]
+flip_pairs: []
+sigmas: [0.05, 0.05, 0.05, 0.05, 0.05]
+splits: {val: {annotations: truth.json, images: .}}
+"""
+
+
+def test_a_custom_dataset_says_its_keypoints(tmp_path):
+    """Also to what never reads its people: a grid's counts and times."""
+    (tmp_path / "hands.yaml").write_text(CUSTOM)
+    dataset = str(tmp_path / "hands.yaml")
+    config = load_config(None, {"model.name": "nano", "data.dataset": dataset})
+    assert config.model.num_keypoints is None
+    counted = complexity_run(config)
+    timed = latency_run(config, {"batch": 1})
+    assert counted.inputs["model"]["num_keypoints"] == 5
+    assert timed.inputs["model"]["num_keypoints"] == 5
+    assert cell.build(config).num_keypoints == 5
+    other = config.with_overrides({"model.num_keypoints": 7})
+    assert complexity_run(other).id != counted.id
+    small = config.with_overrides({"data.input_size": [64, 64]})
+    fields = cell.complexity(small, tmp_path, lambda done, total: None)
+    assert fields["params"] > 0 and fields["flops"]["mmcv"] > 0
+
+
+@pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])
+@pytest.mark.parametrize("smi", [True, False])
+@pytest.mark.parametrize("usable", [True, False])
+def test_the_device_of_the_id_is_that_of_the_run(monkeypatch, asked, smi, usable):
+    """nvidia-smi and torch may see different things; then neither is believed."""
+    monkeypatch.setattr(machine, "_gpu", lambda: ("a GPU", "1") if smi else (None, None))
+    monkeypatch.setattr(machine, "_torch", lambda: ("2.11.0", "13.0"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    config = load_config("synthetic", {"device": asked})
+    if (asked == "auto" and smi != usable) or (asked == "cuda" and not usable):
+        with pytest.raises(UsageError, match=r"^device: "):
+            device_of(config)
+    else:
+        assert device_of(config) == machine.device_type(asked)
+        assert device_of(config) == ("cpu" if asked == "cpu" or not usable else "cuda")

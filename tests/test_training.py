@@ -402,7 +402,11 @@ def test_interrupt_leaves_a_folder_that_continues(tiny, tmp_path, synthetic_root
     overrides += ["training.steps=100000"]
     command = [sys.executable, "-m", "hevitpose.cli", "train", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [*command, *overrides], stderr=subprocess.PIPE, text=True, env={**os.environ}
+        [*command, *overrides],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for _ in range(600):
         if (tmp_path / "run" / "last.ckpt").exists():

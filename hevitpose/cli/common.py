@@ -31,6 +31,10 @@ Checkpoint = Annotated[
 Gpus = Annotated[str | None, typer.Option("--gpus", help="CUDA device numbers: 0,1.")]
 Devices = Annotated[int | None, typer.Option("--devices", min=1, help="Processes per node.")]
 Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")]
+Imports = Annotated[
+    list[Path] | None,
+    typer.Option("--import", help="A module of yours that registers an attention; repeatable."),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out what cannot be read, and list it.")
 ]

@@ -16,6 +16,7 @@ from hevitpose.cli.common import (
     Checkpoint,
     Devices,
     Gpus,
+    Imports,
     Nodes,
     Overrides,
     SkipBad,
@@ -32,19 +33,27 @@ from hevitpose.sizes import parse_size
 
 def info(
     model: Annotated[str, typer.Argument(help="A model name: hevitpose_b, b, pose_hrnet_w32.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Options of the network: model.attention=mhsa.")
+    ] = None,
     input_size: Annotated[str, typer.Option("--input", help="HEIGHTxWIDTH.")] = "256x256",
     keypoints: Annotated[int, typer.Option("--keypoints", min=1)] = 17,
     convention: Annotated[str, typer.Option("--convention", help="mmcv, fvcore, torch.")] = "mmcv",
     depth: Annotated[int, typer.Option("--depth", min=0, help="Levels of modules shown.")] = 2,
+    imports: Imports = None,
     as_json: AsJson = False,
 ) -> None:
     """Parameters and GFLOPs of a model, module by module, under a named convention."""
     from hevitpose.complexity import count, render
+    from hevitpose.config import network_options
+    from hevitpose.imports import import_files
     from hevitpose.models import create_for_input
     from hevitpose.spec import full_name
 
     size = parse_size(input_size, "--input")
-    network = create_for_input(full_name(model), keypoints, size)
+    options, files = network_options(full_name(model), overrides or ())
+    import_files([*files, *(imports or ())])
+    network = create_for_input(full_name(model), keypoints, size, **options)
     result = count(network, size, convention=convention)
     if as_json:
         print(json.dumps({"model": full_name(model), "keypoints": keypoints, **result.to_dict()}))
@@ -146,6 +155,7 @@ def infer_testdev(
     gpus: Gpus = None,
     devices: Devices = None,
     nodes: Nodes = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Predict a test split whose answers are withheld, as its evaluation server takes it.
 
@@ -161,6 +171,7 @@ def infer_testdev(
         data__boxes=boxes,
         data__box_threshold=box_threshold,
         data__val_split="test",
+        data__skip_bad=skip_bad or None,
     )
     if config.data.dataset not in ("coco", "mpii"):
         raise UsageError(
@@ -169,6 +180,13 @@ def infer_testdev(
         )
     if config.data.dataset == "coco" and config.data.boxes == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
+    if config.data.dataset == "mpii":
+        for key in ("skip_bad", "present_only"):
+            if getattr(config.data, key):
+                raise UsageError(
+                    f"infer-testdev: data.{key}=true would leave people out, and pred.mat has one "
+                    "row for each person of the test file"
+                )
     from hevitpose.predictions import write_pred_mat, write_testdev
     from hevitpose.scoring import results_of
     from hevitpose.training import infer, world
@@ -180,7 +198,8 @@ def infer_testdev(
         return
     rows = table.take(found.index)
     if config.data.dataset == "mpii":
-        print(f"{write_pred_mat(found.keypoints, out)}: {len(found.index)} people")
+        path = write_pred_mat(found.keypoints, rows.person_ids, out)
+        print(f"{path}: {len(found.index)} people")
         return
     results = results_of(rows, found, nms_threshold=config.codec.nms_threshold)
     files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
@@ -191,6 +210,10 @@ def infer_testdev(
 def predict(
     images: Annotated[list[str], typer.Argument(help="Images, folders, or globs in quotes.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="Weights.")],
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", help="COCO-style annotations with the images' ids. [default: 1, 2]"),
+    ] = None,
     boxes: Annotated[
         Path | None,
         typer.Option("--boxes", help="COCO-style detections json. [default: the whole image]"),
@@ -202,16 +225,20 @@ def predict(
     out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also draw every map.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
+    imports: Imports = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
+    from hevitpose.imports import import_files
     from hevitpose.predict import predict_files
 
+    import_files(imports or ())
     with bar("prediction", "images") as progress:
         written = predict_files(
             images,
             checkpoint,
             out,
+            ids=ids,
             boxes=boxes,
             box_threshold=box_threshold,
             category_id=category,
@@ -232,10 +259,13 @@ def export_checkpoint(
     keypoints: Annotated[
         int | None, typer.Option("--keypoints", min=1, help="Another number of keypoints.")
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """Weights alone, complete in themselves, from a training checkpoint."""
     from hevitpose.checkpoint import from_pretrained, load_weights, read_checkpoint, save_checkpoint
+    from hevitpose.imports import import_files
 
+    import_files(imports or ())
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a file name that ends in .safetensors")
     stored = read_checkpoint(checkpoint)
@@ -267,6 +297,7 @@ def export(
             help="Compare on these pictures of people (files, folders, globs). [default: rendered]",
         ),
     ] = None,
+    imports: Imports = None,
 ) -> None:
     """Write a network for another runtime, compared with the original before it is kept.
 
@@ -275,8 +306,10 @@ def export(
     from hevitpose.checkpoint import from_pretrained, read_checkpoint
     from hevitpose.export import export as write
     from hevitpose.export import picture_crops
-    from hevitpose.predict import find_images
+    from hevitpose.imports import import_files
+    from hevitpose.pictures import find_images
 
+    import_files(imports or ())
     config = read_checkpoint(checkpoint).config
     size = tuple(config.get("data", {}).get("input_size", (256, 256)))
     size = size if input_size is None else parse_size(input_size, "--input")

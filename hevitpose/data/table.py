@@ -153,7 +153,7 @@ class Problems:
             first = "; ".join(str(problem) for problem in self.found[: self.SHOWN])
             rest = len(self.found) - self.SHOWN
             more = f"; and {rest} more" if rest > 0 else ""
-            raise DataError(f"{self.path}: {first}{more} (skip_bad leaves such records out)")
+            raise DataError(f"{self.path}: {first}{more} (--skip-bad leaves such records out)")
         return tuple(self.found)
 
 
@@ -187,7 +187,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
             raise DataError(
                 f"{table.image_root}: {len(missing)} of the {needed.sum()} images that "
                 f"{table.annotation_file} has people in are absent, the first are {first} "
-                "(present_only leaves their people out and counts them)"
+                "(data.present_only=true leaves their people out and counts them)"
             )
         for index in missing:
             problems.add("image", names[index], "absent, expected a file")

@@ -32,6 +32,7 @@ from hevitpose.evaluation import (
     mean_pose,
     score,
 )
+from hevitpose.imports import import_files
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.pretrained import start_from
@@ -128,6 +129,7 @@ def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = 
 
 def build(config: Config, num_keypoints: int) -> nn.Module:
     """The config's network, from its seed or from pretrained weights, in its training form."""
+    import_files(config.imports)
     options = config.model.options()
     if config.model.num_keypoints not in (None, num_keypoints):
         raise UsageError(

@@ -9,21 +9,28 @@ import sys
 
 import torch
 
+from hevitpose import machine
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
 
 
 def device_of(config: Config) -> str:
-    """``cpu`` or ``cuda``, as asked; never another one in silence.
+    """``cpu`` or ``cuda``, as asked and as the run's id says; never another one in silence.
 
     Raises:
-        UsageError: CUDA was asked for and is not there.
+        UsageError: CUDA was asked for and is not there, or ``auto`` is not the same to torch as to
+            the id.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
+    kind, usable = machine.device_type(config.device), torch.cuda.is_available()
+    if config.device == "cuda" and not usable:
         raise UsageError("device: cuda was asked for, this machine has no usable CUDA device")
-    if config.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return config.device
+    if config.device == "auto" and (kind == "cuda") != usable:
+        smi, found = ("a GPU", "none that it can use") if kind == "cuda" else ("none", "one")
+        raise UsageError(
+            f"device: auto, nvidia-smi shows {smi} and torch finds {found}; say which, "
+            "device=cpu or device=cuda"
+        )
+    return kind
 
 
 def world() -> tuple[int, int]:

@@ -286,6 +286,41 @@ def fake_contenders(monkeypatch):
     return use
 
 
+def test_an_interrupted_comparison_says_that_nothing_is_recorded(
+    fake_contenders, monkeypatch, tmp_path, capsys
+):
+    class Interrupted(FakeContender):
+        def round(self):
+            raise KeyboardInterrupt
+
+    fake_contenders(FakeContender(3.0), Interrupted(6.0))
+    arguments = ["--threads", "1", "--out", str(tmp_path)]
+    assert latency.main(["--vs", "t,nano", *arguments]) == 130
+    assert capsys.readouterr().err.endswith("nothing is recorded\n")
+    assert not list((tmp_path / "records").glob("*.json"))
+    outcomes = itertools.chain([Outcome("ok", result=result())], itertools.repeat(None))
+
+    def run(task, timeout):
+        if (outcome := next(outcomes)) is None:
+            raise KeyboardInterrupt
+        return outcome
+
+    monkeypatch.setattr(latency, "run", run)
+    assert latency.main(["--models", "t,nano", "--modes", "eager", *arguments]) == 130
+    assert capsys.readouterr().err.endswith("what was measured is recorded\n")
+    assert len(list((tmp_path / "records").glob("*.json"))) == 1
+
+
+def test_one_thread_is_a_number(outcomes, tmp_path, capsys):
+    """``1 == True``: a caption must not say that threads are on."""
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    arguments = ["--models", "nano", "--modes", "eager", "--threads", "1", "--json"]
+    assert latency.main([*arguments, "--flip", "--out", str(tmp_path)]) == 0
+    line = json.loads(capsys.readouterr().out)["conditions"]
+    assert ", 1 threads," in line
+    assert "flip test on" in line
+
+
 def test_versus_divides_by_the_last(fake_contenders, tmp_path):
     fake_contenders(FakeContender(3.0), FakeContender(6.0), FakeContender(4.0))
     arguments = ["--vs", "b,t,nano", "--rounds", "4", "--threads", "1", "--out", str(tmp_path)]

@@ -10,11 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import book, grids
 from reports.claims import claims_table
-from reports.measured import check, load, out_of_range
+from reports.measured import Measured, check, load, out_of_range
 from reports.older import NOTE, mark, older_records
 from reports.plots import tradeoff
 from reports.published import load as load_published
@@ -654,3 +655,32 @@ def test_the_fastest_form_of_a_network_by_machine_and_batch(make):
         ["example cpu, 2 threads, 64, 128x128", "eager fp32", "40.00", "1600"],
     ]
     assert fastest_table(measured([])).rows[0][3].text == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("axis", "levels", "rows"),
+    [
+        ("model.attention", ["cgsr", "mhsa"], ["cgsr", "mhsa"]),
+        ("model.heads", [2, 4], ["2", "4"]),  # nano's own, not the larger variants'
+        ("model.groups", [[2, 2, 2], [4, 4, 4]], ["default", "[4, 4, 4]"]),
+        ("codec.decode", ["default", "dark"], ["default", "dark"]),
+        ("model.cascade", [True, False], ["default", "False"]),
+    ],
+)
+def test_the_default_is_one_row(make, monkeypatch, tmp_path, axis, levels, rows):
+    """Also where the grid's file lists its value, whichever variant and section it is of."""
+    grid = {"question": "?", "axes": {axis: levels}}
+    (tmp_path / "attention.yaml").write_text(yaml.safe_dump(grid))
+    monkeypatch.setattr(book, "GRIDS", tmp_path)
+    other = str(levels[1])
+    found = [make.evaluation(), make.evaluation(other, axes={axis: levels[1]})]
+    views = dict(book.grid_views(Measured(tuple(found))))
+    assert [row.name for row in views["ablation-attention"].rows] == rows
+
+
+def test_a_named_cell_that_is_the_default_is_no_second_row(make, monkeypatch, tmp_path):
+    cells = {"same": {"model.attention": "cgsr"}, "mhsa": {"model.attention": "mhsa"}}
+    (tmp_path / "attention.yaml").write_text(yaml.safe_dump({"question": "?", "cells": cells}))
+    monkeypatch.setattr(book, "GRIDS", tmp_path)
+    views = dict(book.grid_views(Measured((make.evaluation(), make.evaluation("mhsa")))))
+    assert len(views["ablation-attention"].rows) == 2
