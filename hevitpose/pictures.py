@@ -163,7 +163,8 @@ def read_boxes(
                 f"{path}: entry {number} is of image_id {key}, the first image is "
                 f"{images.names[0]}; --ids FILE names the annotations that say whose id that is"
             )
-        place = _only(images, key, f"{path}: entry {number}") if named else place_of.get(key)
+        where = f"{path}: entry {number}"
+        place = _only(images, str(key), where) if named else place_of.get(int(key))
         theirs[key] = place is not None
         if place is not None and score >= threshold:
             found[place].append((box, score))

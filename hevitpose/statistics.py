@@ -157,7 +157,7 @@ def contrasts(
         return Family(found)
     covariance = matrix @ model.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
-    loadings = _one_factor(covariance / np.outer(scale, scale))
+    loadings = _one_factor(covariance / np.outer(scale, scale)).tolist()
     critical = critical_value(loadings, model.degrees, alpha)
     found = {}
     for name, value, unit in zip(wanted, values, scale, strict=True):
