@@ -153,7 +153,10 @@ class Problems:
             first = "; ".join(str(problem) for problem in self.found[: self.SHOWN])
             rest = len(self.found) - self.SHOWN
             more = f"; and {rest} more" if rest > 0 else ""
-            raise DataError(f"{self.path}: {first}{more} (--skip-bad leaves such records out)")
+            raise DataError(
+                f"{self.path}: {first}{more} (--skip-bad, or data.skip_bad=true in a config, "
+                "leaves such records out)"
+            )
         return tuple(self.found)
 
 
