@@ -52,7 +52,8 @@ def test_the_example_grid_is_one(tmp_path):
 
     (tmp_path / "my_grid.yaml").write_text(blocks("ablations.md", "yaml")[0])
     (grid,) = load_grids([str(tmp_path / "my_grid.yaml")], load_config("synthetic"))
-    assert [cell.name for cell in grid.cells] == ["default", "deeper", "wider"]
+    names = ["default", "deeper", "wider", "no-flip-test", "wider-dark"]
+    assert [cell.name for cell in grid.cells] == names
 
 
 def test_the_example_dataset_is_one():
