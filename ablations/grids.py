@@ -38,7 +38,7 @@ from pydantic import BaseModel
 from hevitpose.config import Config, ids_of
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash
-from hevitpose.spec import ATTENTIONS, DATASETS, PEERS, STRIDE_MULTIPLE, full_name
+from hevitpose.spec import ATTENTIONS, DATASETS, PEERS, PRIMARY_METRICS, STRIDE_MULTIPLE, full_name
 
 FOLDER = Path(__file__).parent
 #: What runs when no grid is named.
@@ -183,8 +183,7 @@ class _Reader:
     def _primary(self, entries: Mapping[Any, tuple[int, yaml.Node]]) -> dict[str, str]:
         """The metric that verdicts are about, by dataset: named before anything is run."""
         if "primary" not in entries:
-            self.note(1, f"primary: missing, expected dataset: metric, and {OTHER}: metric")
-            return {}
+            return dict(PRIMARY_METRICS)
         line, node = entries["primary"]
         found = {}
         for dataset, (at, value) in self._entries(node, "primary").items():

@@ -14,7 +14,7 @@ import yaml
 from hevitpose.config import Config
 from hevitpose.errors import DataError
 from hevitpose.records import Record
-from hevitpose.spec import VARIANTS
+from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from reports import gallery, grids, plots
 from reports.claims import claims_table, load_claims
 from reports.findings import check_finding
@@ -177,7 +177,7 @@ def primary_of(name: str) -> dict[str, str]:
     """Dataset, or "other", to the metric that the grid's file names."""
     found = _grid_file(name).get("primary")
     if not isinstance(found, dict):
-        return dict(grids.PRIMARY)
+        return dict(PRIMARY_METRICS)
     return {str(dataset): str(metric) for dataset, metric in found.items()}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hevitpose.records import Record
-from hevitpose.spec import VARIANTS
+from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from hevitpose.statistics import (
     BETTER,
     NOT_SHOWN,
@@ -41,8 +41,6 @@ from reports.text import plain, shorten
 DEFAULT = "default"
 #: Metrics that a grid's table shows, as their headings say them.
 SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
-#: The primary metric where a grid's file names none: PCKh@0.5 where it is the dataset's own metric.
-PRIMARY = {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def build(
     order: Sequence[str] = (),
     *,
     one_setting: bool = False,
-    primary: Mapping[str, str] = PRIMARY,
+    primary: Mapping[str, str] = PRIMARY_METRICS,
 ) -> Grid:
     """The rows of one grid.
 

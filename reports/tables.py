@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hevitpose.files import write_atomically
 from hevitpose.records import Record
+from hevitpose.spec import PRIMARY_METRICS
 from hevitpose.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from reports import grids
 from reports.facts import condition
@@ -55,7 +56,7 @@ def render_grid(
     default: str = grids.DEFAULT,
     title: str | None = None,
     question: str = "",
-    primary: Mapping[str, str] = grids.PRIMARY,
+    primary: Mapping[str, str] = PRIMARY_METRICS,
     latex: bool = True,
 ) -> Rendered:
     """Writes one ablation grid's table (Markdown, CSV, LaTeX) and plot (SVG, PNG).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from ablations import grids
@@ -161,7 +163,14 @@ class TestRefusals:
     def test_texts_are_required(self, tmp_path):
         path = tmp_path / "bare.yaml"
         path.write_text("axes: {model.peow: [0]}")
-        assert len(self.problems(str(path))) == 5  # four texts and the primary metric
+        assert len(self.problems(str(path))) == 4
+
+    def test_a_grid_without_a_primary_metric_has_the_usual_one(self, grid):
+        path = pathlib.Path(grid("axes: {model.peow: [0]}"))
+        text = path.read_text()
+        path.write_text("\n".join(x for x in text.splitlines() if not x.startswith("primary")))
+        (loaded,) = grids.load_grids([str(path)], base())
+        assert loaded.primary == {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}
 
     @pytest.mark.parametrize(
         ("primary", "expected"),
