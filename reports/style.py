@@ -12,7 +12,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,18 @@ RC: Any = {
 
 
 def digest(data: Any) -> str:
-    """What a picture shows, as a hash: its data and the style's version."""
-    text = json.dumps([STYLE_VERSION, data], sort_keys=True, default=str)
+    """What a picture shows, as a hash: its data to ten digits, and the style's version."""
+    text = json.dumps([STYLE_VERSION, _rounded(data)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _rounded(data: Any) -> Any:
+    """Plain data without the last digits, in which processors' linear algebra differs."""
+    if isinstance(data, Mapping):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_rounded(value) for value in data]
+    return float(f"{round(data, 12):.10g}") if isinstance(data, float) else data
 
 
 def point(axes: Any, x: float, y: float, tip: str, **kwargs: Any) -> None:

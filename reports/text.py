@@ -242,7 +242,10 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Comma-separated values: what is shown, then for numbers the value at full precision."""
+    """Comma-separated values: what is shown, then for numbers the value itself.
+
+    To ten digits: the last ones of a double differ between processors' linear algebra.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     exact = [any(row[i].value is not None for row in table.rows) for i in range(len(table.columns))]
@@ -256,7 +259,7 @@ def to_csv(table: Table) -> str:
             # Ours may begin with a sign; what a record says may not.
             cells.append(cell.text if cell.kind == "measured" else escape_csv(cell.text))
             if with_value:
-                cells.append("" if cell.value is None else repr(float(cell.value)))
+                cells.append("" if cell.value is None else f"{round(float(cell.value), 12):.10g}")
         ids = dict.fromkeys(i for cell in row for i in cell.records)
         notes = dict.fromkeys(escape_csv(note) for cell in row for note in cell.notes)
         writer.writerow([*cells, " ".join(ids), " / ".join(notes)])

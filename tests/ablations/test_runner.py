@@ -181,7 +181,8 @@ class TestRun:
         ids = {j.id for j in plan_of(request).jobs}
         assert session(request) == 0
         assert (tmp_path / "loaded").exists()
-        (record, *_) = [r for r in RecordStore(request.out / "records").load() if r.cell == "mine"]
+        records = RecordStore(request.out / "records").load()
+        record = next(r for r in records if r.cell == "mine" and r.kind == "training")
         assert record.inputs["model"]["imports"] == [file_digest(module)]
         module.write_text(text.replace("return None", "return 1"))
         edited = {j.id for j in plan_of(request).jobs}

@@ -62,7 +62,7 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
   document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
   seen.tipAfterEscape = q("#tip").hidden;
   seen.galleryRun = q("#gallery figcaption a").getAttribute("href");
-  q("#run-filter").value = "accuracy mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
+  q("#run-filter").value = "evaluation mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
   seen.runs = document.querySelectorAll("#run-table tbody tr").length;
   const [a, b] = IDS;
   location.hash = `run-${a}`;
