@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +16,20 @@ from hevitpose import create_model
 from hevitpose.checkpoint import save_checkpoint
 from hevitpose.data import load
 
+ROOT = Path(__file__).resolve().parent.parent
 
-def valid(*arguments: str) -> dict:
+
+def valid(folder: Path, *arguments: str) -> dict:
+    """``hevitpose valid`` in a folder of its own: in a shared one the second would be recorded."""
+    folder.mkdir()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = str(ROOT)
     result = subprocess.run(
         [sys.executable, "-m", "hevitpose.cli", "valid", "--json", *arguments],
         capture_output=True,
         text=True,
         env=environment,
+        cwd=folder,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
@@ -45,8 +52,9 @@ def test_two_processes_give_the_metrics_of_one(synthetic_root, tmp_path):
     checkpoint = save_checkpoint(model, tmp_path / "model.safetensors")
     common = ["data.input_size=64,64", f"data.root={synthetic_root}", "device=cpu"]
     common += ["data.eval_batch_size=2", "--checkpoint", str(checkpoint)]
-    one = valid(*common, "--predictions", str(tmp_path / "one.npz"))
-    two = valid(*common, "--devices", "2", "--predictions", str(tmp_path / "two.npz"))
+    one = valid(tmp_path / "one", *common, "--predictions", str(tmp_path / "one.npz"))
+    more = ["--devices", "2", "--predictions", str(tmp_path / "two.npz")]
+    two = valid(tmp_path / "two", *common, *more)
     assert two == one
     a, b = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
     np.testing.assert_array_equal(a["index"], np.arange(len(a["index"])))

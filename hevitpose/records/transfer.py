@@ -124,12 +124,20 @@ def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> Impo
 
     Raises:
         UsageError: an unknown id.
-        HEViTPoseError: a record failed, or names an absolute path of the machine it was made on.
+        HEViTPoseError: a record failed, was trained on the split that it is scored on, or names an
+            absolute path of the machine it was made on.
     """
     records = [store.find(prefix) for prefix in ids]
     for record in records:
         if record.status != "ok":
             raise HEViTPoseError(f"record {record.id}: status {record.status!r}, expected ok")
+        data = record.config.get("data") or {}
+        trained = record.kind in ("training", "evaluation") and "train_split" in data
+        if trained and data["train_split"] == data.get("val_split"):
+            raise HEViTPoseError(
+                f"record {record.id}: trained on {data['train_split']}, the split that it is "
+                "scored on (an overfit proof, say), expected a result"
+            )
         for key, value in _absolute_paths(record.model_dump(include={"config", "artifacts"})):
             raise HEViTPoseError(
                 f"record {record.id}: {key} is {value!r}, expected no absolute path"
