@@ -34,7 +34,7 @@ def evaluation(config: Config, folder: Path, report: Progress) -> dict[str, Any]
 
 def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
     """Parameters, and GFLOPs under the mmcv and torch conventions."""
-    from hevitpose.complexity import count, meta_copy
+    from hevitpose.cost.complexity import count, meta_copy
 
     model = meta_copy(build(config))
     counts = {c: count(model, config.data.input_size, convention=c) for c in ("mmcv", "torch")}
@@ -46,15 +46,15 @@ def complexity(config: Config, folder: Path, report: Progress) -> dict[str, Any]
 
 def latency(config: Config, folder: Path, report: Progress) -> dict[str, Any]:
     """Milliseconds of one image, eager fp32, as ``create_model`` returns the network."""
-    from hevitpose.latency import QUICK, measure
+    from hevitpose.cost.latency import QUICK, measure
 
     result = measure(build(config), budget=QUICK, **conditions_of(config))
     return {"latency": result.record_fields(), "peak_memory": result.peak_memory}
 
 
 def conditions_of(config: Config) -> dict[str, Any]:
-    """Under which a cell is timed: arguments of ``hevitpose.latency.measure``."""
-    from hevitpose.machine import device_type
+    """Under which a cell is timed: arguments of ``hevitpose.cost.latency.measure``."""
+    from hevitpose.records.provenance import device_type
 
     return {
         "batch": 1,

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
-from hevitpose import machine
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError
 from hevitpose.imports import import_files
+from hevitpose.records import provenance
 
 LOG = "log.txt"
 LOG_LINES = 15
@@ -67,9 +67,9 @@ def run_job(payload: Payload, report: Report) -> Outcome:
         outcome["error"] = _reason(error)
     outcome["started_at"] = started.isoformat()
     outcome["seconds"] = time.monotonic() - clock
-    outcome["code"] = machine.code()
-    outcome["machine"] = machine.machine()
-    outcome["versions"] = machine.versions()
+    outcome["code"] = provenance.code()
+    outcome["machine"] = provenance.machine()
+    outcome["versions"] = provenance.versions()
     return outcome
 
 

@@ -177,7 +177,7 @@ def _connect(address: str | None) -> Any:
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     try:
         if address is None:
-            from hevitpose.machine import cores
+            from hevitpose.records.provenance import cores
 
             ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
         else:

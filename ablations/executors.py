@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ablations.child import Outcome, Payload
 from ablations.isolation import PRELOAD, Child, wait_for
-from hevitpose import machine
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.records import provenance
 
 NAMES = ("local", "processes", "ray")
 
@@ -117,7 +117,7 @@ def create_executor(
     if name == "local":
         return Children(1, timeout=timeout, preload=preload)
     if name == "processes":
-        slots = workers or max(1, machine.cores() // threads)
+        slots = workers or max(1, provenance.cores() // threads)
         return Children(slots, timeout=timeout, preload=preload)
     from ablations.cluster import RayCluster
 

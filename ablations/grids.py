@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from hevitpose.config import Config, ids_of
+from hevitpose.config.schema import Config, ids_of
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash
 from hevitpose.spec import ATTENTIONS, DATASETS, PEERS, PRIMARY_METRICS, STRIDE_MULTIPLE, full_name

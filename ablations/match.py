@@ -99,7 +99,7 @@ class Costs:
         import torch
 
         from ablations.cell import build
-        from hevitpose.complexity import count
+        from hevitpose.cost.complexity import count
         from hevitpose.imports import import_files
 
         self.counted += 1

@@ -12,10 +12,10 @@ NAMES = (
     "pytorch_lightning",
     "ablations.isolation",
     "ablations.cell",
-    "hevitpose.complexity",
-    "hevitpose.latency",
+    "hevitpose.cost.complexity",
+    "hevitpose.cost.latency",
     "hevitpose.models",
-    "hevitpose.training",
+    "hevitpose.training.fit",
     "hevitpose.runs",
 )
 for name in NAMES:

@@ -374,12 +374,12 @@ def _provenance(outcome: Outcome) -> dict[str, Any]:
     """Where, when and with which code an outcome came to be."""
     from datetime import UTC, datetime
 
-    from hevitpose import machine
+    from hevitpose.records import provenance
 
     return {
-        "code": outcome.get("code") or machine.code(),
-        "machine": outcome.get("machine") or machine.machine(),
-        "versions": outcome.get("versions") or machine.versions(),
+        "code": outcome.get("code") or provenance.code(),
+        "machine": outcome.get("machine") or provenance.machine(),
+        "versions": outcome.get("versions") or provenance.versions(),
         "started_at": outcome.get("started_at") or datetime.now(UTC).isoformat(),
         "seconds": outcome.get("seconds", 0.0),
     }

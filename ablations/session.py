@@ -15,10 +15,10 @@ from ablations.isolation import PRELOAD
 from ablations.plan import WORK, History, Plan, changes, plan
 from ablations.runner import Runner, Summary
 from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
-from hevitpose import machine, runs
+from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.records import Record, RecordStore
+from hevitpose.records import Record, RecordStore, provenance
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def executor_name(request: Request) -> str:
     """
     if request.executor or request.address:
         return request.executor or "ray"
-    several = request.threads is None and machine.device_type("auto") == "cpu"
-    return "processes" if several and machine.cores() > 1 else "local"
+    several = request.threads is None and provenance.device_type("auto") == "cpu"
+    return "processes" if several and provenance.cores() > 1 else "local"
 
 
 def base_config(request: Request) -> Config:
@@ -292,7 +292,7 @@ def describe(
 
 def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
     """Writes a table and a plot per grid, and prints the tables."""
-    from reports.tables import render_grid
+    from reports.tables.grid import render_grid
 
     ids = {i for cells in made.members.values() for of in cells.values() for i in of}
     everything: list[Record] = []

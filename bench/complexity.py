@@ -92,7 +92,7 @@ def parse_side(text: str) -> int:
 
 def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
     """The row with parameters and GFLOPs filled in."""
-    from hevitpose.complexity import count, meta_copy
+    from hevitpose.cost.complexity import count, meta_copy
 
     shadow = meta_copy(model)
     results = {
@@ -268,7 +268,7 @@ def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], li
 
 
 def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list[str]) -> Row:
-    from hevitpose.complexity import count, meta_copy, render
+    from hevitpose.cost.complexity import count, meta_copy, render
     from hevitpose.models import create_for_input
 
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -302,7 +302,7 @@ def cost_rows(options: argparse.Namespace) -> list[Cost]:
 
 
 def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> Cost:
-    from hevitpose.complexity import count, meta_copy
+    from hevitpose.cost.complexity import count, meta_copy
     from hevitpose.models import create_for_input
 
     size = (row.side, row.side)
@@ -313,7 +313,7 @@ def _cost_one(row: Cost, options: argparse.Namespace, kept: dict[str, Any]) -> C
     by_module, products = count(shadow, size, "mmcv"), count(shadow, size, "torch")
     milliseconds = None
     if options.time:
-        from hevitpose.latency import QUICK, measure
+        from hevitpose.cost.latency import QUICK, measure
 
         threads = options.threads
         milliseconds = measure(model, input_size=size, threads=threads, budget=QUICK).p50

@@ -119,12 +119,12 @@ def _speed_line(threads: int | None) -> str:
     """Under what the milliseconds were taken."""
     import torch
 
-    from hevitpose import machine
+    from hevitpose.records import provenance
 
     threads = threads or torch.get_num_threads()
-    commit = str(machine.code()["commit"])[:7]
+    commit = str(provenance.code()["commit"])[:7]
     today = datetime.datetime.now(datetime.UTC).date()
     return (
         f"ms: median of up to 100, batch 1, fp32, eager, model only, {threads} threads, "
-        f"{machine.machine()['cpu']}, {today}, commit {commit}"
+        f"{provenance.machine()['cpu']}, {today}, commit {commit}"
     )

@@ -32,9 +32,9 @@ from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.transforms import affine_matrix, transform_points
 from hevitpose.errors import DataError, UsageError
-from hevitpose.evaluation import predict_batch
+from hevitpose.evaluation.predict import predict_batch
 from hevitpose.files import write_atomically
-from hevitpose.inference import PosePredictor
+from hevitpose.inference.predictor import PosePredictor
 from hevitpose.metrics.pckh import head_errors
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest

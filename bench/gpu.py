@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import gpu_latency, gpu_training
 from bench.command import Parser, exit_code
 from bench.gpu_session import FULL, REHEARSAL, Log, Session
-from hevitpose import machine
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
+from hevitpose.records import provenance
 
 #: Part: (what it does, share of the time, its function).
 PARTS: dict[str, tuple[str, float, Callable[[Session], None]]] = {
@@ -96,8 +96,8 @@ def run_parts(session: Session, parts: Sequence[str]) -> None:
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
     """All rows as text, a block per part; what failed says why."""
-    facts = machine.machine()
-    versions = machine.versions()
+    facts = provenance.machine()
+    versions = provenance.versions()
     lines = [
         f"{facts['gpu'] or facts['cpu']}, driver {facts['driver']}, {facts['threads']} cores; "
         f"torch {versions['torch']}, CUDA {versions['cuda']}"
@@ -126,9 +126,9 @@ def write_summary(session: Session) -> str:
     text = summary(session.log.rows)
     write_atomically(session.out / "summary.txt", text)
     content = {
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-        "code": machine.code(),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "code": provenance.code(),
         "rows": session.log.rows,
     }
     write_atomically(session.out / "summary.json", json.dumps(content, indent=1) + "\n")

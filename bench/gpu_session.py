@@ -14,8 +14,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.worker import Outcome, Task, run_group
-from hevitpose import machine
-from hevitpose.latency import Budget, Conditions
+from hevitpose.cost.latency import Budget, Conditions
+from hevitpose.records import provenance
 
 #: Joints of COCO, which everything here is measured with.
 KEYPOINTS = 17
@@ -45,7 +45,7 @@ class Way:
             tf32=self.dtype == "tf32",
             layout=self.layout,
             mode=self.mode,
-            threads=machine.cores() if device == "cuda" else 1,
+            threads=provenance.cores() if device == "cuda" else 1,
         )
 
 

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import KEYPOINTS, Session
 from bench.worker import Outcome, preload, run_group
-from hevitpose import machine
+from hevitpose.cost.latency import Conditions
 from hevitpose.errors import DataError
-from hevitpose.latency import Conditions
+from hevitpose.records import provenance
 from hevitpose.spec import DATASETS
 
 #: The network that is trained.
@@ -37,7 +37,7 @@ COMPILE_SECONDS = 45.0
 #: A training may take this much longer than planned: late, it would be for nothing.
 GRACE_SECONDS = 20.0
 #: What the children need beyond those of bench/latency.py.
-PRELOAD = ("cv2", "pytorch_lightning", "hevitpose.training", "hevitpose.runs")
+PRELOAD = ("cv2", "pytorch_lightning", "hevitpose.training.fit", "hevitpose.runs")
 #: For reading from a disk that has never been read.
 WARM_UP_SECONDS = 150.0
 #: Steps between two looks at the clock.
@@ -247,7 +247,7 @@ def throughput(session: Session) -> None:
 def loading(session: Session) -> None:
     """The loader alone, with eight workers and with one for nearly every core."""
     base = train_job(session)
-    most = max(1, machine.cores() - 1)
+    most = max(1, provenance.cores() - 1)
     for workers in sorted({min(8, most), most}, reverse=True):
         job = base.with_steps(session.scale.loader_steps * workers, **{"data.workers": workers})
         session.group([(f"loader {workers} workers", job)], loader_rate, _result, daemon=False)
@@ -275,7 +275,7 @@ def train_job(session: Session) -> TrainJob:
         "data.dataset": dataset_of(session),
         "data.root": str(session.data),
         "data.input_size": list(scale.train_size),
-        "data.workers": max(1, min(15, machine.cores() - 1)),
+        "data.workers": max(1, min(15, provenance.cores() - 1)),
         "data.eval_batch_size": max(64, scale.train_batch),
         "training.batch_size": scale.train_batch,
         "training.optimizer": "adamw",

@@ -36,10 +36,10 @@ from bench import latency_tables as tables
 from bench.command import Parser, exit_code, select_models
 from bench.cores import CoreProbe, close_rounds
 from bench.worker import Outcome, Task, contenders, run
-from hevitpose import machine
 from hevitpose.config import network_options
+from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.errors import UsageError
-from hevitpose.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
+from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
 from hevitpose.spec import full_name
 
@@ -163,7 +163,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
 def _conditions(options: argparse.Namespace, **given: Any) -> Conditions:
     return Conditions(
         device="cuda" if options.gpu else "cpu",
-        threads=machine.cores() if options.threads is None else options.threads,
+        threads=provenance.cores() if options.threads is None else options.threads,
         flip=options.flip,
         tf32=options.tf32,
         l2="cold" if options.cold_l2 else "warm",
@@ -329,7 +329,7 @@ def _nothing_recorded() -> Iterator[None]:
 def _probe(task: Task) -> contextlib.AbstractContextManager[CoreProbe | None]:
     """Two threads on two cores are where the probe is; on more, nobody knows which they are."""
     conditions = task.conditions
-    if conditions.is_cuda or conditions.threads != 2 or machine.cores() != 2:
+    if conditions.is_cuda or conditions.threads != 2 or provenance.cores() != 2:
         return contextlib.nullcontext()
     return CoreProbe()
 

@@ -35,13 +35,13 @@ def one_line(row: Any) -> str:
 
 def condition_line(rows: Sequence[Any]) -> str:
     """Device, precision, mode, n, date, commit: what stands under every table with times."""
-    from hevitpose import machine
+    from hevitpose.records import provenance
 
     def values(key: str) -> str:
         seen = dict.fromkeys(row.task.conditions.columns()[key] for row in rows)
         return "/".join(_word(value) for value in seen)
 
-    facts, code = machine.machine(), machine.code()
+    facts, code = provenance.machine(), provenance.code()
     cuda = any(row.task.conditions.is_cuda for row in rows)
     device = f"{facts['gpu']} (driver {facts['driver']})" if cuda else facts["cpu"]
     counts = [row.outcome.result.wall.n for row in rows if row.outcome.status == "ok"]

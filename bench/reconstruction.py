@@ -12,7 +12,7 @@ far off as the worst of its sizes. To search elsewhere, edit the constants below
 Distances are in printed hundredths: the larger error of millions of parameters and of GFLOPs
 (256x256, 16 keypoints, the ``mmcv`` convention), times 100. At most 0.5 is every printed digit.
 Networks are counted by formula, a term for each layer, ninety million in seconds; tests hold the
-formulas equal to ``hevitpose.complexity``.
+formulas equal to ``hevitpose.cost.complexity``.
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.module_tracker import ModuleTracker
 
 from bench.command import Parser, exit_code
-from hevitpose import machine
+from hevitpose.cost.latency import Conditions, forms, settle_, summarize
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.latency import Conditions, forms, settle_, summarize
+from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
 from hevitpose.spec import full_name
 
@@ -427,7 +427,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         batch=options.batch,
         input_size=parse_size(options.input, "--input"),
         mode=options.mode,
-        threads=machine.cores() if options.threads is None else options.threads,
+        threads=provenance.cores() if options.threads is None else options.threads,
     )
     return options
 
@@ -456,9 +456,10 @@ def _run(options: argparse.Namespace) -> int:
         operations = record(network, images[0], device)
         peaks = peaks.covering(operations)
     width, height = size
+    machine = provenance.machine()["gpu" if conditions.is_cuda else "cpu"]
     title = (
         f"{options.model}, {options.mode}, batch {conditions.batch}, {height}x{width}, fp32, "
-        f"{machine.machine()['gpu' if conditions.is_cuda else 'cpu']}, {conditions.threads} threads"
+        f"{machine}, {conditions.threads} threads"
     )
     show(operations, peaks, total, title, options.depth)
     path = options.plot or Path("runs/roofline") / f"{options.model}-{options.mode}.svg"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hevitpose.data.keypoints import COCO
-from hevitpose.diagnosis import diagnose
+from hevitpose.evaluation.diagnosis.diagnose import diagnose
 
 PEOPLE, IMAGES = 5000, 2000
 

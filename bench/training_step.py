@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from bench.command import Parser, exit_code
-from hevitpose import machine
+from hevitpose.cost.latency import interleave, ratio_of_rounds
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.latency import interleave, ratio_of_rounds
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.progress import progress_bar
+from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
 from hevitpose.spec import HEATMAP_STRIDE
 from hevitpose.training.devices import keep_freed_memory
@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch", type=int, default=8)
     add("--input", default="256x256", help="HEIGHTxWIDTH")
     add("--rounds", type=int, default=10)
-    add("--threads", type=int, default=machine.cores(), help="default: all this process may use")
+    add("--threads", type=int, default=provenance.cores(), help="default: all this process may use")
     add("--forms", default="plain,train", help="by comma: plain or train, then +tf32, +bf16 ...")
     add("--device", default="cpu", help="cpu or cuda")
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
@@ -178,7 +178,7 @@ def _run(options: argparse.Namespace) -> int:
     width, height = options.input
     print(
         f"{options.model}, batch {options.batch}, {height}x{width}, {options.threads} "
-        f"threads, {options.clock} clock, {machine.machine()['cpu']}"
+        f"threads, {options.clock} clock, {provenance.machine()['cpu']}"
     )
     return 0
 

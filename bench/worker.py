@@ -22,7 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hevitpose.errors import HEViTPoseError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-_PRELOAD = ["torch", "timm", "hevitpose.models.peers", "hevitpose.latency", "hevitpose.export"]
+_PRELOAD = [
+    "torch",
+    "timm",
+    "hevitpose.models.peers",
+    "hevitpose.cost.latency",
+    "hevitpose.inference.export",
+]
 #: How running out of memory reads in torch, onnxruntime and C++.
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "failed to allocate", "bad_alloc",
               "bad allocation", "out of memory")  # fmt: skip
@@ -36,8 +42,8 @@ class Task:
 
     model: str
     keypoints: int
-    conditions: Any  # hevitpose.latency.Conditions
-    budget: Any  # hevitpose.latency.Budget
+    conditions: Any  # hevitpose.cost.latency.Conditions
+    budget: Any  # hevitpose.cost.latency.Budget
     seed: int = 0
     options: tuple[tuple[str, Any], ...] = ()  # of the network, where not its name's own
     imports: tuple[Path, ...] = ()  # users' modules that it needs
@@ -49,7 +55,7 @@ class Outcome:
 
     status: str  # ok, skipped, failed, oom
     reason: str | None = None  # one line; None where ok
-    result: Any = None  # hevitpose.latency.LatencyResult
+    result: Any = None  # hevitpose.cost.latency.LatencyResult
 
     @property
     def is_late(self) -> bool:
@@ -58,9 +64,9 @@ class Outcome:
 
 
 def prepared(task: Task) -> Any:
-    """The task's model, built and settled, as a :class:`hevitpose.latency.Prepared` to enter."""
+    """The task's model, built and settled: a :class:`hevitpose.cost.latency.Prepared` to enter."""
+    from hevitpose.cost.latency import Prepared
     from hevitpose.imports import import_files
-    from hevitpose.latency import Prepared
 
     import_files(task.imports)
     size = task.conditions.input_size
@@ -76,7 +82,7 @@ def _model(
     seed: int,
     options: tuple[tuple[str, Any], ...] = (),
 ) -> Any:
-    from hevitpose.latency import settle_
+    from hevitpose.cost.latency import settle_
     from hevitpose.models import create_for_input
 
     model = create_for_input(name, keypoints, size, seed=seed, **dict(options))
@@ -175,7 +181,7 @@ class Contender:
         return self._receive()
 
     def result(self) -> Any:
-        """All rounds together as a :class:`hevitpose.latency.LatencyResult`."""
+        """All rounds together as a :class:`hevitpose.cost.latency.LatencyResult`."""
         self._pipe.send("result")
         return self._receive()
 
@@ -254,7 +260,7 @@ def _serve(pipe: Connection, task: Task) -> None:
 @contextlib.contextmanager
 def _outcomes(pipe: Connection, task: Task) -> Iterator[None]:
     """Whatever is raised inside is sent as the outcome that it means."""
-    from hevitpose.latency import UnavailableError
+    from hevitpose.cost.latency import UnavailableError
 
     if not task.conditions.is_cuda:
         _limit_memory()

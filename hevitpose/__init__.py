@@ -13,17 +13,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from hevitpose.checkpoint import from_pretrained, save_checkpoint
     from hevitpose.config import Config, load_config
-    from hevitpose.diagnosis import diagnose
-    from hevitpose.inference import PosePredictor
+    from hevitpose.evaluation.diagnosis.diagnose import diagnose
+    from hevitpose.inference.predictor import PosePredictor
     from hevitpose.models import create_model
     from hevitpose.optimization import optimize
     from hevitpose.pretrained import from_published, save_pretrained
 
 _LAZY = {
     "Config": "hevitpose.config",
-    "PosePredictor": "hevitpose.inference",
+    "PosePredictor": "hevitpose.inference.predictor",
     "create_model": "hevitpose.models",
-    "diagnose": "hevitpose.diagnosis",
+    "diagnose": "hevitpose.evaluation.diagnosis.diagnose",
     "from_pretrained": "hevitpose.checkpoint",
     "from_published": "hevitpose.pretrained",
     "load_config": "hevitpose.config",

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from hevitpose.checkpoint import PretrainedFrom, load_weights, save_checkpoint
-from hevitpose.complexity import count, meta_copy
 from hevitpose.config import validate
-from hevitpose.data.check import PAGES
+from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.data.tools.check import PAGES
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, load_imagenet, read_published

@@ -17,18 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hevitpose import machine
-from hevitpose.config import Config, DataConfig
+from hevitpose.config.schema import Config, DataConfig
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError
 from hevitpose.files import write_atomically
 from hevitpose.progress import Progress, silent
-from hevitpose.records import Record, RecordStore, Run, identity
+from hevitpose.records import Record, RecordStore, Run, identity, provenance
 from hevitpose.records.identity import DataInputs, file_digest
 from hevitpose.spec import VARIANTS, full_name
 
 if TYPE_CHECKING:
-    from hevitpose.evaluation import Predictions
-    from hevitpose.training import EvaluationResult, TrainResult
+    from hevitpose.evaluation.predict import Predictions
+    from hevitpose.training.fit import EvaluationResult, TrainResult
 
 RUNS = Path("runs")
 MEASURED = Path("results/measured")
@@ -69,7 +68,7 @@ def training_run(config: Config) -> Run:
     data = config.data
     val = _val_inputs(config, "gt") if config.training.selection == "val" else {}
     inputs = DataInputs(num_keypoints(config), _inputs(config, data.train_split, "training"), val)
-    return identity.training_run(config, inputs, machine.device_type(config.device))
+    return identity.training_run(config, inputs, provenance.device_type(config.device))
 
 
 def evaluation_run(
@@ -88,7 +87,7 @@ def evaluation_run(
     """
     weights = training_run(config).id if weights is None else weights
     inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.boxes))
-    device = machine.device_type(config.device)
+    device = provenance.device_type(config.device)
     return identity.evaluation_run(config, inputs, device, weights, tuned=tuned)
 
 
@@ -103,8 +102,8 @@ def latency_run(config: Config, conditions: Mapping[str, Any], attempt: int = 1)
         config,
         num_keypoints(config),
         conditions,
-        machine=machine.machine(),
-        versions=machine.versions(),
+        machine=provenance.machine(),
+        versions=provenance.versions(),
         attempt=attempt,
     )
 
@@ -201,7 +200,7 @@ def train_and_record(
     Raises:
         HEViTPoseError: it failed; where it had begun, the failure is in the store.
     """
-    from hevitpose.training import world
+    from hevitpose.training.fit import world
 
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
@@ -269,7 +268,7 @@ def evaluate_and_record(
 
 def measured() -> RecordStore:
     """The committed records of the checkout that this code is in, wherever it is called from."""
-    return RecordStore(machine.ROOT / MEASURED)
+    return RecordStore(provenance.ROOT / MEASURED)
 
 
 def training_by_weights(sha256: str, stores: Sequence[RecordStore]) -> str | None:
@@ -332,7 +331,7 @@ def add(store: RecordStore, record: Record) -> bool:
 
 
 def _first_process() -> bool:
-    from hevitpose.training import world
+    from hevitpose.training.fit import world
 
     return world()[0] == 0
 
@@ -349,9 +348,9 @@ def record_facts(config: Config, run: Run) -> dict[str, Any]:
         "config": portable(config.dump()),
         "config_hash": run.config_hash,
         "inputs": run.inputs,
-        "code": machine.code(),
-        "machine": machine.machine(),
-        "versions": machine.versions(),
+        "code": provenance.code(),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
     }
     if run.kind in ("training", "evaluation"):
         facts |= {"seed": config.seed, "precision": config.training.precision}
@@ -388,7 +387,7 @@ def train_fields(
 
     None on every process but the first.
     """
-    from hevitpose.training import train, world
+    from hevitpose.training.fit import train, world
 
     result: TrainResult = train(config, folder, resume=resume, progress=progress)
     if world()[0] != 0:
@@ -413,9 +412,9 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
         folder: receives ``predictions.npz``.
         progress: told the batches done and the batches there are.
     """
-    from hevitpose.diagnosis.breakdown import breakdown
-    from hevitpose.evaluation import pckh_intervals
-    from hevitpose.training import validate, world
+    from hevitpose.evaluation.diagnosis.breakdown import breakdown
+    from hevitpose.evaluation.predict import pckh_intervals
+    from hevitpose.training.fit import validate, world
 
     result: EvaluationResult = validate(config, progress=progress)
     if world()[0] != 0:

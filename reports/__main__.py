@@ -15,13 +15,14 @@ from pathlib import Path
 
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
-from reports import readme, style
-from reports.book import ROOT, Book, contradictions, make
+from reports.build import ROOT, Book, contradictions, make
+from reports.figures import style
+from reports.output import readme
 
 MEASURED = ROOT / "results" / "measured"
 PUBLISHED = ROOT / "results" / "published"
 GALLERY = "gallery"
-OUT = ROOT / "reports"
+OUT = ROOT / "results" / "rendered"
 README = ROOT / "README.md"
 
 
@@ -85,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
     if not preview and options.readme.is_file():
         written += _write_readme(book, options.readme)
     if not options.no_site:
-        from reports.page import write_site
+        from reports.output.page import write_site
 
         written += write_site(book, out / "site", out / "figures")
     print(

@@ -10,17 +10,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from hevitpose.errors import DataError
+from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
 from hevitpose.spec import model_names
-from hevitpose.statistics import BETTER, WORSE, Interval
-from reports import facts, grids
-from reports.measured import Measured, h_by_w, input_size, is_plain_network
+from reports import ablation, captions
+from reports.load import Measured, h_by_w, input_size, is_plain_network
+from reports.output.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
 from reports.published import ROOT, Published
-from reports.tables import gap_text
-from reports.tables_accuracy import measured_groups, score_cell
-from reports.tables_cost import counted
-from reports.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
+from reports.tables.accuracy import measured_groups, score_cell
+from reports.tables.cost import counted
+from reports.tables.grid import gap_text
 
 Check = Literal[
     "params", "gflops", "params_reduction", "gflops_reduction", "speed_ratio", "accuracy",
@@ -107,7 +107,7 @@ def load_claims(root: Path = ROOT) -> dict[str, Claim]:
 def claims_table(
     measured: Measured,
     published: Published,
-    grid_views: Sequence[grids.Grid],
+    grid_views: Sequence[ablation.Grid],
     claims: dict[str, Claim] | None = None,
 ) -> Table:
     """Every claim with its verdict: reproduced, fitted, differs by, not comparable ..."""
@@ -187,7 +187,7 @@ def _verdict(claim: Claim, finding: Finding) -> str:
     return f"{verdict} ({finding.scale})" if finding.scale else verdict
 
 
-def _find(claim: Claim, measured: Measured, grid_views: Sequence[grids.Grid]) -> Finding:
+def _find(claim: Claim, measured: Measured, grid_views: Sequence[ablation.Grid]) -> Finding:
     if claim.check == "is_best":
         return _find_best(claim, grid_views)
     if claim.check == "accuracy":
@@ -265,7 +265,7 @@ def _find_speed(claim: Claim, measured: Measured) -> Finding:
         verdict=_speed_verdict(claim, ratio, record, text),
         records=(record.id,),
         note=f"measured in turn, {ratio.n} rounds, 95% interval: {ratio.method}. "
-        + facts.describe_conditions([record]),
+        + captions.describe_conditions([record]),
     )
 
 
@@ -276,7 +276,7 @@ def _speed_verdict(claim: Claim, ratio: Interval, record: Record, text: str) -> 
     conditions = record.latency.conditions
     on_gpu = str(conditions.get("device", "")).startswith("cuda")
     where = (
-        f"{facts.machine_words(record, on_gpu=on_gpu)}, "
+        f"{captions.machine_words(record, on_gpu=on_gpu)}, "
         f"batch {conditions.get('batch')}, {conditions.get('mode')}, {conditions.get('dtype')}, "
         f"{conditions.get('input')}"
     )
@@ -322,13 +322,13 @@ def _interleaved(record: Record, claim: Claim) -> Interval | None:
 # Statements about one axis of an ablation -------------------------------------------------------
 
 
-def _find_best(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
+def _find_best(claim: Claim, grid_views: Sequence[ablation.Grid]) -> Finding:
     """Whether a level of an axis is best: every other significantly worse, by marginal means.
 
     Of several grids with the axis, the one that averages over most cells; of these, the first.
     """
     assert claim.axis is not None and claim.level is not None
-    found: list[tuple[int, grids.Grid, grids.Levels]] = []
+    found: list[tuple[int, ablation.Grid, ablation.Levels]] = []
     for grid in grid_views:
         levels = _levels(grid, claim.axis, claim.level)
         if levels is not None:
@@ -337,9 +337,11 @@ def _find_best(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
         return Finding(why=f"no ablation of {claim.axis} with the level {claim.level} is recorded")
     _, grid, levels = max(found, key=lambda item: item[0])
     compared = levels.family.comparisons
-    heading = grids.SHOWN.get(grid.primary, grid.primary)
+    heading = ablation.SHOWN.get(grid.primary, grid.primary)
     runs = min(c.difference.n for c in compared.values())
-    scale = f"{facts.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
+    scale = (
+        f"{captions.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
+    )
     text = "; ".join(f"{level} {gap_text(comparison)}" for level, comparison in compared.items())
     better = levels.family.having(BETTER)
     if levels.family.spread is None:
@@ -355,15 +357,15 @@ def _find_best(claim: Claim, grid_views: Sequence[grids.Grid]) -> Finding:
     return Finding(text=text, verdict=f"{verdict} ({scale})", records=ids)
 
 
-def _levels(grid: grids.Grid, axis: str, level: str) -> grids.Levels | None:
+def _levels(grid: ablation.Grid, axis: str, level: str) -> ablation.Levels | None:
     """The axis's levels against the one that is said to be best."""
     rows = [row for row in grid.rows if row.accuracy]
     if not any(axis in record.axes for row in rows for record in row.accuracy):
         return None
-    known = {grids.level_of(row, axis) for row in rows}
+    known = {ablation.level_of(row, axis) for row in rows}
     if level == "most":
         numbers = [value for value in known if value.isdigit()]
         if len(numbers) < len(known):
             return None
         level = max(numbers, key=int)
-    return grids.marginal_means(grid, axis, level) if level in known else None
+    return ablation.marginal_means(grid, axis, level) if level in known else None

@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hevitpose.statistics import BETTER, NOT_SHOWN, WORSE
-from reports import grids
-from reports.facts import condition
-from reports.text import plain
+from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, WORSE
+from reports import ablation
+from reports.captions import condition
+from reports.output.text import plain
 
 NOTHING = "not measured yet"
 _NOT_BETTER = "not shown to be better"
@@ -48,7 +48,7 @@ class Statement(NamedTuple):
     group: str | None
 
 
-def check_finding(grid: grids.Grid, finding: str) -> list[str]:
+def check_finding(grid: ablation.Grid, finding: str) -> list[str]:
     """Where a finding and its table disagree, a line each; empty where they agree.
 
     Args:
@@ -96,7 +96,9 @@ def _statements(text: str) -> Iterator[Statement]:
         )
 
 
-def _check(grid: grids.Grid, clause: Statement, told: dict[str, dict[str, str]]) -> Iterator[str]:
+def _check(
+    grid: ablation.Grid, clause: Statement, told: dict[str, dict[str, str]]
+) -> Iterator[str]:
     """Checks one clause, and adds to what was told."""
     where = f"{clause.text!r}: "
     names = {row.name for row in grid.rows}
@@ -106,7 +108,7 @@ def _check(grid: grids.Grid, clause: Statement, told: dict[str, dict[str, str]])
     if len(set(_METRIC.findall(clause.text))) > 1 or len(_VERDICTS.findall(clause.text)) > 1:
         yield f"{where}expected one metric and one verdict a clause"
         return
-    metric = next((m for m, title in grids.SHOWN.items() if title == clause.metric), None)
+    metric = next((m for m, title in ablation.SHOWN.items() if title == clause.metric), None)
     family = grid.families.get(metric or "")
     if family is None or not family.comparisons:
         yield f"{where}names no metric of the table"
@@ -140,18 +142,19 @@ def _agrees(said: str, actual: str) -> bool:
     return said == actual
 
 
-def _untold(grid: grids.Grid, told: dict[str, dict[str, str]]) -> Iterator[str]:
+def _untold(grid: ablation.Grid, told: dict[str, dict[str, str]]) -> Iterator[str]:
     """Verdicts of the primary metric, and disagreements of others, that the finding leaves out."""
     for cell, comparison in grid.family.comparisons.items():
         if comparison.verdict in (BETTER, WORSE) and cell not in told.get(grid.primary, {}):
-            yield f"leaves out that `{cell}` is {comparison.verdict} by {grids.SHOWN[grid.primary]}"
+            shown = ablation.SHOWN[grid.primary]
+            yield f"leaves out that `{cell}` is {comparison.verdict} by {shown}"
     for metric, cells in grid.disagreements().items():
         for cell, verdict in cells.items():
             if cell not in told.get(metric, {}):
-                yield f"leaves out that `{cell}` is {verdict} by {grids.SHOWN[metric]}"
+                yield f"leaves out that `{cell}` is {verdict} by {ablation.SHOWN[metric]}"
 
 
-def _check_numbers(grid: grids.Grid, clause: Statement, metric: str) -> Iterator[str]:
+def _check_numbers(grid: ablation.Grid, clause: Statement, metric: str) -> Iterator[str]:
     """Every number is one that the table has of its cell and metric."""
     rows = {row.name: row for row in grid.rows}
     marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in rows]
@@ -169,7 +172,7 @@ def _check_numbers(grid: grids.Grid, clause: Statement, metric: str) -> Iterator
             )
 
 
-def _numbers(grid: grids.Grid, row: grids.Row, metric: str) -> set[str]:
+def _numbers(grid: ablation.Grid, row: ablation.Row, metric: str) -> set[str]:
     """What a table prints of a row by one metric, costs included."""
     found: set[str] = {str(row.seeds)}
     score = row.scores.get(metric)
@@ -193,7 +196,7 @@ def _numbers(grid: grids.Grid, row: grids.Row, metric: str) -> set[str]:
     return {plain(text) for text in found}
 
 
-def _percent_of_default(grid: grids.Grid, row: grids.Row) -> set[str]:
+def _percent_of_default(grid: ablation.Grid, row: ablation.Row) -> set[str]:
     """How many percent more or fewer GFLOPs than the default's."""
     if grid.default is None:
         return set()

@@ -23,7 +23,7 @@ from pydantic import (
 from hevitpose.errors import DataError
 from hevitpose.records.store import one_line
 from hevitpose.spec import model_names
-from reports.text import Cell, Reference
+from reports.output.text import Cell, Reference
 
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"
 

@@ -57,7 +57,7 @@ def test_the_example_grid_is_one(tmp_path):
 
 
 def test_the_example_dataset_is_one():
-    from hevitpose.data.custom import CustomDataset
+    from hevitpose.data.readers.custom import CustomDataset
 
     layout = CustomDataset.model_validate(yaml.safe_load(blocks("dataset.md", "yaml")[0])).layout()
     assert layout.flip_pairs == ((2, 3),)
@@ -276,7 +276,9 @@ def test_docstrings_come_out_as_text(site):
         html = page.read_text(encoding="utf-8")
         prose = re.sub(r"<(pre|details).*?</\1>", "", html, flags=re.S)
         assert not re.search(r":(func|class|data|meth|mod|attr):", prose), page.name
-    assert 'id="hevitpose.complexity.count"' in (folder / "api" / "complexity.html").read_text()
+    assert (
+        'id="hevitpose.cost.complexity.count"' in (folder / "api" / "complexity.html").read_text()
+    )
 
 
 def test_the_reference_names_what_is_public():

@@ -16,10 +16,10 @@ from helpers import ALTERNATIVES, image, randomise_norms
 from hevitpose.errors import UsageError
 from hevitpose.models import create_for_input, create_model
 from hevitpose.models.attention import GroupAttention
+from hevitpose.models.parity import relative_error
 from hevitpose.optimization import optimize
 from hevitpose.optimization.fusion import FusedConv, FusedGroup
 from hevitpose.optimization.onnx_form import Upsample, onnx_form
-from hevitpose.parity import relative_error
 from hevitpose.spec import PEERS
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ablations import cell
-from hevitpose import machine
 from hevitpose.config import load_config
 from hevitpose.errors import DataError, DivergedError, UsageError
+from hevitpose.records import provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
     complexity_run,
@@ -69,7 +69,7 @@ def test_a_success_is_two_complete_records(config, done):
 
 
 def test_the_same_again_trains_and_evaluates_nothing(config, done, monkeypatch):
-    import hevitpose.training as training
+    import hevitpose.training.fit as training
 
     runs, first = done
     for name in ("train", "validate"):
@@ -80,7 +80,7 @@ def test_the_same_again_trains_and_evaluates_nothing(config, done, monkeypatch):
 
 
 def test_one_training_many_evaluations(config, done, monkeypatch):
-    import hevitpose.training as training
+    import hevitpose.training.fit as training
 
     runs, first = done
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
@@ -191,13 +191,13 @@ def test_a_custom_dataset_says_its_keypoints(tmp_path):
 @pytest.mark.parametrize("usable", [True, False])
 def test_the_device_of_the_id_is_that_of_the_run(monkeypatch, asked, smi, usable):
     """nvidia-smi and torch may see different things; then neither is believed."""
-    monkeypatch.setattr(machine, "_gpu", lambda: ("a GPU", "1") if smi else (None, None))
-    monkeypatch.setattr(machine, "_torch", lambda: ("2.11.0", "13.0"))
+    monkeypatch.setattr(provenance, "_gpu", lambda: ("a GPU", "1") if smi else (None, None))
+    monkeypatch.setattr(provenance, "_torch", lambda: ("2.11.0", "13.0"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
     config = load_config("synthetic", {"device": asked})
     if (asked == "auto" and smi != usable) or (asked == "cuda" and not usable):
         with pytest.raises(UsageError, match=r"^device: "):
             device_of(config)
     else:
-        assert device_of(config) == machine.device_type(asked)
+        assert device_of(config) == provenance.device_type(asked)
         assert device_of(config) == ("cpu" if asked == "cpu" or not usable else "cuda")

@@ -46,7 +46,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what is there, what is missing and where to get it, and what is wrong."""
-    from hevitpose.data import check as doctor
+    from hevitpose.data.tools import check as doctor
 
     with bar("images that CrowdPose shares with COCO", "images") as progress:
         rows = doctor.check(root, datasets or None, progress=progress)
@@ -60,7 +60,7 @@ def prepare(
     root: Annotated[Path, typer.Option("--root", help="Where the readers look.")] = Path("data"),
 ) -> None:
     """Convert an original release to what the readers take; the originals stay untouched."""
-    from hevitpose.data.prepare import prepare as convert
+    from hevitpose.data.tools.prepare import prepare as convert
 
     for made in convert(root, dataset, source):
         print(f"{made.path}: {made.status}{f', {made.note}' if made.note else ''}")

@@ -43,7 +43,7 @@ def diagnose(
     Prints joints by type, AP after correcting one type after another, background errors and
     scores; draws bars per joint and the costs.
     """
-    from hevitpose.diagnosis import diagnose as find_errors
+    from hevitpose.evaluation.diagnosis.diagnose import diagnose as find_errors
 
     found = find_errors(
         dataset, ground_truth, predictions, reference=reference, fit=fit, skip_bad=skip_bad
@@ -51,12 +51,12 @@ def diagnose(
     if as_json:
         print(json.dumps(found.to_dict(), allow_nan=False))
     else:
-        from hevitpose.diagnosis.report import render
+        from hevitpose.evaluation.diagnosis.report import render
 
         print(render(found))
     if as_json and out is None and not worst:
         return
-    from hevitpose.diagnosis.picture import draw_errors, draw_worst, image_folders
+    from hevitpose.evaluation.diagnosis.picture import draw_errors, draw_worst, image_folders
 
     folder = out or Path("runs/diagnose")
     written = [draw_errors(found, folder / "errors.png")]

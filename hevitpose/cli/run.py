@@ -44,8 +44,8 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Parameters and GFLOPs of a model, module by module, under a named convention."""
-    from hevitpose.complexity import count, render
     from hevitpose.config import network_options
+    from hevitpose.cost.complexity import count, render
     from hevitpose.imports import import_files
     from hevitpose.models import create_for_input
     from hevitpose.spec import full_name
@@ -187,9 +187,9 @@ def infer_testdev(
                     f"infer-testdev: data.{key}=true would leave people out, and pred.mat has one "
                     "row for each person of the test file"
                 )
-    from hevitpose.predictions import write_pred_mat, write_testdev
-    from hevitpose.scoring import results_of
-    from hevitpose.training import infer, world
+    from hevitpose.evaluation.prediction_files import write_pred_mat, write_testdev
+    from hevitpose.evaluation.score import results_of
+    from hevitpose.training.fit import infer, world
 
     config = of_checkpoint(config, overrides)
     with bar("inference", "batches") as progress:
@@ -230,7 +230,7 @@ def predict(
 ) -> None:
     """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
     from hevitpose.imports import import_files
-    from hevitpose.predict import predict_files
+    from hevitpose.inference.predict import predict_files
 
     import_files(imports or ())
     with bar("prediction", "images") as progress:
@@ -304,10 +304,10 @@ def export(
     Prints the difference and what a call of the file takes on this machine.
     """
     from hevitpose.checkpoint import from_pretrained, read_checkpoint
-    from hevitpose.export import export as write
-    from hevitpose.export import picture_crops
     from hevitpose.imports import import_files
-    from hevitpose.pictures import find_images
+    from hevitpose.inference.export import export as write
+    from hevitpose.inference.export import picture_crops
+    from hevitpose.inference.pictures import find_images
 
     import_files(imports or ())
     config = read_checkpoint(checkpoint).config
@@ -337,7 +337,7 @@ def evaluate_predictions(
     as_json: AsJson = False,
 ) -> None:
     """Score another system's predictions under our protocol, as they are."""
-    from hevitpose.predictions import evaluate_predictions as evaluate
+    from hevitpose.evaluation.prediction_files import evaluate_predictions as evaluate
 
     scores = evaluate(dataset, ground_truth, predictions, skip_bad=skip_bad)
     if as_json:

@@ -63,15 +63,15 @@ def load(
     options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
     options["truth"] = not training
     if str(dataset).endswith((".yaml", ".yml")):
-        from hevitpose.data import custom
+        from hevitpose.data.readers import custom
 
         table = custom.load(Path(dataset), split, box_threshold=box_threshold, **options)
     elif dataset in ("synthetic", "mpii"):
-        from hevitpose.data import mpii
+        from hevitpose.data.readers import mpii
 
         table = mpii.load(root, split, dataset=dataset, **options)
     elif dataset in DATASETS:
-        reader = import_module(f"hevitpose.data.{dataset}")
+        reader = import_module(f"hevitpose.data.readers.{dataset}")
         table = reader.load(root, split, box_threshold=box_threshold, **options)
     else:
         raise unknown_name("dataset", dataset, (*DATASETS, "FILE.yaml"))

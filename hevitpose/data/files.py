@@ -40,11 +40,11 @@ def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:
         DataError: an annotation file is absent, or the yaml is.
     """
     if dataset.endswith((".yaml", ".yml")):
-        from hevitpose.data.custom import place
+        from hevitpose.data.readers.custom import place
 
         annotations, images = place(Path(dataset), split)
         return [annotations], images
-    reader = import_module(f"hevitpose.data.{dataset}")
+    reader = import_module(f"hevitpose.data.readers.{dataset}")
     folder = root / dataset
     files = [find(folder / "annotations", reader.ANNOTATIONS, split)]
     if dataset == "mpii" and split == "val":

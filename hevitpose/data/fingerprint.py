@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hevitpose.config import DataConfig
+from hevitpose.config.schema import DataConfig
 from hevitpose.data.files import locate
 from hevitpose.errors import DataError
 from hevitpose.records.identity import file_digest

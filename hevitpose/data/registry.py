@@ -109,7 +109,7 @@ def declared(dataset: str | Path) -> Declared:
         if name not in ROWS:
             raise unknown_name("dataset", name, (*ROWS, "FILE.yaml"))
         return ROWS[name]
-    from hevitpose.data.custom import describe
+    from hevitpose.data.readers.custom import describe
 
     return describe(Path(dataset))[1]
 

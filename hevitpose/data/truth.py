@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hevitpose.metrics.cocoformat import AREA_OF_BOX
+from hevitpose.metrics.coco_format import AREA_OF_BOX
 
 if TYPE_CHECKING:
     from hevitpose.data.table import PoseTable

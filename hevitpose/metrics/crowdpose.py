@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.metrics import cocoformat
+from hevitpose.metrics import coco_format
 
 #: The nine numbers, in xtcocotools' order.
 CROWDPOSE_METRICS = (
@@ -62,7 +62,7 @@ def evaluate_crowdpose(
         DataError: not CrowdPose annotations, or results of another dataset.
     """
     coco, coco_eval = require_xtcocotools()
-    truth, entries = cocoformat.checked(
+    truth, entries = coco_format.checked(
         results, ground_truth, len(SIGMAS), use_area=False, image_ids=image_ids, source=source
     )
     name = "ground truth" if isinstance(ground_truth, dict) else str(ground_truth)
@@ -75,8 +75,8 @@ def evaluate_crowdpose(
             )
         levels[sum(index >= limit for limit in splits)].append(image["id"])
     with contextlib.redirect_stdout(io.StringIO()):  # xtcocotools prints its progress
-        people = cocoformat.indexed(coco, truth)
-        found = cocoformat.with_results(coco, people, entries)
+        people = coco_format.indexed(coco, truth)
+        found = coco_format.with_results(coco, people, entries)
         evaluator = coco_eval(people, found, "keypoints_crowd", np.array(SIGMAS), use_area=False)
         # It would read the annotation file once more, and split by limits of its own.
         evaluator.anno_file = (None, None)

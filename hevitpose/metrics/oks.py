@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.errors import UsageError
-from hevitpose.metrics import cocoformat
+from hevitpose.metrics import coco_format
 
 #: The ten numbers of COCO's keypoint evaluation, in pycocotools' order.
 COCO_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -247,12 +247,12 @@ def evaluate_keypoints(
     from pycocotools.cocoeval import COCOeval
 
     keypoints = 17 if sigmas is None else len(sigmas)
-    truth, entries = cocoformat.checked(
+    truth, entries = coco_format.checked(
         results, ground_truth, keypoints, use_area=use_area, image_ids=image_ids, source=source
     )
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        people = cocoformat.indexed(COCO, truth)
-        found = cocoformat.with_results(COCO, people, entries)
+        people = coco_format.indexed(COCO, truth)
+        found = coco_format.with_results(COCO, people, entries)
         evaluator = COCOeval(people, found, "keypoints")
         if sigmas is not None:
             evaluator.params.kpt_oks_sigmas = np.array(sigmas, np.float64)

@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from hevitpose.config import Config
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DivergedError, UsageError
-from hevitpose.evaluation import (
+from hevitpose.evaluation.predict import (
     Predictions,
     box_pck,
     score,

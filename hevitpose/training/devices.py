@@ -9,9 +9,9 @@ import sys
 
 import torch
 
-from hevitpose import machine
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
+from hevitpose.records import provenance
 
 
 def device_of(config: Config) -> str:
@@ -21,7 +21,7 @@ def device_of(config: Config) -> str:
         UsageError: CUDA was asked for and is not there, or ``auto`` is not the same to torch as to
             the id.
     """
-    kind, usable = machine.device_type(config.device), torch.cuda.is_available()
+    kind, usable = provenance.device_type(config.device), torch.cuda.is_available()
     if config.device == "cuda" and not usable:
         raise UsageError("device: cuda was asked for, this machine has no usable CUDA device")
     if config.device == "auto" and (kind == "cuda") != usable:

@@ -11,13 +11,13 @@ import numpy as np
 import pytorch_lightning as L
 from torch.utils.data import DataLoader
 
-from hevitpose.config import AugmentationConfig, Config
+from hevitpose.config.schema import AugmentationConfig, Config
 from hevitpose.data import declared, load, verify_images
 from hevitpose.data.decoded import DecodedImages, decoded_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.registry import ROWS
-from hevitpose.data.stream import RankSlice, SampleStream
+from hevitpose.data.sampler import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
 from hevitpose.errors import DataError, Notice

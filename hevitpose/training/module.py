@@ -19,7 +19,7 @@ from hevitpose.config import Config
 from hevitpose.data.loader import normalise
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DivergedError
-from hevitpose.evaluation import (
+from hevitpose.evaluation.predict import (
     codec_of,
     predict_batch,
 )

@@ -12,7 +12,7 @@ from timm.optim import param_groups_weight_decay
 from timm.optim.muon import zeropower_via_newtonschulz
 from torch import Tensor, nn
 
-from hevitpose.config import TrainingConfig
+from hevitpose.config.schema import TrainingConfig
 
 #: What turns features into keypoints. Its rows are keypoints or bins: no matrix between two layers.
 _OUTPUTS = ("head.final.*", "head.cls_?.*")

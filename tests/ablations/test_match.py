@@ -13,8 +13,8 @@ from ablations.cell import build
 from ablations.grids import load_grids
 from ablations.match import Cost, Costs, match
 from ablations.session import session
-from hevitpose.complexity import count
 from hevitpose.config import load_config
+from hevitpose.cost.complexity import count
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import RecordStore
 

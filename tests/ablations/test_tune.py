@@ -10,9 +10,9 @@ from ablations.session import session
 from ablations.tune import SEEDS, Tuning
 from hevitpose.errors import UsageError
 from hevitpose.records import RecordStore
-from reports import grids as views
-from reports.facts import condition
-from reports.measured import setting
+from reports import ablation as views
+from reports.captions import condition
+from reports.load import setting
 
 AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decode: dark}\n"
 

@@ -12,8 +12,8 @@ from bench.gallery import main
 from hevitpose.config import load_config
 from hevitpose.records import RecordStore
 from hevitpose.runs import evaluation_folder, train_and_record
-from reports import gallery
-from reports.measured import load
+from reports.figures import gallery
+from reports.load import load
 
 TINY = {
     "data.input_size": [64, 64], "training.steps": 2, "training.batch_size": 4,

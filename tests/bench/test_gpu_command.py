@@ -21,9 +21,9 @@ from bench.worker import Outcome, Task, run_group
 from hevitpose import records
 from hevitpose.cli import execute
 from hevitpose.codec import make_codec
+from hevitpose.cost.latency import Conditions
 from hevitpose.data.loader import normalise
 from hevitpose.errors import DataError
-from hevitpose.latency import Conditions
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.records import RecordStore

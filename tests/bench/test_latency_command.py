@@ -19,10 +19,16 @@ from bench import cores, latency, worker
 from bench import latency_tables as tables
 from bench.cores import CoreProbe
 from bench.worker import Outcome, Task
-from hevitpose import machine
+from hevitpose.cost.latency import (
+    Budget,
+    Conditions,
+    LatencyResult,
+    UnavailableError,
+    WarmUp,
+    summarize,
+)
 from hevitpose.errors import HEViTPoseError
-from hevitpose.latency import Budget, Conditions, LatencyResult, UnavailableError, WarmUp, summarize
-from hevitpose.records import RecordStore
+from hevitpose.records import RecordStore, provenance
 
 TINY = Budget(5, 3, 0.02, 0.0, 0.02, 0.005, energy=False)
 SMALL = Conditions(input_size=(64, 64))
@@ -360,7 +366,7 @@ def test_cores_that_were_never_close_give_no_ratio():
     assert versus.ratio.ratio == 0.5 and versus.close is None
 
 
-@pytest.mark.skipif(machine.cores() < 2, reason="one core has no other to be far from")
+@pytest.mark.skipif(provenance.cores() < 2, reason="one core has no other to be far from")
 def test_two_processes_pass_a_byte():
     with CoreProbe() as probe:
         process = probe._process

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import reconstruction as r
-from hevitpose.complexity import count
+from hevitpose.cost.complexity import count
 from hevitpose.models import create_model
 from hevitpose.spec import VARIANTS
 

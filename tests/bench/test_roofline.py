@@ -9,7 +9,7 @@ from torch import nn
 
 from bench import roofline
 from bench.roofline import Operation, Peaks, at_depth, grouped, record
-from hevitpose.latency import Conditions, forms, settle_
+from hevitpose.cost.latency import Conditions, forms, settle_
 from hevitpose.models import create_model
 
 PEAKS = Peaks(dict.fromkeys(roofline._COLORS, 100.0), memory=10.0, cache=50.0, cached=10)

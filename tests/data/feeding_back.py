@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 
-import annotation_files as files
 import numpy as np
 import yaml
 
@@ -13,7 +12,8 @@ from hevitpose.data import PoseTable, load, verify_images
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.table import require_truth
 from hevitpose.data.truth import coco_truth
-from hevitpose.scoring import Predictions, score
+from hevitpose.evaluation.score import Predictions, score
+from tests.data import annotation_files as files
 
 SIZE = (192, 256)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import annotation_files as files
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hevitpose.data import load, verify_images
 from hevitpose.data.images import damage, file_sizes, read_image
 from hevitpose.data.loader import PoseDataset
 from hevitpose.errors import DataError
+from tests.data import annotation_files as files
 
 W, H = files.SIZE
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-import annotation_files as files
 import cv2
 import numpy as np
 import pytest
 import torch
-from reference_crop import box_to_crop, flip_person, to_crop
 from torch.utils.data import DataLoader
 
 from hevitpose.data import load
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.transforms import Augmentation
+from tests.data import annotation_files as files
+from tests.data.reference_crop import box_to_crop, flip_person, to_crop
 
 RECIPE = Augmentation.for_dataset("coco")
 

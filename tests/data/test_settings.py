@@ -6,22 +6,22 @@ import json
 import re
 from pathlib import Path
 
-import annotation_files as files
 import numpy as np
 import pytest
-from feeding_back import ap, custom, perfect, read
 
 from hevitpose.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import declared
 from hevitpose.errors import DataError, Notice, UsageError
-from hevitpose.inference import PosePredictor
+from hevitpose.evaluation.score import results_of
+from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models import create_for_input
-from hevitpose.scoring import results_of
-from hevitpose.training import train, validate
+from hevitpose.training.fit import train, validate
 from hevitpose.training.loaders import augmentation, load_split
 from hevitpose.training.module import PoseModule
+from tests.data import annotation_files as files
+from tests.data.feeding_back import ap, custom, perfect, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -311,7 +311,7 @@ def test_nothing_reads_the_annotations_again(synthetic_root, tmp_path):
         root = tmp_path / dataset
         shutil.copytree(synthetic_root, root)
         from hevitpose.data import load
-        from hevitpose.scoring import score
+        from hevitpose.evaluation.score import score
 
         table = load(dataset, root, "val", input_size=(64, 64), scored=True)
         shutil.rmtree(root)

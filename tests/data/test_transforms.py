@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from reference_crop import bilinear_crop, box_to_crop, flip_person, to_crop
 
 from hevitpose.codec import to_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
@@ -20,6 +19,7 @@ from hevitpose.data.transforms import (
     sample_augmentation,
     transform_points,
 )
+from tests.data.reference_crop import bilinear_crop, box_to_crop, flip_person, to_crop
 
 
 def boxes(count=40, seed=0):

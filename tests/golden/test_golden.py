@@ -20,14 +20,14 @@ import torch
 from torch import nn
 
 from hevitpose.codec import DECODERS, ENCODERS, decode, encode, make_codec
-from hevitpose.complexity import count, meta_copy
 from hevitpose.config import load_config
+from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data import load
 from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import PoseDataset
 from hevitpose.models import create_for_input
 from hevitpose.spec import PEERS, VARIANTS
-from hevitpose.training import build, train
+from hevitpose.training.fit import build, train
 from hevitpose.training.loaders import augmentation
 
 pytestmark = pytest.mark.golden

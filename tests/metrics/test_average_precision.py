@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-import reference_ap as reference
 
 from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.metrics.crowdpose import PAPER_SPLITS, evaluate_crowdpose
 from hevitpose.metrics.oks import COCO_METRICS, coco_results, evaluate_keypoints
+from tests.metrics import reference_ap as reference
 
 REAL = {
     "coco": "coco/annotations/coco_val.json",

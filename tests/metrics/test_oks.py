@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import pytest
-import reference_ap as reference
 import torch
 
 from hevitpose.data.keypoints import COCO, CROWDPOSE
@@ -22,6 +21,7 @@ from hevitpose.metrics.oks import (
     pairwise_oks,
     rescore,
 )
+from tests.metrics import reference_ap as reference
 
 SIGMAS = reference.COCO_SIGMAS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hevitpose.complexity import count
+from hevitpose.cost.complexity import count
 from hevitpose.models import create_model
 
 

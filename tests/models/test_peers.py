@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from hevitpose.complexity import count, meta_copy
+from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model
 from hevitpose.models.head import HeatmapHead

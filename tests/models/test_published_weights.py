@@ -22,13 +22,13 @@ from hevitpose.checkpoint import checkpoint_config, read_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config, validate
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
-from hevitpose.evaluation import codec_of
-from hevitpose.export import export
-from hevitpose.inference import PosePredictor
+from hevitpose.evaluation.predict import codec_of
+from hevitpose.inference.export import export
+from hevitpose.inference.predictor import PosePredictor
+from hevitpose.models.parity import relative_error
 from hevitpose.models.published import IMAGENET, load_imagenet
 from hevitpose.models.torchfile import read_state_dict
 from hevitpose.optimization import optimize
-from hevitpose.parity import relative_error
 from hevitpose.pretrained import start_from
 from hevitpose.records.identity import DataInputs, training_run
 from hevitpose.records.schema import Record

@@ -13,10 +13,12 @@ from matplotlib.text import Annotation, Text
 
 from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
-from reports import book, grids, plots, readme, style
+from reports import ablation, build
 from reports.__main__ import main
-from reports.measured import check
-from reports.plots import front
+from reports.figures import plots, style
+from reports.figures.plots import front
+from reports.load import check
+from reports.output import readme
 from reports.published import load as load_published
 
 TEXT = """# Title
@@ -259,7 +261,7 @@ def test_damaged_markers(text, message):
 
 
 def test_unknown_block(tmp_path):
-    made = book.make([tmp_path])
+    made = build.make([tmp_path])
     with pytest.raises(DataError, match="no table 'tabel'"):
         readme.render("<!-- BEGIN table:tabel -->\n<!-- END table:tabel -->", made)
 
@@ -268,7 +270,7 @@ def test_every_grid_name_is_a_safe_file_name(make, tmp_path):
     store = RecordStore(tmp_path / "s")
     record = make.evaluation("mhsa").model_copy(update={"grid": "../../x"})
     store.add(record)
-    made = book.make([tmp_path / "s"])
+    made = build.make([tmp_path / "s"])
     names = [t.name for t in made.tables] + [p.name for p in made.plots]
     assert "ablation-.._.._x" in names
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in names)
@@ -296,7 +298,7 @@ def every_plot(make, write_gallery, tmp_path_factory):
             config = {"model": {"name": model}, "data": {"input_size": [side, side]}}
             changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None, "axes": {}}
             store.add(record.model_copy(update=changes))
-    return book.make([root / "s"], pictures=[root / "gallery"])
+    return build.make([root / "s"], pictures=[root / "gallery"])
 
 
 def test_every_plot_is_drawn_and_carries_its_digest(every_plot, tmp_path):
@@ -334,11 +336,11 @@ def test_learning_curves_are_drawn_with_validation_or_not_at_all(make, tmp_path)
     curve = [{"epoch": 1, "step": 50, "loss": 0.02}, {"epoch": 2, "step": 100, "loss": 0.01}]
     store = RecordStore(tmp_path)
     store.add(make.evaluation(curve=curve))
-    assert book.make([tmp_path]).plot("learning-curves") is None
+    assert build.make([tmp_path]).plot("learning-curves") is None
 
 
 def test_an_effect_is_drawn_with_its_simultaneous_interval_and_its_cost(make):
-    grid = grids.build(make.grid(), "attention")
+    grid = ablation.build(make.grid(), "attention")
     plot = plots.effects(grid)
     first = plot.data["dots"][1]
     gap = grid.rows[1].difference

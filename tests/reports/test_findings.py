@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hevitpose.records import RecordStore
-from reports import __main__, book, grids
+from reports import __main__, ablation, build
 from reports.findings import check_finding
 
 OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
@@ -21,7 +21,7 @@ def grid(make):
         record = make.evaluation("sra", seed, mean)
         metrics = record.metrics | {"AP": 0.355 + 0.001 * (seed % 2)}
         records.append(record.model_copy(update={"metrics": metrics}))
-    return grids.build(records, "attention")
+    return ablation.build(records, "attention")
 
 
 def numbers(grid, cell, metric="Mean"):
@@ -79,7 +79,7 @@ def test_a_disagreement_must_be_told(grid, true):
 
 
 def test_a_grid_without_verdicts_has_no_finding(make, grid):
-    few = grids.build(make.grid(seeds=3), "attention")
+    few = ablation.build(make.grid(seeds=3), "attention")
     assert check_finding(few, "not measured yet") == []
     assert check_finding(few, "`mhsa` is better.") == ["has no table with verdicts to stand on"]
     assert "has verdicts" in check_finding(grid, "not measured yet")[0]
@@ -92,7 +92,7 @@ def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
         store.add(record)
     folder = tmp_path / "ablations"
     folder.mkdir()
-    monkeypatch.setattr(book, "GRIDS", folder)
+    monkeypatch.setattr(build, "GRIDS", folder)
     monkeypatch.setattr(__main__, "MEASURED", tmp_path / "measured")
     arguments = ["--measured", str(tmp_path / "measured"), "--out", str(tmp_path / "out")]
     arguments += ["--readme", str(tmp_path / "R.md"), "--no-site"]

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from hevitpose.records import RecordStore
-from reports import book, gallery, style
+from reports import build
 from reports.__main__ import main
-from reports.measured import check
+from reports.figures import gallery, style
+from reports.load import check
 
 
 def measured(record):
@@ -48,7 +49,7 @@ def test_its_digest_follows_picture_and_joints(make, write_gallery, tmp_path):
 
     def digest(changes=None, columns=2):
         write_gallery(tmp_path / "g", record, changes, columns)
-        return book.make([tmp_path / "s"], pictures=[tmp_path / "g"]).plot("gallery").digest
+        return build.make([tmp_path / "s"], pictures=[tmp_path / "g"]).plot("gallery").digest
 
     assert digest() == digest() != digest(columns=3)
     assert digest() != digest({"names": ["left_wrist", "right_hip"]})

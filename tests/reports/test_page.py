@@ -12,7 +12,7 @@ import pytest
 
 from hevitpose.records import RecordStore
 from reports.__main__ import main
-from reports.page import repeat_command, script_json
+from reports.output.page import repeat_command, script_json
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

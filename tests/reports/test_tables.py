@@ -13,16 +13,11 @@ import pytest
 import yaml
 
 from hevitpose.records import Interval, RecordStore, parse_record
-from reports import book, grids
+from reports import ablation, build
 from reports.claims import claims_table
-from reports.measured import Measured, check, load, out_of_range
-from reports.older import NOTE, mark, older_records
-from reports.plots import tradeoff
-from reports.published import load as load_published
-from reports.tables import grid_table, render_grid
-from reports.tables_accuracy import TABLES, accuracy_table
-from reports.tables_cost import complexity_table, fastest_table, speed_table
-from reports.text import (
+from reports.figures.plots import tradeoff
+from reports.load import Measured, check, load, out_of_range
+from reports.output.text import (
     Cell,
     Column,
     Table,
@@ -34,8 +29,13 @@ from reports.text import (
     to_latex,
     to_markdown,
 )
+from reports.published import load as load_published
+from reports.tables.accuracy import TABLES, accuracy_table
+from reports.tables.cost import complexity_table, fastest_table, speed_table
+from reports.tables.grid import grid_table, render_grid
+from reports.versions import NOTE, mark, older_records
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "records"
+FIXTURES = Path(__file__).parents[1] / "records" / "examples"
 HOSTILE = [
     "<script>alert(1)</script>",
     "a | b",
@@ -78,7 +78,7 @@ class TestGrid:
                 make.evaluation("default", seed, 60.0),
                 make.evaluation("mhsa", seed, 60 + gap),
             ]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "mhsa", "difference").text == "−3.00 ± 0.88"
         assert cell(table, "mhsa", "verdict").text.startswith(
             "worse (p = 0.00069)"
@@ -94,19 +94,19 @@ class TestGrid:
 
     @pytest.mark.parametrize("seeds", [1, 2, 4])
     def test_no_verdict_and_no_bold_below_five_seeds(self, make, seeds):
-        table = grid_table(grids.build(make.grid(seeds=seeds, shift=-20), "attention"))
+        table = grid_table(ablation.build(make.grid(seeds=seeds, shift=-20), "attention"))
         assert not any(c.bold for row in table.rows for c in row)
         assert cell(table, "mhsa", "verdict").text == f"no verdict (n = {seeds}, needs 5)"
 
     def test_no_bold_where_the_first_two_are_not_told_apart(self, make):
-        table = grid_table(grids.build(make.grid(shift=-0.05), "attention"))
+        table = grid_table(ablation.build(make.grid(shift=-0.05), "attention"))
         assert not any(c.bold for row in table.rows for c in row)
         assert "not shown to differ" in cell(table, "mhsa", "verdict").text
 
     def test_one_seed_shows_its_bootstrap_interval_and_says_so(self, make):
         interval = Interval(low=55.0, high=63.5, method="bootstrap over images", n=250)
         records = [make.evaluation(mean=60.0, intervals={"Mean": interval})]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         found = cell(table, "default", "pckh_05")
         assert found.text == "60.0 [55.0, 63.5]"
         assert "bootstrap over images" in found.notes[0]
@@ -114,7 +114,7 @@ class TestGrid:
     def test_failures_are_rows_with_their_reason(self, make):
         records = [*make.grid(seeds=1), make.failed("window", status="oom", error="CUDA out\nmore")]
         records.append(make.failed("mhsa", seed=1, status="diverged", error="loss is nan"))
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "window", "pckh_05").text == "oom"
         assert cell(table, "window", "pckh_05").value is None
         assert cell(table, "window", "verdict").text == "evaluation seed 0 oom: CUDA out"
@@ -123,14 +123,14 @@ class TestGrid:
 
     def test_a_failure_that_was_made_good_is_not_shown(self, make):
         records = [make.failed("mhsa"), make.evaluation("mhsa"), make.evaluation()]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert "broke" not in cell(table, "mhsa", "verdict").text
 
     def test_different_budgets_never_share_a_table(self, make):
         longer = {"config": make.common("default", None)["config"] | {"training": {"steps": 900}}}
         records = make.grid(seeds=2)
         records.append(make.evaluation("default", 0, 90, id_config={"steps": 900}, **longer))
-        grid = grids.build(records, "attention")
+        grid = ablation.build(records, "attention")
         assert grid.default is not None and grid.default.seeds == 2
         assert grid.default.scores["Mean"].value < 70
 
@@ -140,13 +140,13 @@ class TestGrid:
             make.latency("sra", 1.0, conditions={"threads": 64}),
             make.evaluation("sra"),
         ]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "sra", "latency_p50_ms").text == "not measured"
 
     def test_a_retiming_shows_the_latest(self, make):
         records = [make.latency("mhsa", 9.0), make.latency("mhsa", 11.0, attempt=2)]
         records += [make.evaluation("mhsa"), make.evaluation()]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "mhsa", "latency_p50_ms").text == "11.00"
 
     def test_cells_by_id_in_the_given_order(self, make):
@@ -154,7 +154,7 @@ class TestGrid:
         ids = {"cgsr": [], "none": [], "mhsa": [], "later": ["0" * 20]}
         for record in records:
             ids["cgsr" if record.cell == "default" else record.cell].append(record.id)
-        grid = grids.build(records, "whatever", ids, default="cgsr")
+        grid = ablation.build(records, "whatever", ids, default="cgsr")
         assert [row.name for row in grid.rows] == ["cgsr", "none", "mhsa", "later"]
         table = grid_table(grid)
         assert cell(table, "later", "pckh_05").text == "not measured"
@@ -163,14 +163,14 @@ class TestGrid:
     def test_deleting_a_record_leaves_not_measured(self, make):
         records = make.grid(seeds=1)
         without = [r for r in records if not (r.kind == "evaluation" and r.cell == "mhsa")]
-        table = grid_table(grids.build(without, "attention"))
+        table = grid_table(ablation.build(without, "attention"))
         assert cell(table, "mhsa", "pckh_05").text == "not measured"
         assert cell(table, "mhsa", "params_m").text == "0.401"
 
     def test_a_mean_over_some_seeds_is_not_shown(self, make):
         gap = make.evaluation("mhsa", 1).model_copy(update={"metrics": {"Mean": 50.0}})
         records = [make.evaluation("mhsa", 0), gap, make.evaluation()]
-        table = grid_table(grids.build(records, "attention"))
+        table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "mhsa", "ap").text == "not measured"
         assert cell(table, "mhsa", "pckh_05").kind == "measured"
 
@@ -383,7 +383,7 @@ class TestTables:
             records += self.peow(make, value, mean) + self.peow(make, value, mean + 2, "ope")
         # A cell that the other levels lack takes no part in the means.
         records += self.peow(make, 0, 99, "max-pool")
-        table = claims_table(measured(records), published, [grids.build(records, "peow")])
+        table = claims_table(measured(records), published, [ablation.build(records, "peow")])
         row = next(row for row in table.rows if "PEOW" in row[0].text)
         assert row[3].text.startswith(verdict)
         assert "nano, 300 steps, rendered people, one learning rate; grid peow" in row[3].text
@@ -401,7 +401,7 @@ class TestTables:
 
         records = [make.evaluation("default", seed, 60 + 0.11 * seed) for seed in range(5)]
         records += [*heads(1, 58), *heads(4, 63)]  # nano's own are 2
-        table = claims_table(measured(records), published, [grids.build(records, "heads")])
+        table = claims_table(measured(records), published, [ablation.build(records, "heads")])
         row = next(row for row in table.rows if "attention heads" in row[0].text)
         assert row[3].text.startswith("supported: every other level is worse than 4")
 
@@ -470,7 +470,7 @@ class TestBadInput:
     def test_hostile_names_stay_text(self, make, text, tmp_path):
         name = make.evaluation("mhsa").model_copy(update={"cell": text})
         failed = make.failed("none", error=text)
-        grid = grids.build([make.evaluation(), name, failed], "attention")
+        grid = ablation.build([make.evaluation(), name, failed], "attention")
         table = grid_table(grid)
         markdown = to_markdown(table)
         rows = [line for line in markdown.splitlines() if line.startswith("|")]
@@ -514,7 +514,7 @@ class TestHistory:
     def test_old_schemas_load_and_render(self):
         found = measured([parse_record(p.read_text()) for p in sorted(FIXTURES.glob("*.json"))])
         assert len(found.records) >= 2
-        table = grid_table(grids.build(found.records, "attention"))
+        table = grid_table(ablation.build(found.records, "attention"))
         assert "61.5" in to_markdown(table)  # of schema 1, under its alias
 
     def test_a_later_run_of_a_seed_replaces_the_earlier(self, make):
@@ -526,7 +526,7 @@ class TestHistory:
                 "started_at": old.started_at + timedelta(days=1),
             }
         )
-        grid = grids.build([new, old], "attention")
+        grid = ablation.build([new, old], "attention")
         assert grid.default is not None and grid.default.scores["Mean"].value == 55.0
         assert grid.older == (old.id,)
 
@@ -534,7 +534,8 @@ class TestHistory:
 def test_reports_never_import_torch():
     # Neither when loaded nor when it renders; what else is heavy only when it is loaded.
     code = (
-        "import sys, reports.__main__, reports.page, reports.gallery, reports.book, reports.plots;"
+        "import sys, reports.__main__, reports.output.page, reports.build;"
+        "import reports.figures.gallery, reports.figures.plots;"
         "heavy = {'torch', 'torchvision', 'timm', 'pytorch_lightning', 'cv2'} & set(sys.modules);"
         "heavy and sys.exit(f'imported {heavy}');"
         "reports.__main__.main(['--check']); sys.exit('torch' in sys.modules)"
@@ -546,7 +547,7 @@ def test_every_number_of_the_book_has_a_source(make, tmp_path):
     store = RecordStore(tmp_path)
     for record in make.grid(seeds=2):
         store.add(record)
-    made = book.make([tmp_path])
+    made = build.make([tmp_path])
     counts = {"n", "n seeds", "Seed"}
     for table in made.tables:
         for row in table.rows:
@@ -562,7 +563,7 @@ def test_an_option_spelled_out_at_its_own_value_is_the_same_network(make, publis
     spelled = spelled | {"model": {"name": "hevitpose_nano", "attention": "cgsr"}}
     default = make.evaluation("default", config=spelled)
     gated = make.evaluation("gated", grid="ffn", axes={"model.ffn": "gated"})
-    grid = grids.build([default, gated], "ffn")
+    grid = ablation.build([default, gated], "ffn")
     assert [(row.name, row.seeds) for row in grid.rows] == [("standard", 1), ("gated", 1)]
     spec = next(t for t in TABLES if t.name == "synthetic-val")
     table = accuracy_table(spec, measured([default, gated]), published)
@@ -579,12 +580,12 @@ def test_the_default_is_named_by_its_value_where_that_says_something(make, cells
         make.evaluation(name, grid="peow", axes={"model.peow": value}, id_config={"peow": value})
         for name, value in cells.items()
     ]
-    assert grids.build(records, "peow").rows[0].name == shown
+    assert ablation.build(records, "peow").rows[0].name == shown
 
 
 def test_a_range_without_people_is_no_measurement(make):
     record = make.evaluation().model_copy(update={"metrics": {"Mean": 60.0, "AP": -1.0}})
-    table = grid_table(grids.build([record], "attention"))
+    table = grid_table(ablation.build([record], "attention"))
     assert cell(table, "default", "ap").text == "not measured"
 
 
@@ -593,7 +594,7 @@ def test_records_of_an_older_result_version_are_marked(make):
     then = then.model_copy(update={"inputs": then.inputs | {"version": 0}})
     before = make.evaluation().model_copy(update={"inputs": {"source": "of the first ids"}})
     assert older_records([now, then, before]) == {then.id, before.id}
-    table = mark(grid_table(grids.build([now, then], "attention")), frozenset([then.id]))
+    table = mark(grid_table(ablation.build([now, then], "attention")), frozenset([then.id]))
     assert cell(table, "mhsa", "params_m").notes == (NOTE,)
     assert NOTE not in cell(table, "cgsr (default)", "params_m").notes
 
@@ -615,7 +616,7 @@ def test_a_condition_of_a_cell_has_the_costs_of_its_network(make):
     dark = make.evaluation("mhsa", id_config={"codec": {"decode": "dark"}}).model_copy(
         update={"cell": "dark", "condition": "dark"}
     )
-    table = grid_table(grids.build([*plain, dark], "attention"))
+    table = grid_table(ablation.build([*plain, dark], "attention"))
     assert cell(table, "dark", "params_m").text == cell(table, "mhsa", "params_m").text == "0.401"
 
 
@@ -627,7 +628,7 @@ def test_the_line_under_a_picture_of_several_grids_is_about_all_of_them(make):
             update={"latency": timed.latency.model_copy(update={"noisy": noisy})}
         )
         own = [make.complexity(cell, grid=grid), timed, make.evaluation(cell, grid=grid)]
-        views.append(grids.build(own, grid))
+        views.append(ablation.build(own, grid))
     plot = tradeoff(views)
     assert [len(panel["points"]) for panel in plot.data["panels"]] == [2, 2]
     assert "; 1 noisy (IQR" in plot.data["note"]
@@ -671,16 +672,16 @@ def test_the_default_is_one_row(make, monkeypatch, tmp_path, axis, levels, rows)
     """Also where the grid's file lists its value, whichever variant and section it is of."""
     grid = {"question": "?", "axes": {axis: levels}}
     (tmp_path / "attention.yaml").write_text(yaml.safe_dump(grid))
-    monkeypatch.setattr(book, "GRIDS", tmp_path)
+    monkeypatch.setattr(build, "GRIDS", tmp_path)
     other = str(levels[1])
     found = [make.evaluation(), make.evaluation(other, axes={axis: levels[1]})]
-    views = dict(book.grid_views(Measured(tuple(found))))
+    views = dict(build.grid_views(Measured(tuple(found))))
     assert [row.name for row in views["ablation-attention"].rows] == rows
 
 
 def test_a_named_cell_that_is_the_default_is_no_second_row(make, monkeypatch, tmp_path):
     cells = {"same": {"model.attention": "cgsr"}, "mhsa": {"model.attention": "mhsa"}}
     (tmp_path / "attention.yaml").write_text(yaml.safe_dump({"question": "?", "cells": cells}))
-    monkeypatch.setattr(book, "GRIDS", tmp_path)
-    views = dict(book.grid_views(Measured((make.evaluation(), make.evaluation("mhsa")))))
+    monkeypatch.setattr(build, "GRIDS", tmp_path)
+    views = dict(build.grid_views(Measured((make.evaluation(), make.evaluation("mhsa")))))
     assert len(views["ablation-attention"].rows) == 2

@@ -1,0 +1,120 @@
+"""Configs from files: those that come with the package, presets, and a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hevitpose.config.overrides import merge, parse_overrides, put
+from hevitpose.config.schema import NETWORK_FIELDS, Config, validate
+from hevitpose.errors import DataError, UsageError, unknown_name
+
+CONFIGS = Path(__file__).parent / "yaml"
+PRESETS = ("quick", "standard", "paper", "overfit")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe yaml that refuses a key given twice, and reads ``1e-3`` as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} given twice (line {line})"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A yaml file as plain data.
+
+    Raises:
+        DataError: absent, not yaml, or not a mapping.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (safe)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not yaml: {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: a {type(data).__name__}, expected a mapping of sections")
+    return data
+
+
+def network_options(name: str, words: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """A network's options from words of a command line that takes no others.
+
+    Args:
+        name: of the network.
+        words: ``model.KEY=value``, and ``imports=FILE`` for users' modules.
+
+    Returns:
+        (options for :func:`hevitpose.create_model`, users' files).
+
+    Raises:
+        UsageError: another key, or a value that the network cannot have.
+    """
+    given = parse_overrides(words)
+    for key in given:
+        section, _, option = key.partition(".")
+        if key != "imports" and (section != "model" or option in NETWORK_FIELDS):
+            raise UsageError(f"override {key}: expected options of the network, model.KEY=value")
+    config = load_config(None, {"model.name": name, **given})
+    return config.model.options(), config.imports  # type: ignore[attr-defined]
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the configs that come with the package."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+
+
+def load_config(
+    source: str | Path | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    preset: str | None = None,
+) -> Config:
+    """The config of a run.
+
+    Args:
+        source: a shipped name (``mpii``), a yaml file, or ``None`` for the defaults.
+        overrides: words as on the command line, or a flat mapping of dotted keys.
+        preset: ``quick``, ``standard`` or ``paper``; wins over the file's own ``preset`` key.
+
+    Raises:
+        UsageError: unknown name, key or value.
+        DataError: the file cannot be read.
+    """
+    data: dict[str, Any] = {}
+    where = "config"
+    if source is not None:
+        path = Path(source)
+        if path.suffix not in (".yaml", ".yml"):
+            if str(source) not in shipped():
+                raise unknown_name("config", str(source), (*shipped(), "FILE.yaml"))
+            path = CONFIGS / f"{source}.yaml"
+        data, where = read_yaml(path), str(source)
+    given = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    preset = given.pop("preset", preset) or data.get("preset")
+    if preset is not None:
+        if preset not in PRESETS:
+            raise unknown_name("preset", str(preset), PRESETS)
+        base = read_yaml(CONFIGS / "presets" / f"{preset}.yaml")
+        if "epochs" in (data.get("training") or {}):  # the preset's number of steps would win
+            base["training"].pop("steps", None)
+        data = merge(base, data)
+        data["preset"] = preset
+    if given:
+        where = f"{where} with overrides" if source is not None else "override"
+    for key, value in given.items():
+        put(data, key, value)
+    return validate(data, where)

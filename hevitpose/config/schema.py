@@ -1,0 +1,365 @@
+"""The schema: every section and key, its type, its range, and the ids that it decides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from hevitpose.config.overrides import parse_overrides, put
+from hevitpose.errors import UsageError, unknown_name
+from hevitpose.spec import (
+    DATASETS,
+    PEERS,
+    STRIDE_MULTIPLE,
+    VARIANTS,
+    HEViTPoseSpec,
+    full_name,
+    resolve,
+)
+
+#: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
+IdKind = Literal["training", "evaluation"]
+
+
+def _ids(default: Any, *kinds: IdKind, **kwargs: Any) -> Any:
+    """A field that is an input of exactly these ids; an undecorated field decides a training."""
+    return Field(default, json_schema_extra={"ids": list(kinds)}, **kwargs)
+
+
+def _free(default: Any, **kwargs: Any) -> Any:
+    """A field whose own value is in no id: a path, a display setting, a worker count."""
+    return _ids(default, **kwargs)
+
+
+def _scored(default: Any, **kwargs: Any) -> Any:
+    """A field that decides an evaluation and no training."""
+    return _ids(default, "evaluation", **kwargs)
+
+
+def _shared(default: Any, **kwargs: Any) -> Any:
+    """A field that decides the people or the crops of both."""
+    return _ids(default, "training", "evaluation", **kwargs)
+
+
+class Section(BaseModel):
+    """Base of every part of the config: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, data: Any) -> Any:
+        """``training.augmentation.flip=true`` would be a rate of 1."""
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if field is None or not isinstance(value, bool):
+                continue
+            kinds = {field.annotation, *get_args(field.annotation)}
+            if kinds & {int, float} and bool not in kinds:
+                raise UsageError(f"{name}: {value}, expected a number")
+        return data
+
+
+class _ModelFields(Section):
+    name: str = "hevitpose_b"
+    num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
+    # Weights to start from, whose sha256 is in the id; of a peer also timm's: "imagenet".
+    pretrained: Path | None = _free(None)
+    checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
+
+    @model_validator(mode="after")
+    def _resolve_now(self) -> _ModelFields:
+        full_name(self.name)
+        if full_name(self.name) not in PEERS:
+            self.spec()
+        elif self.options():
+            key = next(iter(self.options()))
+            raise UsageError(f"model.{key}: {self.name} is a peer and has no such option")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The fields of :class:`~hevitpose.spec.HEViTPoseSpec` that were given."""
+        own = set(_ModelFields.model_fields)
+        return {k: v for k, v in self if k not in own and v is not None}
+
+    def changes(self) -> dict[str, Any]:
+        """The options whose value is not the variant's own: what makes it another network."""
+        own = VARIANTS.get(full_name(self.name))
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options().items()}
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in given.items()
+            if own is None or getattr(own, k) != v
+        }
+
+    def spec(self) -> HEViTPoseSpec:
+        """The network, completely."""
+        return resolve(self.name, **self.options())
+
+
+#: Keys of ``model`` that are no options of the network.
+NETWORK_FIELDS = frozenset(_ModelFields.model_fields)
+
+_spec_types = get_type_hints(HEViTPoseSpec)
+if TYPE_CHECKING:
+    ModelConfig: TypeAlias = Any  # its fields are made below
+else:
+    #: ``model``: a name, and any field of :class:`~hevitpose.spec.HEViTPoseSpec`.
+    ModelConfig = create_model(
+        "ModelConfig",
+        __base__=_ModelFields,
+        **{f.name: (_spec_types[f.name] | None, None) for f in fields(HEViTPoseSpec)},
+    )
+
+
+class DataConfig(Section):
+    """``data``: which people, cropped how."""
+
+    # A name of spec.DATASETS, or the yaml of a custom dataset; what it declares is in the ids.
+    dataset: str = _free("synthetic")
+    root: Path | None = _free(None)  # the folder that holds coco/, mpii/, ...; see folder
+    train_split: str = "train"
+    val_split: str = _scored("val")
+    input_size: tuple[int, int] = _shared((256, 256))  # W, H
+    boxes: str = _free("gt")  # "gt", or a detector's json; its sha256 is in the evaluation's id
+    box_threshold: float = _scored(0.0)
+    present_only: bool = _shared(False)  # leave out people whose image is absent, and count them
+    skip_bad: bool = _shared(False)  # leave out what cannot be read, and list it in the record
+    minival: float = Field(0.05, gt=0, lt=1)  # share of training images held out for selection
+    people: int = _free(5000, ge=20)  # synthetic: how many; in the ids by the fingerprint
+    image_size: int = _free(256, ge=64)  # synthetic: side of an image; likewise
+    workers: int | None = _free(None, ge=0)  # None: by the machine
+    eval_batch_size: int = _free(64, ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """The root, ``data`` (``data/synthetic`` for synthetic people) where none was given."""
+        if self.root is not None:
+            return self.root
+        return Path("data/synthetic" if self.dataset == "synthetic" else "data")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.dataset not in DATASETS and not self.dataset.endswith((".yaml", ".yml")):
+            raise unknown_name("dataset", self.dataset, DATASETS)
+        for axis, side in zip("WH", self.input_size, strict=True):
+            if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:
+                raise UsageError(
+                    f"data.input_size: {axis} = {side}, expected a multiple of {STRIDE_MULTIPLE}"
+                )
+        return self
+
+
+class CodecConfig(Section):
+    """``codec``: keypoints to heatmaps and back."""
+
+    encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
+    sigma: float = Field(2.0, gt=0)  # heatmap pixels
+    decode: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored("default")
+    simcc_split_ratio: float = _shared(2.0, gt=0)  # bins per pixel
+    simcc_sigma: tuple[float, float] = (4.9, 5.66)  # bins, x and y; RTMPose's at 192x256 (W x H)
+    flip_test: bool = _scored(True)
+    joint_weights: bool = False  # MPII's weights of the loss
+    nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+
+    @property
+    def udp(self) -> bool:
+        """Whether crops follow the unbiased data processing geometry."""
+        return self.encode == "udp"
+
+    @model_validator(mode="after")
+    def _check(self) -> CodecConfig:
+        if (self.encode == "udp") != self.decode.startswith("udp"):
+            raise UsageError(
+                f"codec: encode {self.encode!r} with decode {self.decode!r}; "
+                "udp encodes and decodes together"
+            )
+        return self
+
+
+class AugmentationConfig(Section):
+    """``training.augmentation``: constants of MMPose 0.29's top-down pipelines."""
+
+    flip: float = Field(0.5, ge=0, le=1)  # probability
+    scale: float = Field(0.5, ge=0)  # factor clip(N(0,1) * scale + 1, 1 - scale, 1 + scale)
+    rotation: float = Field(40.0, ge=0)  # degrees clip(N(0,1) * r, -2r, 2r)
+    rotation_probability: float = Field(0.6, ge=0, le=1)
+    shift: float = Field(0.16, ge=0)  # of the box; COCO and CrowdPose only
+    shift_probability: float = Field(0.3, ge=0, le=1)
+    half_body: float = Field(0.3, ge=0, le=1)  # probability; COCO and CrowdPose only
+
+
+class TrainingConfig(Section):
+    """``training``: the recipe. Defaults are the ``paper`` preset."""
+
+    epochs: float = Field(210, gt=0)
+    steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
+    batch_size: int = Field(64, ge=1)  # per device
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    lr: float = Field(5e-4, gt=0)  # at base_batch; scales linearly with the total batch
+    base_batch: int | None = Field(None, ge=1)  # None: batch_size, so one device is unscaled
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(None, gt=0)
+    warmup_steps: int = Field(500, ge=0)
+    warmup_ratio: float = Field(0.001, gt=0, le=1)
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (170, 200)  # epochs
+    gamma: float = Field(0.1, gt=0, le=1)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int = Field(2, ge=1)  # changes float results, so it is in the id
+    deterministic: bool = True
+    channels_last: bool = True
+    optimize: bool = True  # train the fast form (same parameters)
+    sync_bn: bool = True  # with several devices
+    eval_every: float = Field(10, gt=0)  # epochs between evaluations; the end is always evaluated
+    selection: Literal["last", "minival", "val"] = "minival"
+    checkpoint_steps: int | None = _free(None, ge=1)  # None: one epoch or a tenth of the run
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class Config(Section):
+    """One run, completely."""
+
+    preset: str | None = _free(None)  # which preset it started from; its values are what counts
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    codec: CodecConfig = CodecConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = _free("auto")  # its type is in the ids
+    devices: int = _free(1, ge=1)  # per node; the total batch is in the id
+    nodes: int = _free(1, ge=1)  # likewise
+    imports: tuple[Path, ...] = _free(())  # users' own modules; their sha256 is in the ids
+
+    @property
+    def total_batch(self) -> int:
+        """Images per optimiser step over all devices."""
+        return self.training.batch_size * self.devices * self.nodes
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate after linear scaling with the total batch."""
+        base = self.training.base_batch or self.training.batch_size
+        return self.training.lr * self.total_batch / base
+
+    def id_inputs(self, kind: IdKind) -> dict[str, Any]:
+        """The fields that decide a training, or the condition of an evaluation, by section.
+
+        The network is not among them (:func:`hevitpose.records.identity.model_inputs`). A field
+        added later declares ``json_schema_extra={"neutral": value}`` with the value that means the
+        behaviour of before; at that value it is left out, so old ids stay.
+        """
+        inputs = _id_inputs(self, kind)
+        if kind == "training":
+            inputs["total_batch"] = self.total_batch
+        return inputs
+
+    def for_selection(self) -> Config:
+        """The config with the decoder that belongs to its encoder, by which checkpoints compete."""
+        decode = "udp" if self.codec.encode == "udp" else "default"
+        return self.with_overrides({"codec.decode": decode})
+
+    def of_weights(self) -> dict[str, Any]:
+        """What a file of trained weights says of its training, as plain json data.
+
+        Only what decides the weights, so that equal trainings leave equal files: neither paths nor
+        settings of the evaluation; the decoder is the one that belongs to the encoder.
+        """
+        data = self.for_selection().model_dump(mode="json")
+        kept = {"model": {k: v for k, v in data["model"].items() if v is not None}}
+        for key in ("pretrained", "checkpoint"):
+            kept["model"].pop(key, None)
+        for name in ("data", "codec", "training"):
+            section = type(getattr(self, name)).model_fields
+            kept[name] = {
+                k: data[name][k] for k, field in section.items() if "training" in ids_of(field)
+            }
+        kept["data"]["dataset"] = Path(self.data.dataset).name
+        kept["codec"]["decode"] = data["codec"]["decode"]
+        return kept | {"seed": self.seed}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what decides a training, but for the data: what a resume is checked against."""
+        inputs = self.id_inputs("training")
+        inputs["model"] = {"name": full_name(self.model.name), **self.model.changes()}
+        text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved config as plain json data, unset model options left out."""
+        data = self.model_dump(mode="json")
+        data["model"] = {k: v for k, v in data["model"].items() if v is not None}
+        return data
+
+    def with_overrides(self, overrides: Sequence[str] | Mapping[str, Any]) -> Config:
+        """A copy with some keys replaced (``["training.lr=1e-3"]`` or ``{"training.lr": 1e-3}``).
+
+        Raises:
+            UsageError: unknown key, or a value of another type or out of range.
+        """
+        data = self.dump()
+        given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+        for key, value in given.items():
+            put(data, key, value)
+        return validate(data, "override")
+
+
+def ids_of(field: Any) -> tuple[str, ...]:
+    """The ids that a field's own value is an input of."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return tuple(extra.get("ids", ("training",)))
+
+
+def _id_inputs(section: BaseModel, kind: str) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, _ModelFields):
+            continue
+        if isinstance(value, BaseModel):
+            inner = _id_inputs(value, kind)
+            if inner:
+                inputs[name] = inner
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        neutral = "neutral" in extra and value == extra["neutral"]
+        if kind in ids_of(field) and not neutral:
+            inputs[name] = list(value) if isinstance(value, tuple) else value
+    return inputs
+
+
+def validate(data: Mapping[str, Any], where: str) -> Config:
+    """Plain data to a :class:`Config`.
+
+    Args:
+        data: sections of keys.
+        where: what the data came from, for the error's first word.
+
+    Raises:
+        UsageError: one line with every offending key, its value, and what was expected.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(item) for item in error.errors(include_url=False)]
+        raise UsageError(f"{where}: " + "; ".join(problems)) from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _problem(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in item["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return str(unknown_name(f"config key {key}", str(item["loc"][-1]), section.model_fields))
+    return f"{key}: {item['input']!r}: {item['msg']}"

@@ -1,0 +1,47 @@
+"""Latency: how a model is timed, here and nowhere else.
+
+:func:`measure` times one model under named :class:`Conditions`; :func:`compare` says which of two
+is faster, from interleaved rounds. ``bench/latency.py`` is the command around them. The rules:
+``docs/measurement.md``.
+"""
+
+from hevitpose.cost.latency.conditions import DTYPES, LAYOUTS, MODES, SCOPES, Conditions
+from hevitpose.cost.latency.forms import UnavailableError, settle_
+from hevitpose.cost.latency.measure import (
+    QUICK,
+    STANDARD,
+    Budget,
+    LatencyResult,
+    Prepared,
+    WarmUp,
+    compare,
+    measure,
+)
+from hevitpose.cost.latency.statistics import Ratio, Summary, interleave, ratio_of_rounds, summarize
+from hevitpose.cost.latency.timers import EventTimer, Timer, WallTimer
+
+__all__ = [
+    "DTYPES",
+    "LAYOUTS",
+    "MODES",
+    "QUICK",
+    "SCOPES",
+    "STANDARD",
+    "Budget",
+    "Conditions",
+    "EventTimer",
+    "LatencyResult",
+    "Prepared",
+    "Ratio",
+    "Summary",
+    "Timer",
+    "UnavailableError",
+    "WallTimer",
+    "WarmUp",
+    "compare",
+    "interleave",
+    "measure",
+    "ratio_of_rounds",
+    "settle_",
+    "summarize",
+]

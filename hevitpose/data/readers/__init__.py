@@ -1,0 +1,1 @@
+"""One reader a format, from files to a :class:`~hevitpose.data.table.PoseTable`."""

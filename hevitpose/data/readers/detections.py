@@ -1,0 +1,90 @@
+"""A detector's boxes in COCO's result format."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hevitpose.data.readers import json_file
+from hevitpose.data.table import Problems, Skipped
+from hevitpose.errors import DataError
+
+#: Pixels; a narrower box would be of no width in float32.
+SMALLEST = 1e-3
+
+
+@dataclass
+class Detections:
+    """Boxes of a detector, in the file's order."""
+
+    ids: np.ndarray  # (D,) int64: position in the file
+    image_ids: np.ndarray  # (D,) int64
+    bboxes: np.ndarray  # (D, 4) float64, not clipped
+    scores: np.ndarray  # (D,) float64
+    counts: dict[str, int]
+    skipped: tuple[Skipped, ...]
+
+
+def read_boxes(
+    path: Path,
+    threshold: float,
+    image_ids: np.ndarray,
+    skip_bad: bool = False,
+    category_id: int = 1,
+) -> Detections:
+    """Detections in COCO's result format: a list of image_id, category_id, bbox, score.
+
+    Those of the people's category with a score of at least ``threshold`` are kept, unclipped.
+
+    Args:
+        path: the file.
+        threshold: the lowest score kept.
+        image_ids: (M,) the images that there are.
+        skip_bad: leave bad records out and list them.
+        category_id: the annotation file's, of people.
+
+    Raises:
+        DataError: the file or a record is not what it should be.
+    """
+    problems, known = Problems(path), set(image_ids.tolist())
+    ids, images, bboxes, scores = array("q"), array("q"), array("d"), array("d")
+    other = low = 0
+    for key, position, record in json_file.records(path):
+        if key != "" or (position < 0 and record != []):
+            raise DataError(f"{path}: an object, expected a list of detections")
+        if position < 0:
+            break
+        try:
+            if not isinstance(record, dict):
+                raise ValueError("not an object, expected image_id, category_id, bbox and score")
+            image, kind = (json_file.whole(record, name) for name in ("image_id", "category_id"))
+            score = json_file.number(record, "score")
+            if kind != category_id:
+                other += 1
+                continue
+            if score < threshold:
+                low += 1
+                continue
+            box = json_file.numbers(record, "bbox", 4)
+            if min(box[2:]) < SMALLEST:
+                raise ValueError(f"bbox is {box}, expected a positive width and height")
+            if image not in known:
+                raise ValueError(f"image_id {image} is unknown, expected an image's")
+        except ValueError as error:
+            problems.add("box", f"[{position}]", str(error))
+            continue
+        ids.append(position)
+        images.append(image)
+        bboxes.extend(box)
+        scores.append(score)
+    return Detections(
+        ids=np.array(ids, np.int64),
+        image_ids=np.array(images, np.int64),
+        bboxes=np.array(bboxes, np.float64).reshape(-1, 4),
+        scores=np.array(scores, np.float64),
+        counts={"dropped_category": other, "dropped_score": low},
+        skipped=problems.settle(skip_bad),
+    )

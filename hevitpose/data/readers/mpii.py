@@ -1,0 +1,242 @@
+"""MPII as the field distributes it: a list of people with centre, scale and joints, 1-based.
+
+Rules of protocols: centre y += 15 * scale, then centre -= 1; the box is 200 * scale, padded by
+1.25; joints -= 1. From here on everything is 0-based.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.data.files import find
+from hevitpose.data.keypoints import MPII, MPII_TO_CROWDPOSE
+from hevitpose.data.readers import json_file
+from hevitpose.data.registry import ROWS
+from hevitpose.data.table import PoseTable, Problems, image_name_array
+from hevitpose.data.transforms import box_to_center_size
+from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
+from hevitpose.errors import DataError, UsageError
+from hevitpose.metrics.pckh import MpiiGroundTruth, load_ground_truth
+
+#: Where a split's people are, below ROOT/mpii/annotations; later spellings are other code bases'.
+ANNOTATIONS = {
+    "train": ("mpii_train.json", "train.json"),
+    "val": ("mpii_val.json", "valid.json"),
+    "trainval": ("mpii_trainval.json", "trainval.json"),
+    "test": ("mpii_test.json", "test.json"),
+}
+GROUND_TRUTH = ("mpii_gt_val.mat", "gt_valid.mat")
+
+
+def ground_truth_path(root: Path) -> Path:
+    """The .mat file with val's ground truth that PCKh is computed from, in ROOT/mpii.
+
+    Raises:
+        DataError: it is not there.
+    """
+    return find(root / "mpii" / "annotations", {"val": GROUND_TRUTH}, "val")
+
+
+def load(
+    root: Path,
+    split: str,
+    *,
+    input_size: tuple[int, int],
+    boxes: str = "gt",
+    truth: bool = True,
+    skip_bad: bool = False,
+    dataset: str = "mpii",
+) -> PoseTable:
+    """MPII people of one split, from ROOT/mpii. ``person_ids`` are positions in the file."""
+    if boxes != "gt":
+        raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
+    folder = root / "mpii"
+    table = read(
+        find(folder / "annotations", ANNOTATIONS, split),
+        folder / "images",
+        dataset=dataset,
+        split=split,
+        input_size=input_size,
+        truth=truth,
+        skip_bad=skip_bad,
+    )
+    if table.declared.protocol == "pckh+oks" and table.heads is not None:
+        crowdpose = root / "crowdpose" / "annotations" / f"crowdpose_{split}.json"
+        return dataclasses.replace(table, truth=_crowdpose_truth(table, crowdpose))
+    return table
+
+
+def read(
+    path: Path,
+    image_root: Path,
+    *,
+    dataset: str,
+    split: str,
+    input_size: tuple[int, int],
+    truth: bool = True,
+    skip_bad: bool = False,
+) -> PoseTable:
+    """One file of people; the test split has no joints. Image files are not looked at.
+
+    Args:
+        path: the list of people.
+        image_root: the folder that ``image`` is relative to.
+        dataset: ``mpii`` or ``synthetic``.
+        split: of the table; ``val`` keeps everybody and has the head boxes.
+        input_size: the network's (W, H).
+        truth: also keep what PCKh compares with, where the file for it is there.
+        skip_bad: leave bad records out and list them.
+
+    Raises:
+        DataError: the file or a record is not what it should be.
+    """
+    problems, joints_expected = Problems(path), split != "test"
+    names: dict[str, int] = {}
+    ids, image_index = array("q"), array("q")
+    places, points, flags = array("d"), array("d"), array("b")
+    dropped = 0
+    for key, position, record in json_file.records(path):
+        if key != "" or (position < 0 and record != []):
+            raise DataError(f"{path}: an object, expected MPII's list of people")
+        if position < 0:
+            break
+        try:
+            name, center, scale = _place(record)
+            joints, visible = _joints(record) if joints_expected else ([0.0] * 32, [0] * 16)
+        except ValueError as error:
+            problems.add("person", f"[{position}]", str(error))
+            continue
+        index = names.setdefault(name, len(names))
+        if joints_expected and not any(visible) and split != "val":
+            dropped += 1  # val keeps everybody, so that its order stays the ground truth's
+            continue
+        ids.append(position)
+        image_index.append(index)
+        places.extend((*center, scale))
+        points.extend(joints)
+        flags.extend(visible)
+    skipped = problems.settle(skip_bad)
+    place = np.array(places, np.float64).reshape(-1, 3)
+    labelled = np.array(flags, np.uint8).reshape(-1, len(MPII))
+    keypoints = np.array(points, np.float64).reshape(-1, len(MPII), 2) - 1
+    keypoints[labelled == 0] = 0
+    bboxes = _boxes(place)
+    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
+    matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+    heads = _heads(matrices[0], path, ids) if truth and split == "val" and matrices else None
+    return PoseTable(
+        declared=ROWS[dataset],
+        split=split,
+        image_root=image_root,
+        annotation_file=path,
+        image_ids=np.arange(len(names), dtype=np.int64),
+        image_names=image_name_array(list(names)),
+        image_sizes=np.zeros((len(names), 2), np.int32),
+        image_index=np.array(image_index, np.int32),
+        person_ids=np.array(ids, np.int64),
+        centers=centers.astype(np.float32),
+        sizes=sizes.astype(np.float32),
+        bboxes=bboxes.astype(np.float32),
+        keypoints=keypoints.astype(np.float32),
+        visible=labelled,
+        areas=np.zeros(len(ids), np.float32),
+        box_scores=np.ones(len(ids), np.float32),
+        counts={
+            "images": len(names),
+            "people": len(ids),
+            "dropped_unlabelled": dropped,
+            "skipped": len(skipped),
+        },
+        skipped=skipped,
+        heads=heads,
+    )
+
+
+def _heads(matrix: Path, path: Path, ids: Sequence[int]) -> MpiiGroundTruth:
+    """The rows of the evaluators' file that the people are.
+
+    Raises:
+        DataError: the file is damaged, or lists other people.
+    """
+    truth, people = load_ground_truth(matrix), np.array(ids, np.int64)
+    if len(people) and people.max() >= len(truth):
+        raise DataError(
+            f"{matrix}: {len(truth)} people, {path} has person {people.max()}; "
+            "expected the same list"
+        )
+    return truth.take(people)
+
+
+def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
+    """The rendered people as CrowdPose has them: 14 of the 16 joints, areas of boxes.
+
+    The boxes alone are not in MPII's format; they are those of the same people's CrowdPose file,
+    row by row.
+
+    Raises:
+        DataError: the file is absent or lists other people.
+    """
+    boxes = []
+    for key, position, record in json_file.records(path):
+        if key == "annotations" and position >= 0:
+            try:
+                boxes.append(json_file.numbers(record, "bbox", 4))
+            except (ValueError, AttributeError) as error:
+                raise DataError(f"{path}: annotations[{position}]: {error}") from None
+    people = table.person_ids
+    if len(people) and people.max() >= len(boxes):
+        raise DataError(
+            f"{path}: {len(boxes)} people, {table.annotation_file} has person {people.max()}; "
+            "expected the same list"
+        )
+    mapping = list(MPII_TO_CROWDPOSE)
+    raw = np.array(boxes, np.float64).reshape(-1, 4)[people]
+    return PoseTruth(
+        ids=people,
+        image_index=table.image_index,
+        keypoints=table.keypoints[:, mapping],
+        visible=table.visible[:, mapping],
+        boxes=raw,
+        areas=raw[:, 2] * raw[:, 3] * AREA_OF_BOX,
+        crowd=np.zeros(len(people), bool),
+        order=people,
+    )
+
+
+def _boxes(place: np.ndarray) -> np.ndarray:
+    """(N, 3) centre x, y and scale, 1-based, to 0-based square boxes (N, 4), not padded."""
+    side = 200 * place[:, 2]
+    x = place[:, 0] - 1
+    y = place[:, 1] + 15 * place[:, 2] - 1
+    return np.stack((x - side / 2, y - side / 2, side, side), axis=1)
+
+
+def _place(record: Any) -> tuple[str, list[float], float]:
+    if not isinstance(record, dict):
+        raise ValueError("not an object, expected image, center, scale and joints")
+    name = json_file.file_name(record, "image")
+    center = json_file.numbers(record, "center", 2)
+    scale = json_file.number(record, "scale")
+    if not 1e-5 < scale < 1e4:
+        raise ValueError(f"scale is {scale:g}, expected a positive height / 200 px")
+    return name, center, scale
+
+
+def _joints(record: dict[str, Any]) -> tuple[list[float], list[int]]:
+    joints = record.get("joints")
+    if not isinstance(joints, list) or len(joints) != len(MPII):
+        found = len(joints) if isinstance(joints, list) else "no list of"
+        raise ValueError(f"{found} joints, expected {len(MPII)}")
+    flat: list[float] = []
+    for index, joint in enumerate(joints):
+        flat += json_file.numbers({f"joints[{index}]": joint}, f"joints[{index}]", 2)
+    flags = json_file.numbers(record, "joints_vis", len(MPII))
+    if any(flag not in (0, 1) for flag in flags):
+        raise ValueError(f"joints_vis is {flags}, expected zeros and ones")
+    return flat, [int(flag) for flag in flags]

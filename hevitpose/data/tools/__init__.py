@@ -1,0 +1,1 @@
+"""Looking at data sets before anything is trained on them."""

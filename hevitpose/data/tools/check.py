@@ -1,0 +1,221 @@
+"""The doctor of ``hevitpose data check``: what is on disk, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.data.files import find
+from hevitpose.data.images import file_sizes
+from hevitpose.data.readers import coco, crowdpose, mpii, ochuman
+from hevitpose.data.readers.coco_format import read_images
+from hevitpose.data.registry import ROWS
+from hevitpose.data.table import PoseTable, Problems
+from hevitpose.data.tools.duplicates import shared_images
+from hevitpose.errors import DataError, unknown_name
+from hevitpose.progress import Progress, silent
+
+#: Where a dataset comes from.
+PAGES = {
+    "coco": "https://cocodataset.org/#download",
+    "mpii": "http://human-pose.mpi-inf.mpg.de/#download",
+    "crowdpose": "https://github.com/jeffffffli/CrowdPose",
+    "ochuman": "https://github.com/liruilong940607/OCHumanApi",
+}
+#: Files that the official pages do not have; the field takes them from here.
+DERIVED = {
+    "mpii": "https://download.openmmlab.com/mmpose/datasets/mpii_annotations.tar",
+    "crowdpose": "https://download.openmmlab.com/mmpose/datasets/crowdpose_annotations.tar",
+}
+SPLITS: dict[str, Mapping[str, tuple[str, ...]]] = {
+    "coco": coco.ANNOTATIONS,
+    "mpii": mpii.ANNOTATIONS,
+    "crowdpose": crowdpose.ANNOTATIONS,
+    "ochuman": ochuman.ANNOTATIONS,
+}
+#: Splits that most people do not have and nothing here needs.
+_OPTIONAL = {("mpii", "trainval")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One split of one dataset. Counts are None where there is nothing to count."""
+
+    dataset: str
+    split: str
+    status: str  # "present", "missing" or "bad"
+    annotations: str = ""  # the file; where missing, the names looked for
+    images: int | None = None  # named in the annotations
+    absent_images: int | None = None  # of those
+    people: int | None = None  # usable
+    keypoints: int | None = None  # labelled, of usable people
+    boxes_outside: int | None = None  # people whose box leaves the image; None: sizes not stated
+    bad: int = 0  # records that ``skip_bad`` would leave out
+    note: str = ""  # the first fault, what else is missing, a leak
+    page: str = ""  # where to get what is missing
+
+
+def check(
+    root: str | Path, datasets: Sequence[str] | None = None, progress: Progress = silent
+) -> list[Row]:
+    """Looks at every split of every dataset below a folder; changes nothing.
+
+    Args:
+        root: the folder that holds ``coco/``, ``mpii/`` and so on.
+        datasets: some of ``coco, mpii, crowdpose, ochuman``; None for all.
+        progress: of the search for images shared by CrowdPose and COCO, the only slow part.
+
+    Returns:
+        One row per split, in a fixed order.
+
+    Raises:
+        UsageError: an unknown dataset.
+        DataError: there is no such folder.
+    """
+    root = Path(root)
+    for name in datasets or ():
+        if name not in SPLITS:
+            raise unknown_name("dataset", name, SPLITS)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected one with coco/, mpii/ and so on")
+    rows = []
+    for dataset in datasets or SPLITS:
+        for split in SPLITS[dataset]:
+            row = _row(root, dataset, split)
+            if row.status != "missing" or (dataset, split) not in _OPTIONAL:
+                rows.append(row)
+    if datasets is None or "crowdpose" in datasets:
+        rows = [_with_leak(root, row, progress) for row in rows]
+    return rows
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows as plain data."""
+    return [asdict(row) for row in rows]
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Rows as an aligned text table, notes and pages below it."""
+    head = (
+        *("dataset", "split", "status", "images", "absent", "people", "keypoints"),
+        *("outside", "bad", "annotations"),
+    )
+    lines: list[tuple[str, ...]] = [head]
+    for row in rows:
+        counts = (row.images, row.absent_images, row.people, row.keypoints, row.boxes_outside)
+        cells = tuple("-" if count is None else f"{count:,}" for count in counts)
+        lines.append((row.dataset, row.split, row.status, *cells, f"{row.bad:,}", row.annotations))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    out = []
+    for line in lines:
+        cells = tuple(
+            cell.rjust(width) if 3 <= i < 9 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        out.append("  ".join(cells).rstrip())
+    notes = [f"{row.dataset} {row.split}: {row.note}" for row in rows if row.note]
+    pages = sorted({(row.dataset, row.page) for row in rows if row.page})
+    get = [f"get {dataset} from {page}{_converted(dataset)}" for dataset, page in pages]
+    return "\n".join([*out, *([""] if notes or get else []), *notes, *get])
+
+
+def _converted(dataset: str) -> str:
+    if dataset not in DERIVED:
+        return ""
+    return f", then `hevitpose data prepare`; converted files of the field: {DERIVED[dataset]}"
+
+
+def _row(root: Path, dataset: str, split: str) -> Row:
+    folder = root / dataset / "annotations"
+    names = SPLITS[dataset][split]
+    if not any((folder / name).is_file() for name in names):
+        return Row(dataset, split, "missing", " or ".join(names), page=PAGES[dataset])
+    path = find(folder, SPLITS[dataset], split)
+    try:
+        if dataset == "coco" and split == "test":
+            return _image_list(root, path)
+        table = _read(root, dataset, split)
+    except DataError as error:
+        return Row(dataset, split, "bad", path.name, note=str(error))
+    notes, page = [], ""
+    if table.skipped:
+        notes.append(str(table.skipped[0]))
+    if dataset == "mpii" and split == "val" and not _has_ground_truth(folder):
+        notes.append(f"{mpii.GROUND_TRUTH[0]} is missing, PCKh needs it")
+        page = PAGES[dataset]
+    absent, note = _absent(table.image_root, [name.decode() for name in table.image_names])
+    if absent:
+        page = page or PAGES[dataset]
+        notes.append(note)
+    return Row(
+        dataset,
+        split,
+        "present",
+        path.name,
+        images=len(table.image_ids),
+        absent_images=absent,
+        people=len(table),
+        keypoints=int((table.visible > 0).sum()),
+        boxes_outside=table.counts.get("clipped_boxes"),
+        bad=len(table.skipped),
+        note="; ".join(notes),
+        page=page,
+    )
+
+
+def _read(root: Path, dataset: str, split: str) -> PoseTable:
+    size = (256, 256)  # the counts do not depend on it
+    if dataset == "mpii":
+        return mpii.load(root, split, input_size=size, skip_bad=True)
+    reader = {"coco": coco, "crowdpose": crowdpose, "ochuman": ochuman}[dataset]
+    return reader.load(root, split, input_size=size, skip_bad=True)
+
+
+def _image_list(root: Path, path: Path) -> Row:
+    """COCO's test-dev: images only."""
+    problems = Problems(path)
+    images = read_images(path, ROWS["coco"], problems)
+    absent, note = _absent(root / "coco" / "images" / coco.IMAGES["test"], images.names)
+    return Row(
+        "coco",
+        "test",
+        "present",
+        path.name,
+        images=len(images.ids),
+        absent_images=absent,
+        bad=len(problems.found),
+        note=note if absent else "",
+        page=PAGES["coco"] if absent else "",
+    )
+
+
+def _has_ground_truth(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in mpii.GROUND_TRUTH)
+
+
+def _absent(folder: Path, names: list[str]) -> tuple[int, str]:
+    missing = np.flatnonzero(file_sizes(folder, names) < 0)
+    if not len(missing):
+        return 0, ""
+    return len(missing), f"{len(missing)} images absent from {folder}, first {names[missing[0]]}"
+
+
+def _with_leak(root: Path, row: Row, progress: Progress) -> Row:
+    """CrowdPose trainval's row with the images that are also COCO val's."""
+    if (row.dataset, row.split, row.status) != ("crowdpose", "trainval", "present"):
+        return row
+    try:
+        crowd, val = (_read(root, *which) for which in (("crowdpose", "trainval"), ("coco", "val")))
+    except DataError:
+        said = "not compared with COCO val, which is missing or bad"
+    else:
+        pairs = shared_images(crowd, val, progress)
+        said = f"{len(pairs)} images are also in COCO val: do not train on both and test there"
+        if pairs:
+            said += f" ({', '.join(name for name, _ in pairs[:5])}{', ...' * (len(pairs) > 5)})"
+    note = f"{row.note}; {said}" if row.note else said
+    return Row(**{**asdict(row), "note": note})

@@ -1,0 +1,253 @@
+"""Originals of MPII, CrowdPose and OCHuman to what the readers take: ``hevitpose data prepare``.
+
+Originals are only read. What exists at the destination is never rewritten, so a second run does
+nothing; delete a file to have it made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hevitpose.data.keypoints import COCO
+from hevitpose.data.readers import crowdpose, ochuman
+from hevitpose.data.tools.check import DERIVED, PAGES
+from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.files import write_atomically
+
+DATASETS = ("mpii", "crowdpose", "ochuman")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One file or folder of the destination."""
+
+    path: Path
+    status: str  # "written", "linked" or "exists"
+    note: str = ""  # how many people
+
+
+def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared]:
+    """Makes ROOT/DATASET from a folder of originals.
+
+    Annotations are converted; the folder of images is linked, not copied.
+
+    Args:
+        root: the folder that holds (or will hold) ``mpii/`` and so on.
+        dataset: ``mpii``, ``crowdpose`` or ``ochuman``.
+        source: the folder of the originals as downloaded and unpacked.
+
+    Returns:
+        What was made and what was there already.
+
+    Raises:
+        UsageError: an unknown dataset, or COCO, which needs no preparation.
+        DataError: an original is missing (the message says which, and its page) or damaged.
+    """
+    root, source = Path(root), Path(source)
+    if dataset == "coco":
+        raise UsageError("coco: needs no preparation, its own file names are read")
+    makers = {"mpii": _mpii, "crowdpose": _crowdpose, "ochuman": _ochuman}
+    if dataset not in makers:
+        raise unknown_name("dataset to prepare", dataset, DATASETS)
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder, expected the originals from {PAGES[dataset]}")
+    folder = root / dataset
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    return [*makers[dataset](folder, source), *_images(folder / "images", source)]
+
+
+def _write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepared:
+    """Makes a json file at once or not at all; what exists stays."""
+    if path.exists():
+        return Prepared(path, "exists")
+    content = make()
+    write_atomically(path, json.dumps(content))
+    people = content if isinstance(content, list) else content["annotations"]
+    return Prepared(path, "written", f"{len(people):,} people")
+
+
+def _images(target: Path, source: Path) -> list[Prepared]:
+    """A link to the folder of images, where the source has one and the destination has not."""
+    if target.exists() or target.is_symlink():
+        return [Prepared(target, "exists")]
+    for name in ("images", "Images"):
+        if (source / name).is_dir():
+            try:
+                target.symlink_to((source / name).resolve(), target_is_directory=True)
+            except OSError as error:
+                raise DataError(
+                    f"{target}: {error.strerror or error}; link or move {source / name} there"
+                ) from None
+            return [Prepared(target, "linked")]
+    return []
+
+
+def _find(source: Path, *names: str) -> Path | None:
+    """The first of several names, in the folder or anywhere below it."""
+    for name in names:
+        if (source / name).is_file():
+            return source / name
+    for name in names:
+        found = sorted(source.rglob(name))
+        if found:
+            return found[0]
+    return None
+
+
+def _read_object(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON or truncated ({error})") from None
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(f"{path}: {key} is missing or not a list")
+    return content
+
+
+def _mpii(folder: Path, source: Path) -> list[Prepared]:
+    from hevitpose.data.readers import mpii_release
+
+    names = [f"mpii_{split}.json" for split in ("train", "val", "test")]
+    targets = [folder / "annotations" / name for name in names]
+    if all(target.exists() for target in targets):
+        return [Prepared(target, "exists") for target in targets]
+    release = _find(source, "mpii_human_pose_v1_u12_1.mat")
+    if release is None:
+        raise DataError(
+            f"{source}: no mpii_human_pose_v1_u12_1.mat, expected MPII's annotations "
+            f"from {PAGES['mpii']}"
+        )
+    truth = _find(folder / "annotations", "mpii_gt_val.mat", "gt_valid.mat") or _find(
+        source, "mpii_gt_val.mat", "gt_valid.mat"
+    )
+    if truth is None:
+        raise DataError(
+            f"{source}: no mpii_gt_val.mat, which says who is in the field's val split; it is in "
+            f"{DERIVED['mpii']}"
+        )
+    people = mpii_release.convert(release, truth)
+    return [
+        _write(target, partial(people.__getitem__, split))
+        for target, split in zip(targets, ("train", "val", "test"), strict=True)
+    ]
+
+
+def _crowdpose(folder: Path, source: Path) -> list[Prepared]:
+    done = []
+    for split, names in crowdpose.ANNOTATIONS.items():
+        target = folder / "annotations" / names[0]
+        original = _find(source, *names)
+        if original is not None:
+            done.append(_write(target, partial(_crowdpose_people, original)))
+        elif target.exists():
+            done.append(Prepared(target, "exists"))
+        elif split != "trainval":
+            raise DataError(
+                f"{source}: no {names[0]}, expected CrowdPose's annotations from "
+                f"{PAGES['crowdpose']}"
+            )
+    return done
+
+
+def _crowdpose_people(path: Path) -> dict[str, Any]:
+    """The original with the fields that COCO's tools need filled in."""
+    content = _read_object(path, "images", "annotations", "categories")
+    for index, person in enumerate(content["annotations"]):
+        points = person.get("keypoints") if isinstance(person, dict) else None
+        if not isinstance(points, list) or len(points) != 42:
+            raise DataError(f"{path}: annotations[{index}].keypoints: expected 42 numbers")
+        person.setdefault("iscrowd", 0)
+        person.setdefault("num_keypoints", sum(flag > 0 for flag in points[2::3]))
+    return content
+
+
+def _ochuman(folder: Path, source: Path) -> list[Prepared]:
+    done = []
+    for split, names in ochuman.ANNOTATIONS.items():
+        target = folder / "annotations" / names[0]
+        coco_style, original = _find(source, names[1], names[0]), _find(source, "ochuman.json")
+        make: Callable[[], dict[str, Any]]
+        if coco_style is not None:
+            make = partial(_read_object, coco_style, "images", "annotations", "categories")
+        elif original is not None:
+            make = partial(_ochuman_people, original, split)
+        elif target.exists():
+            make = dict
+        else:
+            raise DataError(
+                f"{source}: neither {names[1]} nor ochuman.json, expected OCHuman's annotations "
+                f"from {PAGES['ochuman']}"
+            )
+        done.append(_write(target, make))
+    return done
+
+
+#: OCHuman's visibility (missing, visible, occluded by oneself, by others) in COCO's terms.
+_VISIBILITY = {0: 0, 1: 2, 2: 2, 3: 1}
+#: The first so many images, by ascending id, of those with keypoints and masks are val.
+_VAL_IMAGES = 2500
+
+
+def _ochuman_people(path: Path, split: str) -> dict[str, Any]:
+    """OCHuman's own format to COCO's, as its authors define val and test.
+
+    Only people with both keypoints and a mask count (8,110 in 4,731 images); boxes are corners;
+    the area is the box's. Masks are left out: keypoint metrics do not read them.
+    """
+    content = _read_object(path, "images", "keypoint_names")
+    try:
+        order = [content["keypoint_names"].index(name) for name in COCO.names]
+        usable = []
+        for image in sorted(content["images"], key=lambda image: image["image_id"]):
+            people = [p for p in image["annotations"] if p["keypoints"] and p["segms"]]
+            if people:
+                usable.append((image, people))
+        chosen = usable[:_VAL_IMAGES] if split == "val" else usable[_VAL_IMAGES:]
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for number, (image, people) in enumerate(chosen, 1):
+            images.append(
+                {key: image[key] for key in ("file_name", "width", "height")} | {"id": number}
+            )
+            for person in people:
+                annotations.append(
+                    _ochuman_person(person, order)
+                    | {"image_id": number, "id": len(annotations) + 1}
+                )
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(
+            f"{path}: {type(error).__name__} {error}, expected OCHuman's own format"
+        ) from None
+    category = {
+        "supercategory": "person",
+        "id": 1,
+        "name": "person",
+        "keypoints": list(COCO.names),
+        "skeleton": [[a + 1, b + 1] for a, b in COCO.skeleton],
+    }
+    return {"images": images, "annotations": annotations, "categories": [category]}
+
+
+def _ochuman_person(person: dict[str, Any], order: list[int]) -> dict[str, Any]:
+    points = person["keypoints"]
+    keypoints = []
+    for joint in order:
+        x, y, flag = points[3 * joint : 3 * joint + 3]
+        keypoints += [x, y, _VISIBILITY[flag]]
+    x1, y1, x2, y2 = person["bbox"]
+    return {
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "keypoints": keypoints,
+        "num_keypoints": sum(flag > 0 for flag in keypoints[2::3]),
+    }

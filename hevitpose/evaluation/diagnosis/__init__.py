@@ -1,0 +1,1 @@
+"""Which errors a set of predictions makes, and what each costs."""

@@ -1,0 +1,281 @@
+"""Which errors a set of predictions makes, joint by joint, and what each type of error costs.
+
+Ruggero Ronchi & Perona, Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation, ICCV
+2017: every labelled joint of a matched person is good, jitter, inversion, swap or miss. Nothing
+here loads torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hevitpose.data.files import find
+from hevitpose.data.readers import mpii
+from hevitpose.data.readers.coco_format import read
+from hevitpose.data.registry import Declared, declared
+from hevitpose.data.table import PoseTable, require_truth
+from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation.diagnosis.calibration import (
+    Isotonic,
+    Rescored,
+    calibrate,
+    fit_isotonic,
+    targets,
+)
+from hevitpose.evaluation.diagnosis.details import details
+from hevitpose.evaluation.diagnosis.heads import diagnose_heads
+from hevitpose.evaluation.diagnosis.labels import ERRORS, LETTERS, TYPES
+from hevitpose.evaluation.diagnosis.matching import (
+    THRESHOLDS,
+    average_precision,
+    match,
+    mean_counted,
+)
+from hevitpose.evaluation.diagnosis.progressive import (
+    STEPS,
+    AreaDiagnosis,
+    areas_of,
+    diagnose_areas,
+)
+from hevitpose.evaluation.diagnosis.rescoring import score_errors
+from hevitpose.evaluation.diagnosis.result import Diagnosis, Person, Step
+from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
+from hevitpose.evaluation.prediction_files import read_arrays, read_results
+from hevitpose.metrics import coco_format
+
+__all__ = ["Diagnosis", "diagnose"]
+
+_SIZE = (256, 256)  # of a crop; it has no part in any score
+
+
+def diagnose(
+    dataset: str,
+    ground_truth: str | Path,
+    predictions: str | Path,
+    *,
+    reference: bool = False,
+    fit: tuple[str | Path, str | Path] | None = None,
+    skip_bad: bool = False,
+) -> Diagnosis:
+    """Find the errors of a prediction file, ours or anybody's, as it is.
+
+    Args:
+        dataset: coco, ochuman, crowdpose, mpii, synthetic (MPII's format), or the yaml file of a
+            custom dataset, whose category, sigmas and ``use_area`` are obeyed.
+        ground_truth: a COCO-format annotation file; MPII: ``mpii_val.json`` or ``mpii_gt_val.mat``,
+            each with the other beside it.
+        predictions: a COCO-style result list; MPII: 1-based pixels, ``.npy`` or ``.mat``.
+        reference: exactly as coco-analyze does it, also where that is odd.
+        fit: ground truth and predictions of a split that is not reported, such as ``minival``:
+            scores are also rescored by what fits there, and that is reported apart.
+        skip_bad: leave bad annotations out instead of refusing them.
+
+    Raises:
+        UsageError: an unknown dataset, or ``reference`` or ``fit`` for MPII, which has no OKS.
+        DataError: a file that is damaged, malformed or of another dataset.
+    """
+    said = declared(dataset)
+    if said.protocol.startswith("pckh"):
+        if reference or fit is not None:
+            option = "reference" if reference else "fit"
+            raise UsageError(f"{option}: {said.name} has no OKS, expected a COCO-format dataset")
+        return _diagnose_mpii(dataset, Path(ground_truth), predictions, skip_bad)
+    fitted = None if fit is None else _fit(*_read(said, *fit, skip_bad), Path(fit[1]).name)
+    table, results = _read(said, ground_truth, predictions, skip_bad)
+    return diagnose_results(table, results, reference=reference, fitted=fitted)
+
+
+def _read(
+    said: Declared, ground_truth: str | Path, predictions: str | Path, skip_bad: bool
+) -> tuple[PoseTable, list[dict[str, Any]]]:
+    path = Path(ground_truth)
+    table = require_truth(
+        read(path, path.parent, said, split="", input_size=_SIZE, skip_bad=skip_bad)
+    )
+    results = coco_format.check_results(
+        read_results(predictions),
+        len(said.layout),
+        image_ids=table.image_ids.tolist(),
+        category_ids=(table.category_id,),
+        source=str(predictions),
+    )
+    return table, results
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    function: Isotonic
+    name: str
+    detections: int
+
+
+def _fit(table: PoseTable, results: list[dict[str, Any]], name: str) -> _Fitted:
+    scene = make_scene(table, results)
+    expected, compared = targets(scene, scene.oks(scene.keypoints))
+    function = fit_isotonic(scene.scores[compared], expected[compared])
+    return _Fitted(function, name, int(compared.sum()))
+
+
+def diagnose_results(
+    table: PoseTable,
+    results: list[dict[str, Any]],
+    *,
+    reference: bool = False,
+    fitted: _Fitted | None = None,
+) -> Diagnosis:
+    """Find the errors of checked results; see :func:`diagnose`.
+
+    Args:
+        table: with ``truth``.
+        results: entries of a COCO result file, of images of the table.
+        reference: as coco-analyze does it.
+        fitted: a function of the score to report apart.
+    """
+    scene = make_scene(table, results)
+    areas = diagnose_areas(scene, reference=reference)
+    everybody = areas[0]
+    oks = scene.oks(scene.keypoints)
+    expected, compared = targets(scene, oks)
+    rescored = None
+    if fitted is not None:
+        scores = fitted.function(scene.scores)
+        limits = areas_of(reference)[everybody.name]
+        matches = match(scene, oks, scores, THRESHOLDS, everybody.ignored, limits)
+        after = calibrate(scores[compared], expected[compared])
+        rescored = Rescored(
+            fitted_on=fitted.name,
+            detections=fitted.detections,
+            error=None if after is None else after.error,
+            ap=mean_counted(average_precision(matches)[0]),
+        )
+    return Diagnosis(
+        dataset=table.dataset,
+        rules="coco-analyze" if reference else "default",
+        metric="AP",
+        layout=scene.layout,
+        detections=len(scene.scores),
+        people=int((~everybody.ignored).sum()),
+        matched=len(everybody.labels.detection),
+        joint_counts=everybody.labels.counts(),
+        steps=_steps(everybody.ap),
+        alone=everybody.alone,
+        background=(
+            int(everybody.false_positives[0].sum()),
+            int(everybody.false_negatives[0].sum()),
+        ),
+        scores=score_errors(scene, oks, scene.scores, everybody.ignored),
+        calibration=calibrate(scene.scores[compared], expected[compared]),
+        rescored=rescored,
+        worst=_worst(scene, table, everybody),
+        details=details(scene, areas),
+    )
+
+
+def _steps(ap_ST: np.ndarray) -> tuple[Step, ...]:
+    values = [mean_counted(row) for row in ap_ST]
+    costs: list[float | None] = [None]
+    costs += [
+        after - before if min(before, after) > -1 else None for before, after in pairwise(values)
+    ]
+    return tuple(
+        Step(name, value, {f"{THRESHOLDS[level]:g}": float(row[level]) for level in (0, 5)}, cost)
+        for name, value, row, cost in zip(STEPS, values, ap_ST, costs, strict=True)
+    )
+
+
+def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person, ...]:
+    """People who count, by the OKS of their detection; then those whom nobody found."""
+    names = dict(zip(table.image_ids.tolist(), table.image_names.tolist(), strict=True))
+    labels, letters = found.labels, found.labels.letters()
+    rows = [row for row in np.argsort(labels.oks, kind="stable") if not labels.ignored[row]]
+    missed = np.setdiff1d(np.flatnonzero(~found.ignored), labels.person)
+
+    def person(index: int, quality: float, word: str, points: np.ndarray | None) -> Person:
+        image = int(scene.image_ids[scene.people_image[index]])
+        return Person(
+            image=names[image].decode(),
+            image_id=image,
+            id=int(scene.ids[index]),
+            quality=quality,
+            letters=word,
+            truth=scene.truth[index],
+            labelled=scene.labelled[index],
+            predicted=points,
+        )
+
+    matched = [
+        person(
+            int(labels.person[row]),
+            float(labels.oks[row]),
+            letters[row],
+            scene.keypoints[labels.detection[row]],
+        )
+        for row in rows
+    ]
+    return (*matched, *(person(int(i), 0.0, "-" * len(scene.layout), None) for i in missed))
+
+
+def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: bool) -> Diagnosis:
+    if path.suffix.lower() == ".mat":  # who is in one photograph, only the list of people says
+        path = find(path.parent, {"val": mpii.ANNOTATIONS["val"]}, "val")
+    table = mpii.read(
+        path, path.parent, dataset=dataset, split="val", input_size=_SIZE, skip_bad=skip_bad
+    )
+    if table.heads is None:
+        raise DataError(
+            f"{path}: no {' or '.join(mpii.GROUND_TRUTH)} beside it, "
+            "expected the head boxes that distances are measured in"
+        )
+    people = int(table.person_ids.max()) + 1 if skip_bad else len(table)
+    keypoints = read_arrays(predictions, num_people=people)[table.person_ids if skip_bad else ...]
+    found = diagnose_heads(table, keypoints)
+    counted = found.codes > 0
+    return Diagnosis(
+        dataset=table.dataset,
+        rules="ours, in head sizes",
+        metric="PCKh@0.5",
+        layout=table.layout,
+        detections=len(table),
+        people=int(counted.any(1).sum()),
+        matched=int(counted.any(1).sum()),
+        joint_counts=np.stack([(found.codes == code).sum(0) for code in range(1, 1 + len(TYPES))]),
+        steps=_pckh_steps(found.pckh),
+        alone={},
+        worst=_worst_heads(table, found.codes, found.errors, keypoints),
+    )
+
+
+def _pckh_steps(values: dict[str, float]) -> tuple[Step, ...]:
+    names = ("baseline", *ERRORS)
+    costs = [None, *(values[b] - values[a] for a, b in pairwise(names))]
+    return tuple(
+        Step(name, values[name], {}, cost) for name, cost in zip(names, costs, strict=True)
+    )
+
+
+def _worst_heads(
+    table: PoseTable, codes: np.ndarray, errors: np.ndarray, keypoints: np.ndarray
+) -> tuple[Person, ...]:
+    assert table.heads is not None
+    counted = codes > 0
+    mean = (errors * counted).sum(1) / np.maximum(counted.sum(1), 1)
+    alphabet = np.array(list(LETTERS))
+    return tuple(
+        Person(
+            image=table.image_names[table.image_index[row]].decode(),
+            image_id=int(table.image_ids[table.image_index[row]]),
+            id=int(table.person_ids[row]),
+            quality=float(mean[row]),
+            letters="".join(alphabet[codes[row]]),
+            truth=table.heads.keypoints[row] - 1,
+            labelled=counted[row],
+            predicted=keypoints[row] - 1,
+        )
+        for row in np.argsort(-mean, kind="stable")
+        if counted[row].any()
+    )

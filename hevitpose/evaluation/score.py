@@ -1,0 +1,212 @@
+"""A table of people and their predictions in, a dataset's metrics out. No file is read here.
+
+The table's ``declared`` protocol, sigmas and areas decide; its ``truth`` and ``heads`` are what the
+reader kept to compare with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hevitpose.data.keypoints import CROWDPOSE, MPII_TO_CROWDPOSE
+from hevitpose.data.table import PoseTable, require_truth
+from hevitpose.data.truth import coco_truth
+from hevitpose.evaluation.statistics import bootstrap_ratio
+from hevitpose.metrics.crowdpose import evaluate_crowdpose
+from hevitpose.metrics.oks import coco_results, evaluate_keypoints
+from hevitpose.metrics.pckh import IN_MEAN, head_errors, pckh
+
+_RESAMPLE = 0xB007  # key of the bootstrap's stream
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Keypoints of a table's people, in the table's order."""
+
+    index: np.ndarray  # (N,) int64, rows of the table
+    keypoints: np.ndarray  # (N, K, 2) float32, image pixels, 0-based
+    scores: np.ndarray  # (N, K) float32
+
+    @classmethod
+    def join(cls, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Predictions:
+        """Batches of any number of ranks, sorted by row, each row exactly once.
+
+        Raises:
+            ValueError: a row came twice.
+        """
+        index, keypoints, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        order = np.argsort(index, kind="stable")
+        if len(index) > 1 and (np.diff(index[order]) == 0).any():
+            raise ValueError("an evaluation sample was predicted twice")
+        return cls(index[order], keypoints[order], scores[order])
+
+
+def score(
+    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+) -> dict[str, float]:
+    """The metrics of a table's protocol.
+
+    MPII: PCKh in percent. COCO, OCHuman, CrowdPose and custom datasets: AP and AR in 0..1.
+    Synthetic people: PCKh, and the AP of the same predictions over the 14 CrowdPose joints, which
+    MPII's 16 contain, with CrowdPose's sigmas and areas (of boxes, as its annotations have none).
+
+    Args:
+        table: the people, with what the reader kept to compare with.
+        predictions: of all of them or of some; who is not predicted is missed.
+        nms_threshold: OKS above which the lower score of an image is dropped.
+
+    Raises:
+        DataError: the table has nothing to score by.
+    """
+    require_truth(table)
+    protocol = table.declared.protocol
+    if protocol == "pckh":
+        return score_pckh(table, predictions)
+    if protocol == "pckh+oks":
+        metrics = score_pckh(table, predictions)
+        table, predictions = as_crowdpose(table, predictions)
+        return metrics | score_oks(table, predictions, nms_threshold)
+    return score_oks(table, predictions, nms_threshold)
+
+
+def score_oks(
+    table: PoseTable, predictions: Predictions, nms_threshold: float = 0.9
+) -> dict[str, float]:
+    """AP and AR of a table's people by pycocotools, or by xtcocotools for CrowdPose."""
+    results = results_of(table.take(predictions.index), predictions, nms_threshold=nms_threshold)
+    return score_results(table, results)
+
+
+def score_results(
+    table: PoseTable, results: Any, source: str = "results", image_ids: Any = None
+) -> dict[str, float]:
+    """AP and AR of entries of a COCO result file, as they are; see :func:`score_oks`.
+
+    Args:
+        table: with ``truth``.
+        results: entries ``{image_id, category_id, keypoints, score}``.
+        source: what errors call them.
+        image_ids: score these images only.
+
+    Raises:
+        DataError: an entry is malformed, or of another dataset.
+    """
+    truth = coco_truth(table)
+    if table.declared.protocol == "crowdpose":
+        return evaluate_crowdpose(results, truth, image_ids=image_ids, source=source)
+    return evaluate_keypoints(
+        results, truth, table.declared.sigmas, image_ids=image_ids, source=source
+    )
+
+
+def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:
+    """PCKh of MPII-format people against the evaluators' ground truth, in percent."""
+    heads = require_truth(table).take(predictions.index).heads
+    assert heads is not None
+    points = predictions.keypoints + 1  # the ground truth is 1-based
+    return pckh(points, heads.keypoints, heads.head_boxes, heads.missing)
+
+
+def pckh_intervals(
+    table: PoseTable, predictions: Predictions, seed: int
+) -> dict[str, dict[str, Any]]:
+    """95% bootstrap intervals over images of one run's PCKh, in percent.
+
+    Of what is a ratio of sums: Mean and Mean@0.1. Empty for people without head boxes.
+
+    Args:
+        table: the people that were predicted.
+        predictions: of them.
+        seed: of the resampling.
+    """
+    if table.heads is None:
+        return {}
+    rows = table.take(predictions.index)
+    heads = rows.heads
+    assert heads is not None
+    errors = head_errors(predictions.keypoints + 1, heads.keypoints, heads.head_boxes)
+    counted = ~heads.missing
+    images, group = np.unique(rows.image_index, return_inverse=True)
+
+    def per_image(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, values[:, list(IN_MEAN)].sum(1), minlength=len(images))
+
+    found = {}
+    for name, threshold in (("Mean", 0.5), ("Mean@0.1", 0.1)):
+        hits = per_image((errors <= threshold) & counted)
+        generator = np.random.default_rng((seed, _RESAMPLE))
+        interval = bootstrap_ratio(hits, per_image(counted), generator)
+        if interval.low is None or interval.high is None:  # a single image has no spread
+            continue
+        found[name] = {
+            "low": 100 * interval.low,
+            "high": 100 * interval.high,
+            "method": interval.method,
+            "n": len(images),
+        }
+    return found
+
+
+def results_of(
+    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+) -> list[dict[str, Any]]:
+    """Predictions as entries of a COCO result file: rescored, and thinned by OKS per image.
+
+    Args:
+        table: the predicted people, row by row.
+        predictions: of them.
+        nms_threshold: OKS above which the lower score is dropped.
+    """
+    areas = table.sizes[:, 0].astype(np.float64) * table.sizes[:, 1]
+    return coco_results(
+        predictions.keypoints,
+        predictions.scores,
+        box_scores=table.box_scores,
+        image_ids=table.image_ids[table.image_index],
+        areas=areas,
+        sigmas=table.declared.sigmas,
+        nms_threshold=nms_threshold,
+        category_id=table.category_id,
+    )
+
+
+def as_crowdpose(table: PoseTable, predictions: Predictions) -> tuple[PoseTable, Predictions]:
+    """MPII's people and predictions reduced to CrowdPose's joints, scored as a custom dataset."""
+    mapping = list(MPII_TO_CROWDPOSE)
+    declared = dataclasses.replace(table.declared, layout=CROWDPOSE, protocol="oks")
+    return (
+        dataclasses.replace(table, declared=declared, heads=None),
+        Predictions(
+            predictions.index, predictions.keypoints[:, mapping], predictions.scores[:, mapping]
+        ),
+    )
+
+
+def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05) -> float:
+    """Percent of labelled joints within ``threshold`` x the crop's longer side.
+
+    For choosing a checkpoint on held-out training people, whose head boxes nobody has; never
+    reported as a result.
+    """
+    rows = table.take(predictions.index)
+    distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)
+    hit = distance <= threshold * rows.sizes.max(axis=1)[:, None]
+    return float(100 * hit[rows.visible > 0].mean())
+
+
+def mean_pose(train: PoseTable, val: PoseTable) -> Predictions:
+    """What predicting everybody's average pose inside the box would give: a floor for any network.
+
+    Joints are averaged over ``train`` in units of the crop, and put into the crops of ``val``.
+    """
+    seen = (train.visible > 0)[..., None]
+    unit = (train.keypoints - train.centers[:, None]) / train.sizes[:, None]
+    mean = (unit * seen).sum(0) / np.maximum(seen.sum(0), 1)
+    keypoints = mean[None] * val.sizes[:, None] + val.centers[:, None]
+    scores = np.ones((len(val), len(val.layout)), np.float32)
+    return Predictions(np.arange(len(val)), keypoints.astype(np.float32), scores)

@@ -1,0 +1,1 @@
+"""From photographs to keypoints: the predictor, its pictures, exported networks."""

@@ -1,0 +1,386 @@
+"""Export a network to a file that runs without this package, and prove that it computes the same.
+
+Formats: ``onnx`` (opset 20; a fused HEViTPose opset 23, whose attention is one operator, for which
+onnxruntime must be 1.23 or newer), ``torchscript`` (traced and frozen) and ``torch.export`` (a
+``.pt2`` program). Input ``images`` (N, 3, H, W) float32, normalised; output
+``heatmaps`` (N, K, H/4, W/4), or ``simcc_x`` and ``simcc_y`` for a SimCC head.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hevitpose.data.images import read_image
+from hevitpose.data.loader import normalise
+from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.files import replacing
+from hevitpose.records.provenance import machine
+
+#: What ``to`` may be, and the usual suffix of the file.
+FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
+OPSET = 20
+#: Largest error of the exported form relative to the largest output value.
+PARITY_LIMIT = 1e-4
+INPUT = "images"
+#: The latency is of so many calls, or of those that fit into so many seconds.
+TIMED_CALLS, TIMED_SECONDS = 20, 3.0
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    path: Path
+    to: str
+    model: str
+    input_size: tuple[int, int]  # (W, H)
+    batch: int | None  # None: any
+    fused: bool
+    opset: int | None  # onnx only
+    bytes: int
+    parity: float  # largest error relative to the largest output, over the crops compared
+    crops: int  # how many were compared
+    latency_ms: float  # median of the calls, wall clock, of ``timed_batch`` images each
+    timed_batch: int
+    calls: int
+    threads: int
+    machine: str  # the processor
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object."""
+        return asdict(self) | {"path": str(self.path), "input_size": list(self.input_size)}
+
+    def __str__(self) -> str:
+        width, height = self.input_size
+        form = [self.to if self.opset is None else f"{self.to} opset {self.opset}"]
+        form += ["fused"] if self.fused else []
+        batch = "any batch" if self.batch is None else f"batch {self.batch}"
+        return (
+            f"{self.path}: {self.model}, {', '.join(form)}, {height}x{width}, {batch}, "
+            f"{self.bytes / 1e6:.1f} MB\n"
+            f"parity: differs by {self.parity:.1e} of the largest output on "
+            f"{_several(self.crops, 'crop')}\n"
+            f"latency: {self.latency_ms:.1f} ms for a batch of {self.timed_batch} (median of "
+            f"{_several(self.calls, 'call')}, {_several(self.threads, 'thread')}, {self.machine})"
+        )
+
+
+def export(
+    model: nn.Module,
+    path: Path | str,
+    to: str = "onnx",
+    *,
+    input_size: tuple[int, int] = (256, 256),
+    batch: int = 1,
+    dynamic_batch: bool = False,
+    fuse: bool = False,
+    crops: Tensor | None = None,
+) -> ExportReport:
+    """Write a network to a file, compare what the file computes with the network, and time it.
+
+    The latency is one machine's in one short moment; ``bench/latency.py`` measures.
+
+    Args:
+        model: as ``create_model`` or a checkpoint gives it; it is not changed.
+        path: the file; it appears complete and compared, or not at all.
+        to: a name of :data:`FORMATS`.
+        input_size: (W, H), fixed in the file.
+        batch: images in a call.
+        dynamic_batch: take any number of images; ``batch`` is then only the example's.
+        fuse: export the form of ``hevitpose.optimize(mode="fused")``.
+        crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
+
+    Raises:
+        UsageError: unknown format, an input that does not fit the model, too few crops.
+        HEViTPoseError: the model cannot be exported, or the file computes something else; then
+            nothing is written.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if batch < 1:
+        raise UsageError(f"batch: {batch!r}, expected a positive integer")
+    path = Path(path)
+    network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
+    needed = batch + 1 if dynamic_batch else batch
+    if len(crops) < needed:
+        raise UsageError(f"crops: {len(crops)} given, expected at least {needed} to compare on")
+    with torch.inference_mode():
+        reference = network(crops[:needed])
+    exported = _fused(network) if fuse else network
+    with replacing(path) as file:
+        temporary = Path(file.name)
+        opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch)
+        run = load_exported(temporary, to)
+        parity = _compare(run, crops, reference, batch, dynamic_batch)
+        if not parity <= PARITY_LIMIT:
+            raise HEViTPoseError(
+                f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
+                f"expected at most {PARITY_LIMIT:.0e}; not written"
+            )
+        size = temporary.stat().st_size
+        times = _timed(run, crops[:batch])
+    return ExportReport(
+        path=path,
+        to=to,
+        model=str(getattr(model, "name", type(model).__name__)),
+        input_size=tuple(input_size),  # type: ignore[arg-type]
+        batch=None if dynamic_batch else batch,
+        fused=fuse,
+        opset=opset,
+        bytes=size,
+        parity=parity,
+        crops=needed,
+        latency_ms=statistics.median(times),
+        timed_batch=batch,
+        calls=len(times),
+        threads=torch.get_num_threads(),
+        machine=machine()["cpu"] or "unknown processor",
+    )
+
+
+def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Tensor:
+    """Normalised crops (count, 3, H, W) of synthetic people, to compare two forms on."""
+    from hevitpose.data.synthetic.scene import render_scene
+
+    rng = np.random.default_rng(seed)
+    width, height = input_size
+    windows = []
+    for _ in range(count):
+        scene = render_scene(rng, people=1, size=256)
+        center, size = box_to_center_size(
+            np.asarray(scene.people[0].box, np.float64), width / height
+        )
+        windows.append(crop(scene.image, affine_matrix(center, size, 0.0, input_size), input_size))
+    return normalise(torch.from_numpy(np.stack(windows)[..., ::-1].copy()))
+
+
+def picture_crops(paths: Sequence[Path], input_size: tuple[int, int]) -> Tensor:
+    """Normalised crops (N, 3, H, W) of pictures of people, each taken whole.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    width, height = input_size
+    windows = []
+    for path in paths:
+        image = read_image(path)
+        whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float64)
+        center, size = box_to_center_size(whole, width / height)
+        windows.append(crop(image, affine_matrix(center, size, 0.0, input_size), input_size))
+    return normalise(torch.from_numpy(np.stack(windows)))
+
+
+def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
+    """What an exported file computes, as a function of images (N, 3, H, W) on the CPU.
+
+    Args:
+        path: written by :func:`export`.
+        to: its format.
+        threads: of onnxruntime; None takes what torch is set to. The other formats run in torch.
+
+    Raises:
+        UsageError: unknown format.
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if to == "torchscript":
+        with _quiet():
+            return torch.jit.load(str(path), map_location="cpu")
+    if to == "torch.export":
+        return torch.export.load(str(path)).module()
+    session = onnx_session(path, threads=threads or torch.get_num_threads())
+
+    def run(images: Tensor) -> Any:
+        outputs = [torch.from_numpy(o) for o in session.run(None, {INPUT: images.cpu().numpy()})]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    return run
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """An onnxruntime session with all graph optimisations and so many threads per operator.
+
+    Raises:
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise HEViTPoseError(
+            "onnxruntime is not installed: pip install 'hevitpose[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads wait busily within a call; after it they would go on and slow down whatever runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> int:
+    # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
+    # of the newer "dynamo" exporter, and it is written in a tenth of the time.
+    try:
+        import onnx
+    except ImportError:
+        raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
+    from hevitpose.optimization.onnx_form import ATTENTION_OPSET, onnx_form
+
+    outputs = ["heatmaps"]
+    if getattr(network, "codec", "heatmap") == "simcc":
+        outputs = ["simcc_x", "simcc_y"]
+    axes = {name: {0: "N"} for name in (INPUT, *outputs)} if dynamic_batch else None
+    with _quiet():
+        try:
+            torch.onnx.export(
+                onnx_form(network),
+                (_example(input_size, batch),),
+                str(path),
+                input_names=[INPUT],
+                output_names=outputs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise HEViTPoseError(f"onnx: cannot export ({_first_line(error)})") from error
+    model, opset = onnx.load(str(path)), OPSET
+    if any(node.op_type == "Attention" for node in model.graph.node):
+        # Newer than the exporter knows; what else it wrote means the same there.
+        model.opset_import[0].version = opset = ATTENTION_OPSET
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+        onnx.save(model, str(path))
+    onnx.checker.check_model(str(path), full_check=True)
+    return opset
+
+
+def _torchscript(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    with _quiet(), torch.no_grad():
+        try:
+            traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
+            torch.jit.save(torch.jit.freeze(traced), str(path))
+        except RuntimeError as error:
+            raise HEViTPoseError(f"torchscript: cannot export ({_first_line(error)})") from error
+
+
+def _torch_export(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    # torch.export takes an example of one image for a constant of the program.
+    example = _example(input_size, max(batch, 2) if dynamic_batch else batch)
+    shapes = ({0: torch.export.Dim("N", min=1)},) if dynamic_batch else None
+    with _quiet():
+        try:
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+        except Exception as error:  # its errors share no base class; all mean the same here
+            raise HEViTPoseError(f"torch.export: cannot export ({_first_line(error)})") from error
+        # By handle: given a name, torch insists on the suffix, which a temporary file has not.
+        with path.open("wb") as file:
+            torch.export.save(program, file)  # type: ignore[arg-type]
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], int | None]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "torch.export": _torch_export,
+}
+
+
+def write_file(
+    network: nn.Module,
+    path: Path,
+    to: str,
+    input_size: tuple[int, int],
+    batch: int,
+    dynamic_batch: bool = False,
+) -> int | None:
+    """The bare file, not compared with anything: :func:`export` is what users call.
+
+    Returns:
+        The opset of an ONNX file.
+
+    Raises:
+        HEViTPoseError: the network has no such form; the message is the exporter's.
+    """
+    return _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+
+
+def _fused(network: nn.Module) -> nn.Module:
+    from hevitpose.optimization import optimize
+
+    return optimize(network, mode="fused").eval()
+
+
+def _example(input_size: tuple[int, int], batch: int) -> Tensor:
+    width, height = input_size
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _compare(
+    run: Callable[[Tensor], Any], crops: Tensor, reference: Any, batch: int, dynamic_batch: bool
+) -> float:
+    """The worst error at the exported batch and, where it is free, at another one."""
+    from hevitpose.models.parity import relative_error
+
+    sizes = {batch, batch + 1} if dynamic_batch else {batch}
+    worst = 0.0
+    for size in sizes:
+        references = reference if isinstance(reference, tuple) else (reference,)
+        with torch.inference_mode():
+            outputs = run(crops[:size])
+        expected = tuple(part[:size] for part in references)
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        if [part.shape for part in outputs] != [part.shape for part in expected]:
+            return float("inf")
+        worst = max(worst, relative_error(tuple(outputs), expected))
+    return worst
+
+
+def _timed(run: Callable[[Tensor], Any], images: Tensor) -> list[float]:
+    """Milliseconds of each call, after some that are not timed."""
+    times: list[float] = []
+    with torch.inference_mode():
+        for _ in range(3):
+            run(images)
+        started = time.perf_counter()
+        while len(times) < TIMED_CALLS and time.perf_counter() - started < TIMED_SECONDS:
+            start = time.perf_counter()
+            run(images)
+            times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' own warnings: the comparison afterwards is what decides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

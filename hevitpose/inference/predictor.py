@@ -1,0 +1,179 @@
+"""Images and boxes in, keypoints out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hevitpose.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.codec import SimCCCodec
+from hevitpose.config import Config, validate
+from hevitpose.data.images import read_image
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
+from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.errors import UsageError
+from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.optimization import optimize
+
+Image = Path | str | np.ndarray
+
+
+@dataclass(frozen=True)
+class Pose:
+    """The people of one image."""
+
+    keypoints: np.ndarray  # (P, K, 2) float32, image pixels, 0-based
+    scores: np.ndarray  # (P, K) float32, the maps' maxima
+    boxes: np.ndarray  # (P, 4) float32 x, y, w, h
+    heatmaps: np.ndarray | None = None  # (P, K, h, w) float32, on request
+    crops: np.ndarray | None = None  # (P, H, W, 3) uint8 RGB network inputs, with the heatmaps
+
+
+class PosePredictor:
+    """A trained network, ready for images.
+
+    Args:
+        model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network,
+            of which a copy is used.
+        config: geometry, decoder and flip test; the checkpoint's own where it has one.
+        layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        batch_size: crops a pass.
+
+    Raises:
+        DataError: the checkpoint is damaged or not ours.
+        UsageError: nobody says what the network's keypoints mean.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Path | str,
+        *,
+        config: Config | None = None,
+        layout: KeypointLayout | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ) -> None:
+        if isinstance(model, nn.Module):
+            network = copy.deepcopy(model)  # the caller may go on training theirs
+        else:
+            stored = read_checkpoint(model)
+            network, layout = from_pretrained(model), layout or stored.layout
+            if config is None and stored.config:
+                config = validate(stored.config, str(model))
+        self.config = config or Config()
+        self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
+        self.device, self.batch_size = torch.device(device), batch_size
+        self.model = optimize(network.eval(), mode="train").to(self.device).eval()
+        self.codec = codec_of(network, self.config)
+
+    def __call__(
+        self,
+        images: Image | Sequence[Image],
+        boxes: Sequence[Any] | None = None,
+        *,
+        heatmaps: bool = False,
+    ) -> list[Pose]:
+        """Keypoints of the people in the boxes.
+
+        Args:
+            images: files, or (H, W, 3) uint8 RGB arrays; one or several.
+            boxes: per image (P, 4) x, y, w, h in pixels; None for one box, the whole image.
+            heatmaps: also return the maps and the crops they belong to.
+
+        Returns:
+            One :class:`Pose` per image; an image without boxes has no people.
+
+        Raises:
+            DataError: an image is absent or damaged.
+            UsageError: boxes that are not (P, 4), or not one entry per image; heatmaps of a network
+                that has none.
+        """
+        if heatmaps:
+            self.require_heatmaps()
+        many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
+        if boxes is not None and len(boxes) != len(many):
+            raise UsageError(f"boxes: {len(boxes)} entries, expected one per image ({len(many)})")
+        given = [None] * len(many) if boxes is None else list(boxes)
+        return [self._one(image, box, heatmaps) for image, box in zip(many, given, strict=True)]
+
+    def require_heatmaps(self) -> None:
+        """Refuse a network that predicts something else.
+
+        Raises:
+            UsageError: it has a SimCC head.
+        """
+        if isinstance(self.codec, SimCCCodec):
+            name = getattr(self.model, "name", "this network")
+            raise UsageError(
+                f"heatmaps: {name} predicts each coordinate by itself (SimCC) and has no heatmaps"
+            )
+
+    def _one(self, image: Image, boxes: Any, heatmaps: bool) -> Pose:
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))[..., ::-1]
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise UsageError(
+                f"image: {pixels.dtype} of shape {pixels.shape}, expected uint8 (H, W, 3) RGB"
+            )
+        height, width = pixels.shape[:2]
+        found = np.asarray([[0, 0, width, height]] if boxes is None else boxes, np.float32)
+        found = found.reshape(-1, 4) if found.size == 0 else found
+        if found.ndim != 2 or found.shape[1] != 4 or (found[:, 2:] <= 0).any():
+            raise UsageError(f"boxes {found.tolist()}: expected rows x, y, w, h with w, h > 0")
+        size = self.config.data.input_size
+        centers, sizes = box_to_center_size(found, size[0] / size[1])
+        matrices = affine_matrix(
+            centers, sizes, np.zeros(len(found)), size, udp=self.config.codec.udp
+        )
+        pixels = np.ascontiguousarray(pixels)
+        crops = np.stack([crop(pixels, m, size) for m in matrices]) if len(found) else None
+        K = len(self.layout)
+        if crops is None:
+            return Pose(np.zeros((0, K, 2), np.float32), np.zeros((0, K), np.float32), found)
+        keypoints, scores, maps = [], [], []
+        for start in range(0, len(found), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            batch = {"image": crops[rows], "center": centers[rows], "size": sizes[rows]}
+            tensors = {k: torch.from_numpy(v).to(self.device) for k, v in batch.items()}
+            flip = self.layout.flip_pairs if self.config.codec.flip_test else None
+            recorder: Any = _Recorder(self.model) if heatmaps else self.model
+            xy, score = predict_batch(recorder, tensors, self.codec, flip)
+            keypoints.append(xy)
+            scores.append(score)
+            if isinstance(recorder, _Recorder):
+                maps.append(recorder.first)
+        return Pose(
+            np.concatenate(keypoints),
+            np.concatenate(scores),
+            found,
+            np.concatenate(maps) if maps else None,
+            crops if maps else None,
+        )
+
+
+class _Recorder:
+    """A model that keeps the maps of its first pass (the unflipped images)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.first: np.ndarray = np.empty(0)
+
+    def __call__(self, images: Tensor) -> Any:
+        outputs = self.model(images)
+        if not self.first.size:
+            self.first = outputs.float().cpu().numpy()
+        return outputs
+
+
+def _layout_of(num_keypoints: int) -> KeypointLayout:
+    for layout in (COCO, MPII, CROWDPOSE):
+        if len(layout) == num_keypoints:
+            return layout
+    raise UsageError(f"{num_keypoints} keypoints: no known layout has as many, give layout=")

@@ -1,0 +1,163 @@
+"""Pictures of poses: skeletons over images, and heatmaps beside them."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from hevitpose.data.keypoints import KeypointLayout
+
+if TYPE_CHECKING:
+    from hevitpose.inference.predictor import Pose
+
+#: Below this a joint is drawn hollow and its limbs thin: the network is not sure.
+SURE = 0.3
+#: Left, right and centre, told apart also without colour vision (Okabe and Ito's palette).
+_SIDES = {"left": (0, 114, 178), "right": (213, 94, 0), "middle": (240, 228, 66)}
+
+
+def side_of(name: str) -> str:
+    """``left``, ``right`` or ``middle``, from a joint's name."""
+    return next((side for side in ("left", "right") if name.startswith(side)), "middle")
+
+
+def draw_poses(
+    image: np.ndarray, pose: Pose, layout: KeypointLayout, *, boxes: bool = True
+) -> np.ndarray:
+    """Skeletons, joints and boxes over an image.
+
+    The person's left is blue, right is orange, the middle yellow; a joint scored below
+    :data:`SURE` is hollow. Each box carries the mean of its joints' scores.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        pose: its people.
+        layout: names, skeleton and sides.
+        boxes: also draw the boxes.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    picture = np.ascontiguousarray(image.copy())
+    for keypoints, scores, box in zip(pose.keypoints, pose.scores, pose.boxes, strict=True):
+        extent = float(max(box[2:]))
+        thick = max(1, round(extent / 110))
+        if boxes:
+            _draw_box(picture, box, float(scores.mean()), thick)
+        draw_skeleton(picture, keypoints, scores, layout, thick)
+    return picture
+
+
+def draw_skeleton(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    layout: KeypointLayout,
+    thick: int,
+) -> None:
+    """One person's limbs and joints, drawn into a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB; changed.
+        keypoints: (K, 2) pixels.
+        scores: (K,); a joint at 0 is left out, with its limbs.
+        layout: names, skeleton and sides.
+        thick: width of a limb in pixels.
+    """
+    for limb in layout.skeleton:
+        _draw_limb(picture, keypoints, scores, limb, layout, thick)
+    for point, score, name in zip(keypoints, scores, layout.names, strict=True):
+        if score > 0:
+            _draw_joint(picture, point, score, _SIDES[side_of(name)], thick + 1)
+
+
+def _at(point: np.ndarray) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def _draw_box(picture: np.ndarray, box: np.ndarray, score: float, thick: int) -> None:
+    corner, opposite = _at(box[:2]), _at(box[:2] + box[2:])
+    cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1, cv2.LINE_AA)
+    height = picture.shape[0]
+    size = max(0.35, min(0.8, height / 900))
+    text = f"{score:.2f}"
+    (width, tall), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    x, y = max(0, corner[0]), max(tall + base, corner[1])
+    cv2.rectangle(picture, (x, y - tall - base), (x + width + 2, y), (255, 255, 255), -1)
+    where = (x + 1, y - base // 2)
+    cv2.putText(picture, text, where, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _draw_limb(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    limb: tuple[int, int],
+    layout: KeypointLayout,
+    thick: int,
+) -> None:
+    a, b = limb
+    score = float(min(scores[a], scores[b]))
+    if score <= 0:
+        return
+    sides = {side_of(layout.names[a]), side_of(layout.names[b])} - {"middle"}
+    colour = _SIDES[sides.pop() if len(sides) == 1 else "middle"]
+    width = thick + 1 if score >= SURE else 1
+    start, end = _at(keypoints[a]), _at(keypoints[b])
+    cv2.line(picture, start, end, (20, 20, 20), width + 2, cv2.LINE_AA)
+    cv2.line(picture, start, end, colour, width, cv2.LINE_AA)
+
+
+def _draw_joint(
+    picture: np.ndarray, point: np.ndarray, score: float, colour: tuple[int, ...], radius: int
+) -> None:
+    where = _at(point)
+    cv2.circle(picture, where, radius + 1, (20, 20, 20), -1, cv2.LINE_AA)
+    inside = colour if score >= SURE else (235, 235, 235)
+    cv2.circle(picture, where, radius, inside, -1, cv2.LINE_AA)
+
+
+def heatmap_panel(pose: Pose, person: int, layout: KeypointLayout) -> np.ndarray:
+    """One person's crop with all maps laid over it, and the maps one by one.
+
+    Args:
+        pose: predicted with ``heatmaps=True``.
+        person: its number.
+        layout: for the names under the maps.
+
+    Returns:
+        (H', W', 3) uint8 RGB.
+
+    Raises:
+        ValueError: the pose holds no heatmaps.
+    """
+    if pose.heatmaps is None or pose.crops is None:
+        raise ValueError("this pose was predicted without heatmaps")
+    crop, maps = pose.crops[person], np.clip(pose.heatmaps[person], 0, 1)
+    height, width = crop.shape[:2]
+    grey = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    big = [cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in maps]
+    together = grey * 0.55
+    for number, heat in enumerate(big):
+        hue = colorsys.hsv_to_rgb(number / len(big), 0.85, 1.0)
+        together += heat[..., None] * np.array(hue) * 255
+    tiles = [np.clip(together, 0, 255).astype(np.uint8)]
+    for name, heat, raw in zip(layout.names, big, maps, strict=True):
+        tile = grey * 0.45 + heat[..., None] * np.array([255, 210, 90])
+        tile = np.clip(tile, 0, 255).astype(np.uint8)
+        label = f"{name.replace('_', ' ')} {raw.max():.2f}"
+        scale = max(0.3, width / 520)
+        place = (4, height - 6)
+        for colour, extra in (((0, 0, 0), 2), ((255, 255, 255), 0)):
+            cv2.putText(
+                tile, label, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1 + extra, cv2.LINE_AA
+            )
+        tiles.append(tile)
+    columns = 6
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows)

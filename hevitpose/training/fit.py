@@ -1,0 +1,344 @@
+"""Training: a config goes in, weights come out. Evaluation: weights go in, metrics come out.
+
+The loop, devices, precision and distribution are Lightning's. Ours are the order of samples (a pure
+function of seed and step), the recipe's schedule, evaluation, and checkpoints that resume a run
+bit-identically: one is written after every chunk of steps, and a chunk is what Lightning calls an
+epoch, so that a resumed run always starts at a clean boundary.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from torch import nn
+
+from hevitpose.checkpoint import load_weights, read_checkpoint
+from hevitpose.config import Config
+from hevitpose.data.keypoints import require_same_order
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation.predict import (
+    Predictions,
+    mean_pose,
+    score,
+)
+from hevitpose.imports import import_files
+from hevitpose.models import create_for_input
+from hevitpose.optimization import optimize
+from hevitpose.pretrained import start_from
+from hevitpose.progress import Progress, silent
+from hevitpose.training.callbacks import (
+    AtomicCheckpointIO,
+    AveragedWeights,
+    Collect,
+    Curve,
+    Evaluate,
+    Report,
+)
+from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory, world
+from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
+from hevitpose.training.module import PoseModule
+from hevitpose.training.schedule import Plan
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished training hands to its record."""
+
+    train: dict[str, Any]  # epochs, steps, seconds, images_per_s, best_epoch, lr, total_batch, loss
+    curve: list[dict[str, float]]  # the rows of curve.csv
+    artifacts: dict[str, Path]  # model, last, curve
+    dataset: dict[str, Any]  # of the train split: name, split, fingerprint, boxes, counts
+    peak_memory: int  # bytes
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation hands to its record."""
+
+    metrics: dict[str, float]
+    dataset: dict[str, Any]  # of the split: name, split, fingerprint, boxes, counts
+    people: PoseTable = field(repr=False)
+    predictions: Predictions = field(repr=False)
+    peak_memory: int  # bytes
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on hardware and workers say nothing that a record does not."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = None) -> L.Trainer:
+    """Lightning's trainer for a config: devices, precision, determinism, no loggers of its own."""
+    device, many = device_of(config), config.devices * config.nodes > 1
+    if many and device == "cpu" and plan is not None and config.training.sync_bn:
+        raise UsageError(
+            "training.sync_bn: SyncBN needs CUDA; several CPU processes need training.sync_bn=false"
+        )
+    limits: dict[str, Any] = {}
+    if plan is not None:
+        limits = {
+            "max_epochs": math.ceil(plan.steps / plan.chunk),
+            "reload_dataloaders_every_n_epochs": 1,
+            "check_val_every_n_epoch": plan.eval_chunks,
+        }
+    return L.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if many else "auto",
+        precision=_PRECISION[config.training.precision],  # type: ignore[arg-type]
+        sync_batchnorm=many and config.training.sync_bn and device == "cuda",
+        gradient_clip_val=config.training.clip_norm,
+        deterministic=config.training.deterministic,
+        use_distributed_sampler=False,  # the streams know their rank
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **limits,
+    )
+
+
+def build(config: Config, num_keypoints: int) -> nn.Module:
+    """The config's network, from its seed or from pretrained weights, in its training form."""
+    import_files(config.imports)
+    options = config.model.options()
+    if config.model.num_keypoints not in (None, num_keypoints):
+        raise UsageError(
+            f"model.num_keypoints: {config.model.num_keypoints}, the dataset has {num_keypoints}"
+        )
+    model = create_for_input(
+        config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
+    )
+    if config.model.pretrained is not None:
+        start_from(model, config.model.pretrained)
+    if config.training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return optimize(model, mode="train") if config.training.optimize else model
+
+
+def train(
+    config: Config, out: Path, *, resume: bool = True, progress: Progress = silent
+) -> TrainResult:
+    """Train a network.
+
+    Args:
+        config: the run.
+        out: its folder; receives ``config.yaml``, ``curve.csv``, ``last.ckpt`` (for resuming) and
+            ``model.safetensors`` (the selected weights, complete in themselves).
+        resume: continue from ``last.ckpt`` where there is one; a finished run is evaluated again
+            and its folder left as it is. Otherwise the folder's weights are removed first.
+        progress: told the steps done and the steps there are.
+
+    Raises:
+        UsageError: the config does not fit the data or the machine.
+        DataError: annotations or images are absent or damaged (before the first step).
+        DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
+    """
+    if device_of(config) == "cpu":
+        keep_freed_memory()
+    with _quiet(), _determinism(config):
+        return _train(config, out, resume=resume, progress=progress)
+
+
+@contextmanager
+def _determinism(config: Config) -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filling: Any = torch.utils.deterministic
+    fills = filling.fill_uninitialized_memory
+    torch.set_num_threads(config.training.threads)
+    # Nothing here reads memory before it is written; writing NaN first costs a pass over every map.
+    filling.fill_uninitialized_memory = False
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        filling.fill_uninitialized_memory = fills
+
+
+def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
+    people = load_split(config, config.data.train_split, training=True)
+    if config.training.selection == "minival":
+        people, held = split_minival(people, config.data.minival)
+    else:  # by ground-truth boxes: the boxes of an evaluation decide no training
+        held = load_split(config, config.data.val_split, training=False, boxes="gt")
+    if not len(people):
+        raise DataError(f"{people.annotation_file}: no people to train on")
+    plan = Plan.of(config, len(people))
+    module = PoseModule(config, build(config, len(people.layout.names)), people, plan)
+
+    evaluate = Evaluate(out, held, config)
+    curve = Curve(out, config, evaluate)
+    callbacks: list[Callback] = [evaluate, curve, Report(progress, plan.steps)]
+    if config.training.ema_decay is not None:
+        callbacks.insert(1, AveragedWeights(decay=config.training.ema_decay))
+    trainer = make_trainer(config, callbacks, plan)
+    last, selected_weights = out / "last.ckpt", out / "model.safetensors"
+    stored = _stored(last, config, plan) if resume else None
+    complete = False
+    if stored is not None and stored["global_step"] == plan.steps:
+        complete = True
+        for callback in (evaluate, curve):
+            callback.load_state_dict(stored["callbacks"][callback.state_key])
+        load_weights(module.model, last)  # the averaged ones, where they are averaged
+    else:
+        if stored is None and trainer.is_global_zero:
+            for name in ("best.safetensors", "last.ckpt", "model.safetensors"):  # another run's
+                (out / name).unlink(missing_ok=True)
+        _fit(trainer, module, PeopleModule(config, plan, people, held), last if stored else None)
+
+    if not (complete and selected_weights.exists()):
+        if config.training.selection != "last":
+            if evaluate.step != plan.steps:  # the end competes too
+                alone = trainer.world_size == 1
+                final = make_trainer(config, [evaluate]) if alone else trainer
+                _evaluate(final, module, config, held)
+            load_weights(module.model, out / "best.safetensors")
+        if trainer.is_global_zero:
+            module.save(selected_weights)
+    selected = plan.steps if config.training.selection == "last" else evaluate.best_step
+    return TrainResult(
+        train={
+            "epochs": plan.steps / plan.steps_per_epoch,
+            "steps": plan.steps,
+            "seconds": curve.seconds,
+            "images_per_s": plan.steps * config.total_batch / max(curve.seconds, 1e-9),
+            "best_epoch": selected / plan.steps_per_epoch,
+            "loss": curve.rows[-1]["loss"] if curve.rows else math.nan,
+            "lr": config.learning_rate,
+            "total_batch": config.total_batch,
+            "people": len(people),
+        },
+        curve=curve.rows,
+        artifacts={"model": selected_weights, "last": last, "curve": out / "curve.csv"},
+        dataset=dataset_facts(config, people),
+        peak_memory=peak_memory(),
+    )
+
+
+def _fit(
+    trainer: L.Trainer, module: PoseModule, data: PeopleModule, checkpoint: Path | None
+) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _evaluate(trainer: L.Trainer, module: PoseModule, config: Config, table: PoseTable) -> None:
+    trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
+
+
+def _floor(config: Config, val: PoseTable) -> dict[str, float]:
+    """What the average pose would score on rendered people, beside what the network does."""
+    if config.data.dataset != "synthetic":
+        return {}
+    people = load_split(config, config.data.train_split, training=True, look=False)
+    metrics = score(val, mean_pose(people, val))
+    return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
+
+
+def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
+    """What the checkpoint to continue from holds, if there is one; it must be of this very run.
+
+    Raises:
+        UsageError: the folder holds another run's checkpoint.
+    """
+    if not last.exists():
+        return None
+    read_checkpoint(last)
+    stored = torch.load(last, map_location="cpu", weights_only=True)
+    ours = stored["hevitpose"]
+    if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
+        raise UsageError(
+            f"{last}: is of a run with another config; use another --out, or --no-resume"
+        )
+    return stored
+
+
+def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
+    """Evaluate the weights of ``model.checkpoint`` on the val split.
+
+    Raises:
+        UsageError: no checkpoint is named.
+        DataError: the checkpoint does not fit what was given, or the split cannot be scored.
+    """
+    table, predictions = infer(config, progress=progress)
+    metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
+    return EvaluationResult(
+        metrics=metrics | _floor(config, table),
+        dataset=dataset_facts(config, table),
+        people=table,
+        predictions=predictions,
+        peak_memory=peak_memory(),
+    )
+
+
+def infer(
+    config: Config, *, scored: bool = True, progress: Progress = silent
+) -> tuple[PoseTable, Predictions]:
+    """Predict every person of the val split (``data.val_split``) with saved weights.
+
+    Args:
+        config: as it is; :func:`~hevitpose.checkpoint.checkpoint_config` puts the checkpoint's own
+            network, codec and input in.
+        scored: refuse a split that cannot be scored, before predicting.
+        progress: told the batches done and those there are.
+
+    Returns:
+        (people, predictions), complete on every process.
+
+    Raises:
+        UsageError: no checkpoint is named.
+        DataError: the checkpoint does not fit the config's model, or has other keypoints.
+    """
+    path = config.model.checkpoint
+    if path is None:
+        raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
+    with _quiet(), _determinism(config):
+        table = load_split(config, config.data.val_split, training=False, scored=scored)
+        layout = read_checkpoint(path).layout
+        if layout is not None and len(layout) == len(table.layout):
+            require_same_order(str(path), layout.names, table.layout)
+        model = build(config, len(table.layout))
+        load_weights(model, path)
+        plan = Plan.of(config, len(table))
+        module = PoseModule(config, model, table, plan, selecting=False)
+        collect = Collect()
+        trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
+        _evaluate(trainer, module, config, table)
+        assert collect.predictions is not None
+        return table, collect.predictions
+
+
+__all__ = ["EvaluationResult", "PoseModule", "TrainResult", "infer", "train", "validate", "world"]

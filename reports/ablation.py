@@ -1,0 +1,570 @@
+"""One ablation grid as rows: what each cell costs, what it scores, and whether that differs.
+
+A row joins a cell's complexity, latency and evaluation records. Verdicts are on the grid's primary
+metric, by Dunnett's test on the seed-blocked model of all cells
+(:mod:`hevitpose.evaluation.statistics`); secondary metrics have families of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hevitpose.evaluation.statistics import (
+    BETTER,
+    NOT_SHOWN,
+    WORSE,
+    Comparison,
+    Family,
+    Interval,
+    compare_grid,
+    contrasts,
+    mean_interval,
+)
+from hevitpose.records import Record
+from hevitpose.spec import PRIMARY_METRICS, VARIANTS
+from reports.captions import describe_conditions, machine_key, shared
+from reports.load import (
+    BASELINE_PREFIX,
+    METRIC_ALIASES,
+    flatten,
+    metric,
+    newest,
+    setting,
+)
+from reports.output.text import plain, shorten
+
+#: The cell that every grid compares with.
+DEFAULT = "default"
+#: Metrics that a grid's table shows, as their headings say them.
+SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of a grid."""
+
+    name: str
+    is_default: bool
+    complexity: Record | None
+    latency: Record | None
+    accuracy: tuple[Record, ...]  # one per seed, by seed
+    failures: tuple[Record, ...]  # the last one of each run that never succeeded
+    scores: dict[str, Interval]  # by metric, in percent
+    comparison: Comparison | None = None  # with the default, by the primary metric
+    others: dict[str, Comparison] = field(default_factory=dict)  # by the secondary metrics
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds succeeded."""
+        return len(self.accuracy)
+
+    @property
+    def difference(self) -> Interval | None:
+        """To the default, in points."""
+        return self.comparison.difference if self.comparison else None
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse, not shown to differ, or why there is none."""
+        return self.comparison.verdict if self.comparison else ""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Every success that the row shows."""
+        parts = (self.complexity, self.latency, *self.accuracy)
+        return tuple(record for record in parts if record is not None)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid's rows, the default first, and what they share."""
+
+    name: str
+    rows: tuple[Row, ...]
+    facts: dict[str, str] = field(default_factory=dict)  # what the caption says
+    conditions: str = ""  # of the times
+    baseline: dict[str, float] = field(default_factory=dict)  # metrics of the mean pose
+    older: tuple[str, ...] = ()  # ids that a newer run of the same cell and seed replaced
+    primary: str = "Mean"  # metric of the verdicts
+    families: dict[str, Family] = field(default_factory=dict)  # by metric
+
+    @property
+    def default(self) -> Row | None:
+        """The row that the others are compared with."""
+        return next((row for row in self.rows if row.is_default), None)
+
+    @property
+    def family(self) -> Family:
+        """The comparisons by the primary metric."""
+        return self.families.get(self.primary, Family())
+
+    def disagreements(self) -> dict[str, dict[str, str]]:
+        """Per secondary metric, the cells of which it says better or worse and the primary not."""
+        found: dict[str, dict[str, str]] = {}
+        for name, family in self.families.items():
+            for cell, comparison in family.comparisons.items():
+                own = self.family.comparisons.get(cell)
+                differs = own is None or own.verdict != comparison.verdict
+                if name != self.primary and comparison.verdict in (BETTER, WORSE) and differs:
+                    found.setdefault(name, {})[cell] = comparison.verdict
+        return found
+
+
+Cells = Mapping[str, Collection[str]]
+
+
+def build(
+    records: Iterable[Record],
+    name: str,
+    cells: Cells | None = None,
+    default: str = DEFAULT,
+    order: Sequence[str] = (),
+    *,
+    one_setting: bool = False,
+    primary: Mapping[str, str] = PRIMARY_METRICS,
+) -> Grid:
+    """The rows of one grid.
+
+    Args:
+        records: any; those of other grids are left out.
+        name: of the grid.
+        cells: per cell the ids that belong to it, in the order of the rows. None: what the
+            records say themselves (``grid`` and ``cell``), the shared default included.
+        default: the cell that the others are compared with.
+        order: names of cells as they should follow each other; others come after, by name. A cell
+            named here that has no record is a row too.
+        one_setting: the records are those of one setting already (:func:`split`).
+        primary: dataset, or "other", to the metric of the verdicts.
+
+    Without ``cells`` and with runs under several settings, the setting with the latest run is
+    shown: different budgets or data never share a table.
+
+    Returns:
+        The grid. A cell without any record is a row too, where ``cells`` names it.
+    """
+    records = list(records)
+    if cells is None and not one_setting:
+        records = next(iter(split(records, name).values()), records)
+    groups = _group(records, name, cells, default)
+    if cells is None:
+        groups.setdefault(default, [])
+    for cell in order:
+        groups.setdefault(cell, [])
+    conditions = _common_conditions(r for group in groups.values() for r in group)
+    older: list[str] = []
+    rows = [
+        _row(cell, group, conditions, is_default=cell == default, older=older)
+        for cell, group in groups.items()
+    ]
+    places = {cell: place for place, cell in enumerate(order)}
+    rows = _with_shared_costs(rows)
+    rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
+    if rows and rows[0].is_default and rows[0].name == DEFAULT:
+        rows[0] = replace(rows[0], name=_default_name(rows))
+    everything = [r for row in rows for r in (*row.records, *row.failures)]
+    facts = shared(everything)
+    judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
+    families = _families(rows)
+    return Grid(
+        name,
+        _judged(rows, families, judged_by),
+        facts,
+        describe_conditions([row.latency for row in rows if row.latency]),
+        _baseline(everything),
+        tuple(older),
+        judged_by,
+        families,
+    )
+
+
+def _default_name(rows: Sequence[Row]) -> str:
+    """What the default's value is on the one axis that all other rows vary; else "default"."""
+    axes = {key for row in rows for record in row.records for key in record.axes}
+    if len(axes) != 1:
+        return DEFAULT
+    (axis,) = axes
+    config = next((flatten(r.config) for r in rows[0].accuracy if r.config), {})
+    value = config.get(axis)
+    variant = VARIANTS.get(rows[0].records[0].model) if rows[0].records else None
+    if value is None and variant is not None and axis.startswith("model."):
+        value = getattr(variant, axis.removeprefix("model."), None)
+    others = {row.name for row in rows[1:]}
+    name = plain(value) if isinstance(value, (str, int, float)) else DEFAULT
+    # A bare number says something only among others: "3" beside "0" and "5", not beside "ratio-1".
+    if not isinstance(value, str) and not all(re.fullmatch(r"[\d.]+", other) for other in others):
+        return DEFAULT
+    return DEFAULT if name in others else name
+
+
+def _group(
+    records: Iterable[Record], name: str, cells: Cells | None, default: str
+) -> dict[str, list[Record]]:
+    records = list(records)
+    if cells is not None:
+        by_id: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_id[record.id].append(record)
+        return {
+            cell: [r for record_id in dict.fromkeys(ids) for r in by_id[record_id]]
+            for cell, ids in cells.items()
+        }
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.grid == name:
+            groups[record.cell or DEFAULT].append(record)
+        elif record.grid is None and record.cell in (default, None) and record.cell_id:
+            groups[default].append(record)
+    return {cell: groups[cell] for cell in sorted(groups)}
+
+
+def _row(
+    name: str,
+    group: Sequence[Record],
+    conditions: str | None,
+    *,
+    is_default: bool,
+    older: list[str],
+) -> Row:
+    done = [r for r in group if r.status == "ok"]
+    per_seed: dict[int | None, list[Record]] = defaultdict(list)
+    for record in done:
+        if record.kind == "evaluation":
+            per_seed[record.seed].append(record)
+    accuracy = []
+    for _, runs in sorted(per_seed.items(), key=lambda item: (item[0] is None, item[0] or 0)):
+        latest = newest(runs)
+        assert latest is not None
+        accuracy.append(latest)
+        older += [r.id for r in runs if r.id != latest.id]
+    succeeded = {(r.kind, r.seed) for r in done}
+    attempts: dict[str, list[Record]] = defaultdict(list)
+    for record in group:
+        if record.status != "ok" and (record.kind, record.seed) not in succeeded:
+            attempts[record.id].append(record)
+    return Row(
+        name=name,
+        is_default=is_default,
+        complexity=newest(r for r in done if r.kind == "complexity"),
+        latency=newest(r for r in done if r.kind == "latency" and _conditions(r) == conditions),
+        accuracy=tuple(accuracy),
+        failures=tuple(r for runs in attempts.values() if (r := newest(runs)) is not None),
+        scores=_scores(accuracy),
+    )
+
+
+def _with_shared_costs(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one network share its costs: a cell that only evaluates otherwise has none itself."""
+    counts = {r.complexity.cell_id: r.complexity for r in rows if r.complexity}
+    times = {r.latency.cell_id: r.latency for r in rows if r.latency}
+    networks = [next((r.cell_id for r in row.accuracy), None) for row in rows]
+    return [
+        replace(
+            row,
+            complexity=row.complexity or counts.get(network),
+            latency=row.latency or times.get(network),
+        )
+        for row, network in zip(rows, networks, strict=True)
+    ]
+
+
+def _scores(accuracy: Sequence[Record]) -> dict[str, Interval]:
+    scores = {}
+    for name in SHOWN:
+        values = [value for r in accuracy if (value := metric(r, name)) is not None]
+        # A mean over some of the seeds is another number: it is not shown as the cell's.
+        if values and len(values) == len(accuracy):
+            scores[name] = estimate(values, accuracy[0] if len(accuracy) == 1 else None, name)
+    return scores
+
+
+def estimate(values: Sequence[float], single: Record | None = None, name: str = "") -> Interval:
+    """Mean over seeds with its 95% t interval; of one run its own bootstrap interval, if any.
+
+    Args:
+        values: one per seed, in percent.
+        single: the record, when there is one seed.
+        name: the metric, to find the record's interval.
+
+    Returns:
+        The interval; ``n`` counts seeds.
+    """
+    result = mean_interval(values)
+    if single is None or len(values) > 1:
+        return result
+    names = [name, *(a for a, canonical in METRIC_ALIASES.items() if canonical == name)]
+    own = next((single.intervals[n] for n in names if n in single.intervals), None)
+    if own is None:
+        return result
+    scale = 100 if name.startswith(("AP", "AR")) else 1
+    return Interval(result.value, scale * own.low, scale * own.high, 1, own.method)
+
+
+def by_seed(row: Row, name: str) -> dict[int, float]:
+    """A row's metric per seed."""
+    return {
+        -1 if r.seed is None else r.seed: value
+        for r in row.accuracy
+        if (value := metric(r, name)) is not None
+    }
+
+
+def _families(rows: Sequence[Row]) -> dict[str, Family]:
+    """Per metric, every row against the default."""
+    default = next((row for row in rows if row.is_default), None)
+    if default is None:
+        return {}
+    return {
+        name: compare_grid({row.name: by_seed(row, name) for row in rows}, default.name)
+        for name in SHOWN
+    }
+
+
+def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -> tuple[Row, ...]:
+    """The rows with what the statistics say about each."""
+    return tuple(
+        replace(
+            row,
+            comparison=families[primary].comparisons.get(row.name) if families else None,
+            others={
+                name: family.comparisons[row.name]
+                for name, family in families.items()
+                if name != primary and row.name in family.comparisons
+            },
+        )
+        for row in rows
+    )
+
+
+def best(grid: Grid) -> Row | None:
+    """The row that may stand in bold: every other is significantly worse than it.
+
+    With fewer than five seeds, or where one of the others is not shown to be worse, nobody is the
+    best.
+    """
+    scored = [row for row in grid.rows if grid.primary in row.scores]
+    if len(scored) < 2:
+        return None
+    top = max(scored, key=lambda row: row.scores[grid.primary].value)
+    found = compare_grid({row.name: by_seed(row, grid.primary) for row in scored}, top.name)
+    return top if len(found.having(WORSE)) == len(scored) - 1 else None
+
+
+def headline(grid: Grid) -> str:
+    """The verdicts in one sentence; empty where there are none."""
+    if grid.family.spread is None or grid.default is None:
+        return ""
+    by: dict[str, list[str]] = {BETTER: [], WORSE: [], NOT_SHOWN: []}
+    for name, comparison in grid.family.comparisons.items():
+        if comparison.verdict in by:
+            by[comparison.verdict].append(shorten(name, 40))
+    default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
+    all_of_them = sum(map(len, by.values()))
+    if all_of_them == len(by[NOT_SHOWN]):
+        return f"No cell was shown to differ from {default}"
+    parts = []
+    for verdict, words in (
+        (BETTER, f"better than {default}"), (WORSE, f"worse than {default}"),
+        (NOT_SHOWN, "not shown to differ"),
+    ):  # fmt: skip
+        if len(by[verdict]) == all_of_them > 1:
+            parts.append(f"all {all_of_them} {words}")
+        elif by[verdict]:
+            parts.append(f"{words}: {', '.join(by[verdict])}")
+    if not by[BETTER] and by[NOT_SHOWN]:
+        parts.insert(0, f"nothing was shown to be better than {default}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+# Over several cells, and several grids ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one axis against one of them, over the cells that share all other axes."""
+
+    axis: str
+    reference: str
+    cells: int  # of each level
+    family: Family  # by level
+
+
+def marginal_means(grid: Grid, axis: str, reference: str | None = None) -> Levels | None:
+    """An axis's levels, each averaged over the combinations of the other axes that all levels have.
+
+    Args:
+        grid: a product, or one with this axis among others.
+        axis: config key.
+        reference: the level that the others are compared with, as :func:`level_of` says it; the
+            default's own when None.
+
+    Returns:
+        None where the axis has no second level, or the reference is none of them.
+    """
+    rows = [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
+    if grid.default is None or not grid.default.accuracy:
+        return None
+    axes = {key for row in rows for key in row.accuracy[0].axes}
+    reference = reference or level_of(grid.default, axis)
+    table: dict[str, dict[str, Row]] = defaultdict(dict)  # other axes -> level -> row
+    for row in rows:
+        others = json.dumps({key: level_of(row, key) for key in sorted(axes - {axis})})
+        table[others][level_of(row, axis)] = row
+    levels = {level for of in table.values() if reference in of for level in of}
+    complete = [of for of in table.values() if of.keys() >= levels]
+    if len(levels) < 2 or not complete:
+        return None
+    share = 1 / len(complete)
+    wanted = {
+        level: {of[level].name: share for of in complete}
+        | {of[reference].name: -share for of in complete}
+        for level in sorted(levels - {reference})
+    }
+    cells = {row.name: by_seed(row, grid.primary) for row in rows}
+    cells = {name: values for name, values in cells.items() if values}
+    if any(of[level].name not in cells for of in complete for level in levels):
+        return None
+    return Levels(axis, reference, len(complete), contrasts(cells, wanted))
+
+
+def level_of(row: Row, axis: str) -> str:
+    """A row's value on an axis, as a text."""
+    record = row.accuracy[0]
+    value = record.axes.get(axis)
+    if value is None:
+        value = flatten(record.config).get(axis)
+    variant = VARIANTS.get(record.model)
+    if value is None and variant is not None and axis.startswith("model."):
+        value = getattr(variant, axis.removeprefix("model."), None)
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else plain(value)
+
+
+@dataclass(frozen=True)
+class Together:
+    """The verdicts of several grids with one default, judged again as one family."""
+
+    grids: tuple[str, ...]
+    cells: int
+    alone: int  # verdicts of the grids by themselves
+    survive: int  # of these, in the family of all
+
+
+def together(views: Sequence[Grid]) -> dict[str, Together]:
+    """For each default that several grids share, how many verdicts survive over all of them.
+
+    Returns:
+        By the ids of the default's runs, joined by spaces (:func:`default_key`).
+    """
+    groups: dict[str, list[Grid]] = defaultdict(list)
+    for view in views:
+        if key := default_key(view):
+            groups[key].append(view)
+    found = {}
+    for key, group in groups.items():
+        if len(group) < 2:
+            continue
+        default = group[0].default
+        assert default is not None
+        primary = group[0].primary
+        cells = {"": by_seed(default, primary)} | {
+            f"{grid.name}/{row.name}": by_seed(row, primary)
+            for grid in group
+            for row in grid.rows
+            if not row.is_default
+        }
+        family = compare_grid(cells, "")
+        alone = {
+            (f"{grid.name}/{name}", comparison.verdict)
+            for grid in group
+            for name, comparison in grid.family.comparisons.items()
+            if comparison.verdict in (BETTER, WORSE)
+        }
+        survive = {(name, c.verdict) for name, c in family.comparisons.items()} & alone
+        names = tuple(grid.name for grid in group)
+        found[key] = Together(names, len(cells) - 1, len(alone), len(survive))
+    return found
+
+
+def default_key(grid: Grid) -> str:
+    """What grids with one default have in common; empty where it was not run."""
+    if grid.default is None or not grid.default.accuracy:
+        return ""
+    return " ".join([grid.primary, *(record.id for record in grid.default.accuracy)])
+
+
+def _conditions(record: Record) -> str:
+    assert record.latency is not None
+    # The input is part of the cell: the grid of input sizes varies it.
+    left_out = ("attempt", "model", "input")
+    facts = {k: v for k, v in record.latency.conditions.items() if k not in left_out}
+    return json.dumps([facts, machine_key(record)], sort_keys=True, default=str)
+
+
+def _common_conditions(records: Iterable[Record]) -> str | None:
+    """The timing conditions that most cells share; of equals, the latest."""
+    cells: dict[str, set[str | None]] = defaultdict(set)
+    latest: dict[str, str] = {}
+    for record in records:
+        if record.kind == "latency" and record.status == "ok":
+            key = _conditions(record)
+            cells[key].add(record.cell_id or record.id)
+            latest[key] = max(latest.get(key, ""), record.started_at.isoformat())
+    return max(cells, key=lambda key: (len(cells[key]), latest[key]), default=None)
+
+
+def _baseline(records: Iterable[Record]) -> dict[str, float]:
+    """Metrics of the mean pose, where every run that states them agrees."""
+    found: dict[str, set[float]] = defaultdict(set)
+    for record in records:
+        for name in record.metrics:
+            if name.startswith(BASELINE_PREFIX):
+                value = metric(record, name)
+                if value is not None:
+                    found[name.removeprefix(BASELINE_PREFIX)].add(round(value, 6))
+    return {
+        METRIC_ALIASES.get(name, name): values.pop()
+        for name, values in found.items()
+        if len(values) == 1
+    }
+
+
+def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
+    """A store's records of one grid, apart by setting (variant, data, recipe).
+
+    Runs under different budgets or on different data never share a table.
+
+    Returns:
+        Per setting its records, costs included, the setting with the latest run first.
+    """
+    records = list(records)
+    own = [r for r in records if r.grid == name]
+    axes = {key for r in own for key in r.axes}
+    defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT, None)]
+    by_setting: dict[str, list[Record]] = defaultdict(list)
+    for record in own:
+        if record.kind == "evaluation":
+            by_setting[setting(record, axes)].append(record)
+    for record in defaults:
+        if record.kind == "evaluation" and (key := setting(record, axes)) in by_setting:
+            by_setting[key].append(record)
+    costs = [r for r in (*own, *defaults) if r.kind in ("complexity", "latency")]
+    for group in by_setting.values():
+        networks = {r.cell_id for r in group if r.cell_id}
+        models = {r.model for r in group}
+        # A cell of the grid whose accuracy is missing still has its costs.
+        group += [
+            r for r in costs if r.cell_id in networks or (r.grid == name and r.model in models)
+        ]
+    if not by_setting and own:
+        models = {r.model for r in own}
+        by_setting[""] = own + [
+            r for r in defaults if r.kind in ("complexity", "latency") and r.model in models
+        ]
+    newest_first = sorted(
+        by_setting.items(), key=lambda item: max(r.started_at for r in item[1]), reverse=True
+    )
+    return dict(newest_first)

@@ -1,0 +1,119 @@
+"""What records share, as words: the lines under tables. Generated, never typed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from hevitpose.records import Record
+from reports.load import flatten, h_by_w, input_size
+from reports.output.text import join
+
+
+def describe_conditions(records: Sequence[Record]) -> str:
+    """The line that stands under a table with times, from the records themselves."""
+    if not records:
+        return ""
+    keys = dict.fromkeys(k for r in records if r.latency for k in r.latency.conditions)
+    conditions = {
+        key: join([word(r.latency.conditions.get(key)) for r in records if r.latency], "")
+        for key in keys
+    }
+    on_gpu = conditions.get("device", "").startswith("cuda")
+    device = join([machine_words(r, on_gpu=on_gpu) for r in records])
+    counts = [r.latency.n for r in records if r.latency is not None]
+    n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    settings = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in conditions.items() if value
+    )
+    noisy = sum(1 for r in records if r.latency is not None and r.latency.noisy)
+    return (
+        f"Times: {device}; {settings}; n = {n}; "
+        f"torch {join([r.versions.get('torch') for r in records])}; "
+        f"commit {commits(records)}; {dates(records)}"
+        + (f"; {noisy} noisy (IQR above 10% of the median)" if noisy else "")
+        + "."
+    )
+
+
+def machine_words(record: Record, *, on_gpu: bool) -> str:
+    """The machine of a timing; a processor with family, model and stepping where they are known."""
+    if on_gpu:
+        return record.machine.gpu or "machine not stated"
+    name, details = record.machine.cpu or "machine not stated", record.machine.details
+    numbers = [f"{key} {details[key]}" for key in ("family", "model", "stepping") if key in details]
+    virtual = ["virtual"] if details.get("hypervisor") else []
+    return f"{name} ({', '.join([*numbers, *virtual])})" if numbers else name
+
+
+def machine_key(record: Record) -> str:
+    """Equal for timings of one machine: all that is recorded of it."""
+    return record.machine.model_dump_json(exclude={"ram"})
+
+
+def word(value: object) -> object:
+    """A condition's value as a table says it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def commits(records: Iterable[Record]) -> str:
+    """Short commits, most frequent first; a dirty tree says so."""
+    counted = Counter(
+        (r.code.commit[:9] + (" (dirty)" if r.code.dirty else "")) if r.code.commit else "unknown"
+        for r in records
+    )
+    names = [name for name, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0]))]
+    return join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def dates(records: Iterable[Record]) -> str:
+    """One UTC day, or the first and the last."""
+    days = sorted({r.started_at.strftime("%Y-%m-%d") for r in records})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "no date"
+
+
+def shared(records: Sequence[Record]) -> dict[str, str]:
+    """What evaluation records share, as words for a caption; several values stand side by side."""
+    runs = [r for r in records if r.kind == "evaluation"]
+    data = [r.dataset for r in runs if r.dataset is not None]
+    configs = [flatten(r.config) for r in runs]
+    people = [d.counts["people"] for d in data if "people" in d.counts]
+    flips = [{True: "yes", False: "no", None: None}[r.flip_test] for r in runs]
+    return {
+        "dataset": join([d.name for d in data]),
+        "split": join([d.split for d in data]),
+        "people": join(people, "") if people else "",
+        "fingerprint": join([d.fingerprint for d in data]),
+        "boxes": join([{"gt": "ground truth"}.get(d.boxes, d.boxes) for d in data]),
+        "flip_test": join(flips),
+        "decoder": join([r.decoder for r in runs]),
+        "selection": join([r.selection for r in runs]),
+        "input": join([h_by_w(input_size(r)) for r in runs]),
+        "model": join([r.model for r in records]),
+        "preset": join([c.get("preset") for c in configs], ""),
+        "steps": join([r.train.steps for r in runs if r.train and r.train.steps], ""),
+        "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
+        "tuned": join([tuned_words(r) for r in runs], ""),
+        "commit": commits(runs or records),
+        "date": dates(runs or records),
+    }
+
+
+def tuned_words(record: Record) -> str:
+    """The values that a cell's own best was taken from; empty where nothing was tuned."""
+    return "; ".join(
+        f"{key} of {', '.join(map(str, values))}" for key, values in record.tuned.items()
+    )
+
+
+def condition(facts: Mapping[str, str]) -> str:
+    """What a verdict holds for: network, length of training, data, learning rate.
+
+    Args:
+        facts: of :func:`shared`.
+    """
+    people = {"synthetic": "rendered people"}.get(facts["dataset"], facts["dataset"])
+    rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
+    steps = f"{facts['steps']} steps" if facts["steps"] else ""
+    model = facts["model"].replace("hevitpose_", "")
+    return ", ".join(filter(None, (model, steps, people, rate)))

@@ -1,0 +1,297 @@
+"""One look for every plot: colours, markers, fonts, and the digest that stands for a picture.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; series also differ in marker and
+line, so that a grey print says the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hevitpose.files import replacing, write_atomically
+from reports.output.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Raised when the look of all plots changes: it is part of each picture's digest.
+STYLE_VERSION = 3
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+GREY = "#767676"
+SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: Where a label may stand, as seen from its point.
+_AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.7), (-0.8, 0.7), (0.8, -0.7), (-0.8, -0.7))
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",  # glyphs travel with the file
+    "svg.hashsalt": "hevitpose",
+    "text.parse_math": False,  # names from records are text, whatever they hold
+}
+
+
+def digest(data: Any) -> str:
+    """What a picture shows, as a hash: its data to ten digits, and the style's version."""
+    text = json.dumps([STYLE_VERSION, _rounded(data)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _rounded(data: Any) -> Any:
+    """Plain data without the last digits, in which processors' linear algebra differs."""
+    if isinstance(data, Mapping):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_rounded(value) for value in data]
+    return float(f"{round(data, 12):.10g}") if isinstance(data, float) else data
+
+
+def point(axes: Any, x: float, y: float, tip: str, **kwargs: Any) -> None:
+    """A marker that says its values when the mouse or the keyboard is on it.
+
+    Args:
+        axes: to draw on.
+        x: in data units.
+        y: in data units.
+        tip: what to say.
+        kwargs: of ``axes.plot``.
+    """
+    tips = axes.figure.__dict__.setdefault("hover_tips", [])
+    kwargs = {"ls": "none", "marker": "o"} | kwargs
+    axes.plot([x], [y], gid=f"point-{len(tips)}", **kwargs)
+    tips.append(tip)
+
+
+def _with_tips(svg: str, tips: Sequence[str]) -> str:
+    """Titles for the points of a picture: browsers show them on hover."""
+
+    def name(match: re.Match[str]) -> str:
+        tip = html.escape(plain(tips[int(match[1])]), quote=True)
+        return (
+            f'<g id="point-{match[1]}" class="point" tabindex="0" role="img" aria-label="{tip}">'
+            f"<title>{tip}</title>"
+        )
+
+    return re.sub(r'<g id="point-(\d+)">', name, svg)
+
+
+def _smaller_pictures(svg: str) -> str:
+    """Pictures inside an SVG as JPEG: as PNG, photographs would be five times as large."""
+    from PIL import Image
+
+    def encode(match: re.Match[str]) -> str:
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(base64.b64decode(match[1]))) as picture:
+            picture.convert("RGB").save(buffer, "JPEG", quality=88)
+        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", encode, svg)
+    # Named by content: a picture that is shown twice would have one id twice.
+    return re.sub(r' id="image[0-9a-f]+"', "", svg)
+
+
+def settle(figure: Any) -> None:
+    """Finds the layout once, for labels that look for room and for every format."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+
+
+def save(
+    figure: Figure, folder: Path, name: str, data: Any, formats: Sequence[str] = ("svg", "png")
+) -> list[Path]:
+    """Writes a picture, each file with the digest of its data instead of a date.
+
+    Args:
+        figure: finished.
+        folder: made if absent.
+        name: file stem.
+        data: everything that the picture shows, as plain data.
+        formats: ``svg``, ``png``.
+
+    Returns:
+        The files.
+    """
+    mark = f"data-digest:{digest(data)}"
+    settle(figure)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix in formats:
+        path = folder / f"{name}.{suffix}"
+        if suffix == "svg":
+            buffer = io.StringIO()
+            metadata = {"Date": None, "Creator": None, "Description": mark}
+            figure.savefig(buffer, format="svg", metadata=metadata)
+            text = _with_tips(buffer.getvalue(), figure.__dict__.get("hover_tips", []))
+            lines = (line.rstrip() for line in _smaller_pictures(text).splitlines())
+            write_atomically(path, "\n".join(lines) + "\n")
+        else:
+            metadata = {"Software": None, "Description": mark}
+            with replacing(path) as file:
+                figure.savefig(file, format=suffix, metadata=metadata)
+        paths.append(path)
+    return paths
+
+
+def read_digest(path: Path) -> str | None:
+    """The digest inside a picture; None when there is none."""
+    try:
+        head = path.read_bytes()[:20_000]
+    except OSError:
+        return None
+    start = head.find(b"data-digest:")
+    if start < 0:
+        return None
+    return head[start + 12 : start + 32].decode("ascii", "replace")
+
+
+def new_figure(
+    width: float = 6.4,
+    height: float = 4.2,
+    rows: int = 1,
+    columns: int = 1,
+    widths: Sequence[float] | None = None,
+) -> Any:
+    """A figure and its axes in the project's look, without touching global state.
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+        widths: of the columns, relative to each other; equal when None.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcdefaults()
+    plt.rcParams.update(RC)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, height), layout="constrained", width_ratios=widths
+    )
+    return figure, axes
+
+
+def close(figure: Figure) -> None:
+    """Frees a figure."""
+    from matplotlib import pyplot as plt
+
+    plt.close(figure)
+
+
+def plain_log_ticks(axis: Any) -> None:
+    """Numbers at a logarithmic axis as they are (20, 500), not as powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def place_labels(
+    axes: Any,
+    points: Sequence[tuple[float, float, str]],
+    size: float = 7.5,
+    radii: Sequence[float] | None = None,
+) -> None:
+    """Writes a label beside each point so that labels overlap neither each other nor points.
+
+    Tries positions around the point at growing distance and takes the first free one; a label that
+    had to move far gets a thin line to its point.
+
+    Args:
+        axes: finished but for these: what is added later would move them.
+        points: x, y in data units, and text.
+        size: of the font.
+        radii: of the points' markers, in typographic points, to stay clear of.
+    """
+    figure = axes.figure
+    settle(figure)
+    # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
+    box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.9}
+    paper = None if radii else box
+    reach = [(r or 3.0) * figure.dpi / 72 for r in radii] if radii else [5.0] * len(points)
+    renderer = figure.canvas.get_renderer()
+    spots = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken: list[Any] = []
+    frame = axes.get_window_extent(renderer)
+    order = sorted(range(len(points)), key=lambda i: -spots[i][1])
+    for i in order:
+        x, y, text = points[i]
+        label = axes.annotate(
+            text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
+            ha="center", va="center", zorder=6, bbox=paper,
+        )  # fmt: skip
+        box = label.get_window_extent(renderer)
+        width, height = box.width, box.height
+        best = None
+        clear = (radii[i] if radii else 3.0) * figure.dpi / 72
+        for distance in (clear + extra for extra in (4, 8, 14, 22, 32, 44, 60)):
+            for dx, dy in _AROUND:
+                center_x = spots[i][0] + dx * (distance + width / 2)
+                center_y = spots[i][1] + dy * (distance + height / 2)
+                trial = (
+                    center_x - width / 2 - 1, center_y - height / 2 - 1,
+                    center_x + width / 2 + 1, center_y + height / 2 + 1,
+                )  # fmt: skip
+                inside = (
+                    trial[0] >= frame.x0 and trial[2] <= frame.x1
+                    and trial[1] >= frame.y0 and trial[3] <= frame.y1
+                )  # fmt: skip
+                free = not any(_overlap(trial, other) for other in taken) and not any(
+                    trial[0] - reach[j] < sx < trial[2] + reach[j]
+                    and trial[1] - reach[j] < sy < trial[3] + reach[j]
+                    for j, (sx, sy) in enumerate(spots)
+                    if j != i
+                )
+                if inside and free:
+                    best = (center_x, center_y, trial, distance)
+                    break
+            if best:
+                break
+        if best is None:
+            center_x, center_y = spots[i][0], spots[i][1] + 12
+            best = (center_x, center_y, (center_x, center_y, center_x, center_y), 0)
+        scale = 72 / figure.dpi
+        label.set_position(((best[0] - spots[i][0]) * scale, (best[1] - spots[i][1]) * scale))
+        taken.append(best[2])
+        if best[3] > clear + 16:
+            axes.annotate(
+                "", (x, y), xytext=((best[0] - spots[i][0]) * scale * 0.72,
+                                    (best[1] - spots[i][1]) * scale * 0.72),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
+            )  # fmt: skip
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

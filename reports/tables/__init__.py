@@ -1,0 +1,1 @@
+"""Tables as data, from records and published numbers."""

@@ -1,0 +1,283 @@
+"""Accuracy tables: one per dataset and split, published and measured rows side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hevitpose.records import Record
+from reports import ablation
+from reports.captions import shared
+from reports.load import (
+    PCKH_JOINTS,
+    Measured,
+    h_by_w,
+    input_size,
+    is_plain_network,
+    metric,
+    newest,
+    setting,
+)
+from reports.output.text import MISSING, Cell, Column, Table, number, plain, show_estimate
+from reports.published import Number, Published
+
+#: What every accuracy table shows, measured or not.
+OWN_NETWORKS = ("hevitpose_t", "hevitpose_s", "hevitpose_b")
+DISPLAY = {
+    "hevitpose_nano": "HEViTPose-nano",
+    "hevitpose_t": "HEViTPose-T",
+    "hevitpose_s": "HEViTPose-S",
+    "hevitpose_b": "HEViTPose-B",
+    "pose_resnet50": "ResNet-50",
+    "pose_resnext50": "ResNeXt-50",
+    "pose_resnest50": "ResNeSt-50",
+    "pose_hrnet_w32": "HRNet-W32",
+    "pose_mobilenetv2": "MobileNetV2",
+    "pose_shufflenetv2": "ShuffleNetV2",
+    "pose_swin_s": "Swin-S",
+    "pose_pvtv2_b2": "PVTv2-B2",
+    "pose_efficientvit_m4": "EfficientViT-M4",
+    "vitpose_s": "ViTPose-S",
+    "vitpose_b": "ViTPose-B",
+    "hrformer_s": "HRFormer-S",
+    "rtmpose_s": "RTMPose-s",
+    "rtmpose_m": "RTMPose-m",
+}
+_LEGEND = (
+    "Italic: published, as cited. Upright: measured by this suite; ± is half the 95% interval over "
+    'n seeds. "–": the source does not say. ↑ higher is better, ↓ lower is better.'
+)
+
+
+class AccuracyTable(NamedTuple):
+    """Which metrics a dataset's table shows."""
+
+    name: str
+    title: str
+    dataset: str
+    split: str
+    metrics: tuple[tuple[str, str, str], ...]  # record's name, heading, published field
+
+
+_PCKH = tuple((joint, joint, joint.lower()) for joint in PCKH_JOINTS)
+_OKS = (
+    ("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"),
+    ("APM", "AP (M)", "ap_m"), ("APL", "AP (L)", "ap_l"), ("AR", "AR", "ar"),
+)  # fmt: skip
+TABLES = (
+    AccuracyTable(
+        "mpii-val", "MPII val, PCKh@0.5", "mpii", "val",
+        (*_PCKH, ("Mean", "Mean", "mean"), ("Mean@0.1", "Mean@0.1", "")),
+    ),
+    AccuracyTable(
+        "mpii-test", "MPII test, PCKh@0.5", "mpii", "test", (*_PCKH, ("Mean", "Mean", "mean"))
+    ),
+    AccuracyTable("coco-val", "COCO val2017, OKS AP", "coco", "val", _OKS),
+    AccuracyTable("coco-test-dev", "COCO test-dev2017, OKS AP", "coco", "test-dev", _OKS),
+    AccuracyTable(
+        "crowdpose", "CrowdPose test, OKS AP", "crowdpose", "test",
+        (("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"),
+         ("AP_easy", "AP easy", ""), ("AP_medium", "AP medium", ""), ("AP_hard", "AP hard", "")),
+    ),
+    AccuracyTable("ochuman", "OCHuman, OKS AP", "ochuman", "test", _OKS),
+    AccuracyTable(
+        "synthetic-val", "Synthetic people, val, PCKh@0.5", "synthetic", "val",
+        (*_PCKH, ("Mean", "Mean", ""), ("Mean@0.1", "Mean@0.1", ""), ("AP", "AP", "")),
+    ),
+)  # fmt: skip
+
+
+def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published) -> Table:
+    """One dataset's table: the published rows, then below each what was measured here."""
+    with_boxes = spec.dataset != "mpii"
+    columns = [
+        Column("model", "Model", numeric=False),
+        Column("origin", "Origin", numeric=False),
+        Column("input", "Input (H x W)", numeric=False),
+        *([Column("boxes", "Boxes", numeric=False)] if with_boxes else []),
+        Column("params_m", "Params (M)", "down"),
+        Column("gflops", "GFLOPs (mmcv)", "down"),
+        *(Column(name, heading, "up") for name, heading, _ in spec.metrics),
+        Column("seeds", "n"),
+    ]
+    groups = measured_groups(measured, spec.dataset, spec.split)
+    rows: list[tuple[Cell, ...]] = []
+    shown: list[Record] = []
+    sources: dict[str, None] = {}
+    printed = list(published.of(spec.dataset, spec.split))
+    done: set[str] = set()
+    for row in printed:
+        sources[row.source] = None
+        rows.append(_published_row(spec, published, row, with_boxes))
+        is_last = not any(
+            other.network == row.network for other in printed[printed.index(row) + 1 :]
+        )
+        if row.network and is_last:
+            done.add(row.network)
+            found = groups.pop(row.network, [])
+            for group in found:
+                rows.append(_measured_row(spec, measured, group, with_boxes))
+                shown += group
+            if not found and row.network in OWN_NETWORKS:
+                rows.append(_missing_row(spec, row.model, with_boxes))
+    for network, found in sorted(groups.items()):
+        done.add(network)
+        for group in found:
+            rows.append(_measured_row(spec, measured, group, with_boxes))
+            shown += group
+    if not printed:
+        rows += [
+            _missing_row(spec, DISPLAY[network], with_boxes)
+            for network in OWN_NETWORKS
+            if network not in done
+        ]
+    return Table(
+        spec.name,
+        spec.title,
+        tuple(columns),
+        tuple(rows),
+        caption=_caption(spec, shown),
+        legend=(_LEGEND,),
+        sources=tuple(published.cite(key) for key in sources),
+    )
+
+
+def _caption(spec: AccuracyTable, shown: Sequence[Record]) -> str:
+    if not shown:
+        return f"Nothing has been measured on {spec.dataset} {spec.split} yet."
+    words = shared(shown)
+    synthetic = (
+        "Synthetic people, not photographs: what holds here need not hold on real data. "
+        if spec.dataset == "synthetic"
+        else ""
+    )
+    return (
+        f"{synthetic}Measured rows: boxes: {words['boxes']}; flip test: {words['flip_test']}; "
+        f"decoder: {words['decoder']}; checkpoint: {words['selection']}; data fingerprint "
+        f"{words['fingerprint']}; commit {words['commit']}; {words['date']}."
+    )
+
+
+def measured_groups(measured: Measured, dataset: str, split: str) -> dict[str, list[list[Record]]]:
+    """Per network, its accuracy records apart by setting: those of one row, one per seed.
+
+    Only networks as they are named: alternatives belong to the ablation tables.
+    """
+    groups = measured.kept("groups", lambda: _group(measured))
+    return {network: list(found) for network, found in groups.get((dataset, split), {}).items()}
+
+
+def _group(measured: Measured) -> dict[tuple[str, str], dict[str, list[list[Record]]]]:
+    by_setting: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    for record in measured.of("evaluation"):
+        data = record.dataset
+        if data is not None and not record.axes and is_plain_network(record):
+            key = (data.name, data.split, record.model, setting(record))
+            by_setting[key].append(record)
+    groups: dict[tuple[str, str], dict[str, list[list[Record]]]] = defaultdict(dict)
+    for (dataset, split, network, _), runs in sorted(by_setting.items()):
+        groups[dataset, split].setdefault(network, []).append(latest_per_seed(runs))
+    return dict(groups)
+
+
+def latest_per_seed(runs: Iterable[Record]) -> list[Record]:
+    """One run per seed, the latest; ordered by seed."""
+    by_seed: dict[int, list[Record]] = defaultdict(list)
+    for record in runs:
+        by_seed[-1 if record.seed is None else record.seed].append(record)
+    return [r for _, same in sorted(by_seed.items()) if (r := newest(same)) is not None]
+
+
+def _published_row(
+    spec: AccuracyTable, published: Published, row: Number, with_boxes: bool
+) -> tuple[Cell, ...]:
+    return (
+        Cell(row.model, kind="published"),
+        Cell(f"published [{published.sources[row.source].short}]", kind="published"),
+        Cell(row.input, kind="published"),
+        *([Cell(row.boxes or "not stated", kind="published")] if with_boxes else []),
+        published.cell(row, "params_m", 2),
+        published.cell(row, "gflops", 2),
+        *(
+            published.cell(row, field, 1) if field else Cell("–", kind="published")
+            for _, _, field in spec.metrics
+        ),
+        Cell("–", kind="published"),
+    )
+
+
+def _missing_row(spec: AccuracyTable, model: str, with_boxes: bool) -> tuple[Cell, ...]:
+    return (
+        Cell(model),
+        Cell("measured here"),
+        *([MISSING] * (3 + with_boxes)),
+        *([MISSING] * len(spec.metrics)),
+        Cell("0", 0, "measured"),
+    )
+
+
+def _measured_row(
+    spec: AccuracyTable, measured: Measured, group: Sequence[Record], with_boxes: bool
+) -> tuple[Cell, ...]:
+    first = group[0]
+    counts = measured.counts_of(first)
+    by = (counts.id,) if counts else ()
+    boxes = first.dataset.boxes if first.dataset else ""
+    preset = first.config.get("preset")
+    return (
+        Cell(DISPLAY.get(first.model, plain(first.model))),
+        Cell("measured here" + (f" ({plain(preset)})" if preset else "")),
+        Cell(h_by_w(input_size(first))),
+        *([Cell({"gt": "ground truth"}.get(boxes, plain(boxes)))] if with_boxes else []),
+        number(counts.params / 1e6 if counts and counts.params else None, 2, records=by),
+        number(counts.flops.mmcv if counts and counts.flops else None, 2, records=by),
+        *(score_cell(group, name) for name, _, _ in spec.metrics),
+        Cell(str(len(group)), len(group), "measured"),
+    )
+
+
+def score_cell(group: Sequence[Record], name: str) -> Cell:
+    """Mean over the seeds of one setting; not measured where a seed lacks the metric."""
+    ids = tuple(r.id for r in group)
+    values = [value for r in group if (value := metric(r, name)) is not None]
+    if not values or len(values) < len(group):
+        return MISSING
+    single = group[0] if len(group) == 1 else None
+    return show_estimate(ablation.estimate(values, single, name), 1, ids)
+
+
+def published_table(published: Published) -> Table:
+    """Every published number, withdrawn ones too, with status and footnotes."""
+    fields = (
+        ("params_m", "Params (M)", "down", 2), ("gflops", "GFLOPs", "down", 2),
+        ("mean", "PCKh@0.5", "up", 1), ("ap", "AP", "up", 1), ("ap50", "AP50", "up", 1),
+        ("ar", "AR", "up", 1),
+    )  # fmt: skip
+    rows = [
+        (
+            Cell(row.model, kind="published"),
+            Cell(row.dataset if row.dataset != "none" else "–", kind="published"),
+            Cell(row.split, kind="published"),
+            Cell(row.input, kind="published"),
+            *(published.cell(row, name, digits) for name, _, _, digits in fields),
+            Cell(row.status, kind="published"),
+            Cell(published.sources[row.source].short, kind="published"),
+        )
+        for row in published.numbers
+    ]
+    return Table(
+        "published",
+        "Published numbers, as cited",
+        (
+            Column("model", "Model", numeric=False),
+            Column("dataset", "Dataset", numeric=False),
+            Column("split", "Split", numeric=False),
+            Column("input", "Input (H x W)", numeric=False),
+            *(Column(name, title, way) for name, title, way, _ in fields),  # type: ignore[arg-type]
+            Column("status", "Status", numeric=False),
+            Column("source", "Source", numeric=False),
+        ),
+        tuple(rows),
+        sources=tuple(published.cite(key) for key in {r.source: None for r in published.numbers}),
+    )

@@ -1,0 +1,364 @@
+"""Tables as data, from records and published numbers.
+
+:func:`render_grid` is what an ablation run ends with; the rest is what ``python -m reports`` makes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
+from hevitpose.files import write_atomically
+from hevitpose.records import Record
+from hevitpose.spec import PRIMARY_METRICS
+from reports import ablation
+from reports.captions import condition
+from reports.figures.style import read_digest
+from reports.load import METRIC_ALIASES, check, flatten
+from reports.output.text import (
+    MISSING,
+    Cell,
+    Column,
+    Table,
+    number,
+    shorten,
+    show_estimate,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+
+
+class Rendered(NamedTuple):
+    """Files that were written, and what to print."""
+
+    paths: list[Path]
+    text: str
+
+
+_SYNTHETIC_AP = (
+    "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."
+)
+_KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap"}
+#: Kinds whose failure leaves a cell without a score.
+SCORED = ("training", "evaluation")
+
+
+def render_grid(
+    records: Iterable[Record],
+    grid_name: str,
+    out: Path,
+    *,
+    cells: ablation.Cells | None = None,
+    default: str = ablation.DEFAULT,
+    title: str | None = None,
+    question: str = "",
+    primary: Mapping[str, str] = PRIMARY_METRICS,
+    latex: bool = True,
+) -> Rendered:
+    """Writes one ablation grid's table (Markdown, CSV, LaTeX) and plot (SVG, PNG).
+
+    Args:
+        records: any, also failed ones; those of other grids are left out.
+        grid_name: the grid's name; also the stem of the files.
+        out: the folder; made if absent, files replaced as a whole.
+        cells: per cell, in the order of the rows, the ids that belong to it (all kinds and seeds;
+            also of runs that have no record yet). None: what the records say themselves.
+        default: the cell that the others are compared with.
+        title: of the table; by default the grid's name.
+        question: what the grid asks, one line for the caption.
+        primary: dataset, or "other", to the metric of the verdicts.
+        latex: also write LaTeX.
+
+    Returns:
+        The files, and the Markdown table for the terminal.
+
+    Raises:
+        HEViTPoseError: a file cannot be written.
+    """
+    from reports.figures import plots
+
+    measured = check((f"{record.id}.json", record) for record in records)
+    grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
+    table = grid_table(grid, title=title, question=question)
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
+    text = to_markdown(table)
+    if measured.problems:
+        text += f"\n{len(measured.problems)} records left out:\n"
+        text += "".join(f"- {shorten(problem, 200)}\n" for problem in measured.problems)
+    paths = [out / f"{stem}.md", out / f"{stem}.csv"]
+    write_atomically(paths[0], text)
+    write_atomically(paths[1], to_csv(table))
+    if latex:
+        paths.append(out / f"{stem}.tex")
+        write_atomically(paths[-1], to_latex(table))
+    plot = plots.effects(grid, stem)
+    if plot is not None:
+        pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
+        fresh = all(read_digest(path) == plot.digest for path in pictures)
+        paths += pictures if fresh else plot.save(out)
+    return Rendered(paths, text)
+
+
+def grid_table(
+    grid: ablation.Grid,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    question: str = "",
+    together: ablation.Together | None = None,
+) -> Table:
+    """One ablation grid as a table: the primary metric and its verdicts, the others beside it.
+
+    Args:
+        grid: the grid.
+        name: file stem; made of the grid's name when None.
+        title: the condition is added to it.
+        question: first line of the caption.
+        together: what is left of the verdicts over all grids with this default.
+    """
+    top = ablation.best(grid)
+    shown = shown_metrics(grid)
+    columns = _columns(grid, shown)
+    rows = [_grid_row(row, grid, shown, bold=row is top) for row in grid.rows]
+    if not rows:
+        rows.append((Cell("default"), *([MISSING] * (len(columns) - 1))))
+    if grid.baseline:
+        rows.append(_baseline_row(grid, shown))
+    run = any(r.records for r in grid.rows)
+    what = caption(grid.facts) if run else "Nothing run yet."
+    title = title or f"Ablation: {grid.name}"
+    return Table(
+        name=name or f"ablation-{grid.name}",
+        title=f"{title} ({condition(grid.facts)})" if run else title,
+        columns=columns,
+        rows=tuple(rows),
+        caption=" ".join(filter(None, (question, what))),
+        conditions=grid.conditions,
+        legend=tuple(_legend(grid, shown, together)),
+    )
+
+
+def shown_metrics(grid: ablation.Grid) -> tuple[str, ...]:
+    """The primary metric, then those that any of the runs states."""
+    stated = {name for row in grid.rows for r in row.accuracy for name in r.metrics}
+    stated |= {METRIC_ALIASES[name] for name in stated & METRIC_ALIASES.keys()}
+    others = (name for name in ablation.SHOWN if name != grid.primary)
+    return grid.primary, *(name for name in others if name in stated or not stated)
+
+
+def _columns(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
+    measured = any(row.accuracy for row in grid.rows)
+    where = f" ({condition(grid.facts)})" if measured else ""
+    columns = [
+        Column("cell", "Cell", numeric=False),
+        Column("params_m", "Params (M)", "down"),
+        Column("gflops_mmcv", "GFLOPs (mmcv)", "down"),
+        Column("latency_p50_ms", "p50 (ms)", "down"),
+    ]
+    for metric in shown:
+        key, heading = _KEYS.get(metric, metric), ablation.SHOWN.get(metric, metric)
+        columns.append(Column(key, heading, "up"))
+        if metric == grid.primary:
+            columns += [
+                Column("difference", f"Δ {heading}"),
+                Column("verdict", f"Verdict by {heading}{where}", numeric=False),
+            ]
+        else:
+            columns.append(Column(f"difference_{key}", f"Δ {heading}"))
+    return (*columns, Column("seeds", "n seeds"))
+
+
+def _legend(
+    grid: ablation.Grid, shown: tuple[str, ...], together: ablation.Together | None
+) -> list[str]:
+    heading = ablation.SHOWN.get(grid.primary, grid.primary)
+    legend = [
+        "± of a score is half its 95% t interval over seeds. Δ is to the default, with the "
+        "simultaneous 95% interval of Dunnett's test over the grid (additive model of cells and "
+        f"seeds, pooled variance): better and worse are intervals that leave 0 out. {heading} was "
+        f"named before the run; verdicts need {VERDICT_SEEDS} seeds. ▲▼: the interval of a "
+        "secondary metric leaves 0 out. GFLOPs: MACs / 1e9 by the mmcv rule, attention products "
+        "not counted.",
+    ]
+    legend += _model_lines(grid)
+    for name, cells in grid.disagreements().items():
+        said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
+        legend.append(f"By {ablation.SHOWN[name]} it is otherwise: {', '.join(said)}.")
+    legend += [_levels_line(levels, heading) for levels in product_levels(grid)]
+    if together is not None:
+        legend.append(
+            f"Over the {len(together.grids)} grids with this default taken as one family "
+            f"({together.cells} cells), {together.survive} of their {together.alone} verdicts "
+            "survive."
+        )
+    if grid.facts.get("dataset") == "synthetic" and "AP" in shown:
+        legend.append(_SYNTHETIC_AP)
+    if grid.older:
+        legend.append(f"{len(grid.older)} older runs of the same cell and seed are not shown.")
+    return legend
+
+
+def _model_lines(grid: ablation.Grid) -> list[str]:
+    """What the verdicts rest on: spread, power of the plan, the assumption of equal variances."""
+    family = grid.family
+    if family.spread is None:
+        return []
+    powers = [c.detectable for c in family.comparisons.values() if c.detectable is not None]
+    span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(powers), max(powers))))
+    ratio = f"{family.variance_ratio:.1f}" if family.variance_ratio is not None else "not defined"
+    return [
+        f"Standard deviation of a run {family.spread:.2f} ({family.degrees} degrees of freedom); "
+        f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
+        f"variances are assumed: the largest ratio of two cells' is {ratio}."
+    ]
+
+
+def product_levels(grid: ablation.Grid) -> list[ablation.Levels]:
+    """The marginal means of each axis that is crossed with another."""
+    axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
+    found = [ablation.marginal_means(grid, axis) for axis in sorted(axes)] if len(axes) > 1 else []
+    return [levels for levels in found if levels is not None and levels.cells > 1]
+
+
+def _levels_line(levels: ablation.Levels, heading: str) -> str:
+    parts = []
+    for level, comparison in levels.family.comparisons.items():
+        parts.append(f"{shorten(level, 30)} {gap_text(comparison)} ({comparison.verdict})")
+    return (
+        f"Marginal means of {levels.axis} over {levels.cells} cells a level, Δ {heading} to "
+        f"{shorten(levels.reference, 30)}: {'; '.join(parts)}."
+    )
+
+
+def gap_text(comparison: Comparison) -> str:
+    """A difference with its simultaneous interval."""
+    gap = comparison.difference
+    text = f"{gap.value:+.2f}".replace("-", "−")
+    return text if gap.half is None else f"{text} ± {gap.half:.2f}"
+
+
+def caption(facts: dict[str, str]) -> str:
+    """What was measured on what, as a sentence."""
+    data = facts["dataset"]
+    scale = ", ".join(
+        part
+        for part in (
+            f"{facts['model']} at {facts['input']} (H x W)",
+            f"preset {facts['preset']}" if facts["preset"] else "",
+            f"{facts['steps']} steps" if facts["steps"] else "",
+            f"{facts['epochs']} epochs: early convergence" if facts["epochs"] else "",
+        )
+        if part
+    )
+    people = f" ({facts['people']} people)" if facts["people"] else ""
+    honest = (
+        "Synthetic people, not photographs: what holds here at this scale need not hold on real "
+        "data. "
+        if "synthetic" in data
+        else ""
+    )
+    return (
+        f"{honest}Data: {data} {facts['split']}{people}; {scale}; boxes: {facts['boxes']}; "
+        f"flip test: {facts['flip_test']}; decoder: {facts['decoder']}; "
+        f"checkpoint: {facts['selection']}; data fingerprint {facts['fingerprint']}; "
+        f"commit {facts['commit']}; {facts['date']}."
+    )
+
+
+def _grid_row(
+    row: ablation.Row, grid: ablation.Grid, shown: tuple[str, ...], *, bold: bool
+) -> tuple[Cell, ...]:
+    name = f"{row.name} (default)" if row.is_default and row.name != ablation.DEFAULT else row.name
+    complexity, latency = row.complexity, row.latency
+    ids = tuple(r.id for r in row.accuracy)
+    notes = []
+    if latency is not None and latency.latency is not None and latency.latency.noisy:
+        notes.append("noisy timing: IQR above 10% of the median")
+    tuned = tuple(
+        f"{key} {shorten(flatten(r.config).get(key), 30)} was best on minival"
+        for r in row.accuracy[:1]
+        for key in r.tuned
+    )
+    cells = [
+        Cell(shorten(name, 60), notes=tuned),
+        number(
+            None if complexity is None or complexity.params is None else complexity.params / 1e6,
+            3, records=(complexity.id,) if complexity else (),
+        ),
+        number(
+            complexity.flops.mmcv if complexity and complexity.flops else None,
+            3, records=(complexity.id,) if complexity else (),
+        ),
+        number(
+            latency.latency.p50 if latency and latency.latency else None,
+            2, records=(latency.id,) if latency else (), notes=tuple(notes),
+        ),
+    ]  # fmt: skip
+    for metric in shown:
+        if metric == grid.primary:
+            cells.append(_score(row, metric, 1, ids, bold=bold))
+            cells += [_difference(row, row.comparison), _verdict(row)]
+        else:
+            cells.append(_score(row, metric, 1, ids))
+            cells.append(_difference(row, row.others.get(metric), marked=True))
+    return (*cells, Cell(str(row.seeds), value=row.seeds, kind="measured"))
+
+
+def _score(
+    row: ablation.Row, name: str, digits: int, ids: tuple[str, ...], *, bold: bool = False
+) -> Cell:
+    score = row.scores.get(name)
+    if score is None:
+        if row.failures and not row.accuracy and any(r.kind in SCORED for r in row.failures):
+            return Cell(row.failures[-1].status, kind="failed")
+        return MISSING
+    return show_estimate(score, digits, ids, bold=bold)
+
+
+def _difference(row: ablation.Row, comparison: Comparison | None, *, marked: bool = False) -> Cell:
+    if row.is_default:
+        return Cell("(reference)")
+    if comparison is None:
+        return MISSING
+    text = gap_text(comparison)
+    if comparison.difference.n != row.seeds:
+        text += f" (n = {comparison.difference.n})"
+    if marked:
+        text += {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
+    value = comparison.difference.value
+    return Cell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
+
+
+def _verdict(row: ablation.Row) -> Cell:
+    parts = []
+    if row.verdict:
+        parts.append(row.verdict + _evidence(row.comparison))
+    for failure in row.failures:
+        seed = f" seed {failure.seed}" if failure.seed is not None else ""
+        first = str(failure.error or "no reason given").strip().splitlines()[0]
+        parts.append(f"{failure.kind}{seed} {failure.status}: {shorten(first, 120)}")
+    if not parts:
+        return Cell("–") if row.is_default and row.accuracy else MISSING
+    failed = any(r.kind in SCORED for r in row.failures) and not row.accuracy
+    return Cell("; ".join(parts), kind="failed" if failed else "text")
+
+
+def _evidence(comparison: Comparison | None) -> str:
+    """The p of Dunnett's test, adjusted for all comparisons of the grid."""
+    if comparison is None or comparison.p is None:
+        return ""
+    return f" (p {'< 0.0001' if comparison.p < 1e-4 else f'= {comparison.p:.2g}'})"
+
+
+def _baseline_row(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Cell, ...]:
+    empty = Cell("–")
+    cells = [Cell("mean pose (no network)"), empty, empty, empty]
+    for metric in shown:
+        cells += [number(grid.baseline.get(metric), 1), empty]
+        if metric == grid.primary:
+            cells.append(Cell("baseline"))
+    return (*cells, empty)

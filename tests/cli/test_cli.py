@@ -1,0 +1,110 @@
+"""The command line: what it imports, what it prints, how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hevitpose.cli import execute
+from hevitpose.cli.common import make_config
+
+COMMANDS = (
+    *("info", "train", "valid", "infer-testdev", "predict", "evaluate-predictions", "diagnose"),
+    *("export", "export-checkpoint", "data", "records"),
+)
+
+
+def assert_passes(code: str) -> str:
+    """Standard output of some lines in an interpreter of their own."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_package_and_help_load_no_torch():
+    code = (
+        "import sys, hevitpose, hevitpose.cli, hevitpose.config, hevitpose.records\n"
+        "hevitpose.cli.execute(['--help'])\n"
+        "heavy = {'torch', 'timm', 'cv2', 'pytorch_lightning'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    shown = assert_passes(code)
+    for command in COMMANDS:
+        assert command in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    assert execute([command, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_info_json(capsys):
+    arguments = ["info", "hevitpose_b", "--input", "256x256", "--keypoints", "16", "--json"]
+    assert execute([*arguments, "--convention", "mmcv"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["params"] == 10_629_456
+    assert found["flops"] == pytest.approx(5.5807e9, abs=2e6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["info", "hevitpose_x"], 2, "hevitpose_x"),
+        (["info", "b", "--input", "100x100"], 2, "100x100"),
+        (["info", "b", "--input", "big"], 2, "--input"),
+        (["info", "b", "--convention", "thop"], 2, "thop"),
+        (["train", "--cfg", "imagenet"], 2, "imagenet"),
+        (["train", "--cfg", "missing.yaml"], 1, "missing.yaml"),
+        (["train", "training.lrr=1"], 2, "training.lrr"),
+        (["train", "--cfg", "coco", "data.root=/nowhere"], 1, "/nowhere"),
+        (["train", "--gpus", "a"], 2, "--gpus"),
+        (["train", "--gpus", "0,1", "--devices", "3"], 2, "contradicts"),
+        (["valid"], 2, "model.checkpoint"),
+        (["valid", "--checkpoint", "none.safetensors"], 1, "none.safetensors"),
+        (["infer-testdev", "--cfg", "crowdpose"], 2, "crowdpose"),
+        (["infer-testdev", "--cfg", "coco"], 2, "--boxes"),
+        (["infer-testdev", "--cfg", "mpii", "data.skip_bad=true"], 2, "one row for each person"),
+        (["infer-testdev", "--cfg", "mpii", "data.present_only=true"], 2, "data.present_only"),
+        (["predict", "none.jpg", "--checkpoint", "x"], 1, "none.jpg"),
+        (["export-checkpoint", "a.ckpt", "b.ckpt"], 2, ".safetensors"),
+        (["records", "show", "xyz"], 2, "xyz"),
+        (["nonsense"], 2, "nonsense"),
+        (["info"], 2, "MODEL"),
+    ],
+)
+def test_failures_are_one_line(arguments, code, word, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert execute(arguments) == code
+    captured = capsys.readouterr()
+    assert word.lower() in captured.err.lower()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert execute(["--debug", "info", "hevitpose_x"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_options_and_overrides_meet_in_one_config(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    config = make_config("coco", ["DATASET.TEST", "val"], gpus="0,1", data__boxes="det.json")
+    assert (config.devices, config.device, config.data.boxes) == (2, "cuda", "det.json")
+    assert make_config("coco", [], devices=2, nodes=3).total_batch == 64 * 6
+
+
+def test_public_names_stay_what_they_are_whatever_is_imported_first():
+    """A submodule named like a public function would take its place once it is imported."""
+    code = (
+        "import hevitpose, hevitpose.training.fit, hevitpose.inference.export\n"
+        "import hevitpose.cli, hevitpose.runs\n"
+        "for name in hevitpose.__all__:\n"
+        "    value = getattr(hevitpose, name)\n"
+        "    assert name == '__version__' or callable(value), name"
+    )
+    assert_passes(code)

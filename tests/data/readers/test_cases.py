@@ -1,0 +1,409 @@
+"""Files that people's tools really write: truth fed back scores 1.000, or one line refuses them.
+
+Named after the public reports they stand for; see ``feeding_back`` for how they are scored.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hevitpose.cli import execute
+from hevitpose.data import declared, load
+from hevitpose.data.keypoints import COCO, KeypointLayout
+from hevitpose.data.registry import ROWS
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.evaluation.prediction_files import evaluate_predictions
+from hevitpose.evaluation.score import results_of, score
+from tests.data import annotation_files as files
+from tests.data.feeding_back import ap, custom, perfect, read
+
+NAN = float("nan")
+NAMES = list(COCO.names)
+
+
+def each(**changed):
+    """Every annotation changed; ``None`` removes a key."""
+
+    def change(content):
+        for record in content["annotations"]:
+            record.update(changed)
+            for key in [k for k, v in changed.items() if v is None]:
+                del record[key]
+
+    return change
+
+
+def one(index, **changed):
+    def change(content):
+        record = content["annotations"][index]
+        record.update(changed)
+        for key in [k for k, v in changed.items() if v is None]:
+            del record[key]
+
+    return change
+
+
+def visibility_3(content):
+    content["annotations"][1]["keypoints"][2] = 3
+
+
+def duplicate_person(content):
+    content["annotations"].append(dict(content["annotations"][1]))
+
+
+def image_twice(content):
+    content["images"].append(dict(content["images"][0]))
+
+
+def dogs(content):
+    """A second category that has keypoints, too, of which one is broken."""
+    content["categories"].insert(
+        0, {"id": 2, "name": "dog", "keypoints": [f"p{n}" for n in range(17)]}
+    )
+    dog = content["annotations"][0] | {"id": 900, "category_id": 2}
+    content["annotations"] += [dog, dog | {"id": 901, "bbox": None, "keypoints": [1, 2]}]
+
+
+def cars(content):
+    content["categories"].append({"id": 2, "name": "car"})
+    car = {"id": 900, "image_id": 7, "category_id": 2, "bbox": [1, 1, 9, 9], "area": 81.0}
+    content["annotations"].append(car)
+
+
+def category_7(content):
+    content["categories"][0]["id"] = 7
+    each(category_id=7)(content)
+
+
+def unlabelled(value):
+    def change(content):
+        for record in content["annotations"]:
+            for at in range(0, len(record["keypoints"]), 3):
+                if not record["keypoints"][at + 2]:
+                    record["keypoints"][at : at + 2] = [value, value]
+
+    return change
+
+
+def some_areas(content):
+    for record in content["annotations"][::2]:
+        del record["area"]
+
+
+def floats(content):
+    for record in content["images"]:
+        record |= {key: float(record[key]) for key in ("id", "width", "height")}
+    for record in content["annotations"]:
+        record |= {key: float(record[key]) for key in ("id", "image_id", "category_id", "iscrowd")}
+
+
+def backslashes(content):
+    for record in content["images"]:
+        record["file_name"] = f"deep\\er\\{record['file_name']}"
+
+
+def no_change(content):
+    pass
+
+
+#: change of the file, keys of the yaml, ``skip_bad``, people read
+PERFECT = {
+    "A1 num_keypoints 0": (each(num_keypoints=0), {}, False, 3),
+    "A1 num_keypoints absent": (each(num_keypoints=None), {}, False, 3),
+    "A1 num_keypoints text": (each(num_keypoints="many"), {}, False, 3),
+    "A3 no bbox": (one(1, bbox=None), {}, True, 2),
+    "A4 visibility 3": (visibility_3, {}, True, 2),
+    "A5 empty box": (one(1, bbox=[10, 10, 0, 0]), {}, True, 2),
+    "A6 duplicate record": (duplicate_person, {}, True, 3),
+    "A9 unlabelled without area": (one(4, area=None), {}, False, 3),
+    "A9 crowd without anything": (one(3, area=None, bbox=None, keypoints=None), {}, False, 3),
+    "A11 second category": (dogs, {}, True, 3),
+    "A11 named category": (dogs, {"category": "person"}, False, 3),
+    "A14 photograph listed twice": (image_twice, {}, True, 3),
+    "B1 some areas": (some_areas, {"use_area": False}, False, 3),
+    "B2 no areas": (each(area=None), {"use_area": False}, False, 3),
+    "B3 areas 0": (each(area=0), {"use_area": False}, False, 3),
+    "B3 areas of text": (each(area="big"), {"use_area": False}, False, 3),
+    "B area 0 of one": (one(1, area=0), {}, False, 2),
+    "D2 upper body": (no_change, {"upper_body": list(range(11))}, False, 3),
+    "E1 iscrowd false": (each(iscrowd=False), {}, False, 3),
+    "E1 iscrowd absent": (each(iscrowd=None), {}, False, 3),
+    "E2 no names": (lambda c: c["categories"][0].update(keypoints=[]), {}, False, 3),
+    "E2 null names": (lambda c: c["categories"][0].update(keypoints=None), {}, False, 3),
+    "E4 NaN where unlabelled": (unlabelled(NAN), {}, False, 3),
+    "E5 null where unlabelled": (unlabelled(None), {}, False, 3),
+    "E8 floats": (floats, {}, False, 3),
+    "E10 cars": (cars, {"category": "person"}, False, 3),
+    "E12 category 7": (category_7, {}, False, 3),
+}
+
+
+@pytest.mark.parametrize("name", PERFECT)
+def test_perfect(tmp_path, name):
+    change, said, skip_bad, people = PERFECT[name]
+    content = files.coco()
+    change(content)
+    table = read(custom(tmp_path, content, **said), skip_bad=skip_bad)
+    assert len(table) == people == len(table.truth.take(~table.truth.ignored))
+    assert ap(table) == (1.0, 1.0)
+    assert bool(table.skipped) == skip_bad
+
+
+REFUSED = {
+    "A3": (one(1, bbox=None), {}, "bbox is missing"),
+    "A9 labelled without area": (one(1, area=None), {}, "area is missing.*use_area: false"),
+    "A11": (dogs, {}, r"category_id 2 \(dog\), expected 1 \(person\)"),
+    "E10": (cars, {}, r"category_id 2 \(car\), expected 1 \(person\)"),
+    "B area too large": (one(1, area=2e10), {}, "area is 2e.10 pixels, expected at most 1e.10"),
+    "C1": (no_change, {"name": "mpii"}, "name: 'mpii' is a dataset of its own"),
+    "C2": (no_change, {"name": "COCO"}, "name: 'COCO' is a dataset of its own"),
+    "C3": (no_change, {"name": "synthetic"}, "name: 'synthetic' is a dataset of its own"),
+    "C4": (no_change, {"name": "crowdpose"}, "name: 'crowdpose' is a dataset of its own"),
+    "D1": (
+        lambda c: c["categories"][0].update(keypoints=NAMES[::-1]),
+        {},
+        "another order: right_ankle, left_ankle, .*; expected nose, left_eye, ",
+    ),
+    "D1 in upper case": (
+        lambda c: c["categories"][0].update(
+            keypoints=["Nose", "Right Eye", "Left-Eye", *NAMES[3:]]
+        ),
+        {},
+        "another order",
+    ),
+    "two categories of a name": (
+        lambda c: c["categories"].append({"id": 4, "name": "person"}),
+        {},
+        r"categories \[1, 4\] are called 'person'",
+    ),
+    "nobody": (each(area=-1.0), {}, "no usable people .*dropped_area 3"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_when_loaded(tmp_path, name):
+    change, said, message = REFUSED[name]
+    content = files.coco()
+    change(content)
+    with pytest.raises(HEViTPoseError, match=message) as caught:
+        read(custom(tmp_path, content, **said))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "cut", "other size"])
+def test_damaged_photographs(tmp_path, name):
+    """Who is in one is neither trained on nor scored."""
+    content = files.coco()
+    content["annotations"][0]["image_id"] = 9
+    path = custom(tmp_path, content)
+    victim = tmp_path / "images" / "b.jpg"
+    if name == "absent":
+        victim.unlink()
+    elif name == "other size":
+        files.image(victim, (30, 20))
+    else:
+        victim.write_bytes(victim.read_bytes()[: 300 if name == "cut" else 0])
+    with pytest.raises(DataError, match=r"b\.jpg"):
+        read(path)
+    table = read(path, skip_bad=True)
+    assert table.person_ids.tolist() == [101, 102]
+    assert ap(table) == (1.0, 1.0)
+
+
+def test_byte_order_mark(tmp_path):
+    """As Windows editors write it: A12."""
+    text = json.dumps(files.coco()).encode()
+    path = custom(tmp_path, None)
+    (tmp_path / "ann.json").write_bytes(b"\xef\xbb\xbf" + text)
+    table = read(path)
+    assert len(table) == 3 and ap(table) == (1.0, 1.0)
+    results = files.write(tmp_path / "r.json", results_of(table, perfect(table)))
+    results.write_bytes(b"\xef\xbb\xbf" + results.read_bytes())
+    assert evaluate_predictions(str(path), tmp_path / "ann.json", results)["AP"] == 1
+
+
+def test_backslashes(tmp_path):
+    content = files.coco()
+    backslashes(content)
+    path = custom(tmp_path, content)
+    (tmp_path / "images" / "deep").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        files.image(tmp_path / "images" / "deep" / "er" / name)
+    table = read(path)
+    assert len(table) == 3 and ap(table) == (1.0, 1.0)
+
+
+def flat(points, box):
+    """One image with a person of a few points whose box is theirs, and its layout."""
+    count = len(points)
+    layout = KeypointLayout("flat", tuple(f"k{n}" for n in range(count)), (), (0.05,) * count)
+    content = files.coco(people=1)
+    content["annotations"] = content["annotations"][:1]
+    flat_points = [v for x, y in points for v in (x, y, 2)]
+    content["annotations"][0] |= {"keypoints": flat_points, "bbox": box, "area": 0.0}
+    content["categories"][0]["keypoints"] = [str(n) for n in range(count)]
+    return content, layout
+
+
+@pytest.mark.parametrize(
+    ("points", "box"),
+    [
+        ([(27.65, 18.18)], [27.65, 18.18, 0.0, 0.0]),
+        ([(12.45, 31.01), (50.76, 31.01)], [12.45, 31.01, 38.31, 0.0]),
+        ([(20.5, 5.0), (20.9, 40.0)], [20.5, 5.0, 0.4, 35.0]),
+    ],
+)
+def test_boxes_of_points_in_a_row(tmp_path, points, box):
+    """R12: no area and no width by construction, since the exporter's box is that of the points."""
+    content, layout = flat(points, box)
+    table = read(custom(tmp_path, content, layout))
+    assert len(table) == 1 == table.counts["grown_boxes"] and (table.sizes > 5).all()
+    assert ap(table) == (1.0, 1.0)
+    inside = np.abs(table.keypoints[0] - table.centers[0]) <= table.sizes[0] / 2
+    assert inside.all()
+    assert score(table, perfect(table))["AP"] == pytest.approx(1)
+
+
+def test_a_flat_box_elsewhere_is_bad(tmp_path):
+    content, layout = flat([(27.65, 18.18)], [10.0, 10.0, 0.0, 0.0])
+    content["annotations"][0]["area"] = 1.0
+    with pytest.raises(DataError, match="expected a positive width"):
+        read(custom(tmp_path, content, layout))
+
+
+def detections(table, category):
+    rng = np.random.default_rng(0)
+    found = [
+        {
+            "image_id": int(table.image_ids[table.image_index[n]]),
+            "category_id": category,
+            "bbox": (table.bboxes[n] + rng.uniform(-2, 2, 4)).tolist(),
+            "score": 0.5 + 0.1 * n,
+        }
+        for n in range(len(table))
+    ]
+    return [*found, found[0] | {"category_id": category + 1}]
+
+
+def test_the_truths_own_category(tmp_path):
+    """E12, J1: in detections, in results, and in what is written for others."""
+    content = files.coco()
+    category_7(content)
+    path = custom(tmp_path, content)
+    truth = read(path)
+    files.write(tmp_path / "boxes.json", detections(truth, 7))
+    table = read(path, boxes=str(tmp_path / "boxes.json"))
+    assert len(table) == 3 and table.counts["dropped_category"] == 1
+    results = results_of(truth, perfect(truth))
+    assert {entry["category_id"] for entry in results} == {7}
+    file = files.write(tmp_path / "r.json", results)
+    assert evaluate_predictions(str(path), tmp_path / "ann.json", file)["AP"] == 1
+    files.write(tmp_path / "boxes.json", detections(truth, 1))
+    with pytest.raises(DataError, match="dropped_category"):
+        read(path, boxes=str(tmp_path / "boxes.json"))
+
+
+@pytest.mark.parametrize("use_area", [True, False])
+def test_use_area_is_obeyed_with_detections(tmp_path, use_area):
+    """B: the setting decides, with either kind of boxes; areas are not looked for in values."""
+    content = files.coco()
+    each(area=9.0)(content)
+    path = custom(tmp_path, content, use_area=use_area)
+    gt = read(path)
+    files.write(tmp_path / "boxes.json", detections(gt, 1))
+    found = read(path, boxes=str(tmp_path / "boxes.json"))
+    for table in (gt, found):
+        expected = 9.0 if use_area else 0.53 * 30 * 20
+        np.testing.assert_allclose(table.truth.areas[~table.truth.ignored], expected)
+    off = perfect(gt)
+    off.keypoints[:] += 1.5
+    near = score(gt, off, nms_threshold=1.0)["AP"]
+    assert near < 0.1 if use_area else near > 0.1
+    file = files.write(tmp_path / "r.json", results_of(gt, off, nms_threshold=1.0))
+    assert evaluate_predictions(str(path), tmp_path / "ann.json", file)["AP"] == near
+
+
+def test_evaluate_predictions_obeys_the_yaml(tmp_path, capsys):
+    """B2: no areas anywhere, on the command line; and a bad record only with --skip-bad."""
+    content = files.coco()
+    each(area=None)(content)
+    path = custom(tmp_path, content, use_area=False)
+    table = read(path)
+    found = files.write(tmp_path / "r.json", results_of(table, perfect(table)))
+    arguments = ["evaluate-predictions", "--dataset", str(path), "--predictions", str(found)]
+    arguments += ["--ground-truth", str(tmp_path / "ann.json"), "--json"]
+    assert execute(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["AP"] == pytest.approx(1)
+    custom(tmp_path, content)  # use_area is true where nothing is said
+    assert execute(arguments) == 1
+    assert "area is missing" in capsys.readouterr().err
+    content["annotations"][4]["keypoints"] = [1, 2]
+    custom(tmp_path, content, use_area=False)
+    assert execute(arguments) == 1
+    assert "keypoints has 2 values" in capsys.readouterr().err
+    assert execute([*arguments, "--skip-bad"]) == 0
+    assert json.loads(capsys.readouterr().out)["AP"] == pytest.approx(1)
+
+
+def test_ignored_people_are_regions(tmp_path):
+    """A prediction on a crowd or on an unlabelled person is no false one, as COCO has it."""
+    content = files.coco()
+    path = custom(tmp_path, content)
+    table = read(path)
+    assert table.truth.ignored.tolist() == [False] * 3 + [True] * 2
+    assert table.truth.crowd.tolist() == [False] * 3 + [True, False]
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("coco", "val"), ("ochuman", "test")])
+def test_scores_are_pycocotools_on_the_original_file(samples, dataset, split):
+    """Real people and a detector's boxes: the table's truth is the official one."""
+    from hevitpose.metrics.oks import evaluate_keypoints
+    from tests.data.feeding_back import SIZE
+
+    boxes = "COCO_val2017_detections_AP_H_56_person.json" if dataset == "coco" else "gt"
+    table = load(dataset, samples, split, input_size=SIZE, boxes=boxes, scored=True)
+    people = load(dataset, samples, split, input_size=SIZE)
+    rng = np.random.default_rng(0)
+    nearest = np.array(
+        [np.abs(people.centers - centre).sum(1).argmin() for centre in table.centers]
+    )
+    scale = 0.06 * np.sqrt(people.sizes[nearest].prod(1))[:, None, None]
+    points = people.keypoints[nearest]
+    points = points + scale * rng.uniform(0, 1, (len(points), 1, 1)) * rng.normal(size=points.shape)
+    found = perfect(table)
+    found = type(found)(found.index, points.astype(np.float32), found.scores)
+    official = evaluate_keypoints(
+        results_of(table, found), table.annotation_file, ROWS[dataset].layout.sigmas
+    )
+    assert score(table, found) == official and 0 < official["AP"] < 1
+
+
+def test_a_custom_yaml_of_cocos_file_scores_as_coco(samples, tmp_path):
+    """The same file under a user's name, with detector boxes: the same number."""
+    from tests.data.feeding_back import SIZE
+
+    path = custom(tmp_path, json.loads((samples / "coco/annotations/coco_val.json").read_text()))
+    text = path.read_text().replace("images: images", f"images: {samples}/coco/images/val2017")
+    path.write_text(text)
+    boxes = samples / "coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
+    mine = load(str(path), "unused", "val", input_size=SIZE, boxes=str(boxes), scored=True)
+    theirs = load("coco", samples, "val", input_size=SIZE, boxes=boxes.name, scored=True)
+    assert score(mine, perfect(mine)) == score(theirs, perfect(theirs))
+
+
+def test_declared_needs_no_annotations(tmp_path):
+    path = custom(tmp_path, None, upper_body=[0, 1], use_area=False)
+    said = declared(path)
+    assert not (tmp_path / "ann.json").exists()
+    before = said.training_inputs(), said.evaluation_inputs()
+    text = path.read_text()
+    path.write_text(text.replace("- 0.026\n", "- 0.027\n"))
+    assert declared(path).training_inputs() == before[0]
+    assert declared(path).evaluation_inputs() != before[1]
+    path.write_text(text.replace("- - 1\n  - 2\n", ""))
+    assert declared(path).training_inputs() != before[0]
+    with pytest.raises(UsageError, match="unknown dataset 'cocos'"):
+        declared("cocos")

@@ -1,0 +1,338 @@
+"""The doctor, and originals to what the readers take."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import loadmat, savemat
+
+from hevitpose.data import load
+from hevitpose.data.keypoints import COCO
+from hevitpose.data.tools.check import as_json, check, render
+from hevitpose.data.tools.prepare import prepare
+from hevitpose.errors import DataError, UsageError
+from tests.data import annotation_files as files
+
+SIZE = (64, 64)
+
+
+def row(rows, dataset, split):
+    return next(r for r in rows if (r.dataset, r.split) == (dataset, split))
+
+
+def test_check_counts(tmp_path):
+    content = files.coco()
+    content["annotations"][0]["bbox"] = [-2.0, 4.0, 30.0, 20.0]
+    content["annotations"][1]["area"] = None
+    root = files.root(tmp_path, coco=content)
+    (root / "coco/images/val2017/b.jpg").unlink()
+    before = sorted(p for p in root.rglob("*"))
+    rows = check(root)
+    assert sorted(p for p in root.rglob("*")) == before
+    val = row(rows, "coco", "val")
+    assert (val.status, val.images, val.absent_images, val.people) == ("present", 2, 1, 2)
+    assert (val.keypoints, val.boxes_outside, val.bad) == (32, 1, 1)
+    assert "area is" in val.note and "first b.jpg" in val.note and "cocodataset" in val.page
+    mpii = row(rows, "mpii", "val")
+    assert (mpii.people, mpii.keypoints, mpii.boxes_outside) == (2, 30, None)
+    assert "mpii_gt_val.mat is missing" in mpii.note
+    gone = row(rows, "ochuman", "val")
+    assert gone.status == "missing" and "OCHumanApi" in gone.page
+    text = render(rows)
+    assert "crowdpose  test" in text and "get coco from https://cocodataset.org" in text
+    assert json.loads(json.dumps(as_json(rows)))[1]["boxes_outside"] == 1
+    assert {r.dataset for r in check(root, ["mpii"])} == {"mpii"}
+
+
+def test_check_real_samples(samples):
+    rows = check(samples)
+    assert row(rows, "coco", "val").people == 12 and row(rows, "coco", "val").absent_images == 0
+    mpii = row(rows, "mpii", "val")
+    assert (mpii.images, mpii.absent_images, mpii.people) == (2729, 2724, 2958)
+    assert row(rows, "crowdpose", "test").people == 4
+    assert row(rows, "ochuman", "test").people == 5
+
+
+def test_check_bad_file(tmp_path):
+    rows = check(files.root(tmp_path, coco='{"images": ['))
+    assert row(rows, "coco", "val").status == "bad"
+    assert "truncated" in row(rows, "coco", "val").note
+    with pytest.raises(UsageError, match="unknown dataset 'cocoa'"):
+        check(tmp_path, ["cocoa"])
+    with pytest.raises(DataError, match="no such folder"):
+        check(tmp_path / "nowhere")
+
+
+def test_check_test_dev(tmp_path):
+    root = files.root(tmp_path)
+    files.write(root / "coco/annotations/coco_test.json", {"images": files.coco()["images"]})
+    found = row(check(root), "coco", "test")
+    assert (found.images, found.absent_images, found.people) == (2, 2, None)
+
+
+def test_leak_is_found_by_content(tmp_path):
+    """Renamed and recompressed, the picture is still COCO's; others of that size are not."""
+    root = files.root(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("coco/images/val2017/a.jpg", "coco/images/val2017/b.jpg"):
+        picture = cv2.GaussianBlur(rng.integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 5)
+        cv2.imwrite(str(root / name), cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX))
+    picture = cv2.imread(str(root / "coco/images/val2017/b.jpg"))
+    cv2.imwrite(str(root / "crowdpose/images/a.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    (root / "crowdpose/annotations/crowdpose_test.json").rename(
+        root / "crowdpose/annotations/crowdpose_trainval.json"
+    )
+    note = row(check(root), "crowdpose", "trainval").note
+    assert note.startswith("1 images are also in COCO val") and "(a.jpg)" in note
+    (root / "coco/annotations/coco_val.json").unlink()
+    assert "not compared" in row(check(root), "crowdpose", "trainval").note
+
+
+# ---------------------------------------------------------------- MPII's release
+
+
+def struct(**values):
+    return values
+
+
+def rectangle(rng, points=16, scale=2.0):
+    joints = np.round(rng.uniform(10, 900, (points, 2)), 2)
+    return struct(
+        x1=1.0,
+        scale=scale,
+        objpos=struct(x=100.0, y=200.0),
+        annopoints=struct(
+            point=np.array(
+                [
+                    (x, y, number, rng.integers(0, 2))
+                    for number, (x, y) in zip(rng.permutation(16), joints, strict=False)
+                ],
+                dtype=[("x", "O"), ("y", "O"), ("id", "O"), ("is_visible", "O")],
+            )
+        ),
+    )
+
+
+def cells(items):
+    out = np.empty(len(items), object)
+    for index, item in enumerate(items):
+        out[index] = item
+    return out
+
+
+def structs(items):
+    keys = list(dict.fromkeys(key for item in items for key in item))
+    out = np.empty(len(items), dtype=[(key, "O") for key in keys])
+    for index, item in enumerate(items):
+        for key in keys:
+            out[index][key] = item.get(key, np.zeros((0, 0)))
+    return out
+
+
+@pytest.fixture
+def release(tmp_path):
+    """Six images: train, train with two people, val and a bystander, bare, test, empty."""
+    rng = np.random.default_rng(0)
+    people = [
+        [rectangle(rng)],
+        [rectangle(rng), rectangle(rng, points=9)],
+        [rectangle(rng), rectangle(rng, points=12)],
+        [struct(x1=1.0, x2=3.0)],  # a head box only
+        [struct(scale=3.0, objpos=struct(x=5.0, y=6.0)), struct(x1=2.0)],
+        [],
+    ]
+    images = [
+        struct(image=struct(name=f"{i}.jpg"), annorect=structs(p) if p else np.zeros((0, 0)))
+        for i, p in enumerate(people)
+    ]
+    source = tmp_path / "original"
+    (source / "images").mkdir(parents=True)
+    savemat(
+        source / "mpii_human_pose_v1_u12_1.mat",
+        {
+            "RELEASE": struct(
+                annolist=structs(images),
+                img_train=np.array([1, 1, 1, 1, 0, 0]),
+                single_person=cells([[1.0], [1.0, 2.0], [1.0], [], [1.0], []]),
+            )
+        },
+    )
+    val = [people[2][1]]  # the second rectangle of image 2
+    truth, missing = np.zeros((16, 2, 1)), np.ones((16, 1), np.uint8)
+    for x, y, joint, _ in val[0]["annopoints"]["point"]:
+        truth[joint, :, 0], missing[joint] = (x + 1e-5, y - 1e-5), 0
+    truth[val[0]["annopoints"]["point"][0][2], 0, 0] = 0.0  # as 13 joints of the real one are
+    savemat(source / "mpii_gt_val.mat", {"pos_gt_src": truth, "jnt_missing": missing})
+    return source, people
+
+
+def test_prepare_mpii(tmp_path, release):
+    source, people = release
+    before = {p: p.read_bytes() for p in source.rglob("*") if p.is_file()}
+    root = tmp_path / "data"
+    done = prepare(root, "mpii", source)
+    assert [d.status for d in done] == ["written"] * 3 + ["linked"]
+    annotations = root / "mpii/annotations"
+    train, val, test = (
+        json.loads((annotations / f"mpii_{split}.json").read_text())
+        for split in ("train", "val", "test")
+    )
+    # image 2's bystander is in neither; image 3 has nobody annotated
+    assert [p["image"] for p in train] == ["0.jpg", "1.jpg", "1.jpg"]
+    assert [p["image"] for p in val] == ["2.jpg"]
+    points = people[2][1]["annopoints"]["point"]
+    assert sum(val[0]["joints_vis"]) == len(points) == 12
+    for x, y, joint, _ in points:
+        assert val[0]["joints"][joint] == [x, y] and val[0]["joints_vis"][joint] == 1
+    assert val[0]["center"] == [100.0, 200.0] and val[0]["scale"] == 2.0
+    assert test == [
+        {"image": "4.jpg", "center": [5.0, 6.0], "scale": 3.0}
+        | {"annolist_index": 5, "person_index": 1}
+    ]
+    for number in range(6):
+        files.image(source / f"images/{number}.jpg")
+    for split, count in (("train", 3), ("val", 1), ("test", 1)):
+        assert len(load("mpii", root, split, input_size=SIZE)) == count
+    stamps = {p: p.stat().st_mtime_ns for p in annotations.iterdir()}
+    assert [d.status for d in prepare(root, "mpii", source)] == ["exists"] * 4
+    assert {p: p.stat().st_mtime_ns for p in annotations.iterdir()} == stamps
+    assert all(p.read_bytes() == content for p, content in before.items())
+
+
+def test_prepare_mpii_says_what_is_missing(tmp_path, release):
+    source, _ = release
+    truth = loadmat(source / "mpii_gt_val.mat")
+    (source / "mpii_gt_val.mat").unlink()
+    with pytest.raises(DataError, match=r"no mpii_gt_val.mat.*mpii_annotations\.tar"):
+        prepare(tmp_path / "data", "mpii", source)
+    truth = {key: truth[key] for key in ("pos_gt_src", "jnt_missing")}
+    savemat(source / "mpii_gt_val.mat", truth | {"pos_gt_src": truth["pos_gt_src"] + 7})
+    with pytest.raises(DataError, match="1 of 1 people are not in the release"):
+        prepare(tmp_path / "data", "mpii", source)
+    assert not list((tmp_path / "data/mpii/annotations").iterdir())
+    (source / "mpii_human_pose_v1_u12_1.mat").write_bytes(b"MATLAB 5.0" + b"x" * 500)
+    with pytest.raises(DataError, match=r"u12_1\.mat"):
+        prepare(tmp_path / "data", "mpii", source)
+    (source / "mpii_human_pose_v1_u12_1.mat").unlink()
+    with pytest.raises(DataError, match=r"u12_1\.mat.*human-pose\.mpi-inf\.mpg\.de"):
+        prepare(tmp_path / "data", "mpii", source)
+
+
+def test_real_val_is_found_among_its_own_people(samples):
+    """The matching finds all 2,958 people of the real ground truth in the field's joints."""
+    from hevitpose.data.readers.mpii_release import _find_val, _Person
+
+    people = json.loads((samples / "mpii/annotations/mpii_val.json").read_text())
+    order = np.random.default_rng(0).permutation(len(people))
+    shuffled = [
+        _Person(
+            people[i]["image"],
+            0,
+            0,
+            True,
+            True,
+            None,
+            None,
+            np.array(people[i]["joints"], float),
+            np.array(people[i]["joints_vis"], bool),
+        )
+        for i in order
+    ]
+    found = _find_val(shuffled, samples / "mpii/annotations/mpii_gt_val.mat")
+    np.testing.assert_array_equal(order[found], np.arange(len(people)))
+
+
+# ---------------------------------------------------------------- CrowdPose, OCHuman
+
+
+def test_prepare_crowdpose(tmp_path):
+    source = tmp_path / "original"
+    content = files.crowdpose()
+    for person in content["annotations"]:
+        person.pop("iscrowd")
+        person.pop("num_keypoints")
+    for split in ("train", "val", "test"):
+        files.write(source / f"json/crowdpose_{split}.json", content)
+    for name in ("a.jpg", "b.jpg"):
+        files.image(source / "images" / name)
+    done = prepare(tmp_path / "data", "crowdpose", source)
+    assert [d.status for d in done] == ["written"] * 3 + ["linked"]
+    made = json.loads((tmp_path / "data/crowdpose/annotations/crowdpose_val.json").read_text())
+    assert made["annotations"][0]["num_keypoints"] == 13
+    assert made["annotations"][0]["iscrowd"] == 0 and made["images"][0]["crowdIndex"] == 0.5
+    assert len(load("crowdpose", tmp_path / "data", "val", input_size=SIZE)) == 3
+    assert {d.status for d in prepare(tmp_path / "data", "crowdpose", source)} == {"exists"}
+    (source / "json/crowdpose_val.json").unlink()
+    with pytest.raises(DataError, match=r"no crowdpose_val\.json.*github"):
+        prepare(tmp_path / "other", "crowdpose", source)
+
+
+def ochuman_original(images=2503):
+    names = ["head", "neck", *reversed(COCO.names)]
+    points = []
+    for number in range(19):
+        points += [number, 40 - number, number % 4]
+    person = {"bbox": [3, 4, 33, 44], "keypoints": points, "segms": {"outer": [[1]]}}
+    return {
+        "keypoint_names": names,
+        "images": [
+            {
+                "image_id": f"{number:06d}",
+                "file_name": f"{number:06d}.jpg",
+                "width": 64,
+                "height": 48,
+                "annotations": [person, {**person, "segms": None}, {**person, "keypoints": None}],
+            }
+            for number in reversed(range(images))
+        ],
+    }
+
+
+def test_prepare_ochuman_from_its_own_format(tmp_path):
+    source = tmp_path / "original"
+    files.write(source / "ochuman.json", ochuman_original())
+    done = prepare(tmp_path / "data", "ochuman", source)
+    assert [d.note for d in done] == ["2,500 people", "3 people"]
+    made = json.loads((tmp_path / "data/ochuman/annotations/ochuman_test.json").read_text())
+    assert [i["file_name"] for i in made["images"]] == [f"{n:06d}.jpg" for n in (2500, 2501, 2502)]
+    person = made["annotations"][1]
+    assert (person["id"], person["image_id"], person["area"]) == (2, 2, 1200)
+    assert person["bbox"] == [3, 4, 30, 40]
+    # the nose is the last name of the original, number 18 with flag 2; left eye: 17, flag 1
+    assert person["keypoints"][:6] == [18, 22, 2, 17, 23, 2]
+    assert person["keypoints"][6:12] == [16, 24, 0, 15, 25, 1]
+    for image in made["images"]:
+        files.image(tmp_path / "data/ochuman/images" / image["file_name"])
+    assert len(load("ochuman", tmp_path / "data", "test", input_size=SIZE)) == 3
+
+
+def test_prepare_ochuman_from_coco_style(tmp_path):
+    source = tmp_path / "original"
+    for split in ("val", "test"):
+        files.write(source / f"ochuman_coco_format_{split}_range_0.00_1.00.json", files.coco())
+    done = prepare(tmp_path / "data", "ochuman", source)
+    assert [d.status for d in done] == ["written"] * 2
+    assert {d.status for d in prepare(tmp_path / "data", "ochuman", source)} == {"exists"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"images": 3}', '{"images": [{}], "keypoint_names": []}']
+)
+def test_prepare_bad_original(tmp_path, content):
+    files.write(tmp_path / "original/ochuman.json", content)
+    with pytest.raises(DataError, match=r"ochuman\.json: "):
+        prepare(tmp_path / "data", "ochuman", tmp_path / "original")
+
+
+def test_prepare_usage(tmp_path):
+    with pytest.raises(UsageError, match="needs no preparation"):
+        prepare(tmp_path, "coco", tmp_path)
+    with pytest.raises(UsageError, match="did you mean 'mpii'"):
+        prepare(tmp_path, "mpi", tmp_path)
+    with pytest.raises(DataError, match="expected the originals from"):
+        prepare(tmp_path, "mpii", tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"neither .* nor ochuman\.json"):
+        prepare(tmp_path / "data", "ochuman", tmp_path)

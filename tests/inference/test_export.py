@@ -1,0 +1,179 @@
+"""Every format computes what the model computes, on synthetic and on real people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hevitpose import data
+from hevitpose.cost.latency import settle_
+from hevitpose.data.loader import PoseDataset, normalise
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.inference.export import (
+    FORMATS,
+    OPSET,
+    example_crops,
+    export,
+    load_exported,
+    picture_crops,
+)
+from hevitpose.models import create_model
+
+SIZE = (64, 96)  # (W, H): a swap would show
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return settle_(create_model("nano", num_keypoints=5, seed=0), SIZE)
+
+
+# torch.export takes several seconds: only the harder case of it.
+@pytest.mark.parametrize(
+    ("to", "dynamic"),
+    [
+        ("onnx", False),
+        ("onnx", True),
+        ("torchscript", False),
+        ("torchscript", True),
+        ("torch.export", True),
+    ],
+)
+def test_export_runs_and_agrees(nano, tmp_path, to, dynamic):
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+    path = tmp_path / f"model{FORMATS[to]}"
+    report = export(nano, path, to, input_size=SIZE, dynamic_batch=dynamic)
+    assert report.parity <= 1e-4
+    assert report.bytes == path.stat().st_size > 100_000
+    assert report.batch == (None if dynamic else 1)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    run = load_exported(path, to, threads=1)
+    images = torch.randn(3 if dynamic else 1, 3, 96, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(run(images), nano(images), rtol=1e-3, atol=1e-4)
+
+
+def test_the_fused_form_is_exported_with_fewer_operations(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    nodes = {}
+    for fuse in (False, True):
+        report = export(nano, tmp_path / "m.onnx", input_size=SIZE, dynamic_batch=True, fuse=fuse)
+        assert report.fused is fuse
+        nodes[fuse] = len(onnx.load(tmp_path / "m.onnx").graph.node)
+    assert nodes[True] < nodes[False]
+
+
+def test_onnx_states_its_opset_and_names(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    report = export(nano, path, input_size=SIZE, dynamic_batch=True)
+    model = onnx.load(path)
+    assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
+    assert report.opset == OPSET
+    assert f"onnx opset {OPSET}, 96x64, any batch" in str(report)
+    assert [i.name for i in model.graph.input] == ["images"]
+    assert [o.name for o in model.graph.output] == ["heatmaps"]
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == ["N", 3, 96, 64]
+
+
+def test_the_fused_onnx_file_is_what_its_runtime_is_fast_at(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    report = export(nano, path, input_size=SIZE, dynamic_batch=True, fuse=True)
+    model = onnx.load(path)
+    used = [node.op_type for node in model.graph.node]
+    assert used.count("Attention") == sum(g * d for g, d in zip((2, 2, 2), (1, 1, 1), strict=True))
+    assert not {"ConvTranspose", "BatchNormalization", "Softmax", "Pad"} & set(used)
+    # Standard operators alone, of the opset that is stated.
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", report.opset)] == [("", 23)]
+
+
+def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
+    report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=2)
+    assert 1 <= report.calls <= 20
+    assert (report.timed_batch, report.threads) == (2, torch.get_num_threads())
+    assert 0.1 < report.latency_ms < 5000
+    text = str(report)
+    assert f"latency: {report.latency_ms:.1f} ms for a batch of 2 (median of" in text
+    assert report.machine in text and "on 2 crops" in text
+    assert report.to_dict()["latency_ms"] == report.latency_ms
+
+
+def test_simcc_has_two_outputs(tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = settle_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
+    export(model, tmp_path / "r.onnx", input_size=SIZE)
+    x, y = load_exported(tmp_path / "r.onnx", "onnx")(torch.randn(1, 3, 96, 64))
+    assert (x.shape, y.shape) == ((1, 17, 128), (1, 17, 192))
+
+
+def test_example_crops_are_people_not_noise():
+    crops = example_crops(3, SIZE)
+    assert crops.shape == (3, 3, 96, 64)
+    assert torch.equal(crops, example_crops(3, SIZE))
+    assert not torch.equal(crops[0], crops[1])
+    neighbours = np.corrcoef(crops[..., 1:].flatten(), crops[..., :-1].flatten())[0, 1]
+    assert neighbours > 0.7
+
+
+def test_parity_on_real_crops(nano, tmp_path, samples):
+    table = data.load("coco", samples, "val", input_size=SIZE, present_only=True)
+    people = PoseDataset(table, SIZE)
+    crops = normalise(torch.from_numpy(np.stack([people[i]["image"] for i in range(4)])))
+    report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=4, crops=crops)
+    assert (report.crops, report.batch) == (4, 4)
+
+
+def test_crops_of_pictures(samples):
+    paths = sorted((samples / "coco" / "images" / "val2017").glob("*.jpg"))[:2]
+    crops = picture_crops(paths, SIZE)
+    assert crops.shape == (2, 3, 96, 64)
+    assert not torch.equal(crops[0], crops[1])
+    # Wider than the crop: the whole picture is inside, so above and below it is padding.
+    black = normalise(torch.zeros(1, 96, 64, 3, dtype=torch.uint8))[0, :, 0, 0]
+    assert torch.equal(crops[0, :, 0, 32], black)
+    assert not torch.equal(crops[0, :, 48, 32], black)
+
+
+class Moody(nn.Module):
+    """Computes something else when traced: what a comparison is for."""
+
+    name = "moody"
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 4, stride=4)
+
+    def forward(self, images):
+        return self.conv(images) * (2 if torch.jit.is_tracing() else 1)
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path):
+    path = tmp_path / "m.pt"
+    path.write_text("what was there")
+    with pytest.raises(HEViTPoseError, match="differs from the model by"):
+        export(Moody(), path, "torchscript", input_size=SIZE)
+    assert path.read_text() == "what was there"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_bad_input(nano, tmp_path):
+    with pytest.raises(UsageError, match="unknown export format 'onxx'; did you mean 'onnx'"):
+        export(nano, tmp_path / "m", "onxx")
+    with pytest.raises(UsageError, match="multiples of 32"):
+        export(nano, tmp_path / "m", input_size=(100, 64))
+    with pytest.raises(UsageError, match="crops: 1 given, expected at least 2"):
+        export(nano, tmp_path / "m", input_size=SIZE, batch=2, crops=torch.zeros(1, 3, 96, 64))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_model_is_left_as_it_was(nano, tmp_path):
+    model = create_model("nano", num_keypoints=5, seed=0).train()
+    export(model, tmp_path / "m.pt", "torchscript", input_size=SIZE)
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())

@@ -1,0 +1,275 @@
+"""Prediction: the same numbers as evaluation, files that people and programs can use."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hevitpose import PosePredictor, create_model
+from hevitpose.checkpoint import save_checkpoint
+from hevitpose.cli import execute
+from hevitpose.config import load_config
+from hevitpose.data import load
+from hevitpose.data.keypoints import COCO, MPII
+from hevitpose.data.loader import PoseDataset
+from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.inference.pictures import find_images
+from hevitpose.inference.predict import predict_files
+from hevitpose.inference.predictor import Pose
+from hevitpose.inference.visualize import draw_poses, heatmap_panel
+
+
+@pytest.fixture(scope="module")
+def model():
+    network = create_model("nano", num_keypoints=16, seed=0).eval()
+    torch.nn.init.normal_(network.head.final.weight, std=0.5, generator=torch.Generator())
+    return network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    config = load_config("synthetic", {"data.input_size": [64, 64]})
+    return save_checkpoint(model, path, config.dump(), MPII)
+
+
+def test_predictor_agrees_with_evaluation(checkpoint, model, synthetic_root):
+    table = load("synthetic", synthetic_root, "val", input_size=(64, 64))
+    predictor = PosePredictor(checkpoint)
+    dataset = PoseDataset(table, (64, 64))
+    for row in range(3):
+        item = {k: torch.as_tensor(v)[None] for k, v in dataset[row].items()}
+        config = predictor.config
+        wanted, scores = predict_batch(model, item, codec_of(model, config), MPII.flip_pairs)
+        pose = predictor(table.image_path(row), [table.bboxes[row][None]])[0]
+        np.testing.assert_allclose(pose.keypoints, wanted, atol=2e-3)
+        np.testing.assert_allclose(pose.scores, scores, rtol=2e-3, atol=1e-5)
+
+
+def test_images_of_any_kind_and_none(checkpoint, tmp_path):
+    predictor = PosePredictor(checkpoint)
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    whole = predictor([tmp_path / "a.png", image])
+    np.testing.assert_array_equal(whole[0].keypoints, whole[1].keypoints)
+    assert whole[0].boxes.tolist() == [[0, 0, 120, 80]]
+    assert predictor(image, [[]])[0].keypoints.shape == (0, 16, 2)
+    with pytest.raises(UsageError, match="uint8"):
+        predictor(image.astype(np.float32))
+    with pytest.raises(UsageError, match="w, h > 0"):
+        predictor(image, [[[0, 0, 0, 5]]])
+    with pytest.raises(UsageError, match="one per image"):
+        predictor(image, [[[0, 0, 5, 5]], [[0, 0, 5, 5]]])
+
+
+def test_files(checkpoint, tmp_path):
+    image = np.full((60, 80, 3), 128, np.uint8)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("000000000007.jpg", "other.jpg"):
+        cv2.imwrite(str(folder / name), image)
+    (folder / "broken.jpg").write_bytes((folder / "other.jpg").read_bytes()[:200])
+    ids = annotations(
+        tmp_path / "ids.json",
+        {"000000000007.jpg": 7, "in/other.jpg": 12, "broken.jpg": 3, "absent.jpg": 4},
+    )
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(
+        json.dumps(
+            [
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9},
+                {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.1},
+                {"file_name": "other.jpg", "bbox": [5, 5, 20, 20], "score": 0.8},
+            ]
+        )
+    )
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        predict_files([str(folder)], checkpoint, out, ids=ids, boxes=boxes)
+    written = predict_files(
+        [str(folder)],
+        checkpoint,
+        out,
+        ids=ids,
+        boxes=boxes,
+        box_threshold=0.5,
+        heatmaps=True,
+        skip_bad=True,
+    )
+    assert (written.images, written.people, len(written.skipped)) == (2, 2, 1)
+    entries = json.loads(written.results.read_text())
+    assert {e["image_id"]: e["file_name"] for e in entries} == {
+        7: "000000000007.jpg",
+        12: "other.jpg",
+    }
+    assert all(len(e["keypoints"]) == 48 and e["category_id"] == 1 for e in entries)
+    boxes.write_text(boxes.read_text().replace('"category_id": 1', '"category_id": 7'))
+    boxes.write_text(boxes.read_text().replace('"file_name"', '"category_id": 7, "file_name"'))
+    options = {"ids": ids, "boxes": boxes, "skip_bad": True}
+    with pytest.raises(DataError, match=r"no box of category 1, it has \[7\]; --category names"):
+        predict_files([str(folder)], checkpoint, out, **options)
+    written = predict_files([str(folder)], checkpoint, out, category_id=7, **options)
+    assert {e["category_id"] for e in json.loads(written.results.read_text())} == {7}
+    assert (out / "000000000007.jpg").exists()
+    assert (out / "other_person0_heatmaps.jpg").exists()
+
+
+def annotations(path, ids):
+    """A file in COCO's format with these images."""
+    images = [{"id": number, "file_name": name} for name, number in ids.items()]
+    path.write_text(json.dumps({"images": images, "annotations": []}))
+    return path
+
+
+def grey(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((40, 40, 3), 128, np.uint8))
+
+
+def test_equal_names_are_different_images(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/val/1.png", "a/val/x.png", "b/val/1.png", "b/val/1.jpg", "b/val/y.png"):
+        grey(tmp_path / name)
+    written = predict_files(["a/val", "b/val", "./a/val/1.png"], checkpoint, Path("out"))
+    entries = json.loads(written.results.read_text())
+    assert [(e["image_id"], e["file_name"]) for e in entries] == [
+        (1, "a/val/1.png"),
+        (2, "a/val/x.png"),
+        (3, "b/val/1.jpg"),
+        (4, "b/val/1.png"),
+        (5, "b/val/y.png"),
+    ]
+    pictures = {p.relative_to("out").as_posix() for p in Path("out").rglob("*.jpg")}
+    assert pictures == {f"{e['file_name']}.jpg" for e in entries}  # 1.png and 1.jpg in one folder
+    predict_files(["a/val", "b/val/y.png"], checkpoint, Path("short"))
+    assert Path("short/a/val/x.jpg").exists()
+    assert Path("short/b/val/y.jpg").exists()
+    predict_files(["a/val"], checkpoint, Path("flat"))
+    assert Path("flat/x.jpg").exists()
+    with pytest.raises(UsageError, match=r"b/val/1\.jpg is an image to predict"):
+        predict_files(["b/val/1.jpg"], checkpoint, Path("b/val"))
+
+
+def test_ids_are_those_of_the_annotations(checkpoint, tmp_path):
+    for name in ("a/val/x.png", "b/val/x.png"):
+        grey(tmp_path / name)
+    sources = [str(tmp_path / "a" / "val"), str(tmp_path / "b" / "val")]
+    out = tmp_path / "out"
+    ids = annotations(tmp_path / "ids.json", {"b/val/x.png": 900, "a/val/x.png": 31, "c.png": 1})
+    written = predict_files(sources, checkpoint, out, ids=ids)
+    assert [e["image_id"] for e in json.loads(written.results.read_text())] == [31, 900]
+    for content, says in (
+        ({"x.png": 1}, r"x\.png is both a/val/x\.png and b/val/x\.png"),
+        ({"a/val/x.png": 1}, r"no image b/val/x\.png, its first are a/val/x\.png"),
+        ({"a/val/x.png": 1, "b/val/x.png": 1}, "the same id"),
+    ):
+        with pytest.raises(DataError, match=says):
+            predict_files(sources, checkpoint, out, ids=annotations(ids, content))
+
+
+@pytest.mark.parametrize(
+    ("box", "with_ids", "says"),
+    [
+        ({"image_id": 5}, True, "no detection is of any image: detections of 5, images 70, 71"),
+        ({"file_name": "z.png"}, True, r"detections of z\.png, images 7\.png, 8\.png"),
+        ({"file_name": "z.png"}, False, r"detections of z\.png, images 7\.png, 8\.png"),
+        ({"image_id": 7}, False, r"image_id 7, the first image is 7\.png; --ids FILE"),
+    ],
+)
+def test_detections_of_other_images(checkpoint, tmp_path, box, with_ids, says, capsys):
+    for name in ("7.png", "8.png"):
+        grey(tmp_path / "in" / name)
+    ids = annotations(tmp_path / "ids.json", {"7.png": 70, "8.png": 71})
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([{"bbox": [1, 2, 20, 20], "score": 0.9, **box}]))
+    words = ["predict", str(tmp_path / "in"), "--checkpoint", str(checkpoint)]
+    words += ["--out", str(tmp_path / "out"), "--boxes", str(boxes)]
+    assert execute([*words, "--ids", str(ids)] if with_ids else words) == 1
+    assert re.search(says, capsys.readouterr().err)
+
+
+def test_few_detections_are_fine(checkpoint, tmp_path):
+    """Nobody detected, or nobody sure enough, is an answer; so are boxes of many more images."""
+    for name in ("7.png", "8.png"):
+        grey(tmp_path / "in" / name)
+    boxes = tmp_path / "boxes.json"
+    found = {"bbox": [1, 2, 20, 20], "score": 0.2}
+    for entries, people in (
+        ([], 0),
+        ([found | {"file_name": "7.png"}], 0),
+        ([found | {"file_name": "in/7.png", "score": 1}, found | {"file_name": "9.png"}], 1),
+    ):
+        boxes.write_text(json.dumps(entries))
+        sources, out = [str(tmp_path / "in")], tmp_path / "out"
+        written = predict_files(sources, checkpoint, out, boxes=boxes, box_threshold=0.5)
+        assert written.people == people
+
+
+def test_heatmaps_of_a_network_without(tmp_path):
+    network = create_model("rtmpose_s", num_keypoints=17, seed=0, input_size=(192, 256))
+    config = load_config("coco", {"model.name": "rtmpose_s", "data.input_size": [192, 256]})
+    path = save_checkpoint(network, tmp_path / "simcc.safetensors", config.dump(), COCO)
+    grey(tmp_path / "1.png")
+    words = ["predict", str(tmp_path / "1.png"), "--checkpoint", str(path)]
+    words += ["--out", str(tmp_path / "out")]
+    assert execute([*words, "--heatmaps"]) == 2
+    assert not (tmp_path / "out").exists()
+    assert execute(words) == 0
+    with pytest.raises(UsageError, match="rtmpose_s predicts each coordinate by itself"):
+        PosePredictor(path)(tmp_path / "1.png", heatmaps=True)
+
+
+def test_the_callers_network_stays_theirs():
+    network = create_model("nano", num_keypoints=16, seed=0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    predictor = PosePredictor(network, layout=MPII, device="meta")
+    assert predictor.model is not network
+    assert all(module.training for module in network.modules())
+    assert {p.device.type for p in network.parameters()} == {"cpu"}
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_sources_without_images(tmp_path):
+    for source in (str(tmp_path), str(tmp_path / "*.jpg"), "nowhere.jpg"):
+        with pytest.raises(DataError, match="no image there"):
+            find_images([source])
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[1]", '[{"bbox": [1, 2, 3]}]', '[{"bbox": [1,2,0,4], "image_id": 1}]']
+)
+def test_bad_boxes(checkpoint, tmp_path, content):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((50, 50, 3), np.uint8))
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(DataError, match=r"boxes\.json"):
+        predict_files(
+            [str(tmp_path / "1.png")], checkpoint, tmp_path / "out", boxes=tmp_path / "boxes.json"
+        )
+
+
+def test_left_and_right_are_drawn_apart():
+    keypoints = np.zeros((1, 17, 2), np.float32) - 50
+    left, right = COCO.names.index("left_wrist"), COCO.names.index("right_wrist")
+    keypoints[0, left], keypoints[0, right] = (20, 50), (80, 50)
+    pose = Pose(keypoints, np.ones((1, 17), np.float32), np.array([[0, 0, 99, 99]], np.float32))
+    picture = draw_poses(np.zeros((100, 100, 3), np.uint8), pose, COCO, boxes=False)
+    assert picture[50, 20, 2] > 150 > picture[50, 20, 0]  # blue
+    assert picture[50, 80, 0] > 150 > picture[50, 80, 2]  # orange
+
+
+def test_heatmap_panel_needs_heatmaps(checkpoint):
+    predictor = PosePredictor(checkpoint)
+    image = np.zeros((64, 64, 3), np.uint8)
+    pose = predictor(image, heatmaps=True)[0]
+    assert pose.heatmaps.shape == (1, 16, 16, 16)
+    assert heatmap_panel(pose, 0, MPII).shape == (3 * 64, 6 * 64, 3)
+    with pytest.raises(ValueError, match="without heatmaps"):
+        heatmap_panel(predictor(image)[0], 0, MPII)

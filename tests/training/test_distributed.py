@@ -1,0 +1,62 @@
+"""Two processes evaluate what one does: each person once, the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hevitpose import create_model
+from hevitpose.checkpoint import save_checkpoint
+from hevitpose.data import load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def valid(folder: Path, *arguments: str) -> dict:
+    """``hevitpose valid`` in a folder of its own: in a shared one the second would be recorded."""
+    folder.mkdir()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = str(ROOT)
+    result = subprocess.run(
+        [sys.executable, "-m", "hevitpose.cli", "valid", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 1, "one process prints"
+    return json.loads(result.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_give_the_metrics_of_one(synthetic_root, tmp_path):
+    split = next(
+        name
+        for name in ("val", "train")
+        if len(load("synthetic", synthetic_root, name, input_size=(64, 64))) % 2
+    )
+    if split == "train":
+        pytest.skip("this set of people has an even val split")
+    model = create_model("nano", num_keypoints=16, seed=3)
+    torch.nn.init.normal_(model.head.final.weight, std=0.5)
+    checkpoint = save_checkpoint(model, tmp_path / "model.safetensors")
+    common = ["data.input_size=64,64", f"data.root={synthetic_root}", "device=cpu"]
+    common += ["data.eval_batch_size=2", "--checkpoint", str(checkpoint)]
+    one = valid(tmp_path / "one", *common, "--predictions", str(tmp_path / "one.npz"))
+    more = ["--devices", "2", "--predictions", str(tmp_path / "two.npz")]
+    two = valid(tmp_path / "two", *common, *more)
+    assert two == one
+    a, b = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    np.testing.assert_array_equal(a["index"], np.arange(len(a["index"])))
+    np.testing.assert_array_equal(b["index"], a["index"])
+    np.testing.assert_allclose(b["keypoints"], a["keypoints"], atol=1e-5)
