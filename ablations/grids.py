@@ -14,8 +14,8 @@
     cells:                      # more cells, each with any number of keys
       no-cascade: {model.cascade: false}
     evaluate:                   # weights of a cell, scored under another condition: trains nothing
-      no-flip-test: {codec.flip_test: false}              # of the default
-      argmax: {of: [mhsa, default], codec.decode: argmax}  # of these, or of: all
+      no-flip-test: {evaluation.flip_test: false}              # of the default
+      argmax: {of: [mhsa, default], codec.decoder: argmax}  # of these, or of: all
 
 Every grid also has the shared default, the base configuration itself; a listed cell that resolves
 to it *is* the default, under the name it has in the grid. Everything is validated before anything
@@ -54,7 +54,7 @@ OTHER = "other"
 #: In ``evaluate:``, whose weights; every trained cell's.
 _OF, _ALL = "of", "all"
 #: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
-_AXES_BY_PROXY = frozenset(("data.boxes",))
+_AXES_BY_PROXY = frozenset(("data.box_source",))
 
 
 class Problem(NamedTuple):

@@ -106,7 +106,7 @@ def look(predictor: PosePredictor, table: PoseTable) -> tuple[list[dict[str, Any
     config = predictor.config
     crops = PoseDataset(table, config.data.input_size, udp=config.codec.udp)
     batch = default_collate([crops[i] for i in range(len(table))])
-    flip = table.layout.flip_pairs if config.codec.flip_test else None
+    flip = table.layout.flip_pairs if config.evaluation.flip_test else None
     found, scores = predict_batch(predictor.model, batch, predictor.codec, flip)
     with torch.inference_mode():
         maps = predictor.model(normalise(batch["image"])).float().numpy()

@@ -16,6 +16,7 @@ from torch import nn
 
 from hevitpose.checkpoint import PretrainedFrom, load_weights, save_checkpoint
 from hevitpose.config import validate
+from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.tools.check import PAGES
@@ -92,27 +93,28 @@ def published_config(model: nn.Module, origin: str, input_size: tuple[int, int])
     maps by a pixel unless they are UDP's or SimCC's, which the codecs do by themselves.
     """
     name = str(model.name)
-    codec: dict[str, Any] = {"flip_test": True}
+    codec: dict[str, Any] = {}
     newer = origin == "MMPose 1.x"
     if model.codec == "simcc":
         # RTMPose's configs: 4.9, 5.66, 6, 6.93 bins for sides of 192, 256, 288, 384 pixels.
         sigma = [round(math.sqrt(side / 8), 2) for side in input_size]
         codec |= {"simcc_split_ratio": float(model.simcc_split_ratio), "simcc_sigma": sigma}  # type: ignore[arg-type]
     elif name.startswith("vitpose"):
-        codec |= {"encode": "udp", "decode": "udp-1x" if newer else "udp", "sigma": 2.0}
+        codec |= {"method": "udp", "decoder": "udp-1x" if newer else "udp", "sigma": 2.0}
     else:
         decoder = "default-1x" if newer else "default"
-        codec |= {"encode": "standard", "decode": decoder, "sigma": 2.0}
+        codec |= {"method": "standard", "decoder": decoder, "sigma": 2.0}
     config: dict[str, Any] = {
         "model": {"name": name},
         "data": {"input_size": list(input_size)},
         "codec": codec,
+        "evaluation": {"flip_test": True},
     }
     layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
     if layout is not None:
         config["data"]["dataset"] = layout.name
     validate(config, f"{origin} {name}")
-    return config
+    return with_first_names(config)
 
 
 def start_from(model: nn.Module, pretrained: Path) -> None:
@@ -224,11 +226,11 @@ def _settings(model: nn.Module, settings: Any) -> list[tuple[str, str]]:
         return []
     codec = settings.codec
     simcc = f"SimCC, {codec.simcc_split_ratio:g} bins a pixel, sigma {codec.simcc_sigma}"
-    maps = f"heatmaps ({codec.encode}, sigma {codec.sigma:g}), decoder {codec.decode}"
+    maps = f"heatmaps ({codec.method}, sigma {codec.sigma:g}), decoder {codec.decoder}"
     return [
         ("crop", f"{'UDP' if codec.udp else 'plain'} geometry, RGB, ImageNet mean and deviation"),
         ("output", simcc if getattr(model, "codec", "") == "simcc" else maps),
-        ("flip test", "yes" if codec.flip_test else "no"),
+        ("flip test", "yes" if settings.evaluation.flip_test else "no"),
     ]
 
 

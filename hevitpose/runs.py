@@ -86,7 +86,7 @@ def evaluation_run(
         DataError: annotations, boxes or imported files are absent.
     """
     weights = training_run(config).id if weights is None else weights
-    inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.boxes))
+    inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.box_source))
     device = provenance.device_type(config.device)
     return identity.evaluation_run(config, inputs, device, weights, tuned=tuned)
 
@@ -360,8 +360,8 @@ def record_facts(config: Config, run: Run) -> dict[str, Any]:
         whose = run.inputs["weights"]
         facts |= {
             "training": None if whose.startswith("sha256:") else whose,
-            "flip_test": config.codec.flip_test,
-            "decoder": config.codec.decode,
+            "flip_test": config.evaluation.flip_test,
+            "decoder": config.codec.decoder,
             "selection": config.training.selection,
         }
     if run.kind != "complexity":
@@ -427,7 +427,7 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
         "metrics": result.metrics,
         "intervals": pckh_intervals(result.people, result.predictions, config.seed),
         "breakdown": breakdown(
-            result.people, result.predictions, nms_threshold=config.codec.nms_threshold
+            result.people, result.predictions, nms_threshold=config.evaluation.nms_threshold
         ),
         "artifacts": {"predictions": path},
         "dataset": result.dataset,

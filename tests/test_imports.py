@@ -72,8 +72,8 @@ def test_train_and_valid(mine, tmp_path, synthetic_root, capsys):
     (weights,) = (tmp_path / "runs" / "train").glob("*/model.safetensors")
     capsys.readouterr()
     for imports, condition, code in (  # conditions that are not recorded yet
-        (f"imports=[{mine}]", "codec.nms_threshold=0.6", 0),
-        ("imports=[]", "codec.nms_threshold=0.7", 2),
+        (f"imports=[{mine}]", "evaluation.nms_threshold=0.6", 0),
+        ("imports=[]", "evaluation.nms_threshold=0.7", 2),
     ):
         forget()
         assert execute(["valid", "--weights", str(weights), *words, imports, condition]) == code

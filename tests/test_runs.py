@@ -84,7 +84,7 @@ def test_one_training_many_evaluations(config, done, monkeypatch):
 
     runs, first = done
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
-    plain = train_and_record(config.with_overrides({"codec.flip_test": False}), runs=runs)
+    plain = train_and_record(config.with_overrides({"evaluation.flip_test": False}), runs=runs)
     assert plain.training == first.training and plain.evaluated
     assert plain.evaluation.id != first.evaluation.id
     predictions = [f.evaluation.artifacts["predictions"].sha256 for f in (plain, first)]
@@ -150,8 +150,8 @@ def test_equal_trainings_leave_equal_files(config, done, tmp_path):
         {
             "data.root": str(root),
             "data.workers": 0,
-            "codec.decode": "dark",
-            "codec.flip_test": False,
+            "codec.decoder": "dark",
+            "evaluation.flip_test": False,
         }
     )
     again = train_and_record(other, runs=tmp_path / "runs")

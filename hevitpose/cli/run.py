@@ -178,7 +178,7 @@ def infer_testdev(
             f"infer-testdev: {config.data.dataset}'s test split has answers, use valid "
             "(coco and mpii have none)"
         )
-    if config.data.dataset == "coco" and config.data.boxes == "gt":
+    if config.data.dataset == "coco" and config.data.box_source == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
     if config.data.dataset == "mpii":
         for key in ("skip_bad", "present_only"):
@@ -201,7 +201,7 @@ def infer_testdev(
         path = write_pred_mat(found.keypoints, rows.person_ids, out)
         print(f"{path}: {len(found.index)} people")
         return
-    results = results_of(rows, found, nms_threshold=config.codec.nms_threshold)
+    results = results_of(rows, found, nms_threshold=config.evaluation.nms_threshold)
     files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
     print(f"{files[0]}: {len(results)} people\n{files[1]}: for the evaluation server")
     print("No AP: test-dev's answers are the server's alone.")

@@ -33,13 +33,13 @@ ALIASES = {
     "TRAIN.WD": "training.weight_decay",
     "TEST.BATCH_SIZE_PER_GPU": "data.eval_batch_size",
     "TEST.IMAGES_PER_GPU": "data.eval_batch_size",
-    "TEST.COCO_BBOX_FILE": "data.boxes",
-    "TEST.FLIP_TEST": "codec.flip_test",
+    "TEST.COCO_BBOX_FILE": "data.box_source",
+    "TEST.FLIP_TEST": "evaluation.flip_test",
     "TEST.IMAGE_THRE": "data.box_threshold",
     "TEST.MODEL_FILE": "model.checkpoint",
     "TEST.NMS_THRE": "",
-    "TEST.OKS_THRE": "codec.nms_threshold",
-    "TEST.USE_GT_BBOX": "data.boxes",
+    "TEST.OKS_THRE": "evaluation.nms_threshold",
+    "TEST.USE_GT_BBOX": "data.box_source",
 }
 
 #: Those of them that are on or off, and what they are called here is not.
@@ -71,8 +71,8 @@ def apply_switches(given: dict[str, Any], switches: Mapping[str, bool]) -> dict[
         given[ALIASES["DATASET.FLIP"]] = _FLIP_RATE if flip else 0.0
     if (ground_truth := switches.get("TEST.USE_GT_BBOX")) is not None:
         if ground_truth:  # the authors' code then reads no file, named or not
-            given["data.boxes"] = "gt"
-        elif given.get("data.boxes", "gt") == "gt":
+            given["data.box_source"] = "gt"
+        elif given.get("data.box_source", "gt") == "gt":
             raise UsageError(
                 "override TEST.USE_GT_BBOX False: names no boxes, give TEST.COCO_BBOX_FILE FILE too"
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hevitpose.config.overrides import merge, parse_overrides, put
+from hevitpose.config.renamed import RENAMED, todays_name, with_todays_names
 from hevitpose.config.schema import NETWORK_FIELDS, Config, validate
-from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.errors import DataError, Notice, UsageError, unknown_name
 
 CONFIGS = Path(__file__).parent / "yaml"
 PRESETS = ("quick", "standard", "paper", "overfit")
@@ -102,7 +104,7 @@ def load_config(
             if str(source) not in shipped():
                 raise unknown_name("config", str(source), (*shipped(), "FILE.yaml"))
             path = CONFIGS / f"{source}.yaml"
-        data, where = read_yaml(path), str(source)
+        data, where = _renamed(read_yaml(path), str(source)), str(source)
     given = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
     preset = given.pop("preset", preset) or data.get("preset")
     if preset is not None:
@@ -113,8 +115,26 @@ def load_config(
             base["training"].pop("steps", None)
         data = merge(base, data)
         data["preset"] = preset
+    _tell(given)
     if given:
         where = f"{where} with overrides" if source is not None else "override"
     for key, value in given.items():
-        put(data, key, value)
+        put(data, todays_name(key), value)
     return validate(data, where)
+
+
+def _renamed(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A file's sections under today's names; says which of them are old."""
+    for section, keys in data.items():
+        if isinstance(keys, Mapping):
+            _tell(f"{section}.{key}" for key in keys)
+    try:
+        return with_todays_names(data)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _tell(keys: Iterable[str]) -> None:
+    for key in keys:
+        if key in RENAMED:
+            warnings.warn(f"config key {key} is now {RENAMED[key]}", Notice, stacklevel=3)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hi
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from hevitpose.config.overrides import parse_overrides, put
+from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.spec import (
     DATASETS,
@@ -127,7 +128,8 @@ class DataConfig(Section):
     train_split: str = "train"
     val_split: str = _scored("val")
     input_size: tuple[int, int] = _shared((256, 256))  # W, H
-    boxes: str = _free("gt")  # "gt", or a detector's json; its sha256 is in the evaluation's id
+    # "gt", or a detector's json, whose sha256 is in the evaluation's id.
+    box_source: str = _free("gt")
     box_threshold: float = _scored(0.0)
     present_only: bool = _shared(False)  # leave out people whose image is absent, and count them
     skip_bad: bool = _shared(False)  # leave out what cannot be read, and list it in the record
@@ -159,25 +161,24 @@ class DataConfig(Section):
 class CodecConfig(Section):
     """``codec``: keypoints to heatmaps and back."""
 
-    encode: Literal["standard", "unbiased", "udp"] = _shared("standard")
+    method: Literal["standard", "unbiased", "udp"] = _shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
-    decode: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored("default")
+    decoder: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored(
+        "default"
+    )
     simcc_split_ratio: float = _shared(2.0, gt=0)  # bins per pixel
     simcc_sigma: tuple[float, float] = (4.9, 5.66)  # bins, x and y; RTMPose's at 192x256 (W x H)
-    flip_test: bool = _scored(True)
-    joint_weights: bool = False  # MPII's weights of the loss
-    nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
 
     @property
     def udp(self) -> bool:
         """Whether crops follow the unbiased data processing geometry."""
-        return self.encode == "udp"
+        return self.method == "udp"
 
     @model_validator(mode="after")
     def _check(self) -> CodecConfig:
-        if (self.encode == "udp") != self.decode.startswith("udp"):
+        if (self.method == "udp") != self.decoder.startswith("udp"):
             raise UsageError(
-                f"codec: encode {self.encode!r} with decode {self.decode!r}; "
+                f"codec: method {self.method!r} with decoder {self.decoder!r}; "
                 "udp encodes and decodes together"
             )
         return self
@@ -216,12 +217,20 @@ class TrainingConfig(Section):
     threads: int = Field(2, ge=1)  # changes float results, so it is in the id
     deterministic: bool = True
     channels_last: bool = True
-    optimize: bool = True  # train the fast form (same parameters)
+    fast_form: bool = True  # of the network, with the same parameters
+    joint_weights: bool = False  # the layout's weights of the loss, MPII's
     sync_bn: bool = True  # with several devices
     eval_every: float = Field(10, gt=0)  # epochs between evaluations; the end is always evaluated
     selection: Literal["last", "minival", "val"] = "minival"
     checkpoint_steps: int | None = _free(None, ge=1)  # None: one epoch or a tenth of the run
     augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class EvaluationConfig(Section):
+    """``evaluation``: how trained weights are scored."""
+
+    flip_test: bool = _scored(True)
+    nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
 
 
 class Config(Section):
@@ -232,6 +241,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     codec: CodecConfig = CodecConfig()
     training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = _free("auto")  # its type is in the ids
     devices: int = _free(1, ge=1)  # per node; the total batch is in the id
@@ -256,21 +266,22 @@ class Config(Section):
         added later declares ``json_schema_extra={"neutral": value}`` with the value that means the
         behaviour of before; at that value it is left out, so old ids stay.
         """
-        inputs = _id_inputs(self, kind)
+        inputs = with_first_names(_id_inputs(self, kind))
         if kind == "training":
             inputs["total_batch"] = self.total_batch
         return inputs
 
     def for_selection(self) -> Config:
         """The config with the decoder that belongs to its encoder, by which checkpoints compete."""
-        decode = "udp" if self.codec.encode == "udp" else "default"
-        return self.with_overrides({"codec.decode": decode})
+        decode = "udp" if self.codec.method == "udp" else "default"
+        return self.with_overrides({"codec.decoder": decode})
 
     def of_weights(self) -> dict[str, Any]:
         """What a file of trained weights says of its training, as plain json data.
 
         Only what decides the weights, so that equal trainings leave equal files: neither paths nor
-        settings of the evaluation; the decoder is the one that belongs to the encoder.
+        settings of the evaluation; the decoder is the one that belongs to the encoder. Under the
+        keys' first names (:mod:`hevitpose.config.renamed`), so that it stays what it was.
         """
         data = self.for_selection().model_dump(mode="json")
         kept = {"model": {k: v for k, v in data["model"].items() if v is not None}}
@@ -282,8 +293,8 @@ class Config(Section):
                 k: data[name][k] for k, field in section.items() if "training" in ids_of(field)
             }
         kept["data"]["dataset"] = Path(self.data.dataset).name
-        kept["codec"]["decode"] = data["codec"]["decode"]
-        return kept | {"seed": self.seed}
+        kept["codec"]["decoder"] = data["codec"]["decoder"]
+        return with_first_names(kept | {"seed": self.seed})
 
     @property
     def digest(self) -> str:
@@ -308,7 +319,7 @@ class Config(Section):
         data = self.dump()
         given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
         for key, value in given.items():
-            put(data, key, value)
+            put(data, todays_name(key), value)
         return validate(data, "override")
 
 
@@ -347,7 +358,7 @@ def validate(data: Mapping[str, Any], where: str) -> Config:
         UsageError: one line with every offending key, its value, and what was expected.
     """
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(with_todays_names(data))
     except ValidationError as error:
         problems = [_problem(item) for item in error.errors(include_url=False)]
         raise UsageError(f"{where}: " + "; ".join(problems)) from error

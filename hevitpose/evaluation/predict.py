@@ -43,8 +43,8 @@ def codec_of(model: nn.Module, config: Config) -> Codec:
     if name == "heatmap":
         options = {
             "sigma": config.codec.sigma,
-            "method": config.codec.encode,
-            "decoder": config.codec.decode,
+            "method": config.codec.method,
+            "decoder": config.codec.decoder,
         }
     else:
         options |= {

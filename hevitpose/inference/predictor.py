@@ -142,7 +142,7 @@ class PosePredictor:
             rows = slice(start, start + self.batch_size)
             batch = {"image": crops[rows], "center": centers[rows], "size": sizes[rows]}
             tensors = {k: torch.from_numpy(v).to(self.device) for k, v in batch.items()}
-            flip = self.layout.flip_pairs if self.config.codec.flip_test else None
+            flip = self.layout.flip_pairs if self.config.evaluation.flip_test else None
             recorder: Any = _Recorder(self.model) if heatmaps else self.model
             xy, score = predict_batch(recorder, tensors, self.codec, flip)
             keypoints.append(xy)

@@ -60,7 +60,7 @@ BY_PROXY = {
     "data.dataset": "what the dataset declares, and its fingerprint: training, evaluation",
     "data.people": "the fingerprint of rendered people: training, evaluation",
     "data.image_size": "the fingerprint of rendered people: training, evaluation",
-    "data.boxes": "sha256 of the detections: evaluation",
+    "data.box_source": "sha256 of the detections: evaluation",
     "device": "its type: training, evaluation",
     "devices": "total_batch: training",
     "nodes": "total_batch: training",

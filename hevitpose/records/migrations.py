@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hevitpose.config.renamed import todays_name, with_todays_names
 from hevitpose.records.schema import SCHEMA_VERSION
 
 
@@ -31,7 +32,14 @@ def _from_1(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(data: dict[str, Any]) -> dict[str, Any]:
+    """Some config keys had other names; the inputs of the id keep them for good."""
+    data["config"] = with_todays_names(data.get("config") or {})
+    data["axes"] = {todays_name(key): value for key, value in (data.get("axes") or {}).items()}
+    return data
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 
 
 def migrate(data: dict[str, Any]) -> dict[str, Any]:

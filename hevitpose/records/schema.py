@@ -37,7 +37,7 @@ from pydantic import (
 from hevitpose.records.identity import Kind
 
 #: Version of this schema. A change to a field raises it and adds a migration.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: How an id looks: hexadecimal digits of a sha256.
 ID_PATTERN = r"[0-9a-f]{20}"
 
@@ -185,7 +185,7 @@ class Record(_Part):
             without its measurement, not ok without a reason).
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     id: Id
     kind: Kind
     status: Status = "ok"

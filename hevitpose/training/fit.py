@@ -142,7 +142,7 @@ def build(config: Config, num_keypoints: int) -> nn.Module:
         start_from(model, config.model.pretrained)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return optimize(model, mode="train") if config.training.optimize else model
+    return optimize(model, mode="train") if config.training.fast_form else model
 
 
 def train(
@@ -294,7 +294,7 @@ def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult
         DataError: the checkpoint does not fit what was given, or the split cannot be scored.
     """
     table, predictions = infer(config, progress=progress)
-    metrics = score(table, predictions, nms_threshold=config.codec.nms_threshold)
+    metrics = score(table, predictions, nms_threshold=config.evaluation.nms_threshold)
     return EvaluationResult(
         metrics=metrics | _floor(config, table),
         dataset=dataset_facts(config, table),

@@ -123,7 +123,7 @@ def load_split(
         data.folder,
         split,
         input_size=data.input_size,
-        boxes="gt" if training else boxes or data.boxes,
+        boxes="gt" if training else boxes or data.box_source,
         box_threshold=data.box_threshold,
         training=training,
         scored=scored,

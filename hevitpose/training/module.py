@@ -56,9 +56,9 @@ class PoseModule(L.LightningModule):
         self.config, self.plan, self.model = config, plan, model
         self.codec = codec_of(model, config.for_selection() if selecting else config)
         self.layout = layout = table.layout
-        flip = config.codec.flip_test and not selecting
+        flip = config.evaluation.flip_test and not selecting
         self.flip_pairs = layout.flip_pairs if flip else None
-        weights = layout.joint_weights if config.codec.joint_weights else (1.0,) * len(layout)
+        weights = layout.joint_weights if config.training.joint_weights else (1.0,) * len(layout)
         self.register_buffer("joint_weights", torch.tensor(weights), persistent=False)
         self.losses: list[Tensor] = []
         self.predicted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

@@ -78,7 +78,7 @@ def training(config: Config, folder: Path, report) -> dict:
 def evaluation(config: Config, folder: Path, report) -> dict:
     weights = config.model.checkpoint
     score = int(weights.read_text()[:6], 16) / 0xFFFFFF
-    score *= {"default": 1.0, "dark": 0.99, "argmax": 0.9}.get(config.codec.decode, 0.8)
+    score *= {"default": 1.0, "dark": 0.99, "argmax": 0.9}.get(config.codec.decoder, 0.8)
     return {
         "weights": file_digest(weights),
         "metrics": {"Mean": 100 * score, "AP": score},

@@ -63,7 +63,7 @@ def test_the_nearest_width_of_all(grid, tmp_path, by):
 
 
 def test_networks_of_equal_cost_have_no_twin(grid, tmp_path):
-    body = "cells: {sigma: {codec.sigma: 3}, argmax: {codec.decode: argmax}}"
+    body = "cells: {sigma: {codec.sigma: 3}, argmax: {codec.decoder: argmax}}"
     grids = load_grids([grid(body)], base())
     (found,), lines = match(grids, "flops", tmp_path)
     assert [cell.name for cell in found.cells] == ["default", "sigma", "argmax"]

@@ -225,7 +225,7 @@ class TestDryRun:
         assert dry(request)[-1].startswith("3 of 12 would run")
 
     def test_weights_that_are_gone_train_again(self, request_for, grid, capsys):
-        request = request_for(grid("evaluate: {dark: {codec.decode: dark}}"), cells=["default"])
+        request = request_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells=["default"])
         assert session(request) == 0
         store = RecordStore(request.out / "records")
         (training,) = [r for r in store.load() if r.kind == "training"]
@@ -243,7 +243,7 @@ class TestDryRun:
         assert file_digest(kept.path) == training.weights == store.get(training.id).weights
 
     def test_other_weights_of_the_same_training_are_refused(self, request_for, grid, capsys):
-        request = request_for(grid("evaluate: {dark: {codec.decode: dark}}"), cells=["default"])
+        request = request_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells=["default"])
         assert session(request) == 0
         (path,) = [
             p for p in (request.out / "records").iterdir() if '"kind": "training"' in p.read_text()

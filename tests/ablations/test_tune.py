@@ -14,7 +14,7 @@ from reports import ablation as views
 from reports.captions import condition
 from reports.load import setting
 
-AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decode: dark}\n"
+AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decoder: dark}\n"
 
 
 @pytest.mark.parametrize(

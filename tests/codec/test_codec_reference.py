@@ -149,6 +149,6 @@ def test_image_to_crop_to_target_and_back(udp, size, seed):
 
 @pytest.mark.parametrize("head", ["heatmap", "simcc"])
 def test_a_config_gives_every_head_the_geometry_it_crops_with(head):
-    config = load_config(None, {"codec.encode": "udp", "codec.decode": "udp"})
+    config = load_config(None, {"codec.method": "udp", "codec.decoder": "udp"})
     assert config.codec.udp and codec_of(SimpleNamespace(codec=head), config).udp
     assert not codec_of(SimpleNamespace(codec=head), load_config(None)).udp

@@ -56,7 +56,7 @@ def test_every_alias_is_a_key_of_the_schema():
         ("training.lr=fast", ("training.lr", "'fast'", "number")),
         ("seed=-1", ("seed", "-1", "greater")),
         ("data.input_size=100,128", ("W = 100", "multiple of 32")),
-        ("codec.decode=udp", ("udp encodes and decodes together",)),
+        ("codec.decoder=udp", ("udp encodes and decodes together",)),
         ("data.dataset=cocoo", ("unknown dataset", "did you mean 'coco'")),
         ("TRAIN.LRR=1", ("TRAIN.LRR", "TRAIN.LR")),
         ("nonsense", ("nonsense", "key=value")),
@@ -110,7 +110,7 @@ def test_identity_ignores_paths_and_display_but_not_the_recipe(tmp_path):
 
 def test_a_resumed_training_may_be_evaluated_otherwise():
     base = load_config("synthetic")
-    for later in ("codec.flip_test=false", "codec.decode=dark", "data.box_threshold=0.5"):
+    for later in ("evaluation.flip_test=false", "codec.decoder=dark", "data.box_threshold=0.5"):
         assert load_config("synthetic", [later]).digest == base.digest
 
 
@@ -157,7 +157,7 @@ def test_flip_true_is_the_rate_and_not_every_picture(preset):
         (["TRAIN.LR", "yes"], "lr: True, expected a number"),
         (["DATASET.ROT_FACTOR", "True"], "rotation: True, expected a number"),
         (["WORKERS", "false"], "workers: False, expected a number"),
-        (["TEST.FLIP_TEST", "0.5"], "codec.flip_test: 0.5"),
+        (["TEST.FLIP_TEST", "0.5"], "evaluation.flip_test: 0.5"),
     ],
 )
 def test_a_switch_is_no_number_and_a_number_no_switch(words, says):
@@ -167,9 +167,9 @@ def test_a_switch_is_no_number_and_a_number_no_switch(words, says):
 
 def test_ground_truth_boxes_win_over_a_file_in_either_order():
     file, switch = ["TEST.COCO_BBOX_FILE", "d.json"], ["TEST.USE_GT_BBOX", "True"]
-    assert load_config("coco", [*file, *switch]).data.boxes == "gt"
-    assert load_config("coco", [*switch, *file]).data.boxes == "gt"
-    assert load_config("coco", [*file, "TEST.USE_GT_BBOX", "False"]).data.boxes == "d.json"
+    assert load_config("coco", [*file, *switch]).data.box_source == "gt"
+    assert load_config("coco", [*switch, *file]).data.box_source == "gt"
+    assert load_config("coco", [*file, "TEST.USE_GT_BBOX", "False"]).data.box_source == "d.json"
 
 
 def test_epochs_that_are_given_win_over_a_presets_steps(tmp_path):

@@ -143,7 +143,7 @@ def test_half_body_of_a_registered_dataset_is_said(synthetic_root):
 
 def test_joint_weights(synthetic_root):
     for on in (False, True):
-        config = small(synthetic_root, **{"codec.joint_weights": on})
+        config = small(synthetic_root, **{"training.joint_weights": on})
         table = load_split(config, "train", training=True)
         model = create_for_input("nano", 16, (64, 64))
         weights = PoseModule(config, model, table, plan=None).joint_weights.tolist()
@@ -170,7 +170,7 @@ def small(root, **keys):
 def trained(synthetic_root, tmp_path_factory):
     """A UDP network of 64x96, and what it scores under its own config."""
     out = tmp_path_factory.mktemp("trained")
-    keys = {"data.input_size": [64, 96], "codec.encode": "udp", "codec.decode": "udp"}
+    keys = {"data.input_size": [64, 96], "codec.method": "udp", "codec.decoder": "udp"}
     config = small(synthetic_root, **keys, **{"model.downsampling": "max-pool"})
     train(config, out)
     path = out / "model.safetensors"
@@ -186,19 +186,19 @@ def test_network_codec_input(trained, synthetic_root, capsys, tmp_path, monkeypa
     for other in ({}, {"model.name": "b", "codec.sigma": 3.0}):
         resolved, lines = checkpoint_config(load_config("mpii", {**keys, **other}))
         assert not lines and validate(resolved).metrics.items() >= metrics.items()
-    given = {"codec.flip_test": False, "data.input_size": (64, 96), "model.name": "hevitpose_nano"}
+    given = {"codec.sigma": 3.0, "data.input_size": (64, 96), "model.name": "hevitpose_nano"}
     resolved, lines = checkpoint_config(load_config("synthetic", {**keys, **given}), given)
-    assert lines == (f"codec.flip_test: False as given; {path} was trained with True",)
-    assert resolved.codec.udp and not resolved.codec.flip_test
+    assert lines == (f"codec.sigma: 3.0 as given; {path} was trained with 1.0",)
+    assert resolved.codec.udp and resolved.codec.sigma == 3
     assert resolved.model.downsampling == "max-pool"
     arguments = ["valid", "--checkpoint", str(path), f"data.root={synthetic_root}"]
     arguments += ["data.people=60", "data.image_size=128", "training.threads=1"]
     assert execute([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["AP"] == pytest.approx(metrics["AP"])
-    assert execute([*arguments, "codec.flip_test=false"]) == 0
+    assert execute([*arguments, "codec.sigma=3.0"]) == 0
     assert f"note: {lines[0]}\n" in capsys.readouterr().err
-    assert execute([*arguments, "codec.decode=dark"]) == 2
+    assert execute([*arguments, "codec.decoder=dark"]) == 2
     assert "udp encodes and decodes together" in capsys.readouterr().err
     assert PosePredictor(path).config.codec.udp
 
@@ -289,7 +289,7 @@ def test_what_cannot_be_scored_is_refused_before_a_step(tmp_path):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     boxes = files.write(tmp_path / "boxes.json", detection([1, 1, 20, 20]))
-    config = config.with_overrides({"data.boxes": str(boxes)})
+    config = config.with_overrides({"data.box_source": str(boxes)})
     with pytest.raises(DataError, match=r"val.json: nobody with labelled keypoints to score by"):
         load_split(config, "val", training=False)
 

@@ -17,7 +17,7 @@ from scipy.io import loadmat, savemat
 
 from hevitpose.cli import execute
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
-from hevitpose.evaluation.predict import prediction_files
+from hevitpose.evaluation import prediction_files
 from hevitpose.evaluation.prediction_files import (
     evaluate_predictions,
     read_arrays,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hevitpose.evaluation.predict import statistics as s
+from hevitpose.evaluation import statistics as s
 
 
 class TestMean:

@@ -332,8 +332,8 @@ def test_codec_and_decoder_are_the_publishers(network, prefix, encode, decode, t
     assert execute(command) == 0
     stored = read_checkpoint(out)
     config = validate(stored.config, "file")
-    assert (config.codec.encode, config.codec.decode) == (encode, decode)
-    assert config.data.input_size == (192, 256) and config.codec.flip_test
+    assert (config.codec.method, config.codec.decoder) == (encode, decode)
+    assert config.data.input_size == (192, 256) and config.evaluation.flip_test
     assert (
         stored.source["origin"]
         == {

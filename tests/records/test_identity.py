@@ -49,19 +49,19 @@ def test_every_config_field_is_in_an_id_or_on_the_short_list():
     assert identity.BY_PROXY.keys() | identity.IN_NO_ID <= found.keys()
     evaluation = {key for key, ids in found.items() if ids == ("evaluation",)}
     assert evaluation == {
-        "data.val_split", "data.box_threshold", "codec.decode", "codec.flip_test",
-        "codec.nms_threshold",
+        "data.val_split", "data.box_threshold", "codec.decoder", "evaluation.flip_test",
+        "evaluation.nms_threshold",
     }  # fmt: skip
 
 
 CHANGES = {
-    "codec.flip_test=false": {"evaluation"},
-    "codec.decode=dark": {"evaluation"},
-    "codec.nms_threshold=0.8": {"evaluation"},
+    "evaluation.flip_test=false": {"evaluation"},
+    "codec.decoder=dark": {"evaluation"},
+    "evaluation.nms_threshold=0.8": {"evaluation"},
     "data.val_split=test": {"evaluation"},
     "data.box_threshold=0.3": {"evaluation"},
     "codec.sigma=3": {"training", "evaluation"},  # the evaluation is of other weights
-    "codec.joint_weights=true": {"training", "evaluation"},
+    "training.joint_weights=true": {"training", "evaluation"},
     "training.lr=1": {"training", "evaluation"},
     "training.threads=7": {"training", "evaluation"},
     "training.augmentation.rotation=7": {"training", "evaluation"},
@@ -99,7 +99,7 @@ def test_the_checkpoint_that_val_selects_is_chosen_by_that_split(tmp_path):
     base = load_config("synthetic", where)
     other = load_config("synthetic", [*where, "data.val_split=test"])
     assert training_run(base).id != training_run(other).id
-    boxes = load_config("synthetic", [*where, "codec.flip_test=false"])
+    boxes = load_config("synthetic", [*where, "evaluation.flip_test=false"])
     assert training_run(boxes).id == training_run(base).id  # the selection is fixed
 
 

@@ -151,10 +151,10 @@ class TestStore:
     def test_newer_schema_makes_the_store_read_only(self, tmp_path):
         store = RecordStore(tmp_path)
         store.add(make())
-        newer = json.loads(make(seed=1).to_json()) | {"schema_version": 3, "novel": 1}
+        newer = json.loads(make(seed=1).to_json()) | {"schema_version": 4, "novel": 1}
         (tmp_path / f"{make(seed=1).id}.json").write_text(json.dumps(newer))
         store = RecordStore(tmp_path)
-        with pytest.raises(HEViTPoseError, match=r"newer schema than 2.*read but not written"):
+        with pytest.raises(HEViTPoseError, match=r"newer schema than 3.*read but not written"):
             store.add(make(seed=2))
         assert store.load() == [make()]
         assert "reads up to 2" in store.problems[0].reason
@@ -325,7 +325,12 @@ def test_stored_examples_of_every_schema_load():
     old = records.parse_record(found["schema1.json"].read_text())
     assert old.kind == "evaluation"  # then one with its training
     assert old.metrics["PCKh"] == 61.5 and old.train.steps == 300
-    current = records.parse_record(found["schema2.json"].read_text())
+    renamed = records.parse_record(found["schema2.json"].read_text())  # keys of the config
+    assert renamed.config["codec"] == {"decoder": "dark", "sigma": 1.0}
+    assert renamed.config["evaluation"] == {"flip_test": True}
+    assert renamed.config["data"] == {"box_source": "gt"}
+    assert renamed.axes == {"codec.decoder": "dark"}
+    current = records.parse_record(found["schema3.json"].read_text())
     assert (current.kind, current.training) == ("evaluation", "0" * 19 + "a")
 
 

@@ -664,7 +664,7 @@ def test_the_fastest_form_of_a_network_by_machine_and_batch(make):
         ("model.attention", ["cgsr", "mhsa"], ["cgsr", "mhsa"]),
         ("model.heads", [2, 4], ["2", "4"]),  # nano's own, not the larger variants'
         ("model.groups", [[2, 2, 2], [4, 4, 4]], ["default", "[4, 4, 4]"]),
-        ("codec.decode", ["default", "dark"], ["default", "dark"]),
+        ("codec.decoder", ["default", "dark"], ["default", "dark"]),
         ("model.cascade", [True, False], ["default", "False"]),
     ],
 )

@@ -35,7 +35,7 @@ TINY = {
     "training.warmup_steps": 2,
     "training.checkpoint_steps": 2,
     "training.threads": 1,
-    "codec.flip_test": False,
+    "evaluation.flip_test": False,
 }
 
 

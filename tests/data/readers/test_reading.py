@@ -148,7 +148,7 @@ def by_detections(path: Path, table, **changed) -> tuple[float, float]:
         for n in range(len(counted))
     ]
     file = files.write(path.parent / "boxes.json", boxes)
-    found = before_the_first_step(path, **{"data.boxes": str(file), **changed})[1]
+    found = before_the_first_step(path, **{"data.box_source": str(file), **changed})[1]
     predicted = Predictions(
         np.arange(len(found)), counted.keypoints, np.ones(counted.visible.shape, np.float32)
     )
