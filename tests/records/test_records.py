@@ -157,7 +157,7 @@ class TestStore:
         with pytest.raises(HEViTPoseError, match=r"newer schema than 3.*read but not written"):
             store.add(make(seed=2))
         assert store.load() == [make()]
-        assert "reads up to 2" in store.problems[0].reason
+        assert "reads up to 3" in store.problems[0].reason
         assert len(files(tmp_path)) == 2
 
     def test_only_the_files_of_some_ids_are_opened(self, tmp_path):
