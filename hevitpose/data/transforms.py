@@ -8,7 +8,7 @@ passes a tensor. Constants: ``MMPose 0.29``, the field's reference.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -136,6 +136,37 @@ def transform_points(points: Array, matrix: Array) -> Array:
     """
     moved = points @ matrix[..., :2].swapaxes(-1, -2) + matrix[..., None, :, 2]
     return moved.to(points.dtype) if _is_tensor(points) else moved.astype(points.dtype)
+
+
+class Crops(NamedTuple):
+    """People cut out of one image, for the network."""
+
+    images: np.ndarray  # (P, H, W, 3), the image's own type and channel order
+    centers: np.ndarray  # (P, 2) of what each covers, in image pixels
+    sizes: np.ndarray  # (P, 2) likewise
+
+
+def crop_people(
+    image: np.ndarray, boxes: np.ndarray, input_size: tuple[int, int], *, udp: bool = False
+) -> Crops:
+    """Crops of the people in an image as an evaluation has them: padded, upright, unflipped.
+
+    Args:
+        image: (h, w, 3).
+        boxes: (P, 4) x, y, w, h in pixels, of positive sides.
+        input_size: the network's (W, H).
+        udp: crop by the UDP variant.
+
+    Returns:
+        ``centers`` and ``sizes`` take keypoints back into the image (``codec.to_image``).
+    """
+    width, height = input_size
+    centers, sizes = box_to_center_size(boxes, width / height)
+    matrices = affine_matrix(centers, sizes, np.zeros(len(boxes)), input_size, udp=udp)
+    images = np.empty((len(boxes), height, width, 3), image.dtype)
+    for window, matrix in zip(images, matrices, strict=True):
+        window[:] = crop(image, matrix, input_size)
+    return Crops(images, centers, sizes)
 
 
 @dataclass(frozen=True)

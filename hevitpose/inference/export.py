@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hevitpose.data.images import read_image
 from hevitpose.data.loader import normalise
-from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import replacing
 from hevitpose.records.provenance import machine
@@ -157,15 +157,12 @@ def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Ten
     from hevitpose.data.synthetic.scene import render_scene
 
     rng = np.random.default_rng(seed)
-    width, height = input_size
     windows = []
     for _ in range(count):
         scene = render_scene(rng, people=1, size=256)
-        center, size = box_to_center_size(
-            np.asarray(scene.people[0].box, np.float64), width / height
-        )
-        windows.append(crop(scene.image, affine_matrix(center, size, 0.0, input_size), input_size))
-    return normalise(torch.from_numpy(np.stack(windows)[..., ::-1].copy()))
+        box = np.asarray([scene.people[0].box], np.float64)
+        windows.append(crop_people(scene.image, box, input_size).images)
+    return _normalised(windows)
 
 
 def picture_crops(paths: Sequence[Path], input_size: tuple[int, int]) -> Tensor:
@@ -174,14 +171,17 @@ def picture_crops(paths: Sequence[Path], input_size: tuple[int, int]) -> Tensor:
     Raises:
         DataError: a picture cannot be read.
     """
-    width, height = input_size
     windows = []
     for path in paths:
         image = read_image(path)
-        whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float64)
-        center, size = box_to_center_size(whole, width / height)
-        windows.append(crop(image, affine_matrix(center, size, 0.0, input_size), input_size))
-    return normalise(torch.from_numpy(np.stack(windows)))
+        whole = np.array([(0, 0, image.shape[1], image.shape[0])], np.float64)
+        windows.append(crop_people(image, whole, input_size).images)
+    return _normalised(windows)
+
+
+def _normalised(windows: Sequence[np.ndarray]) -> Tensor:
+    """BGR crops of several images in one batch for the network."""
+    return normalise(torch.from_numpy(np.concatenate(windows)[..., ::-1].copy()))
 
 
 def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:

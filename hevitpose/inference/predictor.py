@@ -17,7 +17,7 @@ from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, validate
 from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
-from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.data.transforms import crop_people
 from hevitpose.errors import UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.optimization import optimize
@@ -127,16 +127,15 @@ class PosePredictor:
         found = found.reshape(-1, 4) if found.size == 0 else found
         if found.ndim != 2 or found.shape[1] != 4 or (found[:, 2:] <= 0).any():
             raise UsageError(f"boxes {found.tolist()}: expected rows x, y, w, h with w, h > 0")
-        size = self.config.data.input_size
-        centers, sizes = box_to_center_size(found, size[0] / size[1])
-        matrices = affine_matrix(
-            centers, sizes, np.zeros(len(found)), size, udp=self.config.codec.udp
-        )
-        pixels = np.ascontiguousarray(pixels)
-        crops = np.stack([crop(pixels, m, size) for m in matrices]) if len(found) else None
         K = len(self.layout)
-        if crops is None:
+        if not len(found):
             return Pose(np.zeros((0, K, 2), np.float32), np.zeros((0, K), np.float32), found)
+        crops, centers, sizes = crop_people(
+            np.ascontiguousarray(pixels),
+            found,
+            self.config.data.input_size,
+            udp=self.config.codec.udp,
+        )
         keypoints, scores, maps = [], [], []
         for start in range(0, len(found), self.batch_size):
             rows = slice(start, start + self.batch_size)

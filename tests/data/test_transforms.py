@@ -16,6 +16,7 @@ from hevitpose.data.transforms import (
     box_to_center_size,
     crop,
     crop_matrix,
+    crop_people,
     sample_augmentation,
     transform_points,
 )
@@ -239,3 +240,19 @@ def test_half_body_of_one_point_changes_nothing():
         1.0,
     )
     assert (result.size == 10).all() and len(MPII) == 16
+
+
+@pytest.mark.parametrize("udp", [False, True])
+def test_crop_people_is_the_crop_of_each_box(udp):
+    """Beside the reference: box to centre and size, then to the crop, one person at a time."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 255, (90, 120, 3), np.uint8)
+    boxes = np.array([(10.0, 12, 40, 50), (-8, 5, 30, 90), (0, 0, 120, 90)])
+    crops = crop_people(image, boxes, (32, 48), udp=udp)
+    assert crops.images.shape == (3, 48, 32, 3)
+    for window, center, size, box in zip(*crops, boxes, strict=True):
+        matrix = affine_matrix(center, size, 0.0, (32, 48), udp=udp)
+        np.testing.assert_array_equal(window, crop(image, matrix, (32, 48)))
+        np.testing.assert_allclose(center, box[:2] + box[2:] / 2)
+        assert size[0] / size[1] == pytest.approx(32 / 48)
+    assert crop_people(image, boxes[:0], (32, 48)).images.shape == (0, 48, 32, 3)

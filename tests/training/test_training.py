@@ -20,8 +20,8 @@ from hevitpose.checkpoint import read_checkpoint
 from hevitpose.config import load_config
 from hevitpose.data import load
 from hevitpose.errors import DataError, DivergedError, UsageError
-from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
 from hevitpose.training import fit as training
+from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
 from hevitpose.training.fit import train, validate
 from hevitpose.training.loaders import PeopleModule, split_minival
 from hevitpose.training.module import PoseModule

@@ -25,7 +25,7 @@ from hevitpose.codec import make_codec
 from hevitpose.cost.latency.conditions import Conditions
 from hevitpose.data.keypoints import LAYOUTS as KEYPOINT_LAYOUTS
 from hevitpose.data.loader import normalise
-from hevitpose.data.transforms import affine_matrix, box_to_center_size, crop
+from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models.parity import relative_error
 
@@ -262,14 +262,11 @@ def build_call(model: nn.Module, network: Network, conditions: Conditions) -> Ca
         return forward
     if conditions.scope == "decode":
         return decoded
-    width, height = conditions.input_size
     layout = torch.channels_last if conditions.layout == "nhwc" else torch.contiguous_format
 
     def end_to_end(crowd: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         image, boxes = crowd
-        centers, sizes = box_to_center_size(boxes, width / height)
-        matrices = affine_matrix(centers, sizes, 0.0, (width, height))
-        crops = np.stack([crop(image, matrix, (width, height)) for matrix in matrices])
+        crops, centers, sizes = crop_people(image, boxes, conditions.input_size)
         images = normalise(torch.from_numpy(crops).to(conditions.device))
         images = images.to(_DTYPES[conditions.dtype], memory_format=layout)
         xy, scores = decoded(images)
