@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m reports", description=__doc__.split("\n")[0])
     made.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     made.add_argument("--runs", type=Path, metavar="DIR", help="preview this runs folder as well")
-    made.add_argument("--out", type=Path, metavar="DIR", help="where to (default: reports/)")
+    made.add_argument("--out", type=Path, metavar="DIR", help="default: results/rendered")
     made.add_argument("--measured", type=Path, default=MEASURED, help=argparse.SUPPRESS)
     made.add_argument("--published", type=Path, default=PUBLISHED, help=argparse.SUPPRESS)
     made.add_argument("--readme", type=Path, default=README, help=argparse.SUPPRESS)

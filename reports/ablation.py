@@ -15,18 +15,17 @@ from dataclasses import dataclass, field, replace
 
 from hevitpose.evaluation.statistics import (
     BETTER,
-    NOT_SHOWN,
     WORSE,
     Comparison,
     Family,
     Interval,
     compare_grid,
-    contrasts,
     mean_interval,
 )
 from hevitpose.records import Record
 from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from reports.captions import describe_conditions, machine_key, shared
+from reports.grid_files import Overrides, cell_of
 from reports.load import (
     BASELINE_PREFIX,
     METRIC_ALIASES,
@@ -35,7 +34,7 @@ from reports.load import (
     newest,
     setting,
 )
-from reports.output.text import plain, shorten
+from reports.output.text import plain
 
 #: The cell that every grid compares with.
 DEFAULT = "default"
@@ -122,8 +121,8 @@ def build(
     name: str,
     cells: Cells | None = None,
     default: str = DEFAULT,
-    order: Sequence[str] = (),
     *,
+    listed: Overrides | None = None,
     one_setting: bool = False,
     primary: Mapping[str, str] = PRIMARY_METRICS,
 ) -> Grid:
@@ -135,8 +134,9 @@ def build(
         cells: per cell the ids that belong to it, in the order of the rows. None: what the
             records say themselves (``grid`` and ``cell``), the shared default included.
         default: the cell that the others are compared with.
-        order: names of cells as they should follow each other; others come after, by name. A cell
-            named here that has no record is a row too.
+        listed: the cells that the grid's file describes (:func:`reports.grid_files.listed_cells`),
+            in the order of the rows; others come after, by name. A cell without a record is a row
+            too, and one that another grid has measured already is shown from its records.
         one_setting: the records are those of one setting already (:func:`split`).
         primary: dataset, or "other", to the metric of the verdicts.
 
@@ -149,10 +149,12 @@ def build(
     records = list(records)
     if cells is None and not one_setting:
         records = next(iter(split(records, name).values()), records)
+    listed = listed or {}
     groups = _group(records, name, cells, default)
     if cells is None:
         groups.setdefault(default, [])
-    for cell in order:
+        _share(groups, records, name, listed, default)
+    for cell in listed:
         groups.setdefault(cell, [])
     conditions = _common_conditions(r for group in groups.values() for r in group)
     older: list[str] = []
@@ -160,7 +162,7 @@ def build(
         _row(cell, group, conditions, is_default=cell == default, older=older)
         for cell, group in groups.items()
     ]
-    places = {cell: place for place, cell in enumerate(order)}
+    places = {cell: place for place, cell in enumerate(listed)}
     rows = _with_shared_costs(rows)
     rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
     if rows and rows[0].is_default and rows[0].name == DEFAULT:
@@ -219,6 +221,28 @@ def _group(
         elif record.grid is None and record.cell in (default, None) and record.cell_id:
             groups[default].append(record)
     return {cell: groups[cell] for cell in sorted(groups)}
+
+
+def _share(
+    groups: dict[str, list[Record]],
+    records: Sequence[Record],
+    name: str,
+    listed: Overrides,
+    default: str,
+) -> None:
+    """Adds the records by which other grids measured cells that this one describes too."""
+    stock = next((r for r in groups[default] if r.kind == "evaluation" and r.config), None)
+    if stock is None:
+        return
+    axes = {key for overrides in listed.values() for key in overrides}
+    foreign = [r for r in records if r.grid not in (None, name)]
+    for record in foreign:
+        if record.kind == "evaluation" and (cell := cell_of(record, listed, axes, stock)):
+            groups.setdefault(cell, []).append(record)
+    for group in groups.values():
+        networks = {r.cell_id for r in group if r.kind == "evaluation"}
+        costs = [r for r in foreign if r.kind in ("complexity", "latency")]
+        group += [r for r in costs if r.cell_id in networks]
 
 
 def _row(
@@ -339,163 +363,6 @@ def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -
     )
 
 
-def best(grid: Grid) -> Row | None:
-    """The row that may stand in bold: every other is significantly worse than it.
-
-    With fewer than five seeds, or where one of the others is not shown to be worse, nobody is the
-    best.
-    """
-    scored = [row for row in grid.rows if grid.primary in row.scores]
-    if len(scored) < 2:
-        return None
-    top = max(scored, key=lambda row: row.scores[grid.primary].value)
-    found = compare_grid({row.name: by_seed(row, grid.primary) for row in scored}, top.name)
-    return top if len(found.having(WORSE)) == len(scored) - 1 else None
-
-
-def headline(grid: Grid) -> str:
-    """The verdicts in one sentence; empty where there are none."""
-    if grid.family.spread is None or grid.default is None:
-        return ""
-    by: dict[str, list[str]] = {BETTER: [], WORSE: [], NOT_SHOWN: []}
-    for name, comparison in grid.family.comparisons.items():
-        if comparison.verdict in by:
-            by[comparison.verdict].append(shorten(name, 40))
-    default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
-    all_of_them = sum(map(len, by.values()))
-    if all_of_them == len(by[NOT_SHOWN]):
-        return f"No cell was shown to differ from {default}"
-    parts = []
-    for verdict, words in (
-        (BETTER, f"better than {default}"), (WORSE, f"worse than {default}"),
-        (NOT_SHOWN, "not shown to differ"),
-    ):  # fmt: skip
-        if len(by[verdict]) == all_of_them > 1:
-            parts.append(f"all {all_of_them} {words}")
-        elif by[verdict]:
-            parts.append(f"{words}: {', '.join(by[verdict])}")
-    if not by[BETTER] and by[NOT_SHOWN]:
-        parts.insert(0, f"nothing was shown to be better than {default}")
-    text = "; ".join(parts)
-    return text[0].upper() + text[1:]
-
-
-# Over several cells, and several grids ----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The levels of one axis against one of them, over the cells that share all other axes."""
-
-    axis: str
-    reference: str
-    cells: int  # of each level
-    family: Family  # by level
-
-
-def marginal_means(grid: Grid, axis: str, reference: str | None = None) -> Levels | None:
-    """An axis's levels, each averaged over the combinations of the other axes that all levels have.
-
-    Args:
-        grid: a product, or one with this axis among others.
-        axis: config key.
-        reference: the level that the others are compared with, as :func:`level_of` says it; the
-            default's own when None.
-
-    Returns:
-        None where the axis has no second level, or the reference is none of them.
-    """
-    rows = [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
-    if grid.default is None or not grid.default.accuracy:
-        return None
-    axes = {key for row in rows for key in row.accuracy[0].axes}
-    reference = reference or level_of(grid.default, axis)
-    table: dict[str, dict[str, Row]] = defaultdict(dict)  # other axes -> level -> row
-    for row in rows:
-        others = json.dumps({key: level_of(row, key) for key in sorted(axes - {axis})})
-        table[others][level_of(row, axis)] = row
-    levels = {level for of in table.values() if reference in of for level in of}
-    complete = [of for of in table.values() if of.keys() >= levels]
-    if len(levels) < 2 or not complete:
-        return None
-    share = 1 / len(complete)
-    wanted = {
-        level: {of[level].name: share for of in complete}
-        | {of[reference].name: -share for of in complete}
-        for level in sorted(levels - {reference})
-    }
-    cells = {row.name: by_seed(row, grid.primary) for row in rows}
-    cells = {name: values for name, values in cells.items() if values}
-    if any(of[level].name not in cells for of in complete for level in levels):
-        return None
-    return Levels(axis, reference, len(complete), contrasts(cells, wanted))
-
-
-def level_of(row: Row, axis: str) -> str:
-    """A row's value on an axis, as a text."""
-    record = row.accuracy[0]
-    value = record.axes.get(axis)
-    if value is None:
-        value = flatten(record.config).get(axis)
-    variant = VARIANTS.get(record.model)
-    if value is None and variant is not None and axis.startswith("model."):
-        value = getattr(variant, axis.removeprefix("model."), None)
-    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else plain(value)
-
-
-@dataclass(frozen=True)
-class Together:
-    """The verdicts of several grids with one default, judged again as one family."""
-
-    grids: tuple[str, ...]
-    cells: int
-    alone: int  # verdicts of the grids by themselves
-    survive: int  # of these, in the family of all
-
-
-def together(views: Sequence[Grid]) -> dict[str, Together]:
-    """For each default that several grids share, how many verdicts survive over all of them.
-
-    Returns:
-        By the ids of the default's runs, joined by spaces (:func:`default_key`).
-    """
-    groups: dict[str, list[Grid]] = defaultdict(list)
-    for view in views:
-        if key := default_key(view):
-            groups[key].append(view)
-    found = {}
-    for key, group in groups.items():
-        if len(group) < 2:
-            continue
-        default = group[0].default
-        assert default is not None
-        primary = group[0].primary
-        cells = {"": by_seed(default, primary)} | {
-            f"{grid.name}/{row.name}": by_seed(row, primary)
-            for grid in group
-            for row in grid.rows
-            if not row.is_default
-        }
-        family = compare_grid(cells, "")
-        alone = {
-            (f"{grid.name}/{name}", comparison.verdict)
-            for grid in group
-            for name, comparison in grid.family.comparisons.items()
-            if comparison.verdict in (BETTER, WORSE)
-        }
-        survive = {(name, c.verdict) for name, c in family.comparisons.items()} & alone
-        names = tuple(grid.name for grid in group)
-        found[key] = Together(names, len(cells) - 1, len(alone), len(survive))
-    return found
-
-
-def default_key(grid: Grid) -> str:
-    """What grids with one default have in common; empty where it was not run."""
-    if grid.default is None or not grid.default.accuracy:
-        return ""
-    return " ".join([grid.primary, *(record.id for record in grid.default.accuracy)])
-
-
 def _conditions(record: Record) -> str:
     assert record.latency is not None
     # The input is part of the cell: the grid of input sizes varies it.
@@ -542,16 +409,17 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
     """
     records = list(records)
     own = [r for r in records if r.grid == name]
+    foreign = [r for r in records if r.grid not in (None, name)]
     axes = {key for r in own for key in r.axes}
     defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT, None)]
     by_setting: dict[str, list[Record]] = defaultdict(list)
     for record in own:
         if record.kind == "evaluation":
             by_setting[setting(record, axes)].append(record)
-    for record in defaults:
+    for record in (*defaults, *foreign):
         if record.kind == "evaluation" and (key := setting(record, axes)) in by_setting:
             by_setting[key].append(record)
-    costs = [r for r in (*own, *defaults) if r.kind in ("complexity", "latency")]
+    costs = [r for r in records if r.kind in ("complexity", "latency")]
     for group in by_setting.values():
         networks = {r.cell_id for r in group if r.cell_id}
         models = {r.model for r in group}

@@ -9,17 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from hevitpose.config import Config
-from hevitpose.errors import DataError
-from hevitpose.records import Record
-from hevitpose.spec import PRIMARY_METRICS, VARIANTS
-from reports import ablation
+from reports import ablation, comparisons, grid_files
 from reports.claims import claims_table, load_claims
 from reports.figures import gallery, plots
 from reports.findings import check_finding
-from reports.load import Measured, flatten, load
+from reports.load import Measured, load
 from reports.output.text import Table, to_csv, to_latex, to_markdown
 from reports.published import Published
 from reports.published import load as load_published
@@ -36,7 +30,6 @@ from reports.tables.grid import grid_table
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent
-GRIDS = ROOT / "ablations"
 #: Grids that have a table even before anything was run.
 EMBEDDED = ("attention", "downsampling", "ffn")
 
@@ -97,14 +90,14 @@ def make(
         speed_table(measured),
         published_speed_table(published),
     ]
-    survivors = ablation.together([grid for name, grid in views])
+    survivors = comparisons.together([grid for name, grid in views])
     tables += [
         grid_table(
             grid,
             name=name,
             title=f"Ablation: {grid.name.replace('_', ' ')}",
-            question=_question(grid.name),
-            together=survivors.get(ablation.default_key(grid)),
+            question=grid_files.question_of(grid.name),
+            together=survivors.get(comparisons.default_key(grid)),
         )
         for name, grid in views
     ]
@@ -130,9 +123,9 @@ def contradictions(book: Book) -> Iterator[str]:
     latest: dict[str, ablation.Grid] = {}
     for _, grid in book.grids:
         latest.setdefault(grid.name, grid)
-    for path in sorted(GRIDS.glob("*.yaml")):
+    for path in sorted(grid_files.GRIDS.glob("*.yaml")):
         grid = latest.get(path.stem) or ablation.build([], path.stem)
-        for line in check_finding(grid, finding_of(path.stem)):
+        for line in check_finding(grid, grid_files.finding_of(path.stem)):
             yield f"{path.name}: finding {line}"
 
 
@@ -145,78 +138,15 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.Grid]]:
     views: list[tuple[str, ablation.Grid]] = []
     for name in sorted(names | set(EMBEDDED)):
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        primary = grid_files.primary_of(name)
         settings = ablation.split(measured.records, name)
         if not settings:
-            made = ablation.build([], name, order=_listed_cells(name, []), primary=primary_of(name))
-            views.append((stem, made))
+            cells = grid_files.listed_cells(name, None)
+            views.append((stem, ablation.build([], name, listed=cells, primary=primary)))
         for number, (key, records) in enumerate(settings.items()):
             mark = hashlib.sha256(key.encode()).hexdigest()[:6]
-            grid = ablation.build(
-                records,
-                name,
-                order=_listed_cells(name, records),
-                one_setting=True,
-                primary=primary_of(name),
-            )
+            default = next((r for r in records if r.grid is None and r.config), None)
+            cells = grid_files.listed_cells(name, default)
+            grid = ablation.build(records, name, listed=cells, one_setting=True, primary=primary)
             views.append((stem if number == 0 else f"{stem}-{mark}", grid))
     return views
-
-
-def _grid_file(name: str) -> dict[str, object]:
-    """The grid's own description, where the project has one."""
-    path = GRIDS / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
-        return {}
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    return data if isinstance(data, dict) else {}
-
-
-def primary_of(name: str) -> dict[str, str]:
-    """Dataset, or "other", to the metric that the grid's file names."""
-    found = _grid_file(name).get("primary")
-    if not isinstance(found, dict):
-        return dict(PRIMARY_METRICS)
-    return {str(dataset): str(metric) for dataset, metric in found.items()}
-
-
-def finding_of(name: str) -> str:
-    """What the grid's file says was found."""
-    return " ".join(str(_grid_file(name).get("finding", "")).split())
-
-
-def _question(name: str) -> str:
-    return " ".join(str(_grid_file(name).get("question", "")).split())
-
-
-def _listed_cells(name: str, records: Sequence[Record]) -> list[str]:
-    """The cells that the grid's file lists by name, but for those that are the default.
-
-    Products and zips combine names and are known by their records only.
-    """
-    data = _grid_file(name)
-    default = next((r for r in records if r.grid is None and r.config), None)
-    found: list[str] = []
-    axes, cells = data.get("axes"), data.get("cells")
-    if isinstance(axes, dict) and len(axes) == 1 and data.get("mode", "one-factor") != "zip":
-        ((axis, levels),) = axes.items()
-        named = levels if isinstance(levels, dict) else {str(level): level for level in levels}
-        found += [str(key) for key, level in named.items() if not _is_default(axis, level, default)]
-    for cell, overrides in cells.items() if isinstance(cells, dict) else ():
-        given = overrides if isinstance(overrides, dict) else {"": overrides}
-        if not all(_is_default(axis, level, default) for axis, level in given.items()):
-            found.append(str(cell))
-    return found
-
-
-def _is_default(axis: str, level: object, default: Record | None) -> bool:
-    """Whether the default has this value: its record says it, else its variant or the schema."""
-    config = flatten((default and default.config) or {})
-    value = config.get(axis, flatten(Config().dump()).get(axis))
-    if axis not in config and axis.startswith("model."):
-        stock = VARIANTS.get(default.model if default else "hevitpose_b")
-        value = getattr(stock, axis.removeprefix("model."), None)
-    value = list(value) if isinstance(value, tuple) else value
-    return value == level and isinstance(value, bool) == isinstance(level, bool)

@@ -14,7 +14,7 @@ from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
 from hevitpose.spec import model_names
-from reports import ablation, captions
+from reports import ablation, captions, comparisons
 from reports.load import Measured, h_by_w, input_size, is_plain_network
 from reports.output.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
 from reports.published import ROOT, Published
@@ -328,7 +328,7 @@ def _find_best(claim: Claim, grid_views: Sequence[ablation.Grid]) -> Finding:
     Of several grids with the axis, the one that averages over most cells; of these, the first.
     """
     assert claim.axis is not None and claim.level is not None
-    found: list[tuple[int, ablation.Grid, ablation.Levels]] = []
+    found: list[tuple[int, ablation.Grid, comparisons.Levels]] = []
     for grid in grid_views:
         levels = _levels(grid, claim.axis, claim.level)
         if levels is not None:
@@ -357,15 +357,15 @@ def _find_best(claim: Claim, grid_views: Sequence[ablation.Grid]) -> Finding:
     return Finding(text=text, verdict=f"{verdict} ({scale})", records=ids)
 
 
-def _levels(grid: ablation.Grid, axis: str, level: str) -> ablation.Levels | None:
+def _levels(grid: ablation.Grid, axis: str, level: str) -> comparisons.Levels | None:
     """The axis's levels against the one that is said to be best."""
     rows = [row for row in grid.rows if row.accuracy]
     if not any(axis in record.axes for row in rows for record in row.accuracy):
         return None
-    known = {ablation.level_of(row, axis) for row in rows}
+    known = {comparisons.level_of(row, axis) for row in rows}
     if level == "most":
         numbers = [value for value in known if value.isdigit()]
         if len(numbers) < len(known):
             return None
         level = max(numbers, key=int)
-    return ablation.marginal_means(grid, axis, level) if level in known else None
+    return comparisons.marginal_means(grid, axis, level) if level in known else None

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports.ablation import SHOWN, Grid, headline
+from reports.ablation import SHOWN, Grid
 from reports.captions import condition, describe_conditions, machine_key
+from reports.comparisons import headline
 from reports.figures import style
 from reports.load import PCKH_JOINTS, Measured, input_size, metric
 from reports.output.text import plain, shorten

@@ -14,7 +14,7 @@ from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Compar
 from hevitpose.files import write_atomically
 from hevitpose.records import Record
 from hevitpose.spec import PRIMARY_METRICS
-from reports import ablation
+from reports import ablation, comparisons
 from reports.captions import condition
 from reports.figures.style import read_digest
 from reports.load import METRIC_ALIASES, check, flatten
@@ -109,7 +109,7 @@ def grid_table(
     name: str | None = None,
     title: str | None = None,
     question: str = "",
-    together: ablation.Together | None = None,
+    together: comparisons.Together | None = None,
 ) -> Table:
     """One ablation grid as a table: the primary metric and its verdicts, the others beside it.
 
@@ -120,7 +120,7 @@ def grid_table(
         question: first line of the caption.
         together: what is left of the verdicts over all grids with this default.
     """
-    top = ablation.best(grid)
+    top = comparisons.best(grid)
     shown = shown_metrics(grid)
     columns = _columns(grid, shown)
     rows = [_grid_row(row, grid, shown, bold=row is top) for row in grid.rows]
@@ -173,7 +173,7 @@ def _columns(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
 
 
 def _legend(
-    grid: ablation.Grid, shown: tuple[str, ...], together: ablation.Together | None
+    grid: ablation.Grid, shown: tuple[str, ...], together: comparisons.Together | None
 ) -> list[str]:
     heading = ablation.SHOWN.get(grid.primary, grid.primary)
     legend = [
@@ -217,14 +217,15 @@ def _model_lines(grid: ablation.Grid) -> list[str]:
     ]
 
 
-def product_levels(grid: ablation.Grid) -> list[ablation.Levels]:
+def product_levels(grid: ablation.Grid) -> list[comparisons.Levels]:
     """The marginal means of each axis that is crossed with another."""
     axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
-    found = [ablation.marginal_means(grid, axis) for axis in sorted(axes)] if len(axes) > 1 else []
+    several = sorted(axes) if len(axes) > 1 else []
+    found = [comparisons.marginal_means(grid, axis) for axis in several]
     return [levels for levels in found if levels is not None and levels.cells > 1]
 
 
-def _levels_line(levels: ablation.Levels, heading: str) -> str:
+def _levels_line(levels: comparisons.Levels, heading: str) -> str:
     parts = []
     for level, comparison in levels.family.comparisons.items():
         parts.append(f"{shorten(level, 30)} {gap_text(comparison)} ({comparison.verdict})")

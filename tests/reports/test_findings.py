@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hevitpose.records import RecordStore
-from reports import __main__, ablation, build
+from reports import __main__, ablation, grid_files
 from reports.findings import check_finding
 
 OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
@@ -92,7 +92,7 @@ def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
         store.add(record)
     folder = tmp_path / "ablations"
     folder.mkdir()
-    monkeypatch.setattr(build, "GRIDS", folder)
+    monkeypatch.setattr(grid_files, "GRIDS", folder)
     monkeypatch.setattr(__main__, "MEASURED", tmp_path / "measured")
     arguments = ["--measured", str(tmp_path / "measured"), "--out", str(tmp_path / "out")]
     arguments += ["--readme", str(tmp_path / "R.md"), "--no-site"]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from hevitpose.records import Interval, RecordStore, parse_record
-from reports import ablation, build
+from reports import ablation, build, grid_files
 from reports.claims import claims_table
 from reports.figures.plots import tradeoff
 from reports.load import Measured, check, load, out_of_range
@@ -663,17 +663,17 @@ def test_the_fastest_form_of_a_network_by_machine_and_batch(make):
     [
         ("model.attention", ["cgsr", "mhsa"], ["cgsr", "mhsa"]),
         ("model.heads", [2, 4], ["2", "4"]),  # nano's own, not the larger variants'
-        ("model.groups", [[2, 2, 2], [4, 4, 4]], ["default", "[4, 4, 4]"]),
+        ("model.groups", [[2, 2, 2], [4, 4, 4]], ["default", "4-4-4"]),
         ("codec.decoder", ["default", "dark"], ["default", "dark"]),
-        ("model.cascade", [True, False], ["default", "False"]),
+        ("model.cascade", [True, False], ["default", "off"]),
     ],
 )
 def test_the_default_is_one_row(make, monkeypatch, tmp_path, axis, levels, rows):
     """Also where the grid's file lists its value, whichever variant and section it is of."""
     grid = {"question": "?", "axes": {axis: levels}}
     (tmp_path / "attention.yaml").write_text(yaml.safe_dump(grid))
-    monkeypatch.setattr(build, "GRIDS", tmp_path)
-    other = str(levels[1])
+    monkeypatch.setattr(grid_files, "GRIDS", tmp_path)
+    other = rows[1]
     found = [make.evaluation(), make.evaluation(other, axes={axis: levels[1]})]
     views = dict(build.grid_views(Measured(tuple(found))))
     assert [row.name for row in views["ablation-attention"].rows] == rows
@@ -682,6 +682,6 @@ def test_the_default_is_one_row(make, monkeypatch, tmp_path, axis, levels, rows)
 def test_a_named_cell_that_is_the_default_is_no_second_row(make, monkeypatch, tmp_path):
     cells = {"same": {"model.attention": "cgsr"}, "mhsa": {"model.attention": "mhsa"}}
     (tmp_path / "attention.yaml").write_text(yaml.safe_dump({"question": "?", "cells": cells}))
-    monkeypatch.setattr(build, "GRIDS", tmp_path)
+    monkeypatch.setattr(grid_files, "GRIDS", tmp_path)
     views = dict(build.grid_views(Measured((make.evaluation(), make.evaluation("mhsa")))))
     assert len(views["ablation-attention"].rows) == 2

@@ -1,0 +1,178 @@
+"""Finished grids, compared: the best cell, the finding as a title, marginal means, one family."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hevitpose.evaluation.statistics import (
+    BETTER,
+    NOT_SHOWN,
+    WORSE,
+    Family,
+    compare_grid,
+    contrasts,
+)
+from hevitpose.spec import VARIANTS
+from reports.ablation import DEFAULT, Grid, Row, by_seed
+from reports.load import flatten
+from reports.output.text import plain, shorten
+
+
+def best(grid: Grid) -> Row | None:
+    """The row that may stand in bold: every other is significantly worse than it.
+
+    With fewer than five seeds, or where one of the others is not shown to be worse, nobody is the
+    best.
+    """
+    scored = [row for row in grid.rows if grid.primary in row.scores]
+    if len(scored) < 2:
+        return None
+    top = max(scored, key=lambda row: row.scores[grid.primary].value)
+    found = compare_grid({row.name: by_seed(row, grid.primary) for row in scored}, top.name)
+    return top if len(found.having(WORSE)) == len(scored) - 1 else None
+
+
+def headline(grid: Grid) -> str:
+    """The verdicts in one sentence; empty where there are none."""
+    if grid.family.spread is None or grid.default is None:
+        return ""
+    by: dict[str, list[str]] = {BETTER: [], WORSE: [], NOT_SHOWN: []}
+    for name, comparison in grid.family.comparisons.items():
+        if comparison.verdict in by:
+            by[comparison.verdict].append(shorten(name, 40))
+    default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
+    all_of_them = sum(map(len, by.values()))
+    if all_of_them == len(by[NOT_SHOWN]):
+        return f"No cell was shown to differ from {default}"
+    parts = []
+    for verdict, words in (
+        (BETTER, f"better than {default}"), (WORSE, f"worse than {default}"),
+        (NOT_SHOWN, "not shown to differ"),
+    ):  # fmt: skip
+        if len(by[verdict]) == all_of_them > 1:
+            parts.append(f"all {all_of_them} {words}")
+        elif by[verdict]:
+            parts.append(f"{words}: {', '.join(by[verdict])}")
+    if not by[BETTER] and by[NOT_SHOWN]:
+        parts.insert(0, f"nothing was shown to be better than {default}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+# Over several cells, and several grids ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one axis against one of them, over the cells that share all other axes."""
+
+    axis: str
+    reference: str
+    cells: int  # of each level
+    family: Family  # by level
+
+
+def marginal_means(grid: Grid, axis: str, reference: str | None = None) -> Levels | None:
+    """An axis's levels, each averaged over the combinations of the other axes that all levels have.
+
+    Args:
+        grid: a product, or one with this axis among others.
+        axis: config key.
+        reference: the level that the others are compared with, as :func:`level_of` says it; the
+            default's own when None.
+
+    Returns:
+        None where the axis has no second level, or the reference is none of them.
+    """
+    rows = [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
+    if grid.default is None or not grid.default.accuracy:
+        return None
+    axes = {key for row in rows for key in row.accuracy[0].axes}
+    reference = reference or level_of(grid.default, axis)
+    table: dict[str, dict[str, Row]] = defaultdict(dict)  # other axes -> level -> row
+    for row in rows:
+        others = json.dumps({key: level_of(row, key) for key in sorted(axes - {axis})})
+        table[others][level_of(row, axis)] = row
+    levels = {level for of in table.values() if reference in of for level in of}
+    complete = [of for of in table.values() if of.keys() >= levels]
+    if len(levels) < 2 or not complete:
+        return None
+    share = 1 / len(complete)
+    wanted = {
+        level: {of[level].name: share for of in complete}
+        | {of[reference].name: -share for of in complete}
+        for level in sorted(levels - {reference})
+    }
+    cells = {row.name: by_seed(row, grid.primary) for row in rows}
+    cells = {name: values for name, values in cells.items() if values}
+    if any(of[level].name not in cells for of in complete for level in levels):
+        return None
+    return Levels(axis, reference, len(complete), contrasts(cells, wanted))
+
+
+def level_of(row: Row, axis: str) -> str:
+    """A row's value on an axis, as a text."""
+    record = row.accuracy[0]
+    value = record.axes.get(axis)
+    if value is None:
+        value = flatten(record.config).get(axis)
+    variant = VARIANTS.get(record.model)
+    if value is None and variant is not None and axis.startswith("model."):
+        value = getattr(variant, axis.removeprefix("model."), None)
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else plain(value)
+
+
+@dataclass(frozen=True)
+class Together:
+    """The verdicts of several grids with one default, judged again as one family."""
+
+    grids: tuple[str, ...]
+    cells: int
+    alone: int  # verdicts of the grids by themselves
+    survive: int  # of these, in the family of all
+
+
+def together(views: Sequence[Grid]) -> dict[str, Together]:
+    """For each default that several grids share, how many verdicts survive over all of them.
+
+    Returns:
+        By the ids of the default's runs, joined by spaces (:func:`default_key`).
+    """
+    groups: dict[str, list[Grid]] = defaultdict(list)
+    for view in views:
+        if key := default_key(view):
+            groups[key].append(view)
+    found = {}
+    for key, group in groups.items():
+        if len(group) < 2:
+            continue
+        default = group[0].default
+        assert default is not None
+        primary = group[0].primary
+        cells = {"": by_seed(default, primary)} | {
+            f"{grid.name}/{row.name}": by_seed(row, primary)
+            for grid in group
+            for row in grid.rows
+            if not row.is_default
+        }
+        family = compare_grid(cells, "")
+        alone = {
+            (f"{grid.name}/{name}", comparison.verdict)
+            for grid in group
+            for name, comparison in grid.family.comparisons.items()
+            if comparison.verdict in (BETTER, WORSE)
+        }
+        survive = {(name, c.verdict) for name, c in family.comparisons.items()} & alone
+        names = tuple(grid.name for grid in group)
+        found[key] = Together(names, len(cells) - 1, len(alone), len(survive))
+    return found
+
+
+def default_key(grid: Grid) -> str:
+    """What grids with one default have in common; empty where it was not run."""
+    if grid.default is None or not grid.default.accuracy:
+        return ""
+    return " ".join([grid.primary, *(record.id for record in grid.default.accuracy)])

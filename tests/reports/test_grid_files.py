@@ -1,0 +1,59 @@
+"""Grids' files as reports read them, and cells that several grids describe."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from ablations.grids import available, load_grids
+from hevitpose.config import load_config
+from hevitpose.spec import full_name
+from reports import build, grid_files
+from reports.load import Measured
+
+
+@pytest.mark.parametrize("name", available())
+def test_cells_are_those_that_run(name):
+    """Reports name a grid's cells as the runner does, and know the same overrides."""
+    base = load_config(None, preset="quick")
+    (grid,) = load_grids([name], base)
+    trained = {cell.name: dict(cell.overrides) for cell in grid.cells if not cell.is_default}
+    conditions = (yaml.safe_load((grid_files.GRIDS / f"{name}.yaml").read_text())).get("evaluate")
+    config = base.dump()
+    default = SimpleNamespace(config=config, model=full_name(config["model"]["name"]))
+    listed = grid_files.listed_cells(name, default)
+    missing = trained.keys() - listed.keys()
+    assert missing <= set(conditions or ())  # those evaluate the weights of others
+    for cell in trained.keys() & listed.keys():
+        own = {key: value for key, value in listed[cell].items()}
+        assert (
+            own.items()
+            <= {k: list(v) if isinstance(v, tuple) else v for k, v in trained[cell].items()}.items()
+        )
+
+
+def test_a_cell_that_another_grid_measured_is_shown(make, monkeypatch, tmp_path):
+    """One training belongs to every grid that describes it; a position is no identity."""
+    monkeypatch.setattr(grid_files, "GRIDS", tmp_path)
+    product = {
+        "mode": "product",
+        "axes": {
+            "model.attention": {"cgsr": "cgsr", "mhsa": "mhsa"},
+            "model.ffn": {"std": "standard", "mix": "mix-ffn"},
+        },
+    }
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(product))
+    found = [make.evaluation(seed=seed) for seed in (0, 1)]
+    axes = {"model.attention": "mhsa", "model.ffn": "mix-ffn"}
+    for seed in (0, 1):
+        found += [
+            make.evaluation("mhsa+mix", seed=seed, grid="both", axes=axes),
+            make.evaluation("mhsa", seed=seed, grid="attention"),
+            make.evaluation("other", seed=seed, grid="else", axes={"model.heads": 4}),
+        ]
+    grid = dict(build.grid_views(Measured(tuple(found))))["ablation-both"]
+    assert {row.name: row.seeds for row in grid.rows} == {
+        "default": 2, "cgsr+mix": 0, "mhsa+std": 2, "mhsa+mix": 2,
+    }  # fmt: skip
