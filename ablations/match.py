@@ -22,7 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ablations.grids import Cell, Grid, refused
+from ablations.grid import Cell, Grid
+from ablations.refusals import refused
 from hevitpose.config import Config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
@@ -98,7 +99,7 @@ class Costs:
     def _count(self, config: Config) -> Cost:
         import torch
 
-        from ablations.cell import build
+        from ablations.measurements import build
         from hevitpose.cost.complexity import count
         from hevitpose.imports import import_files
 

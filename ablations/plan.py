@@ -15,14 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ablations.cell import conditions_of
-from ablations.grids import DEFAULT, Cell, Grid
+from ablations.grid import DEFAULT, Cell, Grid
+from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config
 from hevitpose.records import Record, RecordStore, Run
 from hevitpose.spec import full_name
-
-WORK = "ablations.cell"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from ablations.grids import Cell, Grid, refused_key
+from ablations.grid import Cell, Grid
 from ablations.plan import Job, Plan
+from ablations.refusals import refused_key
 from hevitpose import runs
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record

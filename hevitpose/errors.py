@@ -26,6 +26,10 @@ class DivergedError(HEViTPoseError):
     """The loss or the weights of a training run are no longer finite."""
 
 
+class UnavailableError(HEViTPoseError):
+    """This machine cannot do it (no GPU, compiler or runtime); the message says why."""
+
+
 def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """An error for a name outside a closed set, with the nearest known name.
 

@@ -17,7 +17,7 @@ from hevitpose.records import Record
 from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from reports.load import flatten
 
-GRIDS = Path(__file__).resolve().parents[1] / "ablations"
+GRIDS = Path(__file__).resolve().parents[1] / "ablations" / "grids"
 
 #: Cells by name, each as the config keys that it sets.
 Overrides = Mapping[str, Mapping[str, Any]]

@@ -35,7 +35,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def test_the_example_attention_runs_and_is_a_grid(tmp_path):
-    from ablations.grids import load_grids
+    from ablations.grid import load_grids
 
     (tmp_path / "my_attention.py").write_text(blocks("attention.md", "python")[0])
     (tmp_path / "my_grid.yaml").write_text(blocks("attention.md", "yaml")[0])
@@ -48,7 +48,7 @@ def test_the_example_attention_runs_and_is_a_grid(tmp_path):
 
 
 def test_the_example_grid_is_one(tmp_path):
-    from ablations.grids import load_grids
+    from ablations.grid import load_grids
 
     (tmp_path / "my_grid.yaml").write_text(blocks("ablations.md", "yaml")[0])
     (grid,) = load_grids([str(tmp_path / "my_grid.yaml")], load_config("synthetic"))
@@ -151,8 +151,8 @@ def parse_hevitpose(words: list[str]) -> str:
 
 
 def parse_ablations(words: list[str]) -> str:
-    main = importlib.import_module("ablations.__main__")
-    grids = importlib.import_module("ablations.grids")
+    cli = importlib.import_module("ablations.cli")
+    grids = importlib.import_module("ablations.grid")
 
     def called(words=None, grid=None, cells=None, **_):
         words = words or []
@@ -160,7 +160,7 @@ def parse_ablations(words: list[str]) -> str:
         for name in (*(grid or []), *(word for word in words if "=" not in word)):
             assert name in grids.available() or name.endswith(".yaml"), f"no grid {name}"
 
-    typer_command(main.app, called)(words)
+    typer_command(cli.app, called)(words)
     return "ablations"
 
 

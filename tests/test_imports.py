@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ablations.cell import build
-from ablations.child import run_job
+from ablations.measurements import build
+from ablations.workers.job import run_job
 from bench import latency, worker
 from bench.worker import Outcome
 from hevitpose import create_model
@@ -105,10 +105,10 @@ def test_predict_and_export(mine, checkpoint, tmp_path):
 
 def test_a_grids_child(mine, tmp_path):
     config = load_config("synthetic", OPTIONS).model_copy(update={"imports": (mine,)})
-    job = {"work": "ablations.cell", "kind": "complexity", "folder": str(tmp_path)}
+    job = {"work": "ablations.measurements", "kind": "complexity", "folder": str(tmp_path)}
     outcome = run_job({**job, "config": config.dump()}, lambda done, total: None)
-    assert outcome["error"] is None
-    assert outcome["fields"]["flops"]["torch"] > 0
+    assert outcome.reason is None
+    assert outcome.result["fields"]["flops"]["torch"] > 0
     assert build(config).spec.attention == "mine"
 
 

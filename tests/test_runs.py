@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ablations import cell
+from ablations import measurements
 from hevitpose.config import load_config
 from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.records import provenance
@@ -178,11 +178,11 @@ def test_a_custom_dataset_says_its_keypoints(tmp_path):
     timed = latency_run(config, {"batch": 1})
     assert counted.inputs["model"]["num_keypoints"] == 5
     assert timed.inputs["model"]["num_keypoints"] == 5
-    assert cell.build(config).num_keypoints == 5
+    assert measurements.build(config).num_keypoints == 5
     other = config.with_overrides({"model.num_keypoints": 7})
     assert complexity_run(other).id != counted.id
     small = config.with_overrides({"data.input_size": [64, 64]})
-    fields = cell.complexity(small, tmp_path, lambda done, total: None)
+    fields = measurements.complexity(small, tmp_path, lambda done, total: None)
     assert fields["params"] > 0 and fields["flops"]["mmcv"] > 0
 
 

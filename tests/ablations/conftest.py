@@ -1,4 +1,4 @@
-"""Twenty synthetic people, and requests that use the stub instead of training."""
+"""Twenty synthetic people, and runs that use the stub instead of training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations.session import Request
+from ablations.options import Options
 
 WORK = "tests.ablations.stub"
-PRELOAD = ("ablations.isolation", WORK)
+PRELOAD = ("ablations.workers.local", WORK)
 SMALL = ("data.people=20", "data.image_size=64", "training.steps=5", "training.lr=0.001")
 
 
@@ -38,20 +38,19 @@ def grid(tmp_path):
 
 
 @pytest.fixture
-def request_for(tmp_path, people):
-    """A request on the stub: ``request_for(grids, seeds=(0, 1), out=...)``."""
+def options_for(tmp_path, people):
+    """Options on the stub: ``options_for(grids, seeds="0,1", out=...)``."""
 
-    def make(*grids: str, overrides=(), **options) -> Request:
+    def make(*grids: str, overrides=(), **options) -> Options:
         values = {
-            "grids": grids,
+            "words": [*grids, *SMALL, *overrides],
             "data": people,
-            "overrides": [*SMALL, *overrides],
             "out": tmp_path / "out",
             "work": WORK,
             "preload": PRELOAD,
             "tables": False,
             "timeout": 20.0,
         }
-        return Request(**(values | options))
+        return Options(**(values | options))
 
     return make

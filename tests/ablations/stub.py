@@ -1,4 +1,4 @@
-"""Work that takes milliseconds: stands in for ``ablations.cell`` in tests of the runner.
+"""Work that takes milliseconds: stands in for ``ablations.measurements`` in tests of the runner.
 
 What a cell does is told by ``training.clip_norm``, which nothing else here uses: RAISE, KILL, HANG,
 DIVERGE, MEMORY, SLOW. Training keeps a number and a checkpoint like a real trainer: resumable after
@@ -16,13 +16,10 @@ from pathlib import Path
 
 from hevitpose.config import Config
 from hevitpose.data.fingerprint import fingerprint
+from hevitpose.errors import DivergedError
 from hevitpose.records.identity import file_digest
 
 RAISE, KILL, HANG, DIVERGE, MEMORY, SLOW = 1, 2, 3, 4, 5, 6
-
-
-class DivergedError(Exception):
-    pass
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from ablations.executors import check_executor
-from ablations.session import session
+from ablations.cli import session
+from ablations.workers import check_executor
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import RecordStore
 
@@ -26,18 +26,18 @@ def metrics(out) -> dict[str, dict]:
 
 @pytest.mark.slow
 @needs_ray
-def test_same_metrics_and_a_killed_worker(request_for, grid, tmp_path):
+def test_same_metrics_and_a_killed_worker(options_for, grid, tmp_path):
     """One cell is slow enough to be killed in the middle; ray retries it, it resumes."""
     path = grid("axes: {model.ffn_ratio: [1, 2]}\ncells: {slow: {training.clip_norm: 6}}")
-    local = request_for(path, threads=1, out=tmp_path / "local")
+    local = options_for(path, threads=1, out=tmp_path / "local")
     assert session(local) == 0
-    request = request_for(path, threads=1, executor="ray", out=tmp_path / "ray", timeout=120.0)
+    options = options_for(path, threads=1, executor="ray", out=tmp_path / "ray", timeout=120.0)
     killed: list[int] = []
 
     def kill_once() -> None:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not killed:
-            for checkpoint in request.out.glob("cells/*/last.ckpt"):
+            for checkpoint in options.out.glob("cells/*/last.ckpt"):
                 pid = checkpoint.with_name("pid")
                 if pid.exists() and pid.read_text():
                     killed.append(int(pid.read_text()))
@@ -47,28 +47,28 @@ def test_same_metrics_and_a_killed_worker(request_for, grid, tmp_path):
 
     thread = threading.Thread(target=kill_once)
     thread.start()
-    assert session(request) == 0
+    assert session(options) == 0
     thread.join()
     assert killed
-    assert metrics(request.out) == metrics(local.out) and len(metrics(local.out)) == 3
-    store = RecordStore(request.out / "records")
+    assert metrics(options.out) == metrics(local.out) and len(metrics(local.out)) == 3
+    store = RecordStore(options.out / "records")
     assert len(store.load()) == 7 and not store.problems
-    assert {p.name for p in request.out.iterdir()} == {"records", "cells"}
+    assert {p.name for p in options.out.iterdir()} == {"records", "cells"}
 
 
 @needs_ray
-def test_unreachable(request_for, grid):
+def test_unreachable(options_for, grid):
     path = grid("axes: {model.ffn_ratio: [1, 2]}")
-    request = request_for(path, executor="ray", address="127.0.0.1:1")
+    options = options_for(path, executor="ray", address="127.0.0.1:1")
     with pytest.raises(HEViTPoseError, match=r"ray at 127\.0\.0\.1:1") as error:
-        session(request)
+        session(options)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(not without_ray, reason="ray is installed")
-def test_absent(request_for, grid):
+def test_absent(options_for, grid):
     with pytest.raises(HEViTPoseError, match=r"ray is not installed \(pip install"):
-        session(request_for(grid("axes: {model.ffn_ratio: [1, 2]}"), executor="ray"))
+        session(options_for(grid("axes: {model.ffn_ratio: [1, 2]}"), executor="ray"))
 
 
 def test_names():

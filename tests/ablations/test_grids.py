@@ -6,8 +6,11 @@ import pathlib
 
 import pytest
 
-from ablations import grids
-from ablations.session import Request, base_config, select
+from ablations import cli
+from ablations import grid as grids
+from ablations.grid import select_cells
+from ablations.options import Options
+from ablations.refusals import refused
 from hevitpose.config import load_config
 from hevitpose.errors import UsageError
 from hevitpose.records.identity import config_hash
@@ -64,7 +67,7 @@ class TestShipped:
             multiple = side_multiple(config.model.spec())
             for side in range(32, 257, 32):
                 sized = config.with_overrides({"data.input_size": [side, 96 * multiple]})
-                assert (grids.refused(sized) is None) == (side % multiple == 0)
+                assert (refused(sized) is None) == (side % multiple == 0)
 
 
 class TestExpansion:
@@ -203,17 +206,20 @@ class TestRefusals:
             grids.load_grids(["ffn"], config)
 
 
-class TestRequest:
+class TestOptions:
+    def chosen(self, **given) -> list[grids.Grid]:
+        options = Options(**given)
+        loaded = grids.load_grids(options.grid_names or grids.EMBEDDED, options.base_config())
+        return select_cells(loaded, options.cell_names) if options.cell_names else loaded
+
     def test_cells_of_several_grids(self):
-        request = Request(cells=["mhsa", "gated"])
-        chosen = select(request, base_config(request))
-        assert [names(g) for g in chosen] == [
+        assert [names(g) for g in self.chosen(cells="mhsa,gated")] == [
             ["cgsr", "mhsa"],
             ["subsample-ope"],
             ["default", "gated"],
         ]
         with pytest.raises(UsageError, match="unknown cell 'mhs'"):
-            select(Request(cells=["mhs"]), base_config(request))
+            self.chosen(cells="mhs")
 
     def test_users_attention_is_known_without_running_it(self, tmp_path, grid):
         module = tmp_path / "mine.py"
@@ -223,23 +229,53 @@ class TestRequest:
             "@register_attention('mine')\n"
             "def mine(spec, stage, block): ...\n"
         )
-        request = Request(imports=[module], grids=[grid("axes: {model.attention: [mine]}")])
-        (chosen,) = select(request, base_config(request))
+        (chosen,) = self.chosen(imports=[module], grid=[grid("axes: {model.attention: [mine]}")])
         assert names(chosen) == ["default", "mine"]
 
     @pytest.mark.parametrize(
-        ("options", "text"),
+        ("given", "text"),
         [
-            ({"overrides": ["seed=1"]}, "use --seeds"),
-            ({"overrides": ["training.lrr=1"]}, "lrr"),
+            ({"words": ["seed=1"]}, "use --seeds"),
+            ({"words": ["training.lrr=1"]}, "lrr"),
             ({"variant": "nona"}, "unknown model 'nona'"),
             ({"preset": "quik"}, "did you mean 'quick'"),
         ],
     )
-    def test_refusals(self, options, text):
+    def test_refusals(self, given, text):
         with pytest.raises(UsageError, match=text):
-            base_config(Request(**options))
+            Options(**given).base_config()
 
     def test_absent_import(self, tmp_path):
         with pytest.raises(UsageError, match="no such file"):
-            base_config(Request(imports=[tmp_path / "absent.py"]))
+            Options(imports=[tmp_path / "absent.py"]).base_config()
+
+    def test_every_option_of_the_command_line_is_a_field(self, monkeypatch):
+        """And only those: what tests set is none."""
+        given = []
+        monkeypatch.setattr(cli, "session", lambda options: given.append(options) or 0)
+        words = [
+            "run",
+            "ffn",
+            "training.lr=1",
+            "--grid",
+            "head",
+            "--cells",
+            "a,b",
+            "--seeds",
+            "1,2",
+        ]
+        words += ["--seeds", "1,2", "--import", "mine.py", "--dry-run"]
+        words += ["--gpus-per-run", "0.5", "--out", "there"]
+        assert cli.main(words) == 0
+        (options,) = given
+        assert options == Options(
+            words=["ffn", "training.lr=1"], grid=["head"], cells="a,b", seeds="1,2",
+            imports=[pathlib.Path("mine.py")], dry_run=True, gpus_per_run=0.5,
+            out=pathlib.Path("there"),
+        )  # fmt: skip
+        assert (options.grid_names, options.overrides) == (["ffn", "head"], ["training.lr=1"])
+        assert (options.seed_numbers(), options.cell_names) == ([1, 2], ["a", "b"])
+        assert cli.main(["run"]) == 0
+        assert given[1] == Options()
+        for name in ("--work", "--preload", "--tables"):
+            assert cli.main(["run", name, "x"]) == 2

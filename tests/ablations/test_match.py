@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from ablations import __main__ as command
+from ablations import cli as command
 from ablations import match as matching
-from ablations.cell import build
-from ablations.grids import load_grids
+from ablations.cli import session
+from ablations.grid import load_grids
 from ablations.match import Cost, Costs, match
-from ablations.session import session
+from ablations.measurements import build
 from hevitpose.config import load_config
 from hevitpose.cost.complexity import count
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -150,19 +150,19 @@ def test_first():
         assert found == first
 
 
-def test_both_forms_are_rows(request_for, grid, capsys, monkeypatch):
+def test_both_forms_are_rows(options_for, grid, capsys, monkeypatch):
     monkeypatch.setattr(Costs, "_recorded", lambda *_: None)  # the stub's counts are made up
-    request = request_for(grid("axes: {model.ffn_ratio: [2, 4]}"), overrides=[SIZE])
-    assert session(request) == 0
-    before = {record.id for record in RecordStore(request.out / "records").load()}
-    assert session(dataclasses.replace(request, match="flops", tables=True)) == 0
-    records = RecordStore(request.out / "records").load()
+    options = options_for(grid("axes: {model.ffn_ratio: [2, 4]}"), overrides=[SIZE])
+    assert session(options) == 0
+    before = {record.id for record in RecordStore(options.out / "records").load()}
+    assert session(dataclasses.replace(options, match="flops", tables=True)) == 0
+    records = RecordStore(options.out / "records").load()
     new = [record for record in records if record.id not in before]
     assert {(r.cell, r.kind) for r in new} == {
         ("4 (FLOPs matched)", kind) for kind in ("complexity", "latency", "training", "evaluation")
     }
     assert set(new[0].axes) == {"model.ffn_ratio", "model.widths"}
-    text = (request.out / "tables" / "mini.md").read_text()
+    text = (options.out / "tables" / "mini.md").read_text()
     assert "| 4 " in text and "4 (FLOPs matched)" in text
     assert "-> widths" in capsys.readouterr().out
 

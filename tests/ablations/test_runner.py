@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -19,10 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from ablations import __main__ as command
-from ablations import session as sessions
+from ablations import cli as command
+from ablations.cli import session
+from ablations.explain import describe, explain_record
+from ablations.grid import load_grids, select_cells
 from ablations.leases import Leases
-from ablations.session import Request, describe, explain_record, session
+from ablations.options import PRELOAD, Options
+from ablations.plan import History, Plan, plan
 from hevitpose.errors import HEViTPoseError
 from hevitpose.records import Record, RecordStore, identity
 from hevitpose.records import store as store_module
@@ -33,14 +37,16 @@ RATIOS = "axes: {model.ffn_ratio: [1, 2, 4]}"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def plan_of(request: Request) -> sessions.Plan:
-    base = sessions.base_config(request)
-    return sessions.plan(sessions.select(request, base), request.seeds)
+def plan_of(options: Options) -> Plan:
+    grids = load_grids(options.grid_names, options.base_config())
+    if options.cell_names:
+        grids = select_cells(grids, options.cell_names)
+    return plan(grids, options.seed_numbers())
 
 
-def dry(request: Request, **options) -> list[str]:
-    store = RecordStore(request.out / "records")
-    return describe(plan_of(request), [store], request.out, **options).splitlines()
+def dry(options: Options, **described) -> list[str]:
+    store = RecordStore(options.out / "records")
+    return describe(plan_of(options), [store], options.out, **described).splitlines()
 
 
 def timeless(record: Record) -> dict:
@@ -66,10 +72,10 @@ def state(out: Path) -> dict[str, object]:
 
 
 class TestRun:
-    def test_records_of_a_cell_then_cached(self, request_for, grid, capsys):
-        request = request_for(grid(RATIOS), seeds=(0, 1))
-        assert session(request) == 0
-        store = RecordStore(request.out / "records")
+    def test_records_of_a_cell_then_cached(self, options_for, grid, capsys):
+        options = options_for(grid(RATIOS), seeds="0,1")
+        assert session(options) == 0
+        store = RecordStore(options.out / "records")
         found = store.load()
         assert len(found) == 3 * (1 + 1 + 2 + 2) and not store.problems
         by_cell = {r.cell_id: set() for r in found}
@@ -90,42 +96,42 @@ class TestRun:
         )
         assert one.config["data"]["root"].startswith(".../")  # no folders of this machine
         assert list(one.artifacts) == ["model"]
-        weights = request.out / "train" / one.id / one.artifacts["model"].path
+        weights = options.out / "train" / one.id / one.artifacts["model"].path
         assert file_digest(weights) == one.weights
-        before = state(request.out)
-        assert session(request) == 0
-        assert state(request.out) == before
+        before = state(options.out)
+        assert session(options) == 0
+        assert state(options.out) == before
         assert "0 measured, 18 recorded before, 0 failed" in capsys.readouterr().out
         # nothing but records and artifacts is left
         rest = {
             n for n in before if not n.startswith("records/") and not n.endswith(".safetensors")
         }
-        assert not rest and not (request.out / "leases").exists()
+        assert not rest and not (options.out / "leases").exists()
 
-    def test_seed_0_of_all_cells_first(self, request_for, grid):
-        jobs = plan_of(request_for(grid(RATIOS), seeds=(3, 1))).jobs
+    def test_seed_0_of_all_cells_first(self, options_for, grid):
+        jobs = plan_of(options_for(grid(RATIOS), seeds="3,1")).jobs
         assert [j.seed for j in jobs if j.kind == "training"] == [3, 3, 3, 1, 1, 1]
         assert [j.kind for j in jobs[6:]] == ["training", "evaluation"] * 6
         assert [j.kind for j in jobs[:6]] == ["complexity"] * 3 + ["latency"] * 3
 
-    def test_grids_share_the_default(self, request_for, grid):
+    def test_grids_share_the_default(self, options_for, grid):
         other = grid("axes: {model.peow: [0, 3]}", "other")
-        made = plan_of(request_for(grid(RATIOS), other))
+        made = plan_of(options_for(grid(RATIOS), other))
         assert len(made.jobs) == 4 * 4  # of 2, 1, 4 and PEOW 0
         assert made.members["mini"]["2"] == made.members["other"]["3"]
 
-    def test_failures_are_rows(self, request_for, grid, capsys):
+    def test_failures_are_rows(self, options_for, grid, capsys):
         body = (
             "cells:\n  raise: {training.clip_norm: 1}\n  kill: {training.clip_norm: 2}\n"
             "  hang: {training.clip_norm: 3}\n  diverge: {training.clip_norm: 4}\n"
             "  memory: {training.clip_norm: 5}\n"
         )
-        request = request_for(grid(body), timeout=1.5)
-        assert session(request) == 1
+        options = options_for(grid(body), timeout=1.5)
+        assert session(options) == 1
         text = capsys.readouterr().out
         # The cells are one network: two costs, and of the default a training and an evaluation.
         assert "4 measured, 0 recorded before, 5 failed" in text
-        store = RecordStore(request.out / "records")
+        store = RecordStore(options.out / "records")
         failed = {r.cell: r for r in store.load() if r.status != "ok"}
         statuses = {cell: record.status for cell, record in failed.items()}
         assert statuses == {
@@ -139,34 +145,34 @@ class TestRun:
         assert "a line of the log" in failed["raise"].error
         assert "Traceback" in failed["raise"].error
         assert "no sign of life" in failed["hang"].error
-        assert not list((request.out / "records").glob(f"{failed['raise'].id}.json"))
+        assert not list((options.out / "records").glob(f"{failed['raise'].id}.json"))
         # not again unless asked
-        assert session(request) == 1
+        assert session(options) == 1
         assert "0 measured, 4 recorded before, 5 failed" in capsys.readouterr().out
-        again = dataclasses.replace(request, retry_failed=True, cells=["raise"])
+        again = dataclasses.replace(options, retry_failed=True, cells="raise")
         assert session(again) == 1
         assert len(store.failures(failed["raise"].id)) == 2
 
-    def test_executors_agree(self, request_for, grid, tmp_path):
+    def test_executors_agree(self, options_for, grid, tmp_path):
         results = []
         for name, workers in (("local", None), ("processes", 2)):
-            request = request_for(
-                grid(RATIOS), seeds=(0, 1), threads=1, executor=name, workers=workers,
+            options = options_for(
+                grid(RATIOS), seeds="0,1", threads=1, executor=name, workers=workers,
                 out=tmp_path / name,
             )  # fmt: skip
-            assert session(request) == 0
-            results.append(state(request.out))
+            assert session(options) == 0
+            results.append(state(options.out))
         assert results[0] == results[1]
 
-    def test_changed_data_are_not_recorded(self, request_for, grid, monkeypatch, capsys):
+    def test_changed_data_are_not_recorded(self, options_for, grid, monkeypatch, capsys):
         monkeypatch.setenv("STUB_FINGERPRINT", "synthetic:v1:other")
         multiprocessing.forkserver._forkserver._stop()  # it would hand on the old environment
-        request = request_for(grid("axes: {model.ffn_ratio: [2]}"))
-        assert session(request) == 1
+        options = options_for(grid("axes: {model.ffn_ratio: [2]}"))
+        assert session(options) == 1
         assert "the data changed during the run: synthetic:v1:other" in capsys.readouterr().out
         multiprocessing.forkserver._forkserver._stop()
 
-    def test_users_own_attention(self, request_for, grid, tmp_path):
+    def test_users_own_attention(self, options_for, grid, tmp_path):
         module = tmp_path / "my_attention.py"
         text = (
             "import os, pathlib\n"
@@ -177,63 +183,63 @@ class TestRun:
             "def mine(spec, stage, block): return None\n"
         )
         module.write_text(text)
-        request = request_for(grid("axes: {model.attention: [mine]}"), imports=[module])
-        ids = {j.id for j in plan_of(request).jobs}
-        assert session(request) == 0
+        options = options_for(grid("axes: {model.attention: [mine]}"), imports=[module])
+        ids = {j.id for j in plan_of(options).jobs}
+        assert session(options) == 0
         assert (tmp_path / "loaded").exists()
-        records = RecordStore(request.out / "records").load()
+        records = RecordStore(options.out / "records").load()
         record = next(r for r in records if r.cell == "mine" and r.kind == "training")
         assert record.inputs["model"]["imports"] == [file_digest(module)]
         module.write_text(text.replace("return None", "return 1"))
-        edited = {j.id for j in plan_of(request).jobs}
+        edited = {j.id for j in plan_of(options).jobs}
         assert len(ids) == 8 and not edited & ids  # whether a cell uses it, nobody can tell
         module.write_text("1 / 0")
-        bare = request_for(grid("axes: {model.ffn_ratio: [2]}"), imports=[module])
+        bare = options_for(grid("axes: {model.ffn_ratio: [2]}"), imports=[module])
         assert session(bare) == 1  # every cell fails with the reason, none is lost
 
 
 class TestDryRun:
-    def test_reasons(self, request_for, grid):
+    def test_reasons(self, options_for, grid):
         path = grid(RATIOS)
-        request = request_for(path)
-        lines = dry(request)
+        options = options_for(path)
+        lines = dry(options)
         assert len(lines) == 13 and all("would run absent" in line for line in lines[:12])
         assert lines[-1] == "12 of 12 would run: no earlier times"
-        session(request)
-        assert all(" recorded " in line for line in dry(request)[:12])
-        assert dry(request)[-1] == "0 of 12 would run"
-        lines = dry(dataclasses.replace(request, overrides=[*request.overrides, "training.lr=1"]))
+        session(options)
+        assert all(" recorded " in line for line in dry(options)[:12])
+        assert dry(options)[-1] == "0 of 12 would run"
+        lines = dry(dataclasses.replace(options, words=[*options.words, "training.lr=1"]))
         assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
         assert sum("changed: config.training.lr: 0.001 -> 1" in line for line in lines) == 3
         assert sum("changed: weights: " in line for line in lines) == 3
         assert lines[-1].startswith("6 of 12 would run: about ")
 
-    def test_changed_data_and_version(self, request_for, grid, tmp_path, monkeypatch):
-        request = request_for(grid(RATIOS))
-        session(request)
+    def test_changed_data_and_version(self, options_for, grid, tmp_path, monkeypatch):
+        options = options_for(grid(RATIOS))
+        session(options)
         elsewhere = tmp_path / "not rendered yet"
-        others = [*request.overrides, "data.people=24"]
-        lines = dry(dataclasses.replace(request, data=elsewhere, overrides=others))
+        others = [*options.words, "data.people=24"]
+        lines = dry(dataclasses.replace(options, data=elsewhere, words=others))
         changed = "changed: data.fingerprint: 'synthetic:v1:seed0:people20:size64' -> "
         assert sum(changed in line for line in lines) == 6
         monkeypatch.setitem(identity.VERSIONS, "training", 1000)
-        lines = dry(request)
+        lines = dry(options)
         assert sum("changed: version: 1 -> 1000" in line for line in lines) == 3
         assert lines[-1].startswith("6 of 12 would run")  # and the evaluations of those weights
         monkeypatch.undo()
         monkeypatch.setitem(identity.VERSIONS, "evaluation", 1000)
-        assert dry(request)[-1].startswith("3 of 12 would run")
+        assert dry(options)[-1].startswith("3 of 12 would run")
 
-    def test_weights_that_are_gone_train_again(self, request_for, grid, capsys):
-        request = request_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells=["default"])
-        assert session(request) == 0
-        store = RecordStore(request.out / "records")
+    def test_weights_that_are_gone_train_again(self, options_for, grid, capsys):
+        options = options_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells="default")
+        assert session(options) == 0
+        store = RecordStore(options.out / "records")
         (training,) = [r for r in store.load() if r.kind == "training"]
-        (kept,) = kept_weights(request.out)
+        (kept,) = kept_weights(options.out)
         assert remove_weights([kept]) == kept.bytes
         # Everything that is asked for is recorded: nobody needs the weights.
-        assert dry(request)[-1] == "0 of 4 would run"
-        more = dataclasses.replace(request, cells=[])
+        assert dry(options)[-1] == "0 of 4 would run"
+        more = dataclasses.replace(options, cells=None)
         lines = dry(more)
         assert [line for line in lines if "trains again: its weights are gone" in line]
         assert lines[-1].startswith("2 of 5 would run")
@@ -242,50 +248,50 @@ class TestDryRun:
         assert "1 measured, 4 recorded before, 0 failed" in capsys.readouterr().out
         assert file_digest(kept.path) == training.weights == store.get(training.id).weights
 
-    def test_other_weights_of_the_same_training_are_refused(self, request_for, grid, capsys):
-        request = request_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells=["default"])
-        assert session(request) == 0
+    def test_other_weights_of_the_same_training_are_refused(self, options_for, grid, capsys):
+        options = options_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells="default")
+        assert session(options) == 0
         (path,) = [
-            p for p in (request.out / "records").iterdir() if '"kind": "training"' in p.read_text()
+            p for p in (options.out / "records").iterdir() if '"kind": "training"' in p.read_text()
         ]
-        (kept,) = kept_weights(request.out)
+        (kept,) = kept_weights(options.out)
         path.write_text(path.read_text().replace(kept.record.weights, "0" * 64))
         remove_weights([kept])
-        assert session(dataclasses.replace(request, cells=[])) == 1
+        assert session(dataclasses.replace(options, cells=None)) == 1
         assert "ran again and left weights" in capsys.readouterr().out
         assert "0" * 64 in path.read_text()  # never overwritten
 
-    def test_failed_before(self, request_for, grid):
-        request = request_for(grid("cells: {raise: {training.clip_norm: 1}}"))
-        session(request)
-        assert any("left out  failed before (1 x): ValueError" in x for x in dry(request))
-        assert any("would run failed before" in x for x in dry(request, retry_failed=True))
+    def test_failed_before(self, options_for, grid):
+        options = options_for(grid("cells: {raise: {training.clip_norm: 1}}"))
+        session(options)
+        assert any("left out  failed before (1 x): ValueError" in x for x in dry(options))
+        assert any("would run failed before" in x for x in dry(options, retry_failed=True))
 
-    def test_explain(self, request_for, grid):
-        request = request_for(grid(RATIOS))
-        session(request)
+    def test_explain(self, options_for, grid):
+        options = options_for(grid(RATIOS))
+        session(options)
         record = next(
-            r for r in RecordStore(request.out / "records").load() if r.kind == "training"
+            r for r in RecordStore(options.out / "records").load() if r.kind == "training"
         )
-        text = explain_record(record.id[:10], request.out, request.data)
+        text = explain_record(record.id[:10], options.out, options.data)
         assert "fingerprint: 'synthetic:v1:seed0:people20:size64'" in text and "lr: 0.001" in text
         assert text.splitlines()[-1] == "now: the same"
 
-    def test_explain_opens_committed_records(self, request_for, tmp_path):
+    def test_explain_opens_committed_records(self, options_for, tmp_path):
         committed = next(iter(measured().iter(failures=False)))
         assert committed.id in explain_record(committed.id, tmp_path / "nothing here")
 
-    def test_estimates_do_not_read_the_store_again_and_again(self, request_for, grid):
-        request = request_for(grid(RATIOS), seeds=(0, 1))
-        session(request)
-        history = sessions.History(RecordStore(request.out / "records"))
-        other = dataclasses.replace(request, overrides=[*request.overrides, "codec.sigma=3"])
+    def test_estimates_do_not_read_the_store_again_and_again(self, options_for, grid):
+        options = options_for(grid(RATIOS), seeds="0,1")
+        session(options)
+        history = History(RecordStore(options.out / "records"))
+        other = dataclasses.replace(options, words=[*options.words, "codec.sigma=3"])
         for job in plan_of(other).jobs:
             if job.kind == "training":  # of its own cell and seed, not of any
                 nearest = history._nearest(job)
                 assert (nearest.cell, nearest.seed) == (job.cell, job.seed)
                 assert history.seconds(job) == nearest.seconds
-        third = plan_of(dataclasses.replace(request, seeds=(7,))).jobs[-1]
+        third = plan_of(dataclasses.replace(options, seeds="7")).jobs[-1]
         of_kind = [r.seconds for r in history.done.values() if r.kind == third.kind]
         assert min(of_kind) <= history.seconds(third) <= max(of_kind)
 
@@ -322,14 +328,14 @@ class TestTwoRunners:
         assert leases.acquire("a")
         leases.close()
 
-    def test_one_record_per_id_and_hardly_a_cell_twice(self, request_for, grid):
-        request = request_for(
-            grid("axes: {model.ffn_ratio: [1, 2, 3, 4]}"), seeds=(0, 1),
+    def test_one_record_per_id_and_hardly_a_cell_twice(self, options_for, grid):
+        options = options_for(
+            grid("axes: {model.ffn_ratio: [1, 2, 3, 4]}"), seeds="0,1",
             overrides=["training.steps=20"],
         )  # fmt: skip
         codes: list[int] = []
         script = "import sys; from tests.ablations.zygote import main; main()"
-        line = json.dumps(dataclasses.asdict(request), default=str)
+        line = json.dumps(dataclasses.asdict(options), default=str)
         runners = [
             subprocess.Popen(
                 [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -344,32 +350,32 @@ class TestTwoRunners:
             output, _ = runner.communicate(timeout=60)
             codes.append(int(output.split()[1]))
         assert codes == [0, 0]
-        records = RecordStore(request.out / "records").load()
+        records = RecordStore(options.out / "records").load()
         assert len(records) == 4 * (1 + 1 + 2 + 2)
-        assert not (request.out / "leases").exists()
+        assert not (options.out / "leases").exists()
 
 
 class TestDisk:
-    def test_full(self, request_for, grid, monkeypatch):
+    def test_full(self, options_for, grid, monkeypatch):
         def full(*_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        request = request_for(grid(RATIOS))
+        options = options_for(grid(RATIOS))
         with monkeypatch.context() as patched:
             patched.setattr(store_module.os, "link", full)
             with pytest.raises(HEViTPoseError, match="No space left"):
-                session(request)
-        assert not list((request.out / "records").iterdir())
-        assert not (request.out / "leases").exists()
-        assert session(request) == 0
+                session(options)
+        assert not list((options.out / "records").iterdir())
+        assert not (options.out / "leases").exists()
+        assert session(options) == 0
 
-    def test_newer_store(self, request_for, grid):
-        request = request_for(grid(RATIOS))
-        session(request)
-        path = next((request.out / "records").iterdir())
+    def test_newer_store(self, options_for, grid):
+        options = options_for(grid(RATIOS))
+        session(options)
+        path = next((options.out / "records").iterdir())
         path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
         with pytest.raises(HEViTPoseError, match="newer schema"):
-            session(request)
+            session(options)
 
 
 class TestCommand:
@@ -395,13 +401,12 @@ class TestCommand:
         assert "attention_parts" in text and "no-cascade" in text and "nox -s ablation" in text
 
     def test_everything_that_children_start_with_is_there(self):
-        from ablations import preload
-
-        assert [name for name in preload.NAMES if name not in sys.modules] == []
+        for name in PRELOAD:
+            importlib.import_module(name)
 
     def test_no_torch_for_a_plan(self):
         code = (
-            "import sys; from ablations import session, runner, executors, plan; "
+            "import sys; from ablations import cli, explain, grid, plan, run, tune, workers; "
             "sys.exit('torch' in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -428,25 +433,25 @@ class Zygote:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_points_ends_as_if_it_had_not_been(request_for, grid, tmp_path):
+def test_killed_at_twenty_points_ends_as_if_it_had_not_been(options_for, grid, tmp_path):
     """A 6-cell grid of a stub trainer; SIGKILL to the runner at random points."""
     body = "axes: {model.ffn_ratio: [1, 2, 3, 4]}\ncells: {a: {codec.sigma: 3}, b: {model.peow: 0}}"
-    request = request_for(grid(body), overrides=["training.steps=20"])
-    plain = dataclasses.replace(request, out=tmp_path / "plain")
+    options = options_for(grid(body), overrides=["training.steps=20"])
+    plain = dataclasses.replace(options, out=tmp_path / "plain")
     with Zygote() as zygote:
         zygote.ask(json.dumps(dataclasses.asdict(plain), default=str))
         assert zygote.ask("") == 0
         total = len(list(plain.out.glob("records/*.json")))
         assert total == 22  # 6 trained and scored, 5 networks twice: `a` has the default's
         rng = random.Random(0)
-        line = json.dumps(dataclasses.asdict(request), default=str)
+        line = json.dumps(dataclasses.asdict(options), default=str)
         recorded: set[str] = set()
         for attempt in range(20):
             runner = zygote.ask(line)
             if attempt % 2:  # in the thick of it: soon after the next record or two
                 more = len(recorded) + rng.randint(1, 2)
                 deadline = time.monotonic() + 20
-                while len(list(request.out.glob("records/*.json"))) < min(more, total):
+                while len(list(options.out.glob("records/*.json"))) < min(more, total):
                     assert time.monotonic() < deadline, "no progress"
                     time.sleep(0.001)
                 time.sleep(rng.uniform(0, 0.08))
@@ -455,33 +460,33 @@ def test_killed_at_twenty_points_ends_as_if_it_had_not_been(request_for, grid, t
             with contextlib.suppress(ProcessLookupError):
                 os.kill(runner, signal.SIGKILL)
             zygote.ask("")
-            store = RecordStore(request.out / "records")
+            store = RecordStore(options.out / "records")
             now = {record.id for record in store.load()}
             assert recorded <= now and not store.problems  # none lost, none half-written
             recorded = now
         zygote.ask(line)
         assert zygote.ask("") == 0
-    assert state(request.out) == state(plain.out)
-    folders = {p.name for p in request.out.iterdir()}
+    assert state(options.out) == state(plain.out)
+    folders = {p.name for p in options.out.iterdir()}
     assert folders == {"records", "train"}
 
 
-def test_sigterm_ends_children_and_goes_on_later(request_for, grid):
-    request = request_for(grid("cells: {slow: {training.clip_norm: 6}}"))
+def test_sigterm_ends_children_and_goes_on_later(options_for, grid):
+    options = options_for(grid("cells: {slow: {training.clip_norm: 6}}"))
     seen: list[object] = []
 
     def stop_soon() -> None:
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not list(request.out.glob("train/*/last.ckpt")):
+        while time.monotonic() < deadline and not list(options.out.glob("train/*/last.ckpt")):
             time.sleep(0.02)
-        seen.extend(request.out.glob("train/*/last.ckpt"))
+        seen.extend(options.out.glob("train/*/last.ckpt"))
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop_soon)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        session(request)
+        session(options)
     thread.join()
-    assert seen and not (request.out / "leases").exists()
-    assert session(request) == 0
-    shutil.rmtree(request.out)
+    assert seen and not (options.out / "leases").exists()
+    assert session(options) == 0
+    shutil.rmtree(options.out)

@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from ablations.session import session
+from ablations.cli import session
 from ablations.tune import SEEDS, Tuning
 from hevitpose.errors import UsageError
 from hevitpose.records import RecordStore
@@ -36,10 +36,10 @@ def test_seeds_that_choose_are_not_reported():
         Tuning.parse("training.lr=1e-3,2e-3", [0, SEEDS[0]])
 
 
-def test_each_cell_gets_its_own_best(grid, request_for, capsys):
+def test_each_cell_gets_its_own_best(grid, options_for, capsys):
     path = grid(AXES)
-    out = request_for(path).out
-    assert session(request_for(path, seeds=(0, 1), tune="training.lr=1e-3,2e-3,4e-3")) == 0
+    out = options_for(path).out
+    assert session(options_for(path, seeds="0,1", tune="training.lr=1e-3,2e-3,4e-3")) == 0
     records = RecordStore(out / "records").load()
     trained = [r for r in records if r.kind == "training"]
     tuned = {r.cell: r for r in records if r.kind == "evaluation"}
@@ -63,9 +63,9 @@ def test_each_cell_gets_its_own_best(grid, request_for, capsys):
     assert "mini/mhsa: training.lr" in capsys.readouterr().out
 
     # the same command does nothing more, an untuned one never shares its evaluations
-    assert session(request_for(path, seeds=(0, 1), tune="training.lr=1e-3,2e-3,4e-3")) == 0
+    assert session(options_for(path, seeds="0,1", tune="training.lr=1e-3,2e-3,4e-3")) == 0
     assert len(RecordStore(out / "records").load()) == len(records)
-    assert session(request_for(path, seeds=(0, 1))) == 0
+    assert session(options_for(path, seeds="0,1")) == 0
     everything = RecordStore(out / "records").load()
     both = [r for r in everything if r.kind == "evaluation"]
     assert len(both) == 2 * 8 and len({setting(r) for r in both if r.condition is None}) > 1
@@ -79,8 +79,8 @@ def test_each_cell_gets_its_own_best(grid, request_for, capsys):
     assert any("best training.lr of 0.001, 0.002, 0.004" in text for text in shown)
 
 
-def test_dry_run_says_what_comes_first(grid, request_for, capsys):
-    request = request_for(grid(AXES), tune="training.lr=1e-3,2e-3", dry_run=True)
-    assert session(request) == 0
+def test_dry_run_says_what_comes_first(grid, options_for, capsys):
+    options = options_for(grid(AXES), tune="training.lr=1e-3,2e-3", dry_run=True)
+    assert session(options) == 0
     out = capsys.readouterr().out
     assert "12 of 12 would run" in out and "at its best training.lr" in out

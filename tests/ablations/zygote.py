@@ -1,6 +1,6 @@
 """Starts runners quickly for the fault test: imports once, then forks one runner per line read.
 
-Each line of standard input is the JSON of a request; the answer is the runner's process id. The
+Each line of standard input is the JSON of options; the answer is the runner's process id. The
 runner is the leader of no group and has no other parent than this process, as from a shell. An
 empty line is answered with the exit code of the last runner, once it has ended.
 """
@@ -13,7 +13,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from ablations.session import Request, session
+from ablations.cli import session
+from ablations.options import Options
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
                 os.dup2(null, descriptor)
             code = 70
             try:
-                code = session(Request(**values))
+                code = session(Options(**values))
             except Exception:
                 traceback.print_exc()
             finally:

@@ -6,7 +6,7 @@ is faster, from interleaved rounds. ``bench/latency.py`` is the command around t
 """
 
 from hevitpose.cost.latency.conditions import DTYPES, LAYOUTS, MODES, SCOPES, Conditions
-from hevitpose.cost.latency.forms import UnavailableError, settle_
+from hevitpose.cost.latency.forms import settle_
 from hevitpose.cost.latency.measure import (
     QUICK,
     STANDARD,
@@ -19,6 +19,7 @@ from hevitpose.cost.latency.measure import (
 )
 from hevitpose.cost.latency.statistics import Ratio, Summary, interleave, ratio_of_rounds, summarize
 from hevitpose.cost.latency.timers import EventTimer, Timer, WallTimer
+from hevitpose.errors import UnavailableError
 
 __all__ = [
     "DTYPES",

@@ -26,7 +26,7 @@ from hevitpose.cost.latency.conditions import Conditions
 from hevitpose.data.keypoints import LAYOUTS as KEYPOINT_LAYOUTS
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, UnavailableError, UsageError
 from hevitpose.models.parity import relative_error
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,10 +41,6 @@ ROTATION = 4
 IMAGE_SIZE = (640, 480)
 
 Network = Callable[[Tensor], Any]
-
-
-class UnavailableError(HEViTPoseError):
-    """This mode cannot run on this machine; the message says why."""
 
 
 def check_device(device: str) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,13 +22,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations import display
-from ablations.child import Outcome, Payload, last_lines
-from ablations.executors import Executor
 from ablations.leases import Leases
-from ablations.plan import WORK, History, Job, Plan
+from ablations.options import WORK
+from ablations.plan import History, Job, Plan
+from ablations.recording import failure_of, record_of, tidy
+from ablations.workers import Workers
+from ablations.workers.job import Payload
 from hevitpose import runs
 from hevitpose.errors import DataError
-from hevitpose.records import Record, RecordStore, identity, one_line
+from hevitpose.isolated import Outcome
+from hevitpose.records import Record, RecordStore, one_line
 
 _POLL_SECONDS = 1.0
 _FOREIGN_SECONDS = 0.5
@@ -66,7 +69,7 @@ class Runner:
         plan: what there is to do.
         out: holds ``records/``, ``train/`` and ``evaluate/`` (checkpoints, weights, predictions),
             ``cells/`` (what measurements write) and ``leases/``.
-        executor: where jobs run.
+        workers: who does the jobs.
         retry_failed: also run what failed before.
         work: the module whose functions do the work.
         committed: more stores whose records count as done.
@@ -76,13 +79,13 @@ class Runner:
         self,
         plan: Plan,
         out: Path,
-        executor: Executor,
+        workers: Workers,
         *,
         retry_failed: bool = False,
         work: str = WORK,
         committed: Sequence[RecordStore] = (),
     ) -> None:
-        self.plan, self.out, self.executor = plan, out, executor
+        self.plan, self.out, self.workers = plan, out, workers
         self.retry_failed, self.work, self.committed = retry_failed, work, committed
         self.store = RecordStore(out / "records")
         self.leases = Leases(out / "leases")
@@ -120,7 +123,7 @@ class Runner:
             with display.Display(len(self.waiting)) as self.display:
                 self._loop()
         finally:
-            self.executor.close()
+            self.workers.close()
             self.leases.close()
             for name in ("cells", "evaluate"):
                 with suppress(OSError):
@@ -140,7 +143,7 @@ class Runner:
                 elif self.waiting:
                     self._give_up()
                 continue
-            ended = self.executor.wait(_POLL_SECONDS)
+            ended = self.workers.wait(_POLL_SECONDS)
             # First all off the list of what runs: a line about one asks how far the others are.
             for job, outcome in [(self.running.pop(key)[0], outcome) for key, outcome in ended]:
                 self._finish(job, outcome)
@@ -152,7 +155,7 @@ class Runner:
         """Starts jobs in order while there is room; whether some are another runner's."""
         foreign = False
         for job in list(self.waiting):
-            if len(self.running) >= self.executor.slots:
+            if len(self.running) >= self.workers.slots:
                 break
             # A latency is only true when nothing else runs.
             if self.running and (job.kind == "latency" or self._times()):
@@ -210,7 +213,7 @@ class Runner:
             "folder": str(self._folder(job)),
         }
         self.running[job.id] = (job, time.monotonic())
-        self.executor.start(job.id, payload, job.config.training.threads)
+        self.workers.start(job.id, payload, job.config.training.threads)
 
     def _recorded(self, job: Job) -> bool:
         return job.id in self.store or any(job.id in store for store in self.committed)
@@ -223,87 +226,46 @@ class Runner:
         if record is not None:
             self._remember(record)
             if self._folder(job).exists() and self.leases.acquire(job.id):
-                self._tidy(job, record)
+                tidy(self._folder(job), record)
                 self.leases.release(job.id)
 
     # Records ---------------------------------------------------------------------------------
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """An outcome to a record, a line on the screen, and a tidy folder."""
-        record, new = None, False
-        if outcome["status"] == "ok":
+        folder = self._folder(job)
+        if outcome.status == "ok":
             try:
-                record = self._record(job, outcome)
+                record = record_of(job, outcome.result, folder)
                 new = runs.add(self.store, record)
             except (ValidationError, DataError, ValueError) as error:
-                record = None
-                outcome |= {"status": "failed", "error": f"not recordable: {one_line(error)}"}
-        if record is not None:
-            if new:
-                self.summary.recorded += 1
+                reason = f"not recordable: {one_line(error)}"
+                outcome = replace(outcome, status="failed", reason=reason)
             else:
-                self.summary.cached += 1  # another runner was first, or weights were gone
-            self.took.setdefault(job.kind, []).append(record.seconds)
-            self._remember(record)
-            self._tidy(job, record)
-            if job.kind == "evaluation":
-                self.summary.made.append(record)
-                self._say(job, display.scores(record), record.seconds)
-            return
-        log = last_lines(self._folder(job))
-        reason = outcome.get("error") or "no reason given"
-        failure = Record.model_validate(
-            job.about()
-            | _provenance(outcome)
-            | {"status": outcome["status"], "error": f"{reason}\n{log}".strip()}
-        )
+                self._succeeded(job, record, new)
+                return
+        failure = failure_of(job, outcome, folder)
         self.store.add_failure(failure)
         if job.kind != "training":
-            shutil.rmtree(self._folder(job), ignore_errors=True)
-        first = reason.splitlines()[0]
-        self.summary.failed.append((job, first))
+            shutil.rmtree(folder, ignore_errors=True)
+        reason = (outcome.reason or "no reason given").splitlines()[0]
+        self.summary.failed.append((job, reason))
         before = len(self.waiting)
         self._drop_hopeless()
         self.display.advance(before - len(self.waiting))
-        self._say(job, f"{outcome['status'].upper()} {job.kind}: {first}", failure.seconds)
+        self._say(job, f"{outcome.status.upper()} {job.kind}: {reason}", failure.seconds)
 
-    def _record(self, job: Job, outcome: Outcome) -> Record:
-        fields = dict(outcome["fields"])
-        self._check_data(job, fields)
-        folder = self._folder(job)
-        files = {name: Path(path) for name, path in fields.pop("artifacts", {}).items()}
-        fields["artifacts"] = runs.artifacts(files, folder)
-        about = job.about() | _provenance(outcome)
-        if job.kind == "latency" and outcome["machine"] != job.run.inputs["machine"]:
-            # A cluster timed it elsewhere: the record is about that machine.
-            inputs = {**job.run.inputs}
-            inputs |= {"machine": outcome["machine"], "versions": outcome["versions"]}
-            about |= {"id": identity.digest(inputs), "inputs": inputs}
-        return Record.model_validate(about | fields)
-
-    def _check_data(self, job: Job, fields: dict[str, Any]) -> None:
-        """The data that were read are those that the id is about.
-
-        Raises:
-            DataError: they are others by now.
-        """
-        dataset = fields.get("dataset")
-        if dataset is not None and dataset["fingerprint"] != job.run.inputs["data"]["fingerprint"]:
-            raise DataError(f"the data changed during the run: {dataset['fingerprint']}")
-
-    def _tidy(self, job: Job, record: Record) -> None:
-        """Leaves only the artifacts of a recorded run in its folder."""
-        folder = self._folder(job)
-        kept = {(folder / artifact.path).resolve() for artifact in record.artifacts.values()}
-        if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif path.resolve() not in kept:
-                path.unlink()
+    def _succeeded(self, job: Job, record: Record, new: bool) -> None:
+        if new:
+            self.summary.recorded += 1
+        else:
+            self.summary.cached += 1  # another runner was first, or weights were gone
+        self.took.setdefault(job.kind, []).append(record.seconds)
+        self._remember(record)
+        tidy(self._folder(job), record)
+        if job.kind == "evaluation":
+            self.summary.made.append(record)
+            self._say(job, display.scores(record), record.seconds)
 
     def _remember(self, record: Record) -> None:
         if record.kind in ("complexity", "latency") and record.cell_id:
@@ -333,7 +295,7 @@ class Runner:
     def _running_text(self) -> str:
         texts = []
         for key, (job, _) in self.running.items():
-            done, total = self.executor.progress(key)
+            done, total = self.workers.progress(key)
             share = f" {done}/{total}" if total else ""
             texts.append(f"{job.label} {job.kind}{share}")
         return "; ".join(texts) or "waiting for another runner"
@@ -348,12 +310,12 @@ class Runner:
             total += expected
         for key, (job, started) in self.running.items():
             elapsed = time.monotonic() - started
-            done, steps = self.executor.progress(key)
+            done, steps = self.workers.progress(key)
             expected = elapsed * steps / done if done else self._expected(job)
             if expected is None:
                 return None
             total += max(0.0, expected - elapsed)
-        return total / self.executor.slots
+        return total / self.workers.slots
 
     def _expected(self, job: Job) -> float | None:
         known = self.history.seconds(job)
@@ -364,25 +326,10 @@ class Runner:
             return sum(took) / len(took)
         rates = []
         for key, (other, started) in self.running.items():
-            done, steps = self.executor.progress(key)
+            done, steps = self.workers.progress(key)
             if other.kind == job.kind and done:
                 rates.append((time.monotonic() - started) * steps / done)
         return sum(rates) / len(rates) if rates else None
-
-
-def _provenance(outcome: Outcome) -> dict[str, Any]:
-    """Where, when and with which code an outcome came to be."""
-    from datetime import UTC, datetime
-
-    from hevitpose.records import provenance
-
-    return {
-        "code": outcome.get("code") or provenance.code(),
-        "machine": outcome.get("machine") or provenance.machine(),
-        "versions": outcome.get("versions") or provenance.versions(),
-        "started_at": outcome.get("started_at") or datetime.now(UTC).isoformat(),
-        "seconds": outcome.get("seconds", 0.0),
-    }
 
 
 def _interrupt_on_sigterm() -> Any:

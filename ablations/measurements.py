@@ -1,4 +1,4 @@
-"""The work of a cell: its four measurements, each a function that a child calls by name.
+"""The measurements of a cell, each a function that a worker calls by name.
 
 A function takes the resolved config, the job's folder and a progress report, and gives the fields
 of a record. Another module with the same functions can stand in for this one (the tests' stub

@@ -1,4 +1,4 @@
-"""One grid on a ray cluster: scheduling, retries and fractional GPUs are ray's.
+"""Workers of a ray cluster: scheduling, retries and fractional GPUs are ray's.
 
 The driver plans, leases and writes records; a task does one job in a fresh worker process. All
 nodes see the project and the output folder under the same path (a shared file system), so that a
@@ -14,16 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ablations.child import Outcome, Payload, open_log, run_job
+from ablations.workers.job import Payload, open_log, run_job
 from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.isolated import Outcome, Stopwatch
 
 RETRIES = 3
 _REPORT_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
 
 
-class RayCluster:
-    """See :class:`ablations.executors.Executor`.
+class RayWorkers:
+    """See :class:`ablations.workers.Workers`.
 
     Args:
         workers: jobs at once; None: what the cluster's cores (GPUs) take.
@@ -64,42 +65,40 @@ class RayCluster:
             num_cpus=threads, num_gpus=gpus_per_run, max_retries=RETRIES, max_calls=1
         )(_job)
         self._board = ray.remote(num_cpus=0)(_Board).remote()
-        self._running: dict[str, tuple[Any, float]] = {}  # key -> (reference, last sign of life)
+        self._running: dict[str, tuple[Any, Stopwatch]] = {}  # key -> (reference, its silence)
         self._progress: dict[str, tuple[int, int]] = {}
 
     def start(self, key: str, payload: Payload, threads: int) -> None:
-        """See :class:`ablations.executors.Executor`."""
+        """See :class:`ablations.workers.Workers`."""
         environment = {"OMP_NUM_THREADS": str(threads)}
         task = self._task.options(runtime_env={"env_vars": environment})
         where = str(Path.cwd())
         reference = task.remote(payload, key, where, list(sys.path), self._board)
-        self._running[key] = (reference, time.monotonic())
+        self._running[key] = (reference, Stopwatch())
         self._progress[key] = (0, 0)
 
     def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
-        """See :class:`ablations.executors.Executor`."""
+        """See :class:`ablations.workers.Workers`."""
         references = {reference: key for key, (reference, _) in self._running.items()}
         ready, _ = self._ray.wait(list(references), timeout=seconds)
         ended = [(references[reference], self._outcome(reference)) for reference in ready]
         self._look()
-        now = time.monotonic()
         done = {key for key, _ in ended}
-        for key, (reference, heard) in list(self._running.items()):
-            if key not in done and now - heard > self.timeout:
+        for key, (reference, silence) in self._running.items():
+            if key not in done and silence.seconds() > self.timeout:
                 self._ray.cancel(reference, force=True)
-                error = f"hung: no sign of life for {self.timeout:.0f} s"
-                ended.append((key, {"status": "failed", "error": error}))
+                ended.append((key, Outcome.late(self.timeout)))
         for key, _ in ended:
             del self._running[key]
             del self._progress[key]
         return ended
 
     def progress(self, key: str) -> tuple[int, int]:
-        """See :class:`ablations.executors.Executor`."""
+        """See :class:`ablations.workers.Workers`."""
         return self._progress[key]
 
     def close(self) -> None:
-        """See :class:`ablations.executors.Executor`."""
+        """See :class:`ablations.workers.Workers`."""
         for reference, _ in getattr(self, "_running", {}).values():
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
@@ -113,21 +112,18 @@ class RayCluster:
         for key, report in reports.items():
             if key in self._running and report != self._progress[key]:
                 self._progress[key] = report
-                self._running[key] = (self._running[key][0], time.monotonic())
+                self._running[key][1].restart()
 
     def _outcome(self, reference: Any) -> Outcome:
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
         except errors.OutOfMemoryError as error:
-            return {"status": "oom", "error": _first_line(error)}
+            return Outcome("oom", _first_line(error))
         except errors.WorkerCrashedError:
-            return {
-                "status": "oom",
-                "error": f"the worker died {RETRIES + 1} times, out of memory (probably)",
-            }
+            return Outcome("oom", f"the worker died {RETRIES + 1} times, out of memory (probably)")
         except errors.RayError as error:
-            return {"status": "failed", "error": f"ray: {_first_line(error)}"}
+            return Outcome("failed", f"ray: {_first_line(error)}")
 
 
 class _Board:
@@ -150,7 +146,7 @@ def _job(payload: Payload, key: str, where: str, path: list[str], board: Any) ->
         sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
         log = open_log(Path(payload["folder"]))
     except (OSError, HEViTPoseError) as error:
-        return {"status": "failed", "error": f"worker: {error}"}
+        return Outcome("failed", f"worker: {error}")
     os.dup2(log, 1)
     os.dup2(log, 2)
     last = 0.0

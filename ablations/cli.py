@@ -1,0 +1,216 @@
+"""``python -m ablations run | list | explain``; also ``nox -s ablation -- ...`` (run)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.options import Options, command_of
+from hevitpose.errors import HEViTPoseError
+
+if TYPE_CHECKING:
+    from ablations.grid import Grid
+    from ablations.plan import Plan
+    from ablations.run import Summary
+    from ablations.tune import Tuning
+    from hevitpose.config import Config
+    from hevitpose.records import RecordStore
+
+app = typer.Typer(
+    help="Ablation grids: run them, list them, explain a record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+@command_of(Options)
+def run(options: Options) -> None:
+    """Run what is not recorded yet of some grids, and write their tables and plots."""
+    raise typer.Exit(session(options))
+
+
+def session(options: Options) -> int:
+    """Do what is asked.
+
+    Returns:
+        The exit code: 1 if a cell failed.
+
+    Raises:
+        UsageError: anything that is wrong with the options or the grids.
+        HEViTPoseError: data, disk, or cluster.
+    """
+    from ablations.explain import describe
+    from ablations.grid import EMBEDDED, load_grids, select_cells
+    from ablations.plan import plan
+    from ablations.tune import Tuning, tuning_plan
+    from ablations.workers import check_executor
+    from hevitpose import runs
+
+    base, seeds = options.base_config(), options.seed_numbers()
+    grids = load_grids(options.grid_names or EMBEDDED, base)
+    if options.cell_names:
+        grids = select_cells(grids, options.cell_names)
+    check_executor(options.executor_name, options.workers)
+    if options.match is not None:
+        grids = _match(grids, options.match, options.out)
+    tuning = Tuning.parse(options.tune, seeds) if options.tune else None
+    _prepare_data(base, dry_run=options.dry_run)
+    store = runs.store_of(options.out)
+    if tuning is not None:
+        if options.dry_run:
+            first, _ = tuning_plan(grids, tuning)
+            print(describe(first, [store], options.out, options.retry_failed))
+            print(f"then the seeds {seeds} of each cell at its best {tuning.key}")
+            return 0
+        grids = _tune(grids, tuning, options, base)
+    made = plan(grids, seeds)
+    committed = [runs.measured()] if options.use_committed else []
+    if options.dry_run:
+        print(describe(made, [store, *committed], options.out, options.retry_failed))
+        return 0
+    summary = _run(made, options, base, committed)
+    _show(made, summary, [store, *committed], options)
+    return summary.exit_code
+
+
+@app.command("list")
+def list_grids() -> None:
+    """The grids that come with the project: question, cells, expected time, finding."""
+    from ablations.grid import available, load_grids
+    from hevitpose.config import load_config
+
+    for grid in load_grids(available(), load_config(None, preset="quick")):
+        print(f"{grid.name}\n  {' '.join(grid.question.split())}")
+        print(f"  cells     {', '.join(cell.name for cell in grid.cells)}")
+        for key in ("command", "expected", "finding"):
+            print(f"  {key:<9} {' '.join(getattr(grid, key).split())}")
+
+
+@app.command()
+def explain(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="An id or its beginning.")],
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs"),
+    data: Annotated[Path | None, typer.Option(help="The folder that the data are in.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """The inputs that an id is a hash of, and how they differ now."""
+    from ablations.explain import explain_record
+
+    print(explain_record(record_id, out, data))
+
+
+# The steps of a run ------------------------------------------------------------------------------
+
+
+def _match(grids: Sequence[Grid], by: str, out: Path) -> list[Grid]:
+    """Grids with matched forms; says what became of each cell."""
+    from ablations.match import match
+    from hevitpose.progress import progress_bar
+
+    with progress_bar("widths of equal cost", "cells") as report:
+        found, lines = match(grids, by, out, report)
+    print("\n".join([f"widths matched to the default's {by}, by the mmcv rule", *lines]) + "\n")
+    return found
+
+
+def _tune(grids: Sequence[Grid], tuning: Tuning, options: Options, base: Config) -> list[Grid]:
+    """Each cell at its own best value; says which, and what the others scored on minival."""
+    from ablations.tune import SEEDS, tuned_grids, tuning_plan
+    from hevitpose import runs
+
+    first, candidates = tuning_plan(grids, tuning)
+    print(_run(first, options, base).text())
+    found, lines = tuned_grids(grids, tuning, candidates, runs.store_of(options.out).get)
+    print("\n".join([f"best {tuning.key} of each cell on minival, seeds {list(SEEDS)}", *lines]))
+    return found
+
+
+def _prepare_data(config: Config, *, dry_run: bool) -> None:
+    """Synthetic people are rendered on first use; all other data must be there."""
+    if dry_run or config.data.dataset != "synthetic":
+        return
+    from hevitpose.data import synthetic
+    from hevitpose.progress import progress_bar
+
+    data = config.data
+    if synthetic.is_complete(data.folder, data.people, data.image_size):
+        return
+    with progress_bar("synthetic people", "images") as report:
+        synthetic.generate(data.folder, people=data.people, size=data.image_size, progress=report)
+
+
+def _run(
+    plan: Plan, options: Options, base: Config, committed: Sequence[RecordStore] = ()
+) -> Summary:
+    """What is missing of a plan."""
+    from ablations.run import Runner
+    from ablations.workers import create_workers
+
+    workers = create_workers(
+        options.executor_name,
+        workers=options.workers,
+        threads=base.training.threads,
+        timeout=options.timeout,
+        preload=options.preload,
+        address=options.address,
+        gpus_per_run=options.gpus_per_run,
+    )
+    return Runner(
+        plan,
+        options.out,
+        workers,
+        retry_failed=options.retry_failed,
+        work=options.work,
+        committed=committed,
+    ).run()
+
+
+def _show(plan: Plan, summary: Summary, stores: Sequence[RecordStore], options: Options) -> None:
+    """Tables and plots, and how the run ended."""
+    from ablations.results import render, reproduced
+    from hevitpose import runs
+
+    if options.tables:
+        render(plan, stores, options.out)
+    print("\n".join([summary.text(), *reproduced(summary.made, runs.measured())]))
+
+
+# The program -------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and give its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(arguments, standalone_mode=False, prog_name="python -m ablations")
+    except HEViTPoseError as error:
+        if "--debug" in arguments:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        return _other(error)
+    return result if isinstance(result, int) else 0
+
+
+def _other(error: Exception) -> int:
+    """Click's own errors print themselves; the rest is one line."""
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    if isinstance(error, OSError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        print(f"error: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+    return 1

@@ -1,0 +1,113 @@
+"""Why a job would run, and what an id is a hash of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ablations import display
+from ablations.plan import History, Plan, changes
+from hevitpose import runs
+from hevitpose.config import Config
+from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.records import Record, RecordStore
+
+
+def describe(
+    made: Plan, stores: Sequence[RecordStore], out: Path, retry_failed: bool = False
+) -> str:
+    """What a run would do, a line per job, and a sum that starts with how many would run.
+
+    Args:
+        made: the plan.
+        stores: the run's own, then others whose records count as done.
+        out: the runs folder, which holds weights.
+        retry_failed: failed jobs would run again.
+    """
+    history = History(*stores)
+    again = history.trainings_to_run(made, lambda job: job.id in history.done, out)
+    lines, total, unknown, count = [], 0.0, 0, 0
+    width = made.label_width
+    for job in made.jobs:
+        seed = "" if job.seed is None else f"seed {job.seed}"
+        name = f"{job.label:<{width}} {job.kind:<10} {seed:<7}"
+        if job.id in history.done and job.id not in again:
+            lines.append(f"{name} recorded  {job.id}")
+            continue
+        reason = history.why(job)
+        if job.id in history.failed and not retry_failed:
+            lines.append(f"{name} left out  {reason} (--retry-failed tries again)")
+            continue
+        seconds = history.seconds(job)
+        count += 1
+        total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+        guess = "" if seconds is None else f"  ({display.duration(seconds)})"
+        lines.append(f"{name} would run {reason}{guess}")
+    lines += [f"not usable: {problem}" for store in stores for problem in store.problems]
+    guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"
+    more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
+    lines.append(f"{count} of {len(made.jobs)} would run{guess + more if count else ''}")
+    return "\n".join(lines)
+
+
+def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
+    """The inputs of an id, and how they differ from what the code and machine are now.
+
+    Args:
+        record_id: an id or its beginning.
+        out: the run folder.
+        data: where the data are; a record does not say where they were.
+
+    Raises:
+        UsageError: no such record.
+    """
+    record = _find(record_id, [runs.store_of(out), runs.measured()])
+    lines = [f"{record.id}  {record.kind}  {record.status}  {record.grid or '-'}/{record.cell}"]
+    lines += _tree(record.inputs)
+    lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
+    try:
+        config = Config.model_validate(record.config)
+        if data is not None:
+            config = config.with_overrides({"data.root": str(data)})
+        if record.kind == "training":
+            now = runs.training_run(config)
+        elif record.kind == "evaluation":
+            now = runs.evaluation_run(config, tuned=record.tuned)
+        elif record.kind == "complexity":
+            now = runs.complexity_run(config)
+        else:
+            timed = record.inputs.get("conditions", {}), record.inputs.get("attempt", 1)
+            now = runs.latency_run(config, timed[0], attempt=timed[1])
+        found = changes(record, now)
+        lines.append("now: the same" if not found else "now: " + "; ".join(found))
+    except HEViTPoseError as error:
+        lines.append(f"now: cannot be told ({error})")
+    if record.error:
+        lines.append(f"error: {record.error}")
+    return "\n".join(lines)
+
+
+def _find(record_id: str, stores: Sequence[RecordStore]) -> Record:
+    """A record of the first store that has it.
+
+    Raises:
+        UsageError: none has.
+    """
+    *others, last = stores
+    for store in others:
+        with suppress(UsageError):
+            return store.find(record_id)
+    return last.find(record_id)
+
+
+def _tree(value: object, indent: int = 1) -> list[str]:
+    lines = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, dict) and item:
+                lines.append(f"{'  ' * indent}{key}:")
+                lines += _tree(item, indent + 1)
+            else:
+                lines.append(f"{'  ' * indent}{key}: {item!r}")
+    return lines

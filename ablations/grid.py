@@ -1,0 +1,252 @@
+"""Grids are data: a yaml file asks a question and lists the cells that answer it.
+
+::
+
+    question: Which attention ...?
+    command: nox -s ablation -- --grid attention
+    expected: ten minutes on two cores
+    primary: {synthetic: Mean, mpii: Mean, other: AP}  # what verdicts are about, by dataset
+    finding: not measured yet
+    mode: one-factor            # or product, zip
+    axes:                       # config key -> values, or name -> value
+      model.attention: [cgsr, mhsa]
+      model.peow: {peow-0: 0, peow-5: 5}
+    cells:                      # more cells, each with any number of keys
+      no-cascade: {model.cascade: false}
+    evaluate:                   # weights of a cell, scored under another condition: trains nothing
+      no-flip-test: {evaluation.flip_test: false}         # of the default
+      argmax: {of: [mhsa, default], codec.decoder: argmax}  # of these, or of: all
+
+Every grid also has the shared default, the base configuration itself; a listed cell that resolves
+to it *is* the default, under the name it has in the grid. Everything is validated before anything
+trains, and all problems are told at once with their lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ablations.grid_file import OF, Entry, GridFile, Problem, read_grid_file
+from ablations.refusals import refused, refused_condition, refused_key
+from hevitpose.config import Config
+from hevitpose.errors import UsageError, unknown_name
+from hevitpose.records.identity import config_hash
+
+FOLDER = Path(__file__).parent / "grids"
+#: What runs when no grid is named.
+EMBEDDED = ("attention", "downsampling", "ffn")
+DEFAULT = "default"
+#: In ``evaluate:``, the weights of every trained cell.
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration of a grid."""
+
+    name: str
+    overrides: Mapping[str, Any]  # dotted config key -> value; empty for the default
+    config: Config
+    line: int
+    is_default: bool = False
+    condition: str | None = None  # its name in ``evaluate:``
+    of: str | None = None  # then the cell whose weights are scored
+    tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # key -> values tried
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A question and its cells, the default first."""
+
+    name: str
+    question: str
+    command: str
+    expected: str
+    finding: str
+    cells: tuple[Cell, ...]
+    primary: Mapping[str, str] = field(default_factory=dict)  # dataset, or "other" -> metric
+
+    def select(self, names: Sequence[str]) -> Grid:
+        """Only these cells, and the default.
+
+        Raises:
+            UsageError: a name that is no cell.
+        """
+        known = [cell.name for cell in self.cells]
+        for name in names:
+            if name not in (*known, DEFAULT):
+                raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT})
+        wanted = {*names, *(cell.of for cell in self.cells if cell.name in names)}
+        kept = tuple(c for c in self.cells if c.is_default or c.name in wanted)
+        return replace(self, cells=kept)
+
+
+def available() -> tuple[str, ...]:
+    """Names of the grids that come with the project."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
+    """Grids on a base configuration.
+
+    Args:
+        names: of shipped grids, or yaml files.
+        base: what the default cell is.
+
+    Raises:
+        UsageError: an unknown grid; or everything that is wrong with the grids, a line each.
+    """
+    problems: list[Problem] = []
+    refusal = refused(base)
+    if refusal:
+        raise UsageError(f"the default cell: {refusal}")
+    grids = []
+    for name in dict.fromkeys(names):
+        path = Path(name)
+        if path.suffix not in (".yaml", ".yml"):
+            if name not in available():
+                raise unknown_name("grid", name, (*available(), "FILE.yaml"))
+            path = FOLDER / f"{name}.yaml"
+        file = read_grid_file(path)
+        grids.append(_grid(file, base))
+        problems += file.problems
+    if problems:
+        raise UsageError("\n".join(str(p) for p in sorted(set(problems))))
+    return grids
+
+
+def select_cells(grids: Sequence[Grid], names: Sequence[str]) -> list[Grid]:
+    """Only these cells of some grids, each of which has its default too.
+
+    Raises:
+        UsageError: a name that is a cell of none.
+    """
+    known = {cell.name for grid in grids for cell in grid.cells} | {DEFAULT}
+    for name in names:
+        if name not in known:
+            raise unknown_name("cell", name, known)
+    return [grid.select([n for n in names if n in {c.name for c in grid.cells}]) for grid in grids]
+
+
+def _grid(file: GridFile, base: Config) -> Grid:
+    """A file's entries as cells, what is wrong with them noted in the file."""
+    cells = _trained(file, base)
+    cells += _conditions(file, cells)
+    return Grid(file.path.stem, **file.texts, cells=tuple(cells), primary=file.primary)
+
+
+def _trained(file: GridFile, base: Config) -> list[Cell]:
+    """The default, and every cell that is another configuration."""
+    default = Cell(DEFAULT, {}, base, 1, is_default=True)
+    default_key = config_hash(base)
+    cells: list[Cell] = []
+    lines: dict[str, int] = {}  # of names
+    resolved: dict[str, Entry] = {}  # by configuration
+    for entry in _with_known_keys(file):
+        if entry.name in lines:
+            file.note(
+                entry.line, f"cell {entry.name!r} is there already (line {lines[entry.name]})"
+            )
+            continue
+        if entry.name == DEFAULT or "," in entry.name or not entry.name:
+            file.note(entry.line, f"cell name {entry.name!r}: reserved, empty or with a comma")
+            continue
+        lines[entry.name] = entry.line
+        try:
+            config = base.with_overrides(entry.values)
+            reason = refused(config)
+        except UsageError as error:
+            reason = str(error).removeprefix("override: ")
+        if reason:
+            file.note(entry.line, f"cell {entry.name!r}: {reason}")
+            continue
+        key = config_hash(config)
+        if key == default_key:
+            if default.name == DEFAULT:
+                default = Cell(entry.name, {}, config, entry.line, is_default=True)
+        elif key in resolved:
+            same = f"{resolved[key].name!r} (line {resolved[key].line})"
+            file.note(entry.line, f"cell {entry.name!r} is the same as {same}")
+        else:
+            resolved[key] = entry
+            cells.append(Cell(entry.name, entry.values, config, entry.line))
+    return [default, *cells]
+
+
+def _with_known_keys(file: GridFile) -> list[Entry]:
+    """The cells whose keys can be axes; the other keys are noted."""
+    reasons = {key: refused_key(key) for entry in file.cells for key in entry.values}
+    kept = []
+    for entry in file.cells:
+        bad = [key for key in entry.values if reasons[key]]
+        for key in bad:
+            file.note(entry.lines[key], str(reasons[key]))
+        if not bad:
+            kept.append(entry)
+    return kept
+
+
+def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
+    """Each condition of ``evaluate:`` on the cells that it names."""
+    cells: list[Cell] = []
+    names = {DEFAULT: trained[0], **{cell.name: cell for cell in trained}}
+    seen = {config_hash(cell.config): cell.name for cell in trained}
+    taken = set(names)
+    for entry in file.conditions:
+        of = _named_cells(file, entry, names)
+        for key in entry.values:
+            reason = refused_key(key) or refused_condition(key)
+            if reason:
+                file.note(entry.lines[key], reason)
+        if not entry.values:
+            message = f"condition {entry.name!r}: no keys, so it is the plain evaluation"
+            file.note(entry.line, message)
+        if file.problems:
+            continue
+        for cell in of:
+            row = entry.name if len(of) == 1 else f"{cell.name} @ {entry.name}"
+            found = _condition(file, entry, row, cell)
+            if found is None:
+                continue
+            key = config_hash(found.config)
+            if row in taken or "," in row:
+                message = f"condition {row!r}: a cell has this name, or it has a comma"
+                file.note(entry.line, message)
+            elif key in seen:
+                file.note(entry.line, f"condition {row!r} is the same as {seen[key]!r}")
+            taken.add(row)
+            seen[key] = row
+            cells.append(found)
+    return cells
+
+
+def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> list[Cell]:
+    """The cells that a condition is about: the default where it names none."""
+    if OF not in entry.lines:
+        return [names[DEFAULT]]
+    wanted = [entry.of] if isinstance(entry.of, str) else entry.of
+    if wanted == [_ALL]:
+        return list(dict.fromkeys(names.values()))
+    line = entry.lines[OF]
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(w, str) for w in wanted):
+        message = f"condition {entry.name!r}: {OF}: expected a cell, a list of them, or all"
+        file.note(line, message)
+        return []
+    for cell in wanted:
+        if cell not in names:
+            file.note(line, str(unknown_name(f"cell of {entry.name!r}", cell, names)))
+    return [names[cell] for cell in wanted if cell in names]
+
+
+def _condition(file: GridFile, entry: Entry, row: str, cell: Cell) -> Cell | None:
+    try:
+        config = cell.config.with_overrides(entry.values)
+    except UsageError as error:
+        reason = str(error).removeprefix("override: ")
+        file.note(entry.line, f"condition {entry.name!r} of {cell.name!r}: {reason}")
+        return None
+    both = {**cell.overrides, **entry.values}
+    return Cell(row, both, config, entry.line, condition=entry.name, of=cell.name)

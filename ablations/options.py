@@ -1,0 +1,187 @@
+"""What a run can be asked for, written once: the dataclass is the command line and its help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_origin, get_type_hints
+
+import typer
+
+from hevitpose.config import Config, load_config
+from hevitpose.errors import UsageError
+from hevitpose.records import provenance
+
+#: The module whose functions make a cell's measurements.
+WORK = "ablations.measurements"
+#: What a child starts with.
+PRELOAD = (
+    "torch",
+    "timm",
+    "pytorch_lightning",
+    "ablations.workers.local",
+    WORK,
+    "hevitpose.cost.complexity",
+    "hevitpose.cost.latency",
+    "hevitpose.models",
+    "hevitpose.training.fit",
+    "hevitpose.runs",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of ``python -m ablations run``; the last fields are none of the command line's."""
+
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[GRID | key=value]...", help="Grids, and config overrides."),
+    ] = None
+    grid: Annotated[
+        list[str] | None, typer.Option(help="A grid's name or yaml file; repeatable.")
+    ] = None
+    cells: Annotated[str | None, typer.Option(help="Only these cells: cgsr,mhsa.")] = None
+    variant: Annotated[str | None, typer.Option(help="nano, t, s, b, or a peer.")] = None
+    dataset: Annotated[str | None, typer.Option(help="synthetic, coco, mpii, ...")] = None
+    data: Annotated[Path | None, typer.Option(help="The folder that holds coco/, mpii/.")] = None
+    preset: Annotated[str | None, typer.Option(help="quick, standard or paper.")] = None
+    cfg: Annotated[str | None, typer.Option(help="A config's name or yaml file.")] = None
+    seeds: Annotated[str | None, typer.Option(help="A list: 0,1,2.")] = None
+    num_seeds: Annotated[int | None, typer.Option(min=1, help="A count, from 0.")] = None
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs")
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="local, processes or ray. On a CPU: processes, one thread a cell; sooner than two."
+        ),
+    ] = None
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each cell.")] = None
+    devices: Annotated[int | None, typer.Option(min=1, help="GPUs of each cell.")] = None
+    address: Annotated[str | None, typer.Option(help="Of a ray cluster; auto.")] = None
+    gpus_per_run: Annotated[float, typer.Option(min=0, help="ray: may be a fraction.")] = 0.0
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds without a sign of life: a cell hangs.")
+    ] = 1800.0
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="Your own module; repeatable.")
+    ] = None
+    match: Annotated[
+        str | None,
+        typer.Option(help="flops or params: each cell also at a width that costs the default's."),
+    ] = None
+    tune: Annotated[
+        str | None,
+        typer.Option(help="training.lr=4e-3,8e-3: each cell at its own best value on minival."),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what and why.")] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed before.")
+    ] = False
+    use_committed: Annotated[
+        bool, typer.Option("--use-committed", help="results/measured counts as done.")
+    ] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
+
+    work: str = WORK
+    preload: Sequence[str] = PRELOAD
+    tables: bool = True
+
+    @property
+    def grid_names(self) -> list[str]:
+        """Of ``words`` and ``--grid``."""
+        return [*(word for word in self.words or () if "=" not in word), *(self.grid or ())]
+
+    @property
+    def overrides(self) -> list[str]:
+        """The other words."""
+        return [word for word in self.words or () if "=" in word]
+
+    @property
+    def cell_names(self) -> list[str]:
+        """Of ``--cells``; empty: all."""
+        return [name for name in (self.cells or "").split(",") if name]
+
+    def seed_numbers(self) -> list[int]:
+        """Of ``--seeds`` or ``--num-seeds``; one seed where neither is given.
+
+        Raises:
+            UsageError: both are given, or no list of numbers.
+        """
+        if self.seeds is not None and self.num_seeds is not None:
+            raise UsageError("--seeds is a list and --num-seeds a count: give one of them")
+        if self.seeds is None:
+            return list(range(self.num_seeds or 1))
+        if not all(part.isdecimal() for part in self.seeds.split(",")):
+            raise UsageError(f"--seeds {self.seeds!r}: expected a list like 0,1,2")
+        return list(dict.fromkeys(int(part) for part in self.seeds.split(",")))
+
+    @property
+    def executor_name(self) -> str:
+        """Unless asked otherwise: on a CPU, several cells at one thread each; else one at a time.
+
+        A small network gains little from a second thread and loses much when anything else runs
+        beside it: threads wait for the slowest at every operation. ``--threads`` means one cell at
+        a time.
+        """
+        if self.executor or self.address:
+            return self.executor or "ray"
+        several = self.threads is None and provenance.device_type("auto") == "cpu"
+        return "processes" if several and provenance.cores() > 1 else "local"
+
+    def base_config(self) -> Config:
+        """The default cell. Without a config file or preset: ``quick``.
+
+        Raises:
+            UsageError: a name, key or value that is not known.
+        """
+        threads = self.threads
+        if threads is None and self.executor_name == "processes":
+            threads = 1  # several cells at one thread each get more done than one cell at several
+        given = {
+            "model.name": self.variant,
+            "data.dataset": self.dataset,
+            "data.root": self.data,
+            "training.threads": threads,
+            "devices": self.devices,
+        }
+        for word in self.overrides:
+            if word.partition("=")[0] == "seed":
+                raise UsageError(f"override {word}: every cell runs all seeds, use --seeds")
+        words = [f"{key}={value}" for key, value in given.items() if value is not None]
+        preset = self.preset or (None if self.cfg else "quick")
+        config = load_config(self.cfg, [*words, *self.overrides], preset=preset)
+        for file in self.imports or ():
+            if not file.is_file():
+                raise UsageError(f"--import {file}: no such file")
+        if self.imports:
+            config = config.model_copy(update={"imports": (*config.imports, *self.imports)})
+        return config
+
+
+def command_of(options: type) -> Callable[[Callable[[Any], None]], Callable[..., None]]:
+    """Make a function of a dataclass a function of its fields, which typer can make a command of.
+
+    Typer takes no dataclass of its own accord (its issue 154).
+
+    Args:
+        options: the dataclass; fields annotated with ``typer.Option`` or ``typer.Argument`` count.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    fields = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(options).parameters.items()
+        if get_origin(hints[name]) is Annotated
+    ]
+
+    def decorate(function: Callable[[Any], None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:
+            function(options(**given))
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = inspect.Signature(fields)  # type: ignore[attr-defined]
+        return command
+
+    return decorate

@@ -1,0 +1,74 @@
+"""A job's outcome as a record."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ablations.plan import Job
+from ablations.workers.job import Result, here, last_lines
+from hevitpose import runs
+from hevitpose.errors import DataError
+from hevitpose.isolated import Outcome
+from hevitpose.records import Record, identity
+
+
+def record_of(job: Job, result: Result, folder: Path) -> Record:
+    """The record of a success.
+
+    Args:
+        job: what was done.
+        result: what a worker says of it.
+        folder: that it worked in.
+
+    Raises:
+        DataError: the data changed meanwhile, or an artifact is gone.
+        ValueError: fields that no record can have.
+    """
+    fields = dict(result["fields"])
+    dataset = fields.get("dataset")
+    if dataset is not None and dataset["fingerprint"] != job.run.inputs["data"]["fingerprint"]:
+        raise DataError(f"the data changed during the run: {dataset['fingerprint']}")
+    files = {name: Path(path) for name, path in fields.pop("artifacts", {}).items()}
+    fields["artifacts"] = runs.artifacts(files, folder)
+    about = job.about() | _circumstances(result)
+    if job.kind == "latency" and result["machine"] != job.run.inputs["machine"]:
+        # A cluster timed it elsewhere: the record is about that machine.
+        measured_on = {"machine": result["machine"], "versions": result["versions"]}
+        inputs = job.run.inputs | measured_on
+        about |= {"id": identity.digest(inputs), "inputs": inputs}
+    return Record.model_validate(about | fields)
+
+
+def failure_of(job: Job, outcome: Outcome, folder: Path) -> Record:
+    """The record of a failure, with the end of the job's log."""
+    facts = outcome.result or {
+        "started_at": datetime.now(UTC).isoformat(),
+        "seconds": 0.0,
+        **here(),
+    }
+    error = f"{outcome.reason}\n{last_lines(folder)}".strip()
+    return Record.model_validate(
+        job.about() | _circumstances(facts) | {"status": outcome.status, "error": error}
+    )
+
+
+def _circumstances(result: Any) -> dict[str, Any]:
+    """Where, when and with which code an outcome came to be."""
+    return {key: value for key, value in result.items() if key != "fields"}
+
+
+def tidy(folder: Path, record: Record) -> None:
+    """Leave only the artifacts of a recorded run in its folder."""
+    kept = {(folder / artifact.path).resolve() for artifact in record.artifacts.values()}
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.resolve() not in kept:
+            path.unlink()

@@ -1,0 +1,73 @@
+"""What a run leaves on the screen: its tables, and how it compares with committed records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ablations.plan import Plan
+from hevitpose.records import Record, RecordStore
+
+
+def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
+    """Writes a table and a plot per grid, and prints the tables."""
+    from reports.tables.grid import render_grid
+
+    ids = {i for cells in made.members.values() for of in cells.values() for i in of}
+    everything: list[Record] = []
+    for store in stores:
+        everything += store.iter(ids=ids)
+    for grid in made.grids:
+        rendered = render_grid(
+            everything,
+            grid.name,
+            out / "tables",
+            cells=made.members[grid.name],
+            default=grid.cells[0].name,
+            question=" ".join(grid.question.split()),
+            primary=grid.primary,
+        )
+        print(f"\n{rendered.text}")
+        print("written: " + ", ".join(str(path) for path in rendered.paths))
+
+
+def reproduced(made: Sequence[Record], committed: RecordStore) -> list[str]:
+    """How the evaluations that were made now compare with the committed ones of the same ids.
+
+    Returns:
+        One line; none where nothing of this run is committed.
+    """
+    ids = {record.id for record in made}
+    known = {record.id: record for record in committed.iter(failures=False, ids=ids)}
+    pairs = [(record, known[record.id]) for record in made if record.id in known]
+    if not pairs:
+        return []
+    differences = [_largest_difference(now.metrics, then.metrics) for now, then in pairs]
+    same = sum(difference == 0 for difference in differences)
+    line = (
+        f"{same} of {len(pairs)} committed results reproduced, "
+        f"largest difference {max(differences):.3g}"
+    )
+    then = {(r.machine.cpu, r.versions.get("torch")) for _, r in pairs}
+    here = {(r.machine.cpu, r.versions.get("torch")) for r, _ in pairs}
+    if then != here:
+        line += f" (committed on {_where(then)}; this is {_where(here)})"
+    return [line]
+
+
+def _largest_difference(now: Mapping[str, float | None], then: Mapping[str, float | None]) -> float:
+    """In points, over all metrics; AP and AR, which are shares of one, times 100."""
+    found = [0.0]
+    for name in now.keys() | then.keys():
+        a, b = now.get(name), then.get(name)
+        if a is None or b is None:
+            found.append(0.0 if a is b else math.inf)
+        else:
+            scale = 100 if name.removeprefix("mean_pose_").startswith(("AP", "AR")) else 1
+            found.append(scale * abs(a - b))
+    return max(found)
+
+
+def _where(places: set[tuple[str | None, str | None]]) -> str:
+    return "; ".join(sorted(f"{cpu or 'unknown CPU'}, torch {torch}" for cpu, torch in places))

@@ -1,0 +1,265 @@
+"""Work in a process of its own, whose crash, hang or out-of-memory kill is an outcome like another.
+
+Children are forked from a server that has the heavy modules loaded (0.2 s a child, not 4). They end
+with their parent, killed or not, and stopped or not: no later than five seconds after it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from hevitpose.errors import DivergedError, HEViTPoseError, UnavailableError
+
+ROOT = Path(__file__).resolve().parent.parent
+_GRACE_SECONDS = 5.0
+#: A longer time between two looks is not silence: this process was stopped, or the machine slept.
+_LONGEST_LOOK = 2.0
+#: How running out of memory reads in torch, onnxruntime and C++.
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate",
+              "bad_alloc", "bad allocation")  # fmt: skip
+_LATE = "timeout:"
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of some work."""
+
+    status: str  # ok; skipped (unavailable on this machine), failed, oom, diverged
+    reason: str | None = None  # one line; None where ok
+    result: Any = None
+
+    @classmethod
+    def of(cls, error: Exception) -> Outcome:
+        """The outcome that an exception means: of an unexpected one also where it came from."""
+        text = str(error).strip()
+        names = {kind.__name__ for kind in type(error).__mro__}
+        status = "failed"
+        if names & {"MemoryError", "OutOfMemoryError"} or any(
+            words in text.lower() for words in _NO_MEMORY
+        ):
+            status = "oom"
+        elif isinstance(error, DivergedError):
+            status = "diverged"
+        elif isinstance(error, UnavailableError):
+            status = "skipped"
+        if isinstance(error, HEViTPoseError):
+            return cls(status, text)
+        line = text.splitlines()[0][:300] if text else ""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        return cls(status, f"{type(error).__name__}{': ' if line else ''}{line}{where}")
+
+    @classmethod
+    def late(cls, seconds: float) -> Outcome:
+        """Nothing came in the time there was."""
+        return cls("failed", f"{_LATE} no sign of life for {seconds:.0f} s")
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time was over, and nothing else."""
+        return self.status == "failed" and (self.reason or "").startswith(_LATE)
+
+
+class Stopwatch:
+    """Seconds in which this process was awake, as seen from its looks at the watch.
+
+    A stopped process or a sleeping machine counts as at most two seconds, and only if somebody
+    looks at least every two seconds is it exact.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to zero."""
+        self._seconds, self._looked = 0.0, time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        now = time.monotonic()
+        self._seconds += min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now
+        return self._seconds
+
+
+class Child:
+    """A process that does some work and sends messages about it, an :class:`Outcome` at the end.
+
+    Args:
+        work: called in the child with its end of the pipe and the arguments; a module's function.
+            What it raises is sent as an outcome.
+        arguments: of the work; can be pickled.
+        preload: modules that the server of all children loads, if it does not run yet. None may
+            touch a GPU.
+        environment: variables set in the child before the work begins.
+
+    Attributes:
+        pipe: ready to be read where a message has come or the child has ended.
+        silence: since the last message that was received.
+    """
+
+    def __init__(
+        self,
+        work: Callable[..., None],
+        *arguments: Any,
+        preload: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        server = context(preload)
+        self._oom_kills = _oom_kills()
+        self.pipe, theirs = server.Pipe()
+        self._process = server.Process(
+            target=_main, args=(work, theirs, arguments, dict(environment or {}))
+        )
+        _wake_server()
+        self._process.start()
+        theirs.close()
+        self.silence = Stopwatch()
+        atexit.register(self.stop)
+
+    def send(self, message: Any) -> None:
+        """Say something to the work."""
+        with suppress(BrokenPipeError):  # receive() says what became of it
+            self.pipe.send(message)
+
+    def receive(self, timeout: float) -> Any:
+        """The next message; an :class:`Outcome` if the child has ended, or says nothing in time.
+
+        Args:
+            timeout: seconds.
+        """
+        watch = Stopwatch()
+        while not self.pipe.poll(max(0.0, min(timeout - watch.seconds(), _LONGEST_LOOK / 2))):
+            if watch.seconds() >= timeout:
+                return Outcome.late(timeout)
+        self.silence.restart()
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.stop(_GRACE_SECONDS)
+            return self._died()
+
+    def stop(self, patience: float = 0.0) -> None:
+        """End the process and all that it started, if it does not end by itself.
+
+        Args:
+            patience: seconds that it gets to do so.
+        """
+        atexit.unregister(self.stop)
+        self._process.join(patience)
+        if self._process.is_alive():
+            _wake_server()  # it is what tells us of the end
+            _kill_children(self._process.pid)
+            self._process.kill()
+            self._process.join(_GRACE_SECONDS)
+        self.pipe.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    def _died(self) -> Outcome:
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return Outcome("failed", f"the process ended with exit code {code} and no result")
+        if -code == signal.SIGKILL:
+            counted = self._oom_kills is not None and _oom_kills() != self._oom_kills
+            sure = "by the kernel" if counted else "probably"
+            return Outcome("oom", f"killed by SIGKILL, out of memory ({sure})")
+        known = {int(number): number.name for number in signal.Signals}
+        return Outcome("failed", f"killed by {known.get(-code, -code)}")
+
+
+def context(preload: Sequence[str] = ()) -> Any:
+    """Where processes come from: a server that has modules loaded, from its start on."""
+    server = multiprocessing.get_context("forkserver")
+    # The server does not inherit sys.path: without this, its preloading fails and is skipped.
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
+    server.set_forkserver_preload([__name__, *preload])
+    return server
+
+
+def _wake_server() -> None:
+    """Continue the server, had somebody stopped all children: it forks and tells of their ends."""
+    pid = getattr(multiprocessing.forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _kill_children(pid: int) -> None:
+    """SIGKILL to all descendants of a process."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _oom_kills() -> int | None:
+    """Out-of-memory kills in this control group so far, where the kernel tells."""
+    try:
+        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+# In the child ----------------------------------------------------------------------------------
+
+
+def _main(
+    work: Callable[..., None],
+    pipe: Connection,
+    arguments: Sequence[Any],
+    environment: Mapping[str, str],
+) -> None:
+    os.environ.update(environment)
+    _end_with_server()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends its children
+    with suppress(BrokenPipeError):  # the parent is gone, or has heard enough
+        try:
+            work(pipe, *arguments)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            pipe.send(Outcome.of(error))
+
+
+def _end_with_server() -> None:
+    """Have the kernel kill this process when the server ends, as it does with the parent.
+
+    Also while it is stopped, or in a long operation that lets no other thread run. Linux only.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        _kill_children(os.getpid())
+        os._exit(1)
