@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.worker import context
 from hevitpose.errors import HEViTPoseError
+from hevitpose.isolated import Child, context
 
 #: Round trips of a probe, some milliseconds in all; on a busy machine fewer, within the seconds.
 TRIPS, TRIP_SECONDS = 2000, 0.05
@@ -38,15 +38,11 @@ class CoreProbe:
 
     def __enter__(self) -> CoreProbe:
         self._shared = context().RawArray("B", 64)
-        self._pipe, theirs = context().Pipe()
-        self._process = context().Process(target=_answer, args=(theirs, self._shared), daemon=True)
-        self._process.start()
-        theirs.close()
+        self.child = Child(_answer, self._shared)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._process.kill()
-        self._process.join()
+        self.child.stop()
 
     def round_trip_us(self) -> float:
         """The shortest of the round trips, in microseconds, the interpreter's own time included.
@@ -54,10 +50,10 @@ class CoreProbe:
         Raises:
             HEViTPoseError: the other process does not answer.
         """
-        self._pipe.send("probe")
-        if not self._pipe.poll(_PATIENCE):
-            raise HEViTPoseError(f"core probe: no answer after {_PATIENCE:.0f} s")
-        self._pipe.recv()
+        self.child.send("probe")
+        answer = self.child.receive(_PATIENCE)
+        if answer != "ready":
+            raise HEViTPoseError(f"core probe: {answer.reason}")
         byte, ping, pong = memoryview(self._shared).cast("B"), _PING, _PONG  # local: quick
         times: list[int] = []
         over = time.perf_counter_ns() + TRIP_SECONDS * 1e9

@@ -13,8 +13,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.worker import Outcome, Task, run_group
+from bench.worker import Task, run_group
 from hevitpose.cost.latency import Budget, Conditions
+from hevitpose.isolated import Outcome
 from hevitpose.records import provenance
 
 #: Joints of COCO, which everything here is measured with.
@@ -247,7 +248,6 @@ class Session:
         facts: Callable[[str, Any, Outcome], dict[str, Any]],
         *,
         seconds: float | None = None,
-        daemon: bool = True,
     ) -> None:
         """Do what is not done, all of it in one child, and log each row as it comes.
 
@@ -256,13 +256,12 @@ class Session:
             work: see :func:`bench.worker.run_group`.
             facts: of the row, from key, job and outcome.
             seconds: for all; default what the part has left.
-            daemon: see :func:`bench.worker.run_group`.
         """
         todo = self.todo(jobs)
         limit = self.left if seconds is None else seconds
         if not todo or limit <= 0:
             return
-        outcomes = run_group([job for _, job in todo], limit, work, daemon=daemon)
+        outcomes = run_group([job for _, job in todo], limit, work)
         for number, ((key, job), outcome) in enumerate(zip(todo, outcomes, strict=False), 1):
             if outcome.is_late:  # nothing is wrong with it: the next call has time
                 self.log.add(self.part, key, "late", reason=outcome.reason)

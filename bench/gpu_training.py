@@ -16,9 +16,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import KEYPOINTS, Session
-from bench.worker import Outcome, preload, run_group
+from bench.worker import preload, run_group
 from hevitpose.cost.latency import Conditions
 from hevitpose.errors import DataError
+from hevitpose.isolated import Outcome
 from hevitpose.records import provenance
 from hevitpose.spec import DATASETS
 
@@ -250,7 +251,7 @@ def loading(session: Session) -> None:
     most = max(1, provenance.cores() - 1)
     for workers in sorted({min(8, most), most}, reverse=True):
         job = base.with_steps(session.scale.loader_steps * workers, **{"data.workers": workers})
-        session.group([(f"loader {workers} workers", job)], loader_rate, _result, daemon=False)
+        session.group([(f"loader {workers} workers", job)], loader_rate, _result)
 
 
 def _step_job(session: Session, model: str, form: str) -> StepJob:
@@ -298,7 +299,7 @@ def real(session: Session) -> None:
     base = train_job(session)
     name = base.overrides["model.name"]
     probing = base.with_steps(session.scale.probe_steps)
-    session.group([("probe", probing)], probe, _result, daemon=False)
+    session.group([("probe", probing)], probe, _result)
     pace = session.log.find(session.part, "probe")
     if pace is None:
         return
@@ -308,7 +309,7 @@ def real(session: Session) -> None:
     steps = planned(session, f"steps of {name}", pace, seconds - fixed)
     jobs = [(f"{name} {steps} steps", base.with_steps(steps))]
     grace = min(session.left + GRACE_SECONDS, session.end - time.monotonic())
-    session.group(jobs, train_for_real, _result, seconds=grace, daemon=False)
+    session.group(jobs, train_for_real, _result, seconds=grace)
     if session.log.find(session.part, jobs[0][0]) is None:
         return  # it goes on from its checkpoint in the next call
     each = session.left / len(attentions) - fixed
@@ -323,7 +324,7 @@ def real(session: Session) -> None:
         )
         for kind in attentions
     ]
-    session.group(cells, train_for_real, _result, daemon=False)
+    session.group(cells, train_for_real, _result)
 
 
 def planned(session: Session, key: str, pace: dict[str, Any], seconds: float) -> int:

@@ -35,10 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import latency_tables as tables
 from bench.command import Parser, exit_code, select_models
 from bench.cores import CoreProbe, close_rounds
-from bench.worker import Outcome, Task, contenders, run
+from bench.worker import Task, contenders, run
 from hevitpose.config import network_options
 from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.errors import UsageError
+from hevitpose.isolated import Outcome
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
 from hevitpose.spec import full_name

@@ -1,16 +1,14 @@
-"""Each measurement in a process of its own: a fresh allocator, and a failure that is only a row.
+"""Each latency measurement in a process of its own, which has a fresh allocator.
 
-Children are forked from a server that has the heavy imports done (0.2 s a child, not 4).
+What cannot run here, fails or runs out of memory is a row with its reason
+(:mod:`hevitpose.isolated`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -19,21 +17,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, UnavailableError, UsageError
+from hevitpose.isolated import Child, Outcome, Stopwatch
 
-ROOT = Path(__file__).resolve().parent.parent
-_PRELOAD = [
-    "torch",
-    "timm",
-    "hevitpose.models.peers",
-    "hevitpose.cost.latency",
-    "hevitpose.inference.export",
-]
-#: How running out of memory reads in torch, onnxruntime and C++.
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "failed to allocate", "bad_alloc",
-              "bad allocation", "out of memory")  # fmt: skip
-#: How the reason of a late outcome begins.
-_LATE = "timeout:"
+_PRELOAD = ["torch", "timm", "hevitpose.models.peers", "hevitpose.cost.latency",
+            "hevitpose.inference.export"]  # fmt: skip
+_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,20 +36,6 @@ class Task:
     seed: int = 0
     options: tuple[tuple[str, Any], ...] = ()  # of the network, where not its name's own
     imports: tuple[Path, ...] = ()  # users' modules that it needs
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a task."""
-
-    status: str  # ok, skipped, failed, oom
-    reason: str | None = None  # one line; None where ok
-    result: Any = None  # hevitpose.cost.latency.LatencyResult
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it is the time that was over, and nothing else."""
-        return self.status == "failed" and (self.reason or "").startswith(_LATE)
 
 
 def prepared(task: Task) -> Any:
@@ -109,11 +84,7 @@ def run(task: Task, timeout: float = 600.0, work: Callable[[Task], Any] = measur
 
 
 def run_group(
-    tasks: Sequence[Any],
-    timeout: float,
-    work: Callable[[Any], Any] = measure_task,
-    *,
-    daemon: bool = True,
+    tasks: Sequence[Any], timeout: float, work: Callable[[Any], Any] = measure_task
 ) -> Iterator[Outcome]:
     """Several tasks in one child, which saves its start and its GPU context for all but the first.
 
@@ -124,32 +95,26 @@ def run_group(
         tasks: each with ``conditions``.
         timeout: seconds for all together; the task that is on then is the last with an outcome.
         work: called in the child with a task; a module's function.
-        daemon: False where the work starts processes of its own.
 
     Yields:
         An outcome per task, in order, as it comes.
     """
-    end, rest = time.monotonic() + timeout, list(tasks)
+    watch, rest = Stopwatch(), list(tasks)
     while rest:
-        ours, theirs = context().Pipe()
-        process = context().Process(target=_answer, args=(theirs, work, rest), daemon=daemon)
-        process.start()
-        theirs.close()
+        child = Child(_answer, work, rest, preload=_PRELOAD)
+        patience = 0.0
         try:
             status = "ok"
             while rest and status == "ok":
-                if not ours.poll(max(0.0, end - time.monotonic())):
-                    yield Outcome("failed", f"{_LATE} no result after {timeout:.0f} s")
+                outcome = child.receive(timeout - watch.seconds())
+                if outcome.is_late:
+                    yield Outcome.late(timeout)
                     return
-                try:
-                    outcome: Outcome = ours.recv()
-                except EOFError:
-                    process.join()
-                    outcome = _died(process.exitcode)
                 status, rest = outcome.status, rest[1:]
                 yield outcome
+            patience = _GRACE_SECONDS
         finally:
-            _end(process, patience=0.0 if rest and status == "ok" else 2.0)
+            child.stop(patience)
 
 
 class Contender:
@@ -165,10 +130,7 @@ class Contender:
 
     def __init__(self, task: Task, timeout: float = 600.0) -> None:
         self.timeout = timeout
-        self._pipe, theirs = context().Pipe()
-        self._process = context().Process(target=_serve, args=(theirs, task), daemon=True)
-        self._process.start()
-        theirs.close()
+        self.child = Child(_serve, task, preload=_PRELOAD)
         try:
             self._receive()
         except HEViTPoseError:
@@ -177,26 +139,20 @@ class Contender:
 
     def round(self) -> list[float]:
         """Wall times of one round, ms."""
-        self._pipe.send("round")
+        self.child.send("round")
         return self._receive()
 
     def result(self) -> Any:
         """All rounds together as a :class:`hevitpose.cost.latency.LatencyResult`."""
-        self._pipe.send("result")
+        self.child.send("result")
         return self._receive()
 
     def close(self) -> None:
         """End the process."""
-        _end(self._process)
+        self.child.stop(_GRACE_SECONDS)
 
     def _receive(self) -> Any:
-        try:
-            if not self._pipe.poll(self.timeout):
-                raise HEViTPoseError(f"timeout: no answer after {self.timeout:.0f} s")
-            answer: Outcome = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            answer = _died(self._process.exitcode)
+        answer: Outcome = self.child.receive(self.timeout)
         if answer.status != "ok":
             raise HEViTPoseError(f"{answer.status}: {answer.reason}")
         return answer.result
@@ -226,28 +182,21 @@ def preload(*modules: str) -> None:
 
 
 def _answer(pipe: Connection, work: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the parent may be gone
-        for task in tasks:
-            done = False
-            with _outcomes(pipe, task):
-                pipe.send(Outcome("ok", result=work(task)))
-                done = True
-            if not done:
-                return
+    """Runs in the child: an outcome per task, until one is not ok."""
+    for task in tasks:
+        with _within_limits(task):
+            pipe.send(Outcome("ok", result=work(task)))
 
 
 def _serve(pipe: Connection, task: Task) -> None:
+    """Runs in the child: makes ready, then answers until the parent is gone."""
     samples: list[float] = []
-    with (
-        contextlib.suppress(BrokenPipeError),
-        _outcomes(pipe, task),
-        prepared(task) as ready,
-    ):
+    with _within_limits(task), prepared(task) as ready:
         pipe.send(Outcome("ok"))
         while True:
             try:
                 command = pipe.recv()
-            except EOFError:  # the parent is gone
+            except EOFError:
                 return
             if command == "round":
                 times = ready.round()
@@ -258,26 +207,18 @@ def _serve(pipe: Connection, task: Task) -> None:
 
 
 @contextlib.contextmanager
-def _outcomes(pipe: Connection, task: Task) -> Iterator[None]:
-    """Whatever is raised inside is sent as the outcome that it means."""
-    from hevitpose.cost.latency import UnavailableError
+def _within_limits(task: Any) -> Iterator[None]:
+    """On the CPU within the memory that is left; what a network cannot take is unavailable.
 
+    Raises:
+        UnavailableError: instead of a :class:`UsageError`.
+    """
     if not task.conditions.is_cuda:
         _limit_memory()
     try:
         yield
-    except BrokenPipeError:
-        raise
-    except (UnavailableError, UsageError) as error:
-        pipe.send(Outcome("skipped", str(error)))
-    except HEViTPoseError as error:
-        pipe.send(Outcome("failed", str(error)))
-    except MemoryError:
-        pipe.send(Outcome("oom", "MemoryError"))
-    except Exception as error:  # a row with its reason, never a missing row
-        line = (str(error).strip().splitlines() or [""])[0][:300]
-        status = "oom" if any(text in str(error).lower() for text in _NO_MEMORY) else "failed"
-        pipe.send(Outcome(status, f"{type(error).__name__}: {line}"))
+    except UsageError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _limit_memory() -> None:
@@ -297,27 +238,3 @@ def _limit_memory() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = used + psutil.virtual_memory().available
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-def _died(exitcode: int | None) -> Outcome:
-    if exitcode == -9:
-        return Outcome("oom", "ended by signal 9: most likely the system ran out of memory")
-    return Outcome("failed", f"the process ended with exit code {exitcode} and no result")
-
-
-def _end(process: Any, patience: float = 2.0) -> None:
-    process.join(patience)
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def context() -> Any:
-    """Where processes come from: a server that has the heavy imports done."""
-    server = multiprocessing.get_context("forkserver")
-    # The server does not inherit sys.path: without this, its preloading fails and is skipped.
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(ROOT) not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
-    server.set_forkserver_preload(_PRELOAD)
-    return server

@@ -1,13 +1,14 @@
 """Work in a process of its own, whose crash, hang or out-of-memory kill is an outcome like another.
 
-Children are forked from a server that has the heavy modules loaded (0.2 s a child, not 4). They end
-with their parent, killed or not, and stopped or not: no later than five seconds after it.
+Children are forked from a server that has the heavy modules loaded (0.2 s a child, not 4). Each
+leads a process group of its own, which ends with it; it ends with its parent, whoever was killed or
+stopped. So Ctrl-C and Ctrl-Z reach the parent alone.
 """
 
 from __future__ import annotations
 
 import atexit
-import ctypes
+import fcntl
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -32,7 +33,6 @@ _LONGEST_LOOK = 2.0
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate",
               "bad_alloc", "bad allocation")  # fmt: skip
 _LATE = "timeout:"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,11 @@ class Child:
         """
         atexit.unregister(self.stop)
         self._process.join(patience)
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
+            os.killpg(self._process.pid, signal.SIGKILL)
         if self._process.is_alive():
+            self._process.kill()  # it has no group yet
             _wake_server()  # it is what tells us of the end
-            _kill_children(self._process.pid)
-            self._process.kill()
             self._process.join(_GRACE_SECONDS)
         self.pipe.close()
 
@@ -205,16 +206,6 @@ def _wake_server() -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def _kill_children(pid: int) -> None:
-    """SIGKILL to all descendants of a process."""
-    import psutil
-
-    with suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
 def _oom_kills() -> int | None:
     """Out-of-memory kills in this control group so far, where the kernel tells."""
     try:
@@ -236,9 +227,7 @@ def _main(
     environment: Mapping[str, str],
 ) -> None:
     os.environ.update(environment)
-    _end_with_server()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends its children
+    _end_with_parent()
     with suppress(BrokenPipeError):  # the parent is gone, or has heard enough
         try:
             work(pipe, *arguments)
@@ -248,18 +237,20 @@ def _main(
             pipe.send(Outcome.of(error))
 
 
-def _end_with_server() -> None:
-    """Have the kernel kill this process when the server ends, as it does with the parent.
-
-    Also while it is stopped, or in a long operation that lets no other thread run. Linux only.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _end_with_parent() -> None:
+    """Have this process and all that it starts killed when its parent is gone."""
+    os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        _kill_children(os.getpid())
-        os._exit(1)
+    assert parent is not None
+    threading.Thread(target=_kill_after, args=(parent.sentinel,), daemon=True).start()
+    # The thread does not run while the process is stopped, or in one long operation. Linux itself
+    # sends a signal when the parent's end of its pipe is closed.
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+
+
+def _kill_after(sentinel: int) -> None:
+    wait([sentinel])
+    os.killpg(0, signal.SIGKILL)

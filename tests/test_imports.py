@@ -12,7 +12,6 @@ import pytest
 from ablations.measurements import build
 from ablations.workers.job import run_job
 from bench import latency, worker
-from bench.worker import Outcome
 from hevitpose import create_model
 from hevitpose.checkpoint import save_checkpoint
 from hevitpose.cli import execute
@@ -20,6 +19,7 @@ from hevitpose.config import load_config, network_options
 from hevitpose.data.keypoints import MPII
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.imports import import_files
+from hevitpose.isolated import Outcome
 from hevitpose.models import attention
 from hevitpose.records import RecordStore
 

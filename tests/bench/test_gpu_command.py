@@ -17,16 +17,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench import gpu, gpu_latency, gpu_training, worker
 from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
 from bench.training_step import check_form
-from bench.worker import Outcome, Task, run_group
+from bench.worker import Task, run_group
 from hevitpose import records
 from hevitpose.cli import execute
 from hevitpose.codec import make_codec
 from hevitpose.cost.latency import Conditions
 from hevitpose.data.loader import normalise
 from hevitpose.errors import DataError
+from hevitpose.isolated import Outcome
 from hevitpose.models import create_for_input
 from hevitpose.optimization import optimize
 from hevitpose.records import RecordStore
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def session(out, *, seconds=60.0, data=None):
@@ -224,7 +227,7 @@ def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
 def test_a_contender_that_breaks_the_process_is_a_row_and_the_others_start_again(
     monkeypatch, tmp_path
 ):
-    def run_group(jobs, timeout, work, *, daemon=True):
+    def run_group(jobs, timeout, work):
         for job in jobs:
             asked.append(list(job.tasks))
             if "b" in job.tasks:
@@ -277,7 +280,7 @@ def test_the_server_of_children_leaves_the_gpu_alone():
         "    setattr(torch.cuda, name, refuse)\n"
         f"for name in {(*worker._PRELOAD, *gpu_training.PRELOAD)}: __import__(name)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=worker.ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
@@ -378,7 +381,10 @@ def test_a_group_shares_a_child_until_one_fails():
     tasks = [Task(name, 17, Conditions(), None) for name in names]
     outcomes = list(run_group(tasks, 60.0, _in_turn))
     assert [outcome.status for outcome in outcomes] == ["ok", "ok", "failed", "ok", "failed", "ok"]
-    assert outcomes[2].reason == "ValueError: this one" and "exit code 3" in outcomes[4].reason
+    assert (
+        outcomes[2].reason.startswith("ValueError: this one (test_gpu_command.py:")
+        and "exit code 3" in outcomes[4].reason
+    )
     pids = [outcome.result[1] for outcome in outcomes if outcome.status == "ok"]
     assert pids[0] == pids[1] and len(set(pids)) == 3
 
@@ -387,7 +393,7 @@ def test_a_group_that_is_late_ends_with_that():
     tasks = [Task(name, 17, Conditions(), None) for name in ("first", "hangs", "never")]
     outcomes = list(run_group(tasks, 8.0, _in_turn))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed"]
-    assert outcomes[1] == Outcome("failed", "timeout: no result after 8 s")
+    assert outcomes[1].is_late and outcomes[1].reason.endswith("for 8 s")
 
 
 def test_stand_in_has_the_layout_of_coco_small(tmp_path):

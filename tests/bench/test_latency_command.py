@@ -18,16 +18,16 @@ import torch
 from bench import cores, latency, worker
 from bench import latency_tables as tables
 from bench.cores import CoreProbe
-from bench.worker import Outcome, Task
+from bench.worker import Task
 from hevitpose.cost.latency import (
     Budget,
     Conditions,
     LatencyResult,
-    UnavailableError,
     WarmUp,
     summarize,
 )
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, UnavailableError
+from hevitpose.isolated import Outcome
 from hevitpose.records import RecordStore, provenance
 
 TINY = Budget(5, 3, 0.02, 0.0, 0.02, 0.005, energy=False)
@@ -129,9 +129,9 @@ def _does_not_fit(task):
         (_raise, "failed", "ValueError: first line"),
         (_unavailable, "skipped", "no compiler"),
         (_does_not_fit, "oom", "RuntimeError"),
-        (_kill, "oom", "ended by signal 9"),
+        (_kill, "oom", "killed by SIGKILL"),
         (_exit, "failed", "exit code 3"),
-        (_hang, "failed", "timeout: no result after 1 s"),
+        (_hang, "failed", "timeout: no sign of life for 1 s"),
     ],
 )
 def test_whatever_happens_to_a_child_is_an_outcome(work, status, reason):
@@ -155,12 +155,12 @@ def test_an_input_that_does_not_fit_is_skipped_with_the_reason():
 
 def test_contenders_answer_in_turn_and_end():
     with worker.contenders({"a": task(), "b": task()}) as ready:
-        processes = [contender._process for contender in ready.values()]
+        children = [contender.child for contender in ready.values()]
         rounds = [ready[name].round() for name in "abab"]
         results = ready["a"].result()
     assert all(len(times) >= 3 for times in rounds)
     assert results.samples == (*rounds[0], *rounds[2])
-    assert not any(process.is_alive() for process in processes)
+    assert not any(child.is_alive for child in children)
 
 
 def test_a_contender_that_cannot_run_is_named():
@@ -369,10 +369,10 @@ def test_cores_that_were_never_close_give_no_ratio():
 @pytest.mark.skipif(provenance.cores() < 2, reason="one core has no other to be far from")
 def test_two_processes_pass_a_byte():
     with CoreProbe() as probe:
-        process = probe._process
+        child = probe.child
         trips = [probe.round_trip_us() for _ in range(3)]
     assert all(trip > 0 for trip in trips)
-    assert not process.is_alive()
+    assert not child.is_alive
 
 
 def test_a_probe_whose_parent_is_gone_does_not_look_for_ever(monkeypatch):
