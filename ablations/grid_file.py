@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from hevitpose.config.renamed import todays_name
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.spec import DATASETS, PRIMARY_METRICS
 
@@ -173,7 +174,7 @@ def _axes(file: GridFile, entries: _Entries) -> Iterator[Entry]:
     keys = _entries(file, entries["axes"][1], "axes")
     axes: list[list[Entry]] = []
     for key, (line, node) in keys.items():
-        axes.append(list(_levels(file, key, line, node, several=len(keys) > 1)))
+        axes.append(list(_levels(file, todays_name(key), line, node, several=len(keys) > 1)))
         if not axes[-1]:
             file.note(line, f"{key}: no values, so the {mode} of the axes is empty")
     if mode == "one-factor":
@@ -217,7 +218,12 @@ def _named(file: GridFile, entries: _Entries, section: str) -> Iterator[Entry]:
     if section not in entries:
         return
     for name, (line, node) in _entries(file, entries[section][1], section).items():
-        given = _entries(file, node, name)
+        given: _Entries = {}
+        for key, (at, value) in _entries(file, node, name).items():
+            today = todays_name(key)
+            if today in given:
+                file.note(at, f"{name}: {key!r} and {today!r} are one key")
+            given[today] = at, value
         lines = {key: at for key, (at, _) in given.items()}
         values = {key: _value(file, value) for key, (_, value) in given.items()}
         of = values.pop(OF, None) if section == "evaluate" else None

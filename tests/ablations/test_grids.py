@@ -91,6 +91,14 @@ class TestExpansion:
         body = "mode: zip\naxes: {model.ffn_ratio: {a: 1, b: 4}, model.peow: {x: 0, y: 1}}"
         assert names(self.load(grid(body))) == ["default", "a+x", "b+y"]
 
+    def test_old_names_of_keys_are_read(self, grid):
+        body = "axes: {codec.decode: [dark]}\ncells: {u: {codec.encode: udp, codec.decode: udp}}\n"
+        body += "evaluate: {no-flip-test: {codec.flip_test: false}}"
+        cells = self.load(grid(body)).cells
+        assert [c.name for c in cells] == ["default", "dark", "u", "no-flip-test"]
+        assert dict(cells[2].overrides) == {"codec.method": "udp", "codec.decoder": "udp"}
+        assert dict(cells[3].overrides) == {"evaluation.flip_test": False}
+
     def test_named_cells_join_the_axes(self, grid):
         body = "axes: {model.ffn_ratio: [1]}\ncells: {two: {model.heads: 1, model.peow: 5}}"
         assert names(self.load(grid(body))) == ["default", "1", "two"]
@@ -158,6 +166,7 @@ class TestRefusals:
             ("cells: {default: {model.peow: 0}}", "reserved"),
             ("cells: {'a,b': {model.peow: 0}}", "with a comma"),
             ("cells: [", "not yaml"),
+            ("cells: {a: {codec.decode: dark, codec.decoder: dark}}", "are one key"),
         ],
     )
     def test_one_thing_wrong(self, grid, body, text):
