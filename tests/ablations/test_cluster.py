@@ -21,7 +21,7 @@ needs_ray = pytest.mark.skipif(without_ray, reason="ray is not installed (extra 
 
 def metrics(out) -> dict[str, dict]:
     records = RecordStore(out / "records").load()
-    return {r.id: r.metrics for r in records if r.kind == "accuracy"}
+    return {r.id: r.metrics for r in records if r.kind == "evaluation"}
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_same_metrics_and_a_killed_worker(options_for, grid, tmp_path):
     def kill_once() -> None:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not killed:
-            for checkpoint in options.out.glob("cells/*/last.ckpt"):
+            for checkpoint in options.out.glob("train/*/last.ckpt"):
                 pid = checkpoint.with_name("pid")
                 if pid.exists() and pid.read_text():
                     killed.append(int(pid.read_text()))
@@ -52,8 +52,8 @@ def test_same_metrics_and_a_killed_worker(options_for, grid, tmp_path):
     assert killed
     assert metrics(options.out) == metrics(local.out) and len(metrics(local.out)) == 3
     store = RecordStore(options.out / "records")
-    assert len(store.load()) == 7 and not store.problems
-    assert {p.name for p in options.out.iterdir()} == {"records", "cells"}
+    assert len(store.load()) == 10 and not store.problems
+    assert {p.name for p in options.out.iterdir()} == {"records", "train"}
 
 
 @needs_ray
