@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ablations.explain import describe, explain_record
+from ablations.grid import EMBEDDED, Grid, available, load_grids, select_cells
+from ablations.match import match
 from ablations.options import Options, command_of
+from ablations.plan import Plan, plan
+from ablations.results import render, reproduced
+from ablations.run import Runner, Summary
+from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
+from ablations.workers import check_executor, create_workers
+from hevitpose import runs
+from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError
-
-if TYPE_CHECKING:
-    from ablations.grid import Grid
-    from ablations.plan import Plan
-    from ablations.run import Summary
-    from ablations.tune import Tuning
-    from hevitpose.config import Config
-    from hevitpose.records import RecordStore
+from hevitpose.progress import progress_bar
+from hevitpose.records import RecordStore
 
 app = typer.Typer(
     help="Ablation grids: run them, list them, explain a record.",
@@ -45,13 +49,6 @@ def session(options: Options) -> int:
         UsageError: anything that is wrong with the options or the grids.
         HEViTPoseError: data, disk, or cluster.
     """
-    from ablations.explain import describe
-    from ablations.grid import EMBEDDED, load_grids, select_cells
-    from ablations.plan import plan
-    from ablations.tune import Tuning, tuning_plan
-    from ablations.workers import check_executor
-    from hevitpose import runs
-
     base, seeds = options.base_config(), options.seed_numbers()
     grids = load_grids(options.grid_names or EMBEDDED, base)
     if options.cell_names:
@@ -82,9 +79,6 @@ def session(options: Options) -> int:
 @app.command("list")
 def list_grids() -> None:
     """The grids that come with the project: question, cells, expected time, finding."""
-    from ablations.grid import available, load_grids
-    from hevitpose.config import load_config
-
     for grid in load_grids(available(), load_config(None, preset="quick")):
         print(f"{grid.name}\n  {' '.join(grid.question.split())}")
         print(f"  cells     {', '.join(cell.name for cell in grid.cells)}")
@@ -100,8 +94,6 @@ def explain(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The inputs that an id is a hash of, and how they differ now."""
-    from ablations.explain import explain_record
-
     print(explain_record(record_id, out, data))
 
 
@@ -110,9 +102,6 @@ def explain(
 
 def _match(grids: Sequence[Grid], by: str, out: Path) -> list[Grid]:
     """Grids with matched forms; says what became of each cell."""
-    from ablations.match import match
-    from hevitpose.progress import progress_bar
-
     with progress_bar("widths of equal cost", "cells") as report:
         found, lines = match(grids, by, out, report)
     print("\n".join([f"widths matched to the default's {by}, by the mmcv rule", *lines]) + "\n")
@@ -121,9 +110,6 @@ def _match(grids: Sequence[Grid], by: str, out: Path) -> list[Grid]:
 
 def _tune(grids: Sequence[Grid], tuning: Tuning, options: Options, base: Config) -> list[Grid]:
     """Each cell at its own best value; says which, and what the others scored on minival."""
-    from ablations.tune import SEEDS, tuned_grids, tuning_plan
-    from hevitpose import runs
-
     first, candidates = tuning_plan(grids, tuning)
     print(_run(first, options, base).text())
     found, lines = tuned_grids(grids, tuning, candidates, runs.store_of(options.out).get)
@@ -136,7 +122,6 @@ def _prepare_data(config: Config, *, dry_run: bool) -> None:
     if dry_run or config.data.dataset != "synthetic":
         return
     from hevitpose.data import synthetic
-    from hevitpose.progress import progress_bar
 
     data = config.data
     if synthetic.is_complete(data.folder, data.people, data.image_size):
@@ -149,9 +134,6 @@ def _run(
     plan: Plan, options: Options, base: Config, committed: Sequence[RecordStore] = ()
 ) -> Summary:
     """What is missing of a plan."""
-    from ablations.run import Runner
-    from ablations.workers import create_workers
-
     workers = create_workers(
         options.executor_name,
         workers=options.workers,
@@ -173,9 +155,6 @@ def _run(
 
 def _show(plan: Plan, summary: Summary, stores: Sequence[RecordStore], options: Options) -> None:
     """Tables and plots, and how the run ended."""
-    from ablations.results import render, reproduced
-    from hevitpose import runs
-
     if options.tables:
         render(plan, stores, options.out)
     print("\n".join([summary.text(), *reproduced(summary.made, runs.measured())]))

@@ -6,14 +6,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
+from hevitpose.config import Config, load_config
 from hevitpose.errors import UsageError
-
-if TYPE_CHECKING:
-    from hevitpose.config import Config
+from hevitpose.records import provenance
 
 #: The module whose functions make a cell's measurements.
 WORK = "ablations.measurements"
@@ -127,8 +126,6 @@ class Options:
         beside it: threads wait for the slowest at every operation. ``--threads`` means one cell at
         a time.
         """
-        from hevitpose.records import provenance
-
         if self.executor or self.address:
             return self.executor or "ray"
         several = self.threads is None and provenance.device_type("auto") == "cpu"
@@ -140,8 +137,6 @@ class Options:
         Raises:
             UsageError: a name, key or value that is not known.
         """
-        from hevitpose.config import load_config
-
         threads = self.threads
         if threads is None and self.executor_name == "processes":
             threads = 1  # several cells at one thread each get more done than one cell at several

@@ -179,9 +179,6 @@ def _count(flag: str, text: str) -> int:
     return int(text)
 
 
-# ------------------------------------------------------------------------------------- measuring
-
-
 def measure_all(options: argparse.Namespace) -> list[Row]:
     """Every task in its own process, a line on standard error for each, its record stored.
 
@@ -257,9 +254,6 @@ class Store:
         facts |= {"latency": latency, "peak_memory": outcome.result.peak_memory}
         self.records.add(Record.model_validate(facts))
         return Row(task, outcome, this.id)
-
-
-# ------------------------------------------------------------------------------------------- vs
 
 
 def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
