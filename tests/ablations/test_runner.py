@@ -28,7 +28,7 @@ from ablations.leases import Leases
 from ablations.options import PRELOAD, Options
 from ablations.plan import History, Plan, plan
 from hevitpose.errors import HEViTPoseError
-from hevitpose.records import Record, RecordStore, identity
+from hevitpose.records import SCHEMA_VERSION, Record, RecordStore, identity
 from hevitpose.records import store as store_module
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import kept_weights, measured, remove_weights
@@ -373,7 +373,9 @@ class TestDisk:
         options = options_for(grid(RATIOS))
         session(options)
         path = next((options.out / "records").iterdir())
-        path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+        version = '"schema_version": '
+        text = path.read_text().replace(f"{version}{SCHEMA_VERSION}", f"{version}999")
+        path.write_text(text)
         with pytest.raises(HEViTPoseError, match="newer schema"):
             session(options)
 
