@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from ablations.grids import available, load_grids
+from ablations.grid import available, load_grids
 from hevitpose.config import load_config
 from hevitpose.spec import full_name
 from reports import build, grid_files
