@@ -15,7 +15,7 @@ import yaml
 
 from hevitpose.config.renamed import todays_name
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.spec import DATASETS, PRIMARY_METRICS
+from hevitpose.models.spec import DATASETS, PRIMARY_METRICS
 
 MODES = ("one-factor", "product", "zip")
 #: What a grid may be judged by: PCKh at two thresholds, AP and AR of the evaluators.

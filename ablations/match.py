@@ -27,11 +27,11 @@ from ablations.refusals import refused
 from hevitpose.config import Config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
+from hevitpose.models.spec import PEERS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import RecordStore
 from hevitpose.records.identity import config_hash
 from hevitpose.runs import complexity_run
-from hevitpose.spec import PEERS, full_name
 
 #: What can be matched, as a row calls it.
 COSTS = {"flops": "FLOPs", "params": "params"}
@@ -101,7 +101,7 @@ class Costs:
 
         from ablations.measurements import build
         from hevitpose.cost.complexity import count
-        from hevitpose.imports import import_files
+        from hevitpose.models.imports import import_files
 
         self.counted += 1
         try:

@@ -19,8 +19,8 @@ from ablations.grid import DEFAULT, Cell, Grid
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config
+from hevitpose.models.spec import full_name
 from hevitpose.records import Record, RecordStore, Run
-from hevitpose.spec import full_name
 
 
 @dataclass(frozen=True)

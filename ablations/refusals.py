@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from hevitpose.config.schema import Config, ids_of
-from hevitpose.errors import UsageError, unknown_name
-from hevitpose.spec import ATTENTIONS, PEERS, STRIDE_MULTIPLE, full_name
+from hevitpose.errors import unknown_name
+from hevitpose.models.imports import registered
+from hevitpose.models.spec import KEYS, PARTS, PEERS, full_name
 
 #: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
 _AXES_BY_PROXY = frozenset(("data.box_source",))
@@ -68,41 +66,15 @@ def refused(config: Config) -> str | None:
     if full_name(config.model.name) in PEERS:
         return None
     spec = config.model.spec()
-    known = {*ATTENTIONS, *registered(config.imports)}
-    if spec.attention not in known:
-        return str(unknown_name("model.attention", spec.attention, known))
-    if spec.attention in ("cgsr", "sra"):
-        steps = (s * r for s, r in zip((4, 8, 16), spec.reductions, strict=True))
-        multiple = math.lcm(STRIDE_MULTIPLE, *steps)
-        if any(side % multiple for side in config.data.input_size):
-            return (
-                f"data.input_size: {list(config.data.input_size)}, expected multiples of "
-                f"{multiple} (model.reductions {list(spec.reductions)})"
-            )
-    if spec.attention == "cga":
-        for stage, (width, groups) in enumerate(zip(spec.widths, spec.groups, strict=True), 1):
-            if width % groups:
-                return f"model: stage {stage}: groups {groups} does not divide {width} channels"
+    theirs = registered(config.imports)
+    for kind, key in KEYS.items():
+        known, name = {*PARTS[kind], *theirs.get(kind, ())}, getattr(spec, key)
+        if name not in known:
+            return str(unknown_name(f"model.{key}", name, known))
+    multiple = spec.side_multiple
+    if any(side % multiple for side in config.data.input_size):
+        return (
+            f"data.input_size: {list(config.data.input_size)}, expected multiples of "
+            f"{multiple} (model.reductions {list(spec.reductions)})"
+        )
     return None
-
-
-def registered(files: Sequence[Path]) -> set[str]:
-    """Names that users' modules register with ``@register_attention``, read without importing.
-
-    Raises:
-        UsageError: a file that cannot be read or is not Python.
-    """
-    names: set[str] = set()
-    for file in files:
-        try:
-            tree = ast.parse(file.read_bytes(), filename=str(file))
-        except OSError as error:
-            raise UsageError(f"--import {file}: cannot be read ({error.strerror})") from None
-        except (SyntaxError, ValueError) as error:
-            raise UsageError(f"--import {file}: not Python ({error})") from None
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                called = getattr(node.func, "attr", getattr(node.func, "id", None))
-                if called == "register_attention":
-                    names.add(str(node.args[0].value))
-    return names

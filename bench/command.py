@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
-from hevitpose.spec import full_name, model_names
+from hevitpose.models.spec import full_name, model_names
 
 
 class Parser(argparse.ArgumentParser):

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.command import Parser, exit_code, select_models
 from bench.complexity_tables import Cost, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.models.spec import STRIDE_MULTIPLE
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
-from hevitpose.spec import STRIDE_MULTIPLE
 
 CONVENTIONS = ("mmcv", "fvcore", "torch")
 SIDES = (160, 320, 480, 640, 800, 960)

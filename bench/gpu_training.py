@@ -20,8 +20,8 @@ from bench.worker import preload, run_group
 from hevitpose.cost.latency import Conditions
 from hevitpose.errors import DataError
 from hevitpose.isolated import Outcome
+from hevitpose.models.spec import DATASETS
 from hevitpose.records import provenance
-from hevitpose.spec import DATASETS
 
 #: The network that is trained.
 TRAINED = "hevitpose_t"

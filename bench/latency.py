@@ -40,9 +40,9 @@ from hevitpose.config import network_options
 from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.errors import UsageError
 from hevitpose.isolated import Outcome
+from hevitpose.models.spec import full_name
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
-from hevitpose.spec import full_name
 
 #: Of a measurement under --quick.
 BRIEF = Budget(

@@ -35,8 +35,8 @@ import numpy as np
 from bench.command import Parser, exit_code
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
+from hevitpose.models.spec import VARIANTS
 from hevitpose.progress import Progress, progress_bar, silent
-from hevitpose.spec import VARIANTS
 from reports.published import published
 
 SIZES = ("t", "s", "b")

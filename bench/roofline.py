@@ -38,9 +38,9 @@ from torch.utils.module_tracker import ModuleTracker
 from bench.command import Parser, exit_code
 from hevitpose.cost.latency import Conditions, forms, settle_, summarize
 from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.models.spec import full_name
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
-from hevitpose.spec import full_name
 
 PASSES = 15
 MATRIX, CONVOLUTION, GROUPED = "matrix product", "convolution", "grouped convolution"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hevitpose.models import create_attention
-from hevitpose.spec import ATTENTIONS, resolve
+from hevitpose.models.registry import create
+from hevitpose.models.spec import ATTENTIONS, resolve
 
 WIDTHS = resolve("b").widths
 
@@ -26,7 +26,7 @@ PARTS = {
 def test_attention(timed, benchmark, name, stage):
     benchmark.group = f"attention, stage {stage + 1}"
     channels, side = WIDTHS[stage], 64 >> stage
-    module = create_attention(resolve("b", attention=name), stage, block=1)
+    module = create("attention", name, dim=channels, **resolve("b").attention_numbers(stage, 1))
     assert timed(module, channels, side).shape == (1, channels, side, side)
 
 
@@ -35,5 +35,6 @@ def test_attention(timed, benchmark, name, stage):
 def test_cgsr_part(timed, benchmark, part, stage):
     benchmark.group = f"attention, stage {stage + 1}"
     channels, side = WIDTHS[stage], 64 >> stage
-    module = create_attention(resolve("b", **PARTS[part]), stage, block=1)
+    numbers = resolve("b", **PARTS[part]).attention_numbers(stage, 1)
+    module = create("attention", "cgsr", dim=channels, **numbers)
     assert timed(module, channels, side).shape == (1, channels, side, side)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hevitpose.models.downsample import create_downsample
-from hevitpose.spec import DOWNSAMPLINGS, PEOWS, resolve
+from hevitpose.models.hevitpose import OPE
+from hevitpose.models.registry import create
+from hevitpose.models.spec import DOWNSAMPLINGS, PEOWS, resolve
 
 WIDTHS = resolve("b").widths
 
@@ -15,12 +16,12 @@ WIDTHS = resolve("b").widths
 def test_downsampling(timed, benchmark, name, stage):
     benchmark.group = f"downsampling, stage {stage + 1}"
     channels, side = WIDTHS[stage - 1], 128 >> stage
-    module = create_downsample(resolve("b", downsampling=name), stage)
+    module = create("downsampling", name, in_channels=channels, out_channels=WIDTHS[stage])
     assert timed(module, channels, side).shape == (1, WIDTHS[stage], side // 2, side // 2)
 
 
 @pytest.mark.parametrize("peow", PEOWS)
 def test_embedding(timed, benchmark, peow):
     benchmark.group = "downsampling, stage 1"
-    module = create_downsample(resolve("b", peow=peow), 0)
+    module = OPE(3, WIDTHS[0], stride=4, peow=peow)
     assert timed(module, 3, 256).shape == (1, WIDTHS[0], 64, 64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hevitpose.models.ffn import create_ffn
-from hevitpose.spec import FFNS, resolve
+from hevitpose.models.registry import create
+from hevitpose.models.spec import FFNS, resolve
 
 WIDTHS = resolve("b").widths
 
@@ -17,5 +17,5 @@ WIDTHS = resolve("b").widths
 def test_ffn(timed, benchmark, name, ratio, stage):
     benchmark.group = f"ffn, stage {stage + 1}"
     channels, side = WIDTHS[stage], 64 >> stage
-    module = create_ffn(name, channels, ratio)
+    module = create("ffn", name, dim=channels, ratio=ratio)
     assert timed(module, channels, side).shape == (1, channels, side, side)

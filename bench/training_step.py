@@ -30,11 +30,11 @@ from bench.command import Parser, exit_code
 from hevitpose.cost.latency import interleave, ratio_of_rounds
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models import create_for_input
-from hevitpose.optimization import optimize
+from hevitpose.models.forms import optimize
+from hevitpose.models.spec import HEATMAP_STRIDE
 from hevitpose.progress import progress_bar
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
-from hevitpose.spec import HEATMAP_STRIDE
 from hevitpose.training.devices import keep_freed_memory
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -41,7 +41,7 @@ class Task:
 def prepared(task: Task) -> Any:
     """The task's model, built and settled: a :class:`hevitpose.cost.latency.Prepared` to enter."""
     from hevitpose.cost.latency import Prepared
-    from hevitpose.imports import import_files
+    from hevitpose.models.imports import import_files
 
     import_files(task.imports)
     size = task.conditions.input_size

@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hevitpose.checkpoint import from_pretrained, save_checkpoint
     from hevitpose.config import Config, load_config
     from hevitpose.evaluation.diagnosis.diagnose import diagnose
     from hevitpose.inference.predictor import PosePredictor
-    from hevitpose.models import create_model
-    from hevitpose.optimization import optimize
-    from hevitpose.pretrained import from_published, save_pretrained
+    from hevitpose.inference.pretrained import from_published, save_pretrained
+    from hevitpose.models import create_model, optimize
+    from hevitpose.models.checkpoint import from_pretrained, save_checkpoint
 
 _LAZY = {
     "Config": "hevitpose.config",
     "PosePredictor": "hevitpose.inference.predictor",
     "create_model": "hevitpose.models",
     "diagnose": "hevitpose.evaluation.diagnosis.diagnose",
-    "from_pretrained": "hevitpose.checkpoint",
-    "from_published": "hevitpose.pretrained",
+    "from_pretrained": "hevitpose.models.checkpoint",
+    "from_published": "hevitpose.inference.pretrained",
     "load_config": "hevitpose.config",
-    "optimize": "hevitpose.optimization",
-    "save_checkpoint": "hevitpose.checkpoint",
-    "save_pretrained": "hevitpose.pretrained",
+    "optimize": "hevitpose.models",
+    "save_checkpoint": "hevitpose.models.checkpoint",
+    "save_pretrained": "hevitpose.inference.pretrained",
 }
 
 __all__ = [

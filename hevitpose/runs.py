@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from hevitpose.config.schema import Config, DataConfig
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError
 from hevitpose.files import write_atomically
+from hevitpose.models.spec import VARIANTS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore, Run, identity, provenance
 from hevitpose.records.identity import DataInputs, file_digest
-from hevitpose.spec import VARIANTS, full_name
 
 if TYPE_CHECKING:
     from hevitpose.evaluation.predict import Predictions

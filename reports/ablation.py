@@ -22,8 +22,8 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     mean_interval,
 )
+from hevitpose.models.spec import PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
-from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from reports.captions import describe_conditions, machine_key, shared
 from reports.grid_files import Overrides, cell_of
 from reports.load import (

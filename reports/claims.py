@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from hevitpose.errors import DataError
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
+from hevitpose.models.spec import model_names
 from hevitpose.records import Record
 from hevitpose.records.store import one_line
-from hevitpose.spec import model_names
 from reports import ablation, captions, comparisons
 from reports.load import Measured, h_by_w, input_size, is_plain_network
 from reports.output.text import MISSING, NOT_MEASURED, Cell, Column, Table, number

@@ -15,7 +15,7 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     contrasts,
 )
-from hevitpose.spec import VARIANTS
+from hevitpose.models.spec import VARIANTS
 from reports.ablation import DEFAULT, Grid, Row, by_seed
 from reports.load import flatten
 from reports.output.text import plain, shorten

@@ -13,8 +13,8 @@ import yaml
 from hevitpose.config import Config
 from hevitpose.config.renamed import todays_name
 from hevitpose.errors import DataError
+from hevitpose.models.spec import PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
-from hevitpose.spec import PRIMARY_METRICS, VARIANTS
 from reports.load import flatten
 
 GRIDS = Path(__file__).resolve().parents[1] / "ablations" / "grids"

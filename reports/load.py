@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
-from hevitpose.spec import VARIANTS, HEViTPoseSpec
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")

@@ -21,8 +21,8 @@ from pydantic import (
 )
 
 from hevitpose.errors import DataError
+from hevitpose.models.spec import model_names
 from hevitpose.records.store import one_line
-from hevitpose.spec import model_names
 from reports.output.text import Cell, Reference
 
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"

@@ -18,8 +18,8 @@ from typing import Any, TypedDict
 
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError
-from hevitpose.imports import import_files
 from hevitpose.isolated import Outcome
+from hevitpose.models.imports import import_files
 from hevitpose.records import provenance
 
 LOG = "log.txt"

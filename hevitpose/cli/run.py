@@ -46,9 +46,9 @@ def info(
     """Parameters and GFLOPs of a model, module by module, under a named convention."""
     from hevitpose.config import network_options
     from hevitpose.cost.complexity import count, render
-    from hevitpose.imports import import_files
     from hevitpose.models import create_for_input
-    from hevitpose.spec import full_name
+    from hevitpose.models.imports import import_files
+    from hevitpose.models.spec import full_name
 
     size = parse_size(input_size, "--input")
     options, files = network_options(full_name(model), overrides or ())
@@ -229,8 +229,8 @@ def predict(
     skip_bad: SkipBad = False,
 ) -> None:
     """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
-    from hevitpose.imports import import_files
     from hevitpose.inference.predict import predict_files
+    from hevitpose.models.imports import import_files
 
     import_files(imports or ())
     with bar("prediction", "images") as progress:
@@ -262,8 +262,13 @@ def export_checkpoint(
     imports: Imports = None,
 ) -> None:
     """Weights alone, complete in themselves, from a training checkpoint."""
-    from hevitpose.checkpoint import from_pretrained, load_weights, read_checkpoint, save_checkpoint
-    from hevitpose.imports import import_files
+    from hevitpose.models.checkpoint import (
+        from_pretrained,
+        load_weights,
+        read_checkpoint,
+        save_checkpoint,
+    )
+    from hevitpose.models.imports import import_files
 
     import_files(imports or ())
     if out.suffix != ".safetensors":
@@ -303,11 +308,11 @@ def export(
 
     Prints the difference and what a call of the file takes on this machine.
     """
-    from hevitpose.checkpoint import from_pretrained, read_checkpoint
-    from hevitpose.imports import import_files
     from hevitpose.inference.export import export as write
     from hevitpose.inference.export import picture_crops
     from hevitpose.inference.pictures import find_images
+    from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+    from hevitpose.models.imports import import_files
 
     import_files(imports or ())
     config = read_checkpoint(checkpoint).config

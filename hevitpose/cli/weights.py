@@ -27,8 +27,8 @@ def import_weights(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a file name that ends in .safetensors")
-    from hevitpose.checkpoint import save_checkpoint
-    from hevitpose.pretrained import from_published
+    from hevitpose.inference.pretrained import from_published
+    from hevitpose.models.checkpoint import save_checkpoint
 
     size = parse_size(input_size, "--input")
     network = from_published(model, file, input_size=size, num_keypoints=keypoints)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.spec import (
+from hevitpose.models.spec import (
     DATASETS,
     PEERS,
     STRIDE_MULTIPLE,
@@ -85,7 +85,7 @@ class _ModelFields(Section):
         return self
 
     def options(self) -> dict[str, Any]:
-        """The fields of :class:`~hevitpose.spec.HEViTPoseSpec` that were given."""
+        """The fields of :class:`~hevitpose.models.spec.HEViTPoseSpec` that were given."""
         own = set(_ModelFields.model_fields)
         return {k: v for k, v in self if k not in own and v is not None}
 
@@ -111,7 +111,7 @@ _spec_types = get_type_hints(HEViTPoseSpec)
 if TYPE_CHECKING:
     ModelConfig: TypeAlias = Any  # its fields are made below
 else:
-    #: ``model``: a name, and any field of :class:`~hevitpose.spec.HEViTPoseSpec`.
+    #: ``model``: a name, and any field of :class:`~hevitpose.models.spec.HEViTPoseSpec`.
     ModelConfig = create_model(
         "ModelConfig",
         __base__=_ModelFields,

@@ -15,7 +15,7 @@ from hevitpose.data.table import (
     verify_images,
 )
 from hevitpose.errors import DataError, UsageError, unknown_name
-from hevitpose.spec import DATASETS
+from hevitpose.models.spec import DATASETS
 
 __all__ = ["Declared", "PoseTable", "declared", "load", "verify_images"]
 

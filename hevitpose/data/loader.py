@@ -25,10 +25,7 @@ from hevitpose.data.transforms import (
     sample_augmentation,
     transform_points,
 )
-
-#: ImageNet's, of RGB in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from hevitpose.models.spec import MEAN, STD
 
 _AUGMENT = 2  # key of augmentation's stream of random numbers; ``stream`` has the order's
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.models.keypoints import KeypointLayout
 
 #: ``oks``: pycocotools; ``crowdpose``: xtcocotools; ``pckh``: MPII's metric; ``pckh+oks``: PCKh,
 #: and the AP of the same predictions over CrowdPose's 14 joints.

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hevitpose.data.images import damage, file_sizes
-from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.registry import Declared
 from hevitpose.data.truth import PoseTruth
 from hevitpose.errors import DataError
 from hevitpose.metrics.pckh import MpiiGroundTruth
+from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.progress import Progress, silent
 
 

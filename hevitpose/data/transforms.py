@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.registry import ROWS
+from hevitpose.models.keypoints import KeypointLayout
 
 #: An array or a tensor; the same kind comes back.
 Array = Any

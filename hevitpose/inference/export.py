@@ -242,7 +242,7 @@ def _onnx(
         import onnx
     except ImportError:
         raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
-    from hevitpose.optimization.onnx_form import ATTENTION_OPSET, onnx_form
+    from hevitpose.models.forms import ATTENTION_OPSET, onnx_form
 
     outputs = ["heatmaps"]
     if getattr(network, "codec", "heatmap") == "simcc":
@@ -326,7 +326,7 @@ def write_file(
 
 
 def _fused(network: nn.Module) -> nn.Module:
-    from hevitpose.optimization import optimize
+    from hevitpose.models.forms import optimize
 
     return optimize(network, mode="fused").eval()
 

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hevitpose.checkpoint import from_pretrained, read_checkpoint
 from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, validate
 from hevitpose.data.images import read_image
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, KeypointLayout
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
-from hevitpose.optimization import optimize
+from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.models.forms import optimize
+from hevitpose.models.keypoints import KeypointLayout
 
 Image = Path | str | np.ndarray
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from hevitpose.data.keypoints import KeypointLayout
+from hevitpose.models.keypoints import KeypointLayout
 
 if TYPE_CHECKING:
     from hevitpose.inference.predictor import Pose

@@ -10,8 +10,8 @@ from timm.models import register_model
 from torch import nn
 
 from hevitpose.errors import UsageError
-from hevitpose.models.backbone import HEViTPose
-from hevitpose.spec import PEERS, full_name, resolve
+from hevitpose.models.hevitpose import HEViTPose
+from hevitpose.models.spec import PEERS, full_name, resolve
 
 
 def create_model(
@@ -24,8 +24,8 @@ def create_model(
         num_keypoints: heatmaps, e.g. 17 for COCO, 16 for MPII, 14 for CrowdPose.
         seed: weights drawn from this seed alone, the global generator left as it was. ``None``
             draws from the global generator.
-        overrides: fields of :class:`hevitpose.spec.HEViTPoseSpec`, e.g. ``attention="mhsa"``; of a
-            peer, what that peer takes.
+        overrides: fields of :class:`hevitpose.models.spec.HEViTPoseSpec`, e.g.
+            ``attention="mhsa"``; of a peer, what that peer takes.
 
     Returns:
         The network in training mode, the form that reads like the equations;

@@ -1,75 +1,42 @@
-"""What shrinks the map: the patch embedding of stage 1 and the step between two stages.
+"""What halves the map between two stages, and the fused form of its squeeze-excite.
 
-PEOW, the patch-embedding overlap width, is kernel - stride: the pixels that neighbouring patches
-share. PEOW 0 is the embedding of ViT and Swin.
+The paper's Subsample & OPE is in ``hevitpose.models.hevitpose``; these are alternatives to it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import cast
 
-from timm.layers import SqueezeExcite
+import torch.nn.functional as F
+from timm.layers import LayerNorm2d, SqueezeExcite
 from torch import Tensor, nn
 
-from hevitpose.errors import unknown_name
-from hevitpose.models.ffn import create_ffn
-from hevitpose.models.layers import ConvBN, DWConv, LayerNorm2d, Residual
-from hevitpose.spec import DOWNSAMPLINGS, HEViTPoseSpec
+from hevitpose.models.forms import register_form
+from hevitpose.models.hevitpose import OPE, ConvBN, Subsample
+from hevitpose.models.registry import register
+
+#: Subsample & OPE without its DWConv and FFN.
+register("downsampling", "subsample-only")(Subsample)
 
 
-class OPE(nn.Sequential):
-    """Overlapping patch embedding: convolution with bias, then LayerNorm over channels.
-
-    Kernel ``stride + peow``, padding half of it as in PVTv2 (none at PEOW 0). The paper's stage 1
-    is ``OPE(3, C1, stride=4, peow=3)``: k7 s4 p3.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, peow: int) -> None:
-        kernel = stride + peow
-        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2 if peow else 0)
-        super().__init__(OrderedDict(conv=conv, norm=LayerNorm2d(out_channels)))
-
-
-class Subsample(nn.Module):
-    """The paper's subsampling, an inverted residual without shortcut (as EfficientViT's).
-
-    1x1 C -> 4C, BN, ReLU; depthwise 3x3 stride 2 (PEOW 1), BN, ReLU; squeeze-excite to a quarter
-    and back; 1x1 4C -> C', BN.
-    """
+@register("downsampling", "ope")
+class HalvingOPE(OPE):
+    """An overlapping embedding of PEOW 1: convolution k3 s2, LayerNorm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        hidden = 4 * in_channels
-        self.expand = ConvBN(in_channels, hidden, relu=True)
-        self.dwconv = ConvBN(hidden, hidden, kernel=3, stride=2, groups=hidden, relu=True)
-        self.se = SqueezeExcite(hidden, rd_channels=hidden // 4)
-        self.project = ConvBN(hidden, out_channels)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return self.project(self.se(self.dwconv(self.expand(x_NCHW))))
+        super().__init__(in_channels, out_channels, stride=2, peow=1)
 
 
-class SubsampleOPE(nn.Sequential):
-    """The paper's Subsample & OPE: [DWConv, FFN], :class:`Subsample`, [DWConv, FFN].
+@register("downsampling", "non-overlapping")
+class NonOverlapping(OPE):
+    """An embedding of PEOW 0: convolution k2 s2, LayerNorm."""
 
-    Each DWConv and FFN has its own shortcut.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, ffn: str = "standard", ffn_ratio: int = 2
-    ) -> None:
-        def pair(suffix: str, dim: int) -> dict[str, nn.Module]:
-            return {
-                f"dwconv{suffix}": Residual(DWConv(dim)),
-                f"ffn{suffix}": Residual(create_ffn(ffn, dim, ffn_ratio)),
-            }
-
-        parts = pair("1", in_channels)
-        parts["subsample"] = Subsample(in_channels, out_channels)
-        parts.update(pair("2", out_channels))
-        super().__init__(OrderedDict(parts))
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, stride=2, peow=0)
 
 
+@register("downsampling", "patch-merging")
 class PatchMerging(nn.Module):
     """Swin's patch merging (Liu et al. 2021, section 3.1): 2x2 pixels concatenated, LN, linear."""
 
@@ -83,6 +50,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(self.unshuffle(x_NCHW)))
 
 
+@register("downsampling", "max-pool")
 class MaxPool(nn.Sequential):
     """2x2 max-pool, then 1x1 convolution and BatchNorm: nothing spatial is learned."""
 
@@ -92,29 +60,22 @@ class MaxPool(nn.Sequential):
         )
 
 
-def create_downsample(spec: HEViTPoseSpec, stage: int) -> nn.Module:
-    """The module that leads into a stage.
+@register_form("fused", SqueezeExcite)
+class FusedSqueezeExcite(nn.Module):
+    """Squeeze-excite on vectors (N, C) instead of maps of one pixel."""
 
-    Args:
-        spec: the network.
-        stage: 0 (from the image, 1/4 of its side), 1 or 2 (half the previous side).
+    def __init__(self, se: SqueezeExcite) -> None:
+        super().__init__()
+        self.squeeze, self.excite = (_as_linear(conv) for conv in (se.fc1, se.fc2))
 
-    Raises:
-        UsageError: ``spec.downsampling`` is no known name.
-    """
-    if stage == 0:
-        return OPE(3, spec.widths[0], stride=4, peow=spec.peow)
-    dims = spec.widths[stage - 1], spec.widths[stage]
-    if spec.downsampling == "subsample-ope":
-        return SubsampleOPE(*dims, spec.ffn, spec.ffn_ratio)
-    if spec.downsampling == "subsample-only":
-        return Subsample(*dims)
-    if spec.downsampling == "ope":
-        return OPE(*dims, stride=2, peow=1)
-    if spec.downsampling == "non-overlapping":
-        return OPE(*dims, stride=2, peow=0)
-    if spec.downsampling == "patch-merging":
-        return PatchMerging(*dims)
-    if spec.downsampling == "max-pool":
-        return MaxPool(*dims)
-    raise unknown_name("model.downsampling", spec.downsampling, DOWNSAMPLINGS)
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        scale_NC = self.excite(F.relu(self.squeeze(x_NCHW.mean((2, 3))))).sigmoid()
+        return x_NCHW * scale_NC[:, :, None, None]
+
+
+def _as_linear(conv: nn.Module) -> nn.Linear:
+    conv = cast(nn.Conv2d, conv)
+    linear = nn.Linear(conv.in_channels, conv.out_channels, bias=conv.bias is not None)
+    linear.weight = nn.Parameter(conv.weight.flatten(1))
+    linear.bias = cast(nn.Parameter, conv.bias)
+    return linear

@@ -1,26 +1,17 @@
-"""Feed-forward networks of a block, from C channels to C channels."""
+"""Feed-forward networks that are alternatives to the paper's, and the fused form of the paper's."""
 
 from __future__ import annotations
 
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from hevitpose.errors import unknown_name
-from hevitpose.models.layers import ConvBN, LayerNorm2d
-from hevitpose.spec import FFNS
+from hevitpose.models.forms import register_form
+from hevitpose.models.fused_conv import fused_conv_bn
+from hevitpose.models.hevitpose import FFN, ConvBN
+from hevitpose.models.registry import register
 
 
-class FFN(nn.Module):
-    """The paper's FFN: 1x1 C -> ratio * C, BN, ReLU, 1x1 back, BN."""
-
-    def __init__(self, dim: int, ratio: int = 2) -> None:
-        super().__init__()
-        self.expand = ConvBN(dim, dim * ratio, relu=True)
-        self.project = ConvBN(dim * ratio, dim)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        return self.project(self.expand(x_NCHW))
-
-
+@register("ffn", "mix-ffn")
 class MixFFN(nn.Module):
     """Mix-FFN of PVTv2 (Wang et al. 2022, section 3.3; SegFormer eq. 3): a 3x3 depthwise inside.
 
@@ -40,6 +31,7 @@ class MixFFN(nn.Module):
         return self.project(self.act(self.dwconv(self.expand(x_NCHW))))
 
 
+@register("ffn", "gated")
 class GatedFFN(nn.Module):
     """Convolutional GLU of TransNeXt (Shi 2024, section 3.3): ``W2 (GELU(DW(W1 x)) * (V x))``.
 
@@ -65,15 +57,13 @@ class GatedFFN(nn.Module):
         return self.project(self.act(self.dwconv(gate_NHW)) * value_NHW)
 
 
-_CLASSES = {"standard": FFN, "mix-ffn": MixFFN, "gated": GatedFFN}
+@register_form("fused-residual", FFN)
+class FusedFFN(nn.Module):
+    """``x + FFN(x)``: the sum is part of the second convolution."""
 
+    def __init__(self, ffn: FFN) -> None:
+        super().__init__()
+        self.expand, self.project = fused_conv_bn(ffn.expand), fused_conv_bn(ffn.project)
 
-def create_ffn(name: str, dim: int, ratio: int = 2) -> nn.Module:
-    """The feed-forward network of this name.
-
-    Raises:
-        UsageError: no such name.
-    """
-    if name not in _CLASSES:
-        raise unknown_name("model.ffn", name, FFNS)
-    return _CLASSES[name](dim, ratio)
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.project(self.expand(x_NCHW), x_NCHW)

@@ -1,7 +1,8 @@
 """Published weights of the peers: MMPose 1.x and 0.x, ViTPose's own files, timm's ImageNet.
 
 The names are translated by ``keytables``; the files are read as data by ``torchfile``. What belongs
-to the weights besides (codec, input, decoder) is put beside them by ``hevitpose.pretrained``.
+to the weights besides (codec, input, decoder) is put beside them by
+``hevitpose.inference.pretrained``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from torch import Tensor, nn
 
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.build import create_for_input
+from hevitpose.models.checkpoint import load_weights
 from hevitpose.models.keymaps import KeyMap
 from hevitpose.models.keytables import KEY_MAPS, VIT_ORIGINAL
 from hevitpose.models.peers.transformers import PATCH, resize_positions
+from hevitpose.models.spec import IMAGENET
 from hevitpose.models.torchfile import read_state_dict
 
 #: What all peers but a few are published for, (W, H).
@@ -153,7 +156,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 # ------------------------------------------------------------------------------ ImageNet
 
 #: timm's pretrained network of a peer's backbone, and where in the peer it lies.
-IMAGENET = {
+BACKBONES = {
     "pose_resnet50": ("resnet50.tv_in1k", "backbone"),
     "pose_resnext50": ("resnext50_32x4d.tv_in1k", "backbone"),
     "pose_resnest50": ("resnest50d.in1k", "backbone"),
@@ -167,6 +170,19 @@ IMAGENET = {
 }
 
 
+def start_from(model: nn.Module, pretrained: Path) -> None:
+    """Fill a network that is to be trained from ``model.pretrained``: a file, or ``imagenet``.
+
+    Raises:
+        DataError: the file is damaged or of another network.
+        HEViTPoseError: the ImageNet weights cannot be fetched, or there are none.
+    """
+    if str(pretrained) == IMAGENET:
+        load_imagenet(model)
+    else:
+        load_weights(model, pretrained, reset_keypoints=True)
+
+
 def load_imagenet(model: nn.Module) -> None:
     """Fill a peer's backbone with timm's ImageNet weights, in place.
 
@@ -175,12 +191,12 @@ def load_imagenet(model: nn.Module) -> None:
         HEViTPoseError: they are not in its cache and the network is not reachable.
     """
     name = str(model.name)
-    if name not in IMAGENET:
+    if name not in BACKBONES:
         raise UsageError(
             f"model.pretrained=imagenet: timm has no weights for {name} (it has for "
-            f"{', '.join(IMAGENET)})"
+            f"{', '.join(BACKBONES)})"
         )
-    source, place = IMAGENET[name]
+    source, place = BACKBONES[name]
     backbone = model.get_submodule(place)
     with _one_line(name, source):
         theirs = timm.create_model(source, pretrained=True, num_classes=0).state_dict()
@@ -208,4 +224,11 @@ def _one_line(name: str, source: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["IMAGENET", "PUBLISHED_SIZE", "Foreign", "load_imagenet", "read_published"]
+__all__ = [
+    "BACKBONES",
+    "PUBLISHED_SIZE",
+    "Foreign",
+    "load_imagenet",
+    "read_published",
+    "start_from",
+]

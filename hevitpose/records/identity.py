@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hevitpose.errors import DataError
-from hevitpose.spec import IMAGENET, PEERS, full_name
+from hevitpose.models.spec import IMAGENET, PEERS, full_name
 
 if TYPE_CHECKING:  # a config is only read here
     from hevitpose.config import Config

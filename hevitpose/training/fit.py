@@ -22,7 +22,6 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import nn
 
-from hevitpose.checkpoint import load_weights, read_checkpoint
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.table import PoseTable
@@ -32,10 +31,11 @@ from hevitpose.evaluation.predict import (
     mean_pose,
     score,
 )
-from hevitpose.imports import import_files
 from hevitpose.models import create_for_input
-from hevitpose.optimization import optimize
-from hevitpose.pretrained import start_from
+from hevitpose.models.checkpoint import load_weights, read_checkpoint
+from hevitpose.models.forms import optimize
+from hevitpose.models.imports import import_files
+from hevitpose.models.published import start_from
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import (
     AtomicCheckpointIO,
@@ -310,8 +310,8 @@ def infer(
     """Predict every person of the val split (``data.val_split``) with saved weights.
 
     Args:
-        config: as it is; :func:`~hevitpose.checkpoint.checkpoint_config` puts the checkpoint's own
-            network, codec and input in.
+        config: as it is; :func:`~hevitpose.models.checkpoint.checkpoint_config` puts the
+            checkpoint's own network, codec and input in.
         scored: refuse a split that cannot be scored, before predicting.
         progress: told the batches done and those there are.
 

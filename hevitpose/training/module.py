@@ -11,10 +11,6 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
 
-from hevitpose.checkpoint import (
-    describe,
-    save_checkpoint,
-)
 from hevitpose.config import Config
 from hevitpose.data.loader import normalise
 from hevitpose.data.table import PoseTable
@@ -22,6 +18,10 @@ from hevitpose.errors import DivergedError
 from hevitpose.evaluation.predict import (
     codec_of,
     predict_batch,
+)
+from hevitpose.models.checkpoint import (
+    describe,
+    save_checkpoint,
 )
 from hevitpose.training.optimizer import create_optimizer
 from hevitpose.training.schedule import Plan, learning_rate_factor
@@ -108,7 +108,7 @@ class PoseModule(L.LightningModule):
         }
 
     def save(self, path: Path) -> None:
-        """The weights, complete in themselves (:func:`~hevitpose.checkpoint.save_checkpoint`)."""
+        """Write the weights: :func:`~hevitpose.models.checkpoint.save_checkpoint`."""
         save_checkpoint(self.model, path, self.config.of_weights(), self.layout)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

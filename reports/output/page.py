@@ -23,8 +23,8 @@ import hevitpose
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
+from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
-from hevitpose.spec import VARIANTS
 from reports.build import Book
 from reports.captions import condition, machine_key
 from reports.load import (

@@ -6,8 +6,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 
+from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Record
-from hevitpose.spec import PEERS, VARIANTS
 from reports import captions
 from reports.load import (
     Measured,

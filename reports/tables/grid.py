@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from hevitpose.files import write_atomically
+from hevitpose.models.spec import PRIMARY_METRICS
 from hevitpose.records import Record
-from hevitpose.spec import PRIMARY_METRICS
 from reports import ablation, comparisons
 from reports.captions import condition
 from reports.figures.style import read_digest

@@ -60,14 +60,16 @@ class TestShipped:
             assert names(grid)[0] == name and len(grid.cells) == 27
 
     def test_input_multiples_are_the_networks(self):
-        from hevitpose.models.backbone import side_multiple
-
         for reductions in ([8, 2, 1], [16, 2, 1], [3, 1, 1], [1, 1, 1]):
             config = base().with_overrides({"model.reductions": reductions})
-            multiple = side_multiple(config.model.spec())
+            multiple = config.model.spec().side_multiple
             for side in range(32, 257, 32):
                 sized = config.with_overrides({"data.input_size": [side, 96 * multiple]})
-                assert (refused(sized) is None) == (side % multiple == 0)
+                fits = side % 32 == 0 and all(
+                    side // stride % r == 0
+                    for stride, r in zip((4, 8, 16), reductions, strict=True)
+                )
+                assert (refused(sized) is None) == fits
 
 
 class TestExpansion:
@@ -233,10 +235,10 @@ class TestOptions:
     def test_users_attention_is_known_without_running_it(self, tmp_path, grid):
         module = tmp_path / "mine.py"
         module.write_text(
-            "from hevitpose.models import register_attention\n"
+            "from hevitpose.models import register\n"
             "raise SystemExit('never run here')\n"
-            "@register_attention('mine')\n"
-            "def mine(spec, stage, block): ...\n"
+            "@register('attention', 'mine')\n"
+            "def mine(dim): ...\n"
         )
         (chosen,) = self.chosen(imports=[module], grid=[grid("axes: {model.attention: [mine]}")])
         assert names(chosen) == ["default", "mine"]

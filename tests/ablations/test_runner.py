@@ -178,9 +178,9 @@ class TestRun:
             "import os, pathlib\n"
             "from hevitpose.config import Config\n"
             f"pathlib.Path({str(tmp_path)!r}, 'loaded').touch()\n"
-            "def register_attention(name): return lambda thing: thing\n"
-            "@register_attention('mine')\n"
-            "def mine(spec, stage, block): return None\n"
+            "def register(kind, name): return lambda thing: thing\n"
+            "@register('attention', 'mine')\n"
+            "def mine(dim): return None\n"
         )
         module.write_text(text)
         options = options_for(grid("axes: {model.attention: [mine]}"), imports=[module])

@@ -11,8 +11,8 @@ import pytest
 
 from bench import complexity as command
 from hevitpose.models.peers.counts import COUNTS, agrees
+from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import RecordStore
-from hevitpose.spec import PEERS, VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -26,7 +26,7 @@ from hevitpose.data.loader import normalise
 from hevitpose.errors import DataError
 from hevitpose.isolated import Outcome
 from hevitpose.models import create_for_input
-from hevitpose.optimization import optimize
+from hevitpose.models.forms import optimize
 from hevitpose.records import RecordStore
 
 ROOT = Path(__file__).resolve().parents[2]

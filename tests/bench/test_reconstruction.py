@@ -15,7 +15,7 @@ import torch
 from bench import reconstruction as r
 from hevitpose.cost.complexity import count
 from hevitpose.models import create_model
-from hevitpose.spec import VARIANTS
+from hevitpose.models.spec import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hevitpose.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import declared
@@ -17,6 +16,7 @@ from hevitpose.errors import DataError, Notice, UsageError
 from hevitpose.evaluation.score import results_of
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models import create_for_input
+from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
 from hevitpose.training.fit import train, validate
 from hevitpose.training.loaders import augmentation, load_split
 from hevitpose.training.module import PoseModule

@@ -26,7 +26,7 @@ from hevitpose.data import load
 from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import PoseDataset
 from hevitpose.models import create_for_input
-from hevitpose.spec import PEERS, VARIANTS
+from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.training.fit import build, train
 from hevitpose.training.loaders import augmentation
 

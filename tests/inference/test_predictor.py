@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from hevitpose import PosePredictor, create_model
-from hevitpose.checkpoint import save_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import load
@@ -24,6 +23,7 @@ from hevitpose.inference.pictures import find_images
 from hevitpose.inference.predict import predict_files
 from hevitpose.inference.predictor import Pose
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
+from hevitpose.models.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from helpers import image, randomise_norms
 from torch import Tensor, nn
 
-from hevitpose.models import create_attention
-from hevitpose.spec import VARIANTS, HEViTPoseSpec
+from hevitpose.models.registry import create
+from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 
 NANO = VARIANTS["hevitpose_nano"]
 DOUBLE = torch.float64
@@ -20,7 +20,8 @@ DOUBLE = torch.float64
 
 def build(spec: HEViTPoseSpec, stage: int, block: int = 0) -> nn.Module:
     torch.manual_seed(0)
-    module = create_attention(spec, stage, block).to(DOUBLE)
+    numbers = spec.attention_numbers(stage, block)
+    module = create("attention", spec.attention, dim=spec.widths[stage], **numbers).to(DOUBLE)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.normal_(0, 0.3)

@@ -12,13 +12,13 @@ from torch import nn
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model
-from hevitpose.models.head import HeatmapHead
+from hevitpose.models.hevitpose import HeatmapHead
 from hevitpose.models.peers import create_peer
 from hevitpose.models.peers.counts import COUNTS, agrees
 from hevitpose.models.peers.hrformer import LocalAttention
 from hevitpose.models.peers.rtmpose import GatedAttentionUnit, ScaleNorm
 from hevitpose.models.peers.transformers import Swin
-from hevitpose.spec import PEERS
+from hevitpose.models.spec import PEERS
 
 SIDE = 64
 

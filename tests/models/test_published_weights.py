@@ -18,18 +18,17 @@ from generated import KNOWN, TOLERANCE, filled, images, peer_of, their_weights, 
 from torch import nn
 
 import hevitpose
-from hevitpose.checkpoint import checkpoint_config, read_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config, validate
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import export
 from hevitpose.inference.predictor import PosePredictor
+from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint
+from hevitpose.models.forms import optimize
 from hevitpose.models.parity import relative_error
-from hevitpose.models.published import IMAGENET, load_imagenet
+from hevitpose.models.published import BACKBONES, load_imagenet, start_from
 from hevitpose.models.torchfile import read_state_dict
-from hevitpose.optimization import optimize
-from hevitpose.pretrained import start_from
 from hevitpose.records.identity import DataInputs, training_run
 from hevitpose.records.schema import Record
 
@@ -365,7 +364,7 @@ def test_simcc_settings_travel(tmp_path):
 
 
 def test_normalisation_is_in_the_file_and_checked(tmp_path):
-    from hevitpose.checkpoint import INPUT, METADATA, save_checkpoint
+    from hevitpose.models.checkpoint import INPUT, METADATA, save_checkpoint
 
     assert INPUT["channels"] == "RGB"  # MMPose's, times 255
     assert [round(255 * v, 3) for v in INPUT["mean"]] == [123.675, 116.28, 103.53]
@@ -427,7 +426,7 @@ def test_a_model_card_is_filled_by_records(tmp_path):
 
 
 def test_a_name_that_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr("hevitpose.checkpoint.SHIPPED", tmp_path)
+    monkeypatch.setattr("hevitpose.models.checkpoint.SHIPPED", tmp_path)
     nano = hevitpose.create_model("nano", seed=1).eval()
     hevitpose.save_pretrained(nano, tmp_path / "hevitpose_nano_test")
     again = hevitpose.from_pretrained("hevitpose_nano_test")
@@ -439,7 +438,7 @@ def test_a_name_that_ships(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------ ImageNet
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_imagenet_weights_fit(name, monkeypatch):
     """Without the network: timm's own networks of those names, with fresh weights."""
     create, made = timm.create_model, []
@@ -454,7 +453,7 @@ def test_imagenet_weights_fit(name, monkeypatch):
     monkeypatch.setattr(timm, "create_model", fresh)
     start_from(model, Path("imagenet"))
     theirs = made[0].state_dict()
-    own = model.get_submodule(IMAGENET[name][1]).state_dict()
+    own = model.get_submodule(BACKBONES[name][1]).state_dict()
     different = [key for key in own if not torch.equal(own[key], theirs.get(key, torch.empty(0)))]
     assert different == (["pos_embed"] if name.startswith("vitpose") else [])
     assert torch.equal(model.head.final.weight, head)

@@ -9,7 +9,7 @@ import yaml
 
 from ablations.grid import available, load_grids
 from hevitpose.config import load_config
-from hevitpose.spec import full_name
+from hevitpose.models.spec import full_name
 from reports import build, grid_files
 from reports.load import Measured
 

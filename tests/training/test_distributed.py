@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from hevitpose import create_model
-from hevitpose.checkpoint import save_checkpoint
 from hevitpose.data import load
+from hevitpose.models.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

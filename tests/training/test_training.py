@@ -16,10 +16,10 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from hevitpose.checkpoint import read_checkpoint
 from hevitpose.config import load_config
 from hevitpose.data import load
 from hevitpose.errors import DataError, DivergedError, UsageError
+from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.training import fit as training
 from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
 from hevitpose.training.fit import train, validate

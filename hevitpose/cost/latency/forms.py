@@ -119,7 +119,7 @@ def build_network(model: nn.Module, conditions: Conditions, example: Tensor) -> 
     check_device(conditions.device)
     network = copy.deepcopy(model).eval().requires_grad_(False)
     if conditions.fused:
-        from hevitpose.optimization import optimize
+        from hevitpose.models.forms import optimize
 
         try:
             network = optimize(network, mode="fused").eval()

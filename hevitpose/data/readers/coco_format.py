@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data.files import find, find_boxes
-from hevitpose.data.keypoints import KeypointLayout, require_same_order
+from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.readers import json_file
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.data.registry import ROWS, Declared
@@ -26,6 +26,7 @@ from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, LARGEST_AREA, PoseTruth
 from hevitpose.errors import DataError
+from hevitpose.models.keypoints import KeypointLayout
 
 #: A box that is a line or a point, because its person's keypoints are, is grown to this share of
 #: its image's longer side.

@@ -30,11 +30,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hevitpose.data.files import find_boxes
-from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.readers.coco_format import read
 from hevitpose.data.registry import Declared, refuse_reserved
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.models.keypoints import KeypointLayout
 
 
 class Split(BaseModel):

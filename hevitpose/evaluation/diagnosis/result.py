@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.evaluation.diagnosis.calibration import Calibration, Rescored
 from hevitpose.evaluation.diagnosis.labels import TYPES
 from hevitpose.evaluation.diagnosis.rescoring import ScoreErrors
+from hevitpose.models.keypoints import KeypointLayout
 
 
 @dataclass(frozen=True)

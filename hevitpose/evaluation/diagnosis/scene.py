@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.data.keypoints import KeypointLayout
 from hevitpose.data.table import PoseTable
+from hevitpose.models.keypoints import KeypointLayout
 
 _SPACING = np.spacing(1)  # pycocotools adds it to areas
 _CHUNK = 1 << 15  # pairs whose joints are held in memory at once

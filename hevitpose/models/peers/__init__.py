@@ -1,7 +1,7 @@
 """Other pose networks to compare with: timm backbones with the field's heads.
 
-Every name of ``hevitpose.spec.PEERS`` has a builder of that name; ``hevitpose.create_model`` calls
-:func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
+Every name of ``hevitpose.models.spec.PEERS`` has a builder of that name; ``hevitpose.create_model``
+calls :func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hevitpose.models.peers.transformers import (
     vitpose_b,
     vitpose_s,
 )
-from hevitpose.spec import PEERS
+from hevitpose.models.spec import PEERS
 
 __all__ = ["Peer", "create_peer"]
 
@@ -59,7 +59,7 @@ def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
     """Build a peer with fresh weights.
 
     Args:
-        name: one of ``hevitpose.spec.PEERS``.
+        name: one of ``hevitpose.models.spec.PEERS``.
         num_keypoints: K.
         overrides: ``input_size``, the (W, H) the network is built for (it matters where weights
             depend on it: the positions of ViTPose, the head of RTMPose; elsewhere it is only

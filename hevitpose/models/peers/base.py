@@ -8,8 +8,8 @@ import timm
 from torch import Tensor, nn
 
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.models.head import HeatmapHead
-from hevitpose.models.layers import init_weights
+from hevitpose.models.common import init_head_, init_weights
+from hevitpose.models.hevitpose import HeatmapHead
 
 #: The first timm that has every backbone used here (CSPNeXt came last).
 TIMM = "1.0.31"
@@ -50,7 +50,7 @@ class Peer(nn.Module):
             self.check_input(*input_size)
         init_weights(self)
         if isinstance(head, HeatmapHead):
-            head.init_final()
+            init_head_(head.final)
 
     def check_input(self, width: int, height: int) -> None:
         """Refuse a size that the strides do not divide.

@@ -11,7 +11,7 @@ import timm
 import torchvision
 from torch import Tensor, nn
 
-from hevitpose.models.head import HeatmapHead
+from hevitpose.models.hevitpose import HeatmapHead
 from hevitpose.models.peers.base import Peer, simple_baseline, timm_backbone
 
 Size = tuple[int, int] | None
@@ -80,5 +80,5 @@ class HRNet(nn.Module):
 
 def pose_hrnet_w32(num_keypoints: int, input_size: Size = None) -> Peer:
     """HRNet-W32 (Sun et al., CVPR 2019): a 1x1 convolution on the highest-resolution branch."""
-    head = HeatmapHead(32, num_keypoints, filters=())
+    head = HeatmapHead(32, num_keypoints, upsampler_channels=())
     return Peer(HRNet(), head, input_size=input_size)

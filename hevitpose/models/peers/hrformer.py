@@ -25,8 +25,7 @@ from timm.models.swin_transformer import WindowAttention, window_partition, wind
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hevitpose.models.head import HeatmapHead
-from hevitpose.models.layers import ConvBN, Residual
+from hevitpose.models.hevitpose import ConvBN, HeatmapHead, Residual
 from hevitpose.models.peers.base import Peer
 
 WIDTH = 32  # channels of the highest resolution
@@ -182,5 +181,5 @@ def hrformer_s(
     drop_path_rate: float = 0.0,
 ) -> Peer:
     """HRFormer-S (Yuan et al., NeurIPS 2021); the authors train with a drop-path rate of 0.1."""
-    head = HeatmapHead(WIDTH, num_keypoints, filters=())
+    head = HeatmapHead(WIDTH, num_keypoints, upsampler_channels=())
     return Peer(HRFormer(drop_path_rate), head, input_size=input_size)

@@ -10,8 +10,7 @@ from timm.models.swin_transformer import SwinTransformerBlock, window_partition,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hevitpose.models.head import HeatmapHead
-from hevitpose.models.layers import ConvBN
+from hevitpose.models.hevitpose import ConvBN, HeatmapHead
 from hevitpose.models.peers.base import Peer, simple_baseline, timm_backbone
 
 Size = tuple[int, int] | None
@@ -145,7 +144,7 @@ class EfficientViT(nn.Module):
 def pose_efficientvit_m4(num_keypoints: int, input_size: Size = None) -> Peer:
     """EfficientViT-M4 (Liu et al., CVPR 2023) in the HEViTPose authors' form, head 192-96."""
     backbone = EfficientViT()
-    head = HeatmapHead(backbone.num_features, num_keypoints, filters=(192, 96))
+    head = HeatmapHead(backbone.num_features, num_keypoints, upsampler_channels=(192, 96))
     return Peer(backbone, head, multiple=16, input_size=input_size)
 
 
@@ -204,7 +203,7 @@ def _vitpose(
     name: str, channels: int, num_keypoints: int, input_size: Size, **options: Any
 ) -> Peer:
     backbone = PlainViT(name, input_size or (192, 256), **options)
-    head = HeatmapHead(channels, num_keypoints, filters=(256, 256))
+    head = HeatmapHead(channels, num_keypoints, upsampler_channels=(256, 256))
     return ViTPose(backbone, head, multiple=16, input_size=input_size)
 
 

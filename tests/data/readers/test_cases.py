@@ -12,11 +12,12 @@ import pytest
 
 from hevitpose.cli import execute
 from hevitpose.data import declared, load
-from hevitpose.data.keypoints import COCO, KeypointLayout
+from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.prediction_files import evaluate_predictions
 from hevitpose.evaluation.score import results_of, score
+from hevitpose.models.keypoints import KeypointLayout
 from tests.data import annotation_files as files
 from tests.data.feeding_back import ap, custom, perfect, read
 

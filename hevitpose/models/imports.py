@@ -1,7 +1,8 @@
-"""Users' own modules: run once in a process, so that what they register is known by its name."""
+"""Users' own modules, which register parts of a network: imported, or read for the names alone."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -13,7 +14,7 @@ from hevitpose.errors import HEViTPoseError, UsageError
 
 
 def import_files(files: Sequence[Path]) -> None:
-    """Run modules that register an attention, each once.
+    """Run modules that register parts of a network, each once.
 
     Args:
         files: Python files that the user names; a checkpoint or a record never names any.
@@ -46,3 +47,32 @@ def import_files(files: Sequence[Path]) -> None:
             line = f"line {own[-1]}: " if own else ""
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise HEViTPoseError(f"imports: {file}: {line}{reason}") from error
+
+
+def registered(files: Sequence[Path]) -> dict[str, set[str]]:
+    """Names that users' modules register, by kind of part, read without importing.
+
+    Args:
+        files: Python files; seen are calls ``register("attention", "mine")`` with literals.
+
+    Raises:
+        UsageError: a file that cannot be read or is not Python.
+    """
+    found: dict[str, set[str]] = {}
+    for file in files:
+        try:
+            tree = ast.parse(file.read_bytes(), filename=str(file))
+        except OSError as error:
+            raise UsageError(f"imports: {file}: cannot be read ({error.strerror})") from None
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(f"imports: {file}: not Python ({error})") from None
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "attr", getattr(node.func, "id", None))
+            given = dict(zip(("kind", "name"), node.args, strict=False))
+            given |= {str(keyword.arg): keyword.value for keyword in node.keywords}
+            kind, name = (getattr(given.get(key), "value", None) for key in ("kind", "name"))
+            if called == "register" and isinstance(kind, str) and isinstance(name, str):
+                found.setdefault(kind, set()).add(name)
+    return found

@@ -20,21 +20,20 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hevitpose.config import Config, validate
-from hevitpose.data.keypoints import KeypointLayout
-from hevitpose.data.loader import MEAN, STD
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
-from hevitpose.models import create_model
-from hevitpose.spec import PEERS, full_name
+from hevitpose.models.build import create_model
+from hevitpose.models.keypoints import KeypointLayout
+from hevitpose.models.spec import MEAN, PEERS, STD, full_name
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
-#: What every network here is fed: (x / 255 - mean) / std of these channels.
+#: What every network here is fed.
 INPUT = {"channels": "RGB", "mean": list(MEAN), "std": list(STD)}
 #: Networks that come with the package: NAME/model.safetensors.
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parents[1] / "weights"
 #: Name of the weights' file in a folder.
 WEIGHTS = "model.safetensors"
 

@@ -7,12 +7,24 @@ in ``docs/reconstruction.md``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from hevitpose.errors import UsageError, unknown_name
 
-#: Attention of a block. ``cgsr`` is the paper's; the others are the ablation's alternatives.
-ATTENTIONS = ("cgsr", "mhsa", "sra", "linear-sra", "cga", "window", "none")
+#: Attention of a block, and which numbers of a spec each uses: the product of ``groups`` and
+#: ``heads`` must divide a stage's channels, ``reductions`` the sides of its map. ``cgsr`` is the
+#: paper's; the others are the ablation's alternatives. A user's own has no rule here.
+ATTENTIONS: dict[str, tuple[str, ...]] = {
+    "cgsr": ("groups", "heads", "reductions"),
+    "mhsa": ("heads",),
+    "sra": ("heads", "reductions"),
+    "linear-sra": ("heads",),
+    "cga": ("groups",),
+    "window": ("heads",),
+    "none": (),
+}
 #: What stands between two stages. ``subsample-ope`` is the paper's.
 DOWNSAMPLINGS = (
     "subsample-ope",  # [DWConv + FFN] -> inverted-residual subsampling with SE -> [DWConv + FFN]
@@ -25,11 +37,28 @@ DOWNSAMPLINGS = (
 #: The feed-forward network of a block.
 FFNS = ("standard", "mix-ffn", "gated")
 #: How the last stage's map (stride 16) becomes heatmaps (stride 4).
-HEADS = ("deconv", "pixel-shuffle", "bilinear")
+UPSAMPLERS = ("deconv", "pixel-shuffle", "bilinear")
+#: Names of the exchangeable parts that are built in, by kind.
+PARTS = {
+    "attention": tuple(ATTENTIONS),
+    "downsampling": DOWNSAMPLINGS,
+    "ffn": FFNS,
+    "upsampler": UPSAMPLERS,
+}
+#: The key of ``model`` that chooses a part, by kind.
+KEYS = {
+    "attention": "attention",
+    "downsampling": "downsampling",
+    "ffn": "ffn",
+    "upsampler": "head",
+}
 #: Patch-embedding overlap widths of stage 1 (kernel K = PEOW + 4 at stride 4).
 PEOWS = (0, 1, 3, 5)
 #: Every side of an input must be a multiple of this.
 STRIDE_MULTIPLE = 32
+#: ImageNet's, of RGB in 0..1: every network is fed ``(x / 255 - MEAN) / STD``.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 #: Heatmaps are this much smaller than the input.
 HEATMAP_STRIDE = 4
 
@@ -68,14 +97,9 @@ class HEViTPoseSpec:
             value = getattr(self, key)
             if len(value) != 3 or any(not isinstance(v, int) or v < 1 for v in value):
                 raise UsageError(f"model.{key}: {value!r}, expected three positive integers")
-        for key, known in (
-            ("downsampling", DOWNSAMPLINGS),
-            ("ffn", FFNS),
-            ("head", HEADS),
-            ("reduction_mode", ("conv", "avg-pool")),
-        ):
-            if getattr(self, key) not in known:
-                raise unknown_name(f"model.{key}", getattr(self, key), known)
+        modes = ("conv", "avg-pool")
+        if self.reduction_mode not in modes:
+            raise unknown_name("model.reduction_mode", self.reduction_mode, modes)
         if self.peow not in PEOWS:
             raise UsageError(f"model.peow: {self.peow!r}, expected one of {PEOWS}")
         if self.heads < 1 or self.window < 1 or self.ffn_ratio < 1:
@@ -91,17 +115,43 @@ class HEViTPoseSpec:
         self._check_divisions()
 
     def _check_divisions(self) -> None:
+        used = ATTENTIONS.get(self.attention, ())
         for stage, (width, groups) in enumerate(zip(self.widths, self.groups, strict=True), 1):
-            if self.attention == "cgsr" and width % (groups * self.heads):
+            parts = {"groups": groups, "heads": self.heads}
+            shares = {key: count for key, count in parts.items() if key in used}
+            if width % math.prod(shares.values()):
+                product = " x ".join(f"{key} {count}" for key, count in shares.items())
                 raise UsageError(
-                    f"model: stage {stage} has {width} channels, which groups {groups} x heads "
-                    f"{self.heads} = {groups * self.heads} does not divide"
+                    f"model: stage {stage} has {width} channels, which {product} does not divide"
                 )
-            if self.attention in ("mhsa", "sra", "linear-sra", "window") and width % self.heads:
-                raise UsageError(
-                    f"model: stage {stage} has {width} channels, which heads {self.heads} "
-                    "does not divide"
-                )
+
+    @property
+    def side_multiple(self) -> int:
+        """Sides of an input are multiples of this: every reduction then divides its map."""
+        if "reductions" not in ATTENTIONS.get(self.attention, ()):
+            return STRIDE_MULTIPLE
+        steps = (stride * r for stride, r in zip((4, 8, 16), self.reductions, strict=True))
+        return math.lcm(STRIDE_MULTIPLE, *steps)
+
+    def attention_numbers(self, stage: int, block: int) -> dict[str, Any]:
+        """The numbers that an attention can ask for by name, besides its channels ``dim``.
+
+        Args:
+            stage: 0, 1 or 2.
+            block: the block's number over the whole network, from 0.
+        """
+        return {
+            "num_heads": self.heads,
+            "groups": self.groups[stage],
+            "reduction": self.reductions[stage],
+            "cascade": self.cascade,
+            "reduction_mode": self.reduction_mode,
+            "per_head_conv": self.head_conv,
+            "group_linear": self.group_linear,
+            "window": self.window,
+            "stage": stage,
+            "block": block,
+        }
 
 
 #: T, S and B of the paper (reconstructed), and a small one of ours for CPU-sized work.

@@ -13,23 +13,23 @@ from ablations.measurements import build
 from ablations.workers.job import run_job
 from bench import latency, worker
 from hevitpose import create_model
-from hevitpose.checkpoint import save_checkpoint
 from hevitpose.cli import execute
 from hevitpose.config import load_config, network_options
 from hevitpose.data.keypoints import MPII
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.imports import import_files
 from hevitpose.isolated import Outcome
-from hevitpose.models import attention
+from hevitpose.models import registry
+from hevitpose.models.checkpoint import save_checkpoint
+from hevitpose.models.imports import import_files, registered
 from hevitpose.records import RecordStore
 
 MINE = """
 from torch import nn
-from hevitpose.models import register_attention
+from hevitpose.models import register
 
-@register_attention("mine")
-def mine(spec, stage, block):
-    return nn.Conv2d(spec.widths[stage], spec.widths[stage], 1)
+@register("attention", "mine")
+def mine(dim):
+    return nn.Conv2d(dim, dim, 1)
 """
 OPTIONS = {"model.name": "nano", "model.attention": "mine", "data.input_size": [64, 64]}
 WORDS = ["model.name=nano", "model.attention=mine", "data.input_size=64,64"]
@@ -37,7 +37,7 @@ WORDS = ["model.name=nano", "model.attention=mine", "data.input_size=64,64"]
 
 def forget() -> None:
     """As in a process that has imported nothing yet."""
-    attention._FACTORIES.pop("mine", None)
+    registry._PARTS["attention"].pop("mine", None)
     for name in [name for name in sys.modules if name.startswith("hevitpose_import_")]:
         del sys.modules[name]
 
@@ -139,7 +139,7 @@ def test_a_file_that_fails_is_one_line(mine, text, says):
     with pytest.raises(HEViTPoseError, match=says) as caught:
         import_files([mine])
     assert "\n" not in str(caught.value)
-    attention._FACTORIES.pop("mine", None)
+    registry._PARTS["attention"].pop("mine", None)
     mine.write_text(MINE)  # nothing half done is kept
     import_files([mine, mine])
 
@@ -153,6 +153,21 @@ def test_files_of_one_name_are_two(mine, tmp_path):
         import_files([other])
     with pytest.raises(UsageError, match="no such file"):
         import_files([tmp_path / "absent.py"])
+
+
+def test_names_are_read_without_running(mine):
+    mine.write_text(
+        "raise SystemError('run')\n"
+        "import hevitpose.models as m\n"
+        "@m.register('attention', 'a')\ndef a(dim): ...\n"
+        "m.register(name='b', kind='ffn')(a)\n"
+        "m.register('attention', f'{a}')(a)\n"
+        "other('attention', 'c')\n"
+    )
+    assert registered([mine]) == {"attention": {"a"}, "ffn": {"b"}}
+    mine.write_text("def\n")
+    with pytest.raises(UsageError, match="not Python"):
+        registered([mine])
 
 
 def test_options_of_a_network():

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "models"))
 from helpers import ALTERNATIVES, image, randomise_norms
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_for_input, create_model
-from hevitpose.models.attention import GroupAttention
+from hevitpose.models.attention.cgsr import FusedGroup
+from hevitpose.models.forms import onnx_form, optimize
+from hevitpose.models.fused_conv import FusedConv
+from hevitpose.models.hevitpose import GroupAttention, HeatmapHead
 from hevitpose.models.parity import relative_error
-from hevitpose.optimization import optimize
-from hevitpose.optimization.fusion import FusedConv, FusedGroup
-from hevitpose.optimization.onnx_form import Upsample, onnx_form
-from hevitpose.spec import PEERS
+from hevitpose.models.spec import PEERS
+from hevitpose.models.upsample import Upsample
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -84,7 +81,7 @@ def test_train_form_shares_parameters_and_buffers() -> None:
     mine, theirs = fast.state_dict(), plain.state_dict()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     assert (fast.name, fast.spec, fast.num_keypoints) == (plain.name, plain.spec, 5)
-    assert type(plain.backbone.stages[0].blocks[0].attention.branch).__name__ == "CGSRAttention"
+    assert type(plain.backbone.stages[0].blocks[0].attention.branch).__name__ == "CGSRMHA"
 
 
 def test_train_form_returns_intermediates() -> None:
@@ -120,12 +117,12 @@ def test_fused_form_equals_plain_by_onednn(key: str) -> None:
     plain = randomise_norms(create_model("nano", 5, seed=0, **ALTERNATIVES[key])).eval()
     x = image(1, 3, 64, 96)
     with torch.inference_mode():
-        assert relative(plain.fuse()(x), plain(x)) < 1e-4
+        assert relative(optimize(plain, mode="fused")(x), plain(x)) < 1e-4
 
 
 @pytest.mark.parametrize("mode", ["conv", "avg-pool"])
 def test_fused_group_reduces_maps_that_do_not_divide(mode: str) -> None:
-    group = GroupAttention(8, heads=2, reduction=3, reduction_mode=mode).double()
+    group = GroupAttention(8, num_heads=2, reduction=3, reduction_mode=mode).double()
     u_NCHW = image(2, 8, 7, 11, dtype=torch.float64)
     with torch.no_grad():
         expected = group(u_NCHW).flatten(2).transpose(1, 2)
@@ -177,8 +174,11 @@ def test_upsample_equals_its_transposed_convolution(last: bool, width: int, relu
 @pytest.mark.parametrize("changed", [{"kernel_size": 2, "padding": 0}, {"groups": 2}])
 def test_onnx_form_keeps_other_transposed_convolutions(changed: dict[str, int]) -> None:
     options = {"kernel_size": 4, "stride": 2, "padding": 1} | changed
-    network = torch.nn.Sequential(FusedConv(torch.nn.ConvTranspose2d(4, 4, **options)))
-    assert isinstance(onnx_form(network)[0], FusedConv)
+    head = HeatmapHead(4, 3, (4,))
+    head.up1 = FusedConv(torch.nn.ConvTranspose2d(4, 4, **options))
+    assert isinstance(onnx_form(head).up1, FusedConv)
+    head.up1 = FusedConv(torch.nn.ConvTranspose2d(4, 4, 4, 2, 1))
+    assert isinstance(onnx_form(head).up1, Upsample)
 
 
 def test_fused_form_follows_moves_and_copies() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import ALTERNATIVES, image, randomise_norms
 
+import hevitpose.models
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model
-from hevitpose.spec import ATTENTIONS, DOWNSAMPLINGS, FFNS, HEADS, VARIANTS
+from hevitpose.models.spec import KEYS, PARTS, VARIANTS
 
 CELLS = [
     *(("hevitpose_nano", key) for key in ALTERNATIVES),
@@ -17,14 +22,25 @@ CELLS = [
 
 
 def test_alternatives_are_complete() -> None:
-    for axis, known in (
-        ("attention", ATTENTIONS),
-        ("downsampling", DOWNSAMPLINGS),
-        ("ffn", FFNS),
-        ("head", HEADS),
-    ):
+    for kind, axis in KEYS.items():
         default = getattr(VARIANTS["hevitpose_nano"], axis)
-        assert {options.get(axis, default) for options in ALTERNATIVES.values()} == set(known)
+        assert {options.get(axis, default) for options in ALTERNATIVES.values()} == set(PARTS[kind])
+
+
+def test_models_import_nothing_above_them() -> None:
+    folder = Path(hevitpose.models.__file__).parent
+    allowed = {"errors", "files", "config", "records", "models"}
+    for file in folder.rglob("*.py"):
+        nodes = ast.walk(ast.parse(file.read_text()))
+        rooms = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+        ours = {str(room).split(".")[1] for room in rooms if str(room).startswith("hevitpose.")}
+        assert ours <= allowed, file
+
+
+def test_the_paper_imports_no_alternative() -> None:
+    text = (Path(hevitpose.models.__file__).parent / "hevitpose.py").read_text()
+    rooms = re.findall(r"from hevitpose\.(\S+) import", text)
+    assert set(rooms) == {"models.common", "models.registry", "models.spec"}
 
 
 @pytest.mark.parametrize(("name", "key"), CELLS)
@@ -131,6 +147,17 @@ def test_same_seed_same_weights_and_golden_output() -> None:
         heatmaps, features = first(ramp.sin(), return_intermediates=True)
     got = torch.stack([*(f.square().mean() for f in features), heatmaps.square().mean() * 1e3])
     assert torch.allclose(got, torch.tensor([6.39369, 0.0685815, 0.0960445, 0.00034262]), rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("attention", "sums"),
+    [("window", [0.2376506, 0.0642793, 0.3893152]), ("cga", [0.3218499, -0.3241901, -0.1606493])],
+)
+def test_parameters_drawn_while_building_keep_their_order(attention: str, sums: list) -> None:
+    """Recorded networks began from these: parts are built in one fixed order."""
+    model = create_model("nano", 5, seed=0, attention=attention)
+    tables = [p for n, p in model.named_parameters() if n.endswith("position_bias.table")]
+    assert [table.sum().item() for table in tables] == pytest.approx(sums, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 3, 250, 256), (1, 3, 256, 16), (1, 3, 0, 64)])

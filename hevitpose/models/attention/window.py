@@ -1,11 +1,14 @@
-"""Windows over a map, plain or shifted, with the mask that keeps strangers apart."""
+"""Attention within windows of a map, plain or shifted, with the mask between windows."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.layers import trunc_normal_
+from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
+
+from hevitpose.models.common import ScaledDotProduct, merge_heads, split_heads
+from hevitpose.models.registry import register
 
 
 class RelativePositionBias(nn.Module):
@@ -13,13 +16,13 @@ class RelativePositionBias(nn.Module):
 
     Args:
         window: side of the window in tokens.
-        heads: M.
+        num_heads: M.
         signed: offsets by sign and size (Swin), or by size alone (EfficientViT, LeViT).
     """
 
     index: Tensor
 
-    def __init__(self, window: int, heads: int, signed: bool) -> None:
+    def __init__(self, window: int, num_heads: int, signed: bool) -> None:
         super().__init__()
         rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
         dy = rows.flatten()[:, None] - rows.flatten()[None, :]
@@ -30,7 +33,7 @@ class RelativePositionBias(nn.Module):
         else:
             span = window
             index = dy.abs() * span + dx.abs()
-        self.table = nn.Parameter(torch.empty(heads, span * span))
+        self.table = nn.Parameter(torch.empty(num_heads, span * span))
         trunc_normal_(self.table, std=0.02)
         self.register_buffer("index", index, persistent=False)
 
@@ -113,3 +116,33 @@ class Windows:
             return bias_MTT[None]
         bias_BMTT = bias_MTT[None].masked_fill(~visible_BTT[:, None], float("-inf"))
         return bias_BMTT.repeat(batch, 1, 1, 1)
+
+
+@register("attention", "window")
+class WindowAttention(nn.Module):
+    """Attention within windows of 8x8 tokens (Swin, Liu et al. 2021, eq. 4), shifted in every
+    other block of the network.
+
+    Shifted windows are moved by half their side along each axis that has more than one window.
+    Relative position bias; what a map lacks to whole windows is padding that nobody attends to.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window: int = 8, block: int = 0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.windows = Windows(window, window // 2 if block % 2 else 0)
+        self.norm = LayerNorm2d(dim)
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1)
+        self.position_bias = RelativePositionBias(window, num_heads, signed=True)
+        self.attend = ScaledDotProduct(dim // num_heads)
+        self.projection = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = x_NCHW.shape[-2:]
+        qkv_BCww = self.windows.split(self.qkv(self.norm(x_NCHW)))
+        q_BMTD, k_BMTD, v_BMTD = (split_heads(p, self.num_heads) for p in qkv_BCww.chunk(3, dim=1))
+        bias = self.windows.masked(self.position_bias(), height, width, batch=len(x_NCHW))
+        y_BMTD = self.attend(q_BMTD, k_BMTD, v_BMTD, bias)
+        side = self.windows.side
+        y_NCHW = self.windows.join(merge_heads(y_BMTD, side, side), height, width)
+        return self.projection(y_NCHW)

@@ -1,53 +1,106 @@
-"""The fused form of a network, written with the operations that ONNX runtimes are fast at.
+"""Upsampling layers of the head that are alternatives, and the fast forms of all of them.
 
-Attention is ONNX's own operator (opset 23), and the head's transposed convolutions are spelled out
-with three quarters of the multiplications. Standard operators alone: any runtime of that opset
-reads the file. Equal to the fused form in real numbers.
+The paper's, a transposed convolution, is in ``hevitpose.models.hevitpose``. For ONNX runtimes it is
+spelled out with three quarters of the multiplications (:class:`Upsample`).
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
+from collections import OrderedDict
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from hevitpose.optimization.fusion import FusedConv, FusedGroup, attend
+from hevitpose.models.forms import register_form
+from hevitpose.models.fused_conv import FusedConv
+from hevitpose.models.hevitpose import Deconv, HeatmapHead
+from hevitpose.models.registry import register
 
-#: The first opset that has an operator for attention.
-ATTENTION_OPSET = 23
 #: Of a transposed kernel of 4 at stride 2, padding 1, what outputs of even and of odd index take:
 #: ``y[2 i + p] = x[i - 1 + p] w[_TAPS[p][0]] + x[i + p] w[_TAPS[p][1]]``.
 _TAPS = ([3, 1], [2, 0])
 
 
-def onnx_form(network: nn.Module) -> nn.Module:
-    """A copy with every fused part that has a form of its own for ONNX replaced by it.
+@register("upsampler", "pixel-shuffle")
+class PixelShuffle(nn.Sequential):
+    """Sub-pixel convolution (ESPCN, Shi et al. 2016): 3x3 to four times the channels, shuffled."""
 
-    Args:
-        network: any; of one that was not fused, nothing is replaced.
-    """
-    network = copy.deepcopy(network)
-    for module in list(network.modules()):
-        if isinstance(module, FusedGroup):
-            module.attend = _attend
-        if not isinstance(module, nn.Sequential):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        conv = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=False)
+        super().__init__(
+            OrderedDict(
+                conv=conv,
+                shuffle=nn.PixelShuffle(2),
+                norm=nn.BatchNorm2d(out_channels),
+                act=nn.ReLU(inplace=True),
+            )
+        )
+
+
+@register("upsampler", "bilinear")
+class Bilinear(nn.Sequential):
+    """Bilinear upsampling, then 3x3 convolution, BN, ReLU (Odena et al. 2016: no checkerboard)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        norm = nn.BatchNorm2d(out_channels)
+        super().__init__(
+            OrderedDict(upsample=upsample, conv=conv, norm=norm, act=nn.ReLU(inplace=True))
+        )
+
+
+# Fused -------------------------------------------------------------------------------------------
+
+
+@register_form("fused", Deconv)
+def _fuse_deconv(layers: Deconv) -> nn.Module:
+    parts: Any = layers
+    return FusedConv(parts.deconv, parts.norm, relu=True)
+
+
+@register_form("fused", PixelShuffle)
+def _fuse_pixel_shuffle(layers: PixelShuffle) -> nn.Module:
+    """BatchNorm folded through the shuffle: each of its channels is four of the convolution's."""
+    parts: Any = layers
+    conv, norm = parts.conv, parts.norm
+    mean, variance, weight, bias = (
+        tensor.repeat_interleave(4)
+        for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, mean, variance, norm.eps, weight, bias
+    )
+    return nn.Sequential(FusedConv(conv, relu=True), parts.shuffle)
+
+
+@register_form("fused", Bilinear)
+def _fuse_bilinear(layers: Bilinear) -> nn.Module:
+    parts: Any = layers
+    return nn.Sequential(parts.upsample, FusedConv(parts.conv, parts.norm, relu=True))
+
+
+# ONNX --------------------------------------------------------------------------------------------
+
+
+@register_form("onnx", HeatmapHead)
+def _onnx_head(head: HeatmapHead) -> HeatmapHead:
+    """Fused transposed convolutions spelled out; the last one takes the 1x1 convolution along."""
+    names = list(head._modules)
+    for name, next_name in itertools.pairwise(names):
+        up, last = head._modules[name], head._modules[next_name]
+        if not isinstance(up, FusedConv) or not _doubles(up.conv):
             continue
-        names = list(module._modules)
-        for name, next_name in itertools.zip_longest(names, names[1:]):
-            up = module._modules[name]
-            if not isinstance(up, FusedConv) or not _doubles(up.conv):
-                continue
-            last = module._modules[next_name] if next_name else None
-            if next_name and isinstance(last, nn.Conv2d) and _pointwise(last):
-                setattr(module, name, Upsample(up, last))
-                setattr(module, next_name, nn.Identity())
-            else:
-                setattr(module, name, Upsample(up))
-    return network
+        if isinstance(last, nn.Conv2d) and _pointwise(last):
+            setattr(head, name, Upsample(up, last))
+            setattr(head, next_name, nn.Identity())
+        else:
+            setattr(head, name, Upsample(up))
+    return head
 
 
 class Upsample(nn.Module):
@@ -141,19 +194,6 @@ def _pointwise(conv: nn.Conv2d) -> bool:
     return (conv.kernel_size, conv.stride, conv.padding) == ((1, 1), (1, 1), (0, 0))
 
 
-class _Attention(torch.autograd.Function):
-    """:func:`attend`, in ONNX one operator."""
-
-    @staticmethod
-    def forward(ctx: Any, q_NTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, heads: int) -> Tensor:
-        return attend(q_NTC, k_NSC, v_NSC, heads)
-
-    @staticmethod
-    def symbolic(g: Any, q_NTC: Any, k_NSC: Any, v_NSC: Any, heads: int) -> Any:
-        attributes = {"q_num_heads_i": heads, "kv_num_heads_i": heads, "scale_f": 1.0}
-        return g.op("Attention", q_NTC, k_NSC, v_NSC, **attributes).setTypeAs(q_NTC)
-
-
 class _Convolution(torch.autograd.Function):
     """A convolution padded differently on each side, which PyTorch exports as two operators."""
 
@@ -175,10 +215,6 @@ class _Convolution(torch.autograd.Function):
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, stride: Any, pad: Any, groups: int) -> Any:
         inputs = [x, weight] if bias is None else [x, weight, bias]
         return g.op("Conv", *inputs, strides_i=list(stride), pads_i=list(pad), group_i=groups)
-
-
-def _attend(q_NTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, heads: int) -> Tensor:
-    return cast(Tensor, _Attention.apply(q_NTC, k_NSC, v_NSC, heads))  # type: ignore[no-untyped-call]
 
 
 def _convolve(*arguments: Any) -> Tensor:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from hevitpose.checkpoint import PretrainedFrom, load_weights, save_checkpoint
 from hevitpose.config import validate
 from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
@@ -22,8 +21,8 @@ from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.tools.check import PAGES
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
-from hevitpose.models.published import PUBLISHED_SIZE, Foreign, load_imagenet, read_published
-from hevitpose.spec import IMAGENET
+from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
+from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
 
 if TYPE_CHECKING:
     from hevitpose.records.schema import Record
@@ -115,19 +114,6 @@ def published_config(model: nn.Module, origin: str, input_size: tuple[int, int])
         config["data"]["dataset"] = layout.name
     validate(config, f"{origin} {name}")
     return with_first_names(config)
-
-
-def start_from(model: nn.Module, pretrained: Path) -> None:
-    """Fill a network that is to be trained from ``model.pretrained``: a file, or ``imagenet``.
-
-    Raises:
-        DataError: the file is damaged or of another network.
-        HEViTPoseError: the ImageNet weights cannot be fetched, or there are none.
-    """
-    if str(pretrained) == IMAGENET:
-        load_imagenet(model)
-    else:
-        load_weights(model, pretrained, reset_keypoints=True)
 
 
 def save_pretrained(
@@ -282,4 +268,4 @@ def _interval(record: Record, metric: str) -> str:
     return f" [{found.low:.3f}, {found.high:.3f}], n = {found.n}" if found else ""
 
 
-__all__ = ["from_published", "model_card", "save_pretrained", "start_from"]
+__all__ = ["from_published", "model_card", "save_pretrained"]

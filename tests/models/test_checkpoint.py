@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from hevitpose import create_model
-from hevitpose.checkpoint import (
+from hevitpose.data.keypoints import MPII
+from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.files import replacing
+from hevitpose.models.checkpoint import (
     FORMAT,
     METADATA,
     from_pretrained,
@@ -21,9 +24,6 @@ from hevitpose.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from hevitpose.data.keypoints import MPII
-from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.files import replacing
 from hevitpose.training.callbacks import AtomicCheckpointIO
 
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_line(nano, tmp_path):
 
 
 def test_torch_hub_finds_both_entries(nano, tmp_path):
-    repository = str(Path(__file__).parent.parent)
+    repository = str(Path(__file__).parents[2])
     path = save_checkpoint(nano, tmp_path / "m.safetensors")
     loaded = torch.hub.load(repository, "from_pretrained", path, source="local")
     assert loaded.spec == nano.spec

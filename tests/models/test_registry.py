@@ -1,0 +1,190 @@
+"""Names and options: create_model, registered parts, timm's registry."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from hevitpose.errors import UsageError
+from hevitpose.models import create_model, register, registry
+from hevitpose.models.spec import ATTENTIONS, KEYS, PARTS, VARIANTS, resolve
+
+
+@pytest.fixture(autouse=True)
+def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    registry.load()
+    parts = {kind: dict(parts) for kind, parts in registry._PARTS.items()}
+    monkeypatch.setattr(registry, "_PARTS", parts)
+
+
+def test_model_says_what_it_is() -> None:
+    model = create_model("nano", 14, peow=1)
+    assert (model.name, model.num_keypoints, model.spec.peow) == ("hevitpose_nano", 14, 1)
+    assert create_model("nano", heads=1).spec.heads == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("hevitpose_x", {}, "unknown model 'hevitpose_x'"),
+        ("nano", {"atention": "cgsr"}, "did you mean 'attention'"),
+        ("nano", {"attention": "windows"}, "unknown model.attention 'windows'; did you mean"),
+        ("nano", {"ffn": "mix"}, "unknown model.ffn 'mix'.*known: gated, mix-ffn, standard"),
+        ("nano", {"downsampling": "x"}, "unknown model.downsampling 'x'.*patch-merging"),
+        ("nano", {"head": "x"}, "unknown model.head 'x' .known: bilinear, deconv, pixel-shuffle"),
+        ("nano", {"num_keypoints": 0}, "num_keypoints: 0"),
+        ("nano", {"groups": (3, 2, 2)}, "stage 1 has 32 channels, which groups 3 x heads 2 does"),
+        ("nano", {"attention": "mhsa", "heads": 3}, "stage 1 has 32 channels, which heads 3 does"),
+        ("nano", {"attention": "cga", "groups": (5, 2, 2)}, "32 channels, which groups 5 does"),
+    ],
+)
+def test_bad_requests(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        create_model(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_heads_are_no_matter_to_who_has_none() -> None:
+    @register("attention", "headless")
+    class Headless(nn.Module):
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.mix = nn.Conv2d(dim, dim, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.mix(x)
+
+    for name in ("cga", "none", "headless"):
+        model = create_model("nano", 3, attention=name, heads=3)
+        assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
+
+
+def test_built_in_parts_are_registered() -> None:
+    """The names that are known without torch are those that the modules register."""
+    for kind in KEYS:
+        parts = registry._PARTS[kind].items()  # other tests' own are there as well
+        ours = {name for name, part in parts if part.__module__.startswith("hevitpose.")}
+        assert ours == set(PARTS[kind])
+
+
+def test_attentions_use_what_the_spec_says() -> None:
+    """``spec.ATTENTIONS`` repeats, for those who have no torch, what the modules ask for."""
+    asked = {"groups": "groups", "num_heads": "heads", "reduction": "reductions"}
+    for name, used in ATTENTIONS.items():
+        parameters = inspect.signature(registry._PARTS["attention"][name]).parameters
+        assert {asked[p] for p in parameters if p in asked} == set(used), name
+
+
+def test_the_paper_alone_needs_no_alternative() -> None:
+    """``models/hevitpose.py`` can be read, and imported, without any other architecture."""
+    code = (
+        "import sys, hevitpose.models.hevitpose\n"
+        "homes = ('attention', 'ffn', 'downsample', 'upsample', 'forms', 'peers', 'build')\n"
+        "print([m for m in homes if f'hevitpose.models.{m}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_register_attention_by_the_numbers_it_asks_for() -> None:
+    given = []
+
+    @register("attention", "pool-mixer")
+    class PoolMixer(nn.Module):
+        def __init__(self, dim: int, reduction: int, block: int, own: float = 0.5) -> None:
+            super().__init__()
+            given.append((dim, reduction, block, own))
+            self.scale = nn.Parameter(torch.ones(dim, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * x.mean((2, 3), keepdim=True)
+
+    model = create_model("nano", 3, attention="pool-mixer", depths=(1, 2, 1))
+    assert isinstance(model.backbone.stages[0].blocks[0].attention.branch, PoolMixer)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
+    assert given == [(32, 4, 0, 0.5), (64, 2, 1, 0.5), (64, 2, 2, 0.5), (96, 1, 3, 0.5)]
+
+
+def test_register_every_other_kind() -> None:
+    @register("ffn", "linear")
+    def linear(dim: int, **rest: object) -> nn.Module:
+        assert rest == {"ratio": 3}
+        return nn.Conv2d(dim, dim, 1)
+
+    @register("downsampling", "pool")
+    def pool(in_channels: int, out_channels: int) -> nn.Module:
+        return nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(in_channels, out_channels, 1))
+
+    @register("upsampler", "nearest")
+    def nearest(in_channels: int, out_channels: int) -> nn.Module:
+        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(in_channels, out_channels, 1))
+
+    model = create_model("nano", 3, ffn="linear", ffn_ratio=3, downsampling="pool", head="nearest")
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("attention", "cgsr", "attention 'cgsr': already registered"),
+        ("attention", "none", "already registered"),
+        ("ffn", "standard", "already registered"),
+        ("attentions", "mine", "unknown kind of part 'attentions'; did you mean 'attention'"),
+    ],
+)
+def test_names_that_cannot_be_registered(kind: str, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        register(kind, name)(lambda dim: None)
+
+
+def test_built_in_names_are_taken_before_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_PARTS", {kind: {} for kind in registry.OFFERED})
+    with pytest.raises(UsageError, match="'mhsa': already registered"):
+        register("attention", "mhsa")(lambda dim: None)
+
+
+def test_a_parameter_that_nobody_gives_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'mine': parameter 'heads' has no.*num_heads, groups"):
+        register("attention", "mine")(lambda dim, heads: None)
+    assert "mine" not in registry.names("attention")
+
+
+def test_numbers_of_the_spec_are_on_offer() -> None:
+    spec = resolve("b")
+    assert set(registry.OFFERED["attention"]) == {"dim", *spec.attention_numbers(0, 0)}
+    assert spec.attention_numbers(2, 5) | {"cascade": None} == {
+        "num_heads": 4,
+        "groups": 8,
+        "reduction": 1,
+        "cascade": None,
+        "reduction_mode": "conv",
+        "per_head_conv": True,
+        "group_linear": True,
+        "window": 8,
+        "stage": 2,
+        "block": 5,
+    }
+
+
+def test_the_documentation_lists_what_is_on_offer() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text()
+    for names in registry.OFFERED.values():
+        assert all(f"`{name}`" in page for name in names)
+
+
+def test_timm_registry() -> None:
+    assert set(timm.list_models("hevitpose_*")) == set(VARIANTS)
+    model = timm.create_model("hevitpose_nano", num_keypoints=5, drop_path_rate=0.1)
+    assert (model.num_keypoints, model.spec.drop_path_rate) == (5, 0.1)
+    with pytest.raises(UsageError, match="pretrained"):
+        timm.create_model("hevitpose_nano", pretrained=True)
+    with pytest.raises(UsageError, match="unknown model option"):
+        timm.create_model("hevitpose_nano", num_classes=10)
