@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from hevitpose.config.renamed import todays_name
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.models.spec import DATASETS, PRIMARY_METRICS
+from hevitpose.models.spec import PRIMARY_METRICS
 
 MODES = ("one-factor", "product", "zip")
 #: What a grid may be judged by: PCKh at two thresholds, AP and AR of the evaluators.
@@ -151,8 +152,8 @@ def _primary(file: GridFile, line: int, node: yaml.Node) -> dict[str, str]:
     found = {}
     for dataset, (at, value) in _entries(file, node, "primary").items():
         found[dataset] = str(_value(file, value))
-        if dataset not in (*DATASETS, OTHER):
-            file.note(at, str(unknown_name("dataset of primary", dataset, (*DATASETS, OTHER))))
+        if dataset not in (*ROWS, OTHER):
+            file.note(at, str(unknown_name("dataset of primary", dataset, (*ROWS, OTHER))))
         if found[dataset] not in PRIMARIES:
             file.note(at, str(unknown_name("primary metric", found[dataset], PRIMARIES)))
     if OTHER not in found and not file.problems:

@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from hevitpose import json_file
 from hevitpose.errors import HEViTPoseError
 
 HEARTBEAT_SECONDS = 10.0
@@ -107,7 +108,7 @@ class Leases:
     def _alive_elsewhere(self, descriptor: int) -> bool:
         """Whether a runner of another machine, whose lock we might not see, still beats."""
         try:
-            owner = json.loads(os.pread(descriptor, 4096, 0))
+            owner = json_file.parse(os.pread(descriptor, json_file.LIMITS["lease"], 0))
             if owner["host"] == platform.node():
                 return False
         except (ValueError, KeyError, TypeError):

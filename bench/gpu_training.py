@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.gpu_session import KEYPOINTS, Session
 from bench.worker import preload, run_group
 from hevitpose.cost.latency import Conditions
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError
 from hevitpose.isolated import Outcome
-from hevitpose.models.spec import DATASETS
 from hevitpose.records import provenance
 
 #: The network that is trained.
@@ -374,7 +374,7 @@ def dataset_of(session: Session) -> str:
     side = max(max(image["width"], image["height"]) for image in info["images"])
     reduced = "Reduced" in info.get("info", {}).get("description", "")
     name = f"coco_small_{side}px" if reduced else "coco_small"
-    if name in DATASETS:
+    if name in ROWS:
         return name
     content = {
         "name": name,

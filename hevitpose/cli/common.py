@@ -133,7 +133,12 @@ def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool)
     if as_json:
         print(json.dumps({**metrics, "dataset": facts}))
         return
+    from hevitpose.data.registry import ROWS
+
+    row = ROWS.get(facts["name"])
     print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}")
+    if row is not None and row.files is not None and row.files.label:
+        print(f"  {row.files.label}")
     for name, value in metrics.items():
         print(f"  {name:<18} {value:8.3f}")
     counts = facts["counts"]

@@ -55,8 +55,11 @@ def check(
 
 @app.command()
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="mpii, crowdpose or ochuman.")],
-    source: Annotated[Path, typer.Option("--source", help="Folder of the original release.")],
+    dataset: Annotated[str, typer.Argument(help="mpii, crowdpose, ochuman or coco_small.")],
+    source: Annotated[
+        Path,
+        typer.Option("--source", help="Folder of the original release; of coco_small, COCO's."),
+    ],
     root: Annotated[Path, typer.Option("--root", help="Where the readers look.")] = Path("data"),
 ) -> None:
     """Convert an original release to what the readers take; the originals stay untouched."""

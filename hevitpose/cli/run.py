@@ -173,14 +173,19 @@ def infer_testdev(
         data__val_split="test",
         data__skip_bad=skip_bad or None,
     )
-    if config.data.dataset not in ("coco", "mpii"):
+    from hevitpose.data.registry import ROWS, declared
+
+    said = declared(config.data.dataset)
+    in_mpii_format = said.format == "mpii"
+    if said.files is None or "test" not in said.files.withheld:
+        none = " and ".join(n for n, row in ROWS.items() if row.files and row.files.withheld)
         raise UsageError(
             f"infer-testdev: {config.data.dataset}'s test split has answers, use valid "
-            "(coco and mpii have none)"
+            f"({none} have none)"
         )
-    if config.data.dataset == "coco" and config.data.box_source == "gt":
+    if not in_mpii_format and config.data.box_source == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
-    if config.data.dataset == "mpii":
+    if in_mpii_format:
         for key in ("skip_bad", "present_only"):
             if getattr(config.data, key):
                 raise UsageError(
@@ -197,7 +202,7 @@ def infer_testdev(
     if world()[0] != 0:
         return
     rows = table.take(found.index)
-    if config.data.dataset == "mpii":
+    if in_mpii_format:
         path = write_pred_mat(found.keypoints, rows.person_ids, out)
         print(f"{path}: {len(found.index)} people")
         return

@@ -4,7 +4,6 @@ but ids and the headers of weights, which must stay what they were.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +50,9 @@ def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moved(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    moved = copy.deepcopy(dict(config))
+    moved: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
+    }
     for old, new in names.items():
         section, key = old.split(".")
         if not isinstance(moved.get(section), dict) or key not in moved[section]:

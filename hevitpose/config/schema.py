@@ -15,7 +15,6 @@ from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import (
-    DATASETS,
     PEERS,
     STRIDE_MULTIPLE,
     VARIANTS,
@@ -122,7 +121,7 @@ else:
 class DataConfig(Section):
     """``data``: which people, cropped how."""
 
-    # A name of spec.DATASETS, or the yaml of a custom dataset; what it declares is in the ids.
+    # A name of the registry, or the yaml of a custom dataset; what it declares is in the ids.
     dataset: str = _free("synthetic")
     root: Path | None = _free(None)  # the folder that holds coco/, mpii/, ...; see folder
     train_split: str = "train"
@@ -148,8 +147,10 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        if self.dataset not in DATASETS and not self.dataset.endswith((".yaml", ".yml")):
-            raise unknown_name("dataset", self.dataset, DATASETS)
+        from hevitpose.data.registry import ROWS
+
+        if self.dataset not in ROWS and not self.dataset.endswith((".yaml", ".yml")):
+            raise unknown_name("dataset", self.dataset, ROWS)
         for axis, side in zip("WH", self.input_size, strict=True):
             if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:
                 raise UsageError(

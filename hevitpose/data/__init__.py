@@ -1,81 +1,30 @@
-"""Datasets: readers, crops, loading. Only ``loader`` and ``stream`` import torch."""
+"""Datasets: readers, crops, loading. Only ``loader`` and ``stream`` import torch.
+
+What configs ask the registry must not cost them the image library: the rest loads on first use.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from hevitpose.data.registry import Declared, declared
-from hevitpose.data.table import (
-    PoseTable,
-    require_people,
-    require_truth,
-    settle_images,
-    verify_images,
-)
-from hevitpose.errors import DataError, UsageError, unknown_name
-from hevitpose.models.spec import DATASETS
+if TYPE_CHECKING:
+    from hevitpose.data.reading import load
+    from hevitpose.data.registry import Declared, declared
+    from hevitpose.data.table import PoseTable, verify_images
 
 __all__ = ["Declared", "PoseTable", "declared", "load", "verify_images"]
 
+_LAZY = {
+    "Declared": "registry",
+    "PoseTable": "table",
+    "declared": "registry",
+    "load": "reading",
+    "verify_images": "table",
+}
 
-def load(
-    dataset: str,
-    root: str | Path,
-    split: str,
-    *,
-    input_size: tuple[int, int],
-    boxes: str = "gt",
-    box_threshold: float = 0.0,
-    training: bool = False,
-    scored: bool = False,
-    present_only: bool = False,
-    skip_bad: bool = False,
-) -> PoseTable:
-    """The people of one split of a dataset, and what their predictions are compared with.
 
-    An annotation file is read here and nowhere else: who is in the table is trained on and scored.
-
-    Args:
-        dataset: ``coco``, ``mpii``, ``crowdpose``, ``ochuman``, ``synthetic``, or the yaml file
-            of a custom dataset.
-        root: the folder that holds ``coco/``, ``mpii/`` and so on (``data``, ``data/synthetic``).
-        split: ``train``, ``val``, ``test``; CrowdPose and MPII also ``trainval``.
-        input_size: the network's (W, H); its aspect ratio extends the boxes.
-        boxes: ``gt``, or a file of detections.
-        box_threshold: detections below it are dropped.
-        training: refuses what has no keypoints (detections, unlabelled splits), and keeps nothing
-            to score by.
-        scored: refuses what the dataset's protocol cannot score.
-        present_only: leave out people whose image is absent and count those images.
-        skip_bad: leave out bad records and images, listed in ``table.skipped``.
-
-    Raises:
-        UsageError: unknown dataset or split, or options that exclude each other.
-        DataError: files or records are missing or bad, or nobody is left.
-    """
-    if len(input_size) != 2 or min(input_size) < 2:
-        raise UsageError(f"input_size {input_size!r}: expected (W, H) in pixels")
-    if training and (boxes != "gt" or (split == "test" and dataset in ("coco", "mpii"))):
-        raise UsageError(f"{dataset} {split} with boxes {boxes!r} has no keypoints to train on")
-    root = Path(root)
-    options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
-    options["truth"] = not training
-    if str(dataset).endswith((".yaml", ".yml")):
-        from hevitpose.data.readers import custom
-
-        table = custom.load(Path(dataset), split, box_threshold=box_threshold, **options)
-    elif dataset in ("synthetic", "mpii"):
-        from hevitpose.data.readers import mpii
-
-        table = mpii.load(root, split, dataset=dataset, **options)
-    elif dataset in DATASETS:
-        reader = import_module(f"hevitpose.data.readers.{dataset}")
-        table = reader.load(root, split, box_threshold=box_threshold, **options)
-    else:
-        raise unknown_name("dataset", dataset, (*DATASETS, "FILE.yaml"))
-    if not table.image_root.is_dir():
-        raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
-    table = settle_images(table, present_only=present_only, skip_bad=skip_bad)
-    return require_truth(require_people(table)) if scored else require_people(table)
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

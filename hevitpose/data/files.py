@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
+from hevitpose.data.registry import files_of
 from hevitpose.errors import DataError, UsageError
 
 
@@ -44,13 +44,11 @@ def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:
 
         annotations, images = place(Path(dataset), split)
         return [annotations], images
-    reader = import_module(f"hevitpose.data.readers.{dataset}")
-    folder = root / dataset
-    files = [find(folder / "annotations", reader.ANNOTATIONS, split)]
-    if dataset == "mpii" and split == "val":
-        files += [folder / "annotations" / name for name in reader.GROUND_TRUTH]
-    images = getattr(reader, "IMAGES", {}).get(split, "")
-    return [path for path in files if path.is_file()], folder / "images" / images
+    files = files_of(dataset)
+    folder = root / files.folder / "annotations"
+    found = [find(folder, files.annotations, split)]
+    found += [folder / name for name in files.beside.get(split, ())]
+    return [path for path in found if path.is_file()], files.image_folder(root, split)
 
 
 def find_boxes(folder: Path, boxes: str) -> str:

@@ -6,7 +6,8 @@ values in a file, nor from a dataset's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,26 @@ from hevitpose.models.keypoints import KeypointLayout
 #: ``oks``: pycocotools; ``crowdpose``: xtcocotools; ``pckh``: MPII's metric; ``pckh+oks``: PCKh,
 #: and the AP of the same predictions over CrowdPose's 14 joints.
 Protocol = Literal["oks", "crowdpose", "pckh", "pckh+oks"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a dataset's files are below its folder in ``data.root``, and where to get them."""
+
+    folder: str
+    page: str  # the authors'
+    annotations: Mapping[str, tuple[str, ...]]  # by split, names to look for in annotations/
+    images: Mapping[str, str] = field(default_factory=dict)  # by split, a folder in images/
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by split, names of a file
+    withheld: tuple[str, ...] = ()  # splits whose answers a server has
+    optional: tuple[str, ...] = ()  # splits that few have and nothing here needs
+    derived: str = ""  # files that the page does not have, as the field takes them
+    source: str = ""  # "originals" that `hevitpose data prepare` converts, or a dataset's name
+    label: str = ""  # what its numbers are called wherever they stand; its name without
+
+    def image_folder(self, root: Path, split: str) -> Path:
+        """Where the photographs of a split are."""
+        return root / self.folder / "images" / self.images.get(split, "")
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,7 @@ class Declared:
     use_area: bool = True  # OKS is scaled by the annotated area; else by 0.53 x the box's
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
+    files: Files | None = field(default=None, compare=False, repr=False)  # None: not in data.root
 
     def training_inputs(self) -> dict[str, Any]:
         """What changes the weights of a training on this dataset, as plain json data.
@@ -39,7 +61,7 @@ class Declared:
         """
         layout = self.layout
         return {
-            "format": self._format,
+            "format": self.format,
             "num_keypoints": len(layout),
             "flip_pairs": sorted(sorted(pair) for pair in layout.flip_pairs),
             "upper_body": sorted(layout.upper_body) if self.half_body else [],
@@ -52,7 +74,7 @@ class Declared:
         """What changes the score of given weights on this dataset, as plain json data."""
         layout = self.layout
         return {
-            "format": self._format,
+            "format": self.format,
             "protocol": self.protocol,
             "num_keypoints": len(layout),
             "flip_pairs": sorted(sorted(pair) for pair in layout.flip_pairs),
@@ -68,7 +90,8 @@ class Declared:
         return CROWDPOSE.sigmas if self.protocol == "pckh+oks" else self.layout.sigmas
 
     @property
-    def _format(self) -> str:
+    def format(self) -> Literal["mpii", "coco"]:
+        """Of the annotation files, and with it the reader."""
         return "mpii" if self.protocol.startswith("pckh") else "coco"
 
     @property
@@ -81,18 +104,118 @@ class Declared:
 
 
 _COCO_AUGMENTATION: dict[str, Any] = {"shift": True, "half_body": True}
+_TARS = "https://download.openmmlab.com/mmpose/datasets"
 
-#: The datasets of the registry. Rules are MMPose 0.29's; CrowdPose's files have no ``area``.
+
+def _of_every(splits: str, *names: str) -> dict[str, tuple[str, ...]]:
+    return {split: tuple(name.format(split) for name in names) for split in splits.split()}
+
+
+#: The datasets of the registry, one row each. Rules are MMPose 0.29's; CrowdPose's files have no
+#: ``area``. A dataset in COCO's format is a row and nothing else.
 ROWS = {
     row.name: row
     for row in (
         Declared("synthetic", MPII, "pckh+oks", use_area=False),
-        Declared("coco", COCO, "oks", **_COCO_AUGMENTATION),
-        Declared("mpii", MPII, "pckh", use_area=False),
-        Declared("crowdpose", CROWDPOSE, "crowdpose", use_area=False, **_COCO_AUGMENTATION),
-        Declared("ochuman", COCO, "oks"),
+        Declared(
+            "coco",  # Lin et al., ECCV 2014
+            COCO,
+            "oks",
+            **_COCO_AUGMENTATION,
+            files=Files(
+                "coco",
+                "https://cocodataset.org/#download",
+                {
+                    "train": ("coco_train.json", "person_keypoints_train2017.json"),
+                    "val": ("coco_val.json", "person_keypoints_val2017.json"),
+                    "test": ("coco_test.json", "image_info_test-dev2017.json"),
+                },
+                {"train": "train2017", "val": "val2017", "test": "test2017"},
+                withheld=("test",),
+            ),
+        ),
+        Declared(
+            "mpii",  # Andriluka et al., CVPR 2014
+            MPII,
+            "pckh",
+            use_area=False,
+            files=Files(
+                "mpii",
+                "http://human-pose.mpi-inf.mpg.de/#download",
+                {
+                    "train": ("mpii_train.json", "train.json"),
+                    "val": ("mpii_val.json", "valid.json"),
+                    "trainval": ("mpii_trainval.json", "trainval.json"),
+                    "test": ("mpii_test.json", "test.json"),
+                },
+                beside={"val": ("mpii_gt_val.mat", "gt_valid.mat")},
+                withheld=("test",),
+                optional=("trainval",),
+                derived=f"{_TARS}/mpii_annotations.tar",
+                source="originals",
+            ),
+        ),
+        Declared(
+            "crowdpose",  # Li et al., CVPR 2019
+            CROWDPOSE,
+            "crowdpose",
+            use_area=False,
+            **_COCO_AUGMENTATION,
+            files=Files(
+                "crowdpose",
+                "https://github.com/jeffffffli/CrowdPose",
+                _of_every(
+                    "train val trainval test", "crowdpose_{}.json", "mmpose_crowdpose_{}.json"
+                ),
+                derived=f"{_TARS}/crowdpose_annotations.tar",
+                source="originals",
+            ),
+        ),
+        Declared(
+            "ochuman",  # Zhang et al., CVPR 2019: trained on val, or a test set of COCO's models
+            COCO,
+            "oks",
+            files=Files(
+                "ochuman",
+                "https://github.com/liruilong940607/OCHumanApi",
+                _of_every(
+                    "val test", "ochuman_{}.json", "ochuman_coco_format_{}_range_0.00_1.00.json"
+                ),
+                source="originals",
+            ),
+        ),
+        Declared(
+            "coco_small",  # people of val2017, split by photograph
+            COCO,
+            "oks",
+            **_COCO_AUGMENTATION,
+            files=Files(
+                "coco_small",
+                "https://cocodataset.org/#download",
+                _of_every("train val", "coco_small_{}.json"),
+                source="coco",
+                label="coco_small: COCO val2017 people, own split; not COCO val AP",
+            ),
+        ),
     )
 }
+
+
+def placed() -> dict[str, Declared]:
+    """The datasets that have a folder below ``data.root``."""
+    return {name: row for name, row in ROWS.items() if row.files is not None}
+
+
+def files_of(dataset: str) -> Files:
+    """Where the files of a dataset of the registry are.
+
+    Raises:
+        UsageError: an unknown name, or people who are rendered.
+    """
+    found = ROWS[dataset].files if dataset in ROWS else None
+    if found is None:
+        raise unknown_name("dataset", dataset, placed())
+    return found
 
 
 def declared(dataset: str | Path) -> Declared:

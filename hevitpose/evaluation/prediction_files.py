@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.data.readers.coco_format import read
 from hevitpose.data.registry import declared
 from hevitpose.data.table import require_truth
@@ -97,12 +98,7 @@ def read_results(path: str | Path) -> Any:
     Raises:
         DataError: absent, truncated, or not JSON.
     """
-    try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a result json") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON or truncated ({error})") from None
+    return json_file.read(Path(path), "results")
 
 
 def write_results(results: Sequence[dict[str, Any]], out: str | Path) -> Path:

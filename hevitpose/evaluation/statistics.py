@@ -15,6 +15,7 @@ from functools import cache
 
 import numpy as np
 from scipy import optimize, special, stats
+from scipy.sparse import csgraph
 
 #: Fewest runs on either side of a comparison for a verdict and its interval.
 VERDICT_SEEDS = 5
@@ -197,35 +198,33 @@ class _Fit:
 
 def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
     """y(cell, seed) = cell + seed + error; the seeds' effects add up to 0."""
-    rows = [
-        (i, seed, value)
-        for i, values in enumerate(cells.values())
-        for seed, value in values.items()
-    ]
-    y = _finite([value for *_, value in rows])
-    seeds = sorted({seed for _, seed, _ in rows})
-    design = np.zeros((len(rows), len(cells) + len(seeds)))
-    for row, (i, seed, _) in enumerate(rows):
-        design[row, i] = 1
-        design[row, len(cells) + seeds.index(seed)] = 1
+    seeds = {seed: number for number, seed in enumerate(sorted(set().union(*cells.values())))}
+    cell = np.repeat(np.arange(len(cells)), [len(values) for values in cells.values()])
+    seed = np.array([seeds[each] for values in cells.values() for each in values])
+    y = _finite([value for values in cells.values() for value in values.values()])
+    centred = y - y.mean()
+    runs = np.zeros((len(cells), len(seeds)))
+    runs[cell, seed] = 1
+    # Seeds are eliminated: what is left has a row per cell, however many seeds there are.
     # The least-norm solution: only contrasts of cells are looked at, and those are unique.
-    inverse = np.linalg.pinv(design.T @ design, hermitian=True)
-    solution = inverse @ design.T @ (y - y.mean())
-    residuals = y - y.mean() - design @ solution
-    degrees = len(y) - int(np.linalg.matrix_rank(design))
+    per_seed = runs.sum(0)
+    normal = np.diag(runs.sum(1)) - (runs / per_seed) @ runs.T
+    inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+    seed_means = np.bincount(seed, centred) / per_seed
+    means = inverse @ (np.bincount(cell, centred) - runs @ seed_means)
+    effects = seed_means - means @ runs / per_seed
+    residuals = centred - means[cell] - effects[seed]
+    free, _ = csgraph.connected_components(csgraph.csgraph_from_dense(runs @ runs.T))
+    degrees = len(y) - (len(cells) + len(seeds) - free)
     rounding = 1e-9 * max(1.0, float(np.abs(y).max()))
     squares = float(residuals @ residuals)
     spread = math.sqrt(squares / degrees) if degrees > 0 else 0.0
     if spread <= rounding:
         spread = 0.0
-    per_cell = [
-        float(np.mean(residuals[[r for r, row in enumerate(rows) if row[0] == i]] ** 2))
-        for i in range(len(cells))
-    ]
-    count = len(cells)
+    per_cell = (np.bincount(cell, residuals**2) / np.bincount(cell)).tolist()
     return _Fit(
-        solution[:count],
-        inverse[:count, :count],
+        means,
+        inverse,
         spread,
         degrees,
         max(per_cell) / min(per_cell) if spread and min(per_cell) > rounding**2 else None,

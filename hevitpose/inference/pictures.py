@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hevitpose.data.readers import json_file
+from hevitpose import json_file
+from hevitpose.data.readers import fields
 from hevitpose.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -87,13 +87,15 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
         return pictures
     ids: dict[int, int] = {}  # by place
     listed: list[str] = []
-    for key, position, record in json_file.records(annotations):
+    for key, position, record in json_file.records(
+        annotations, "annotations", {"images": ("id", "file_name")}
+    ):
         if key != "images" or position < 0:
             continue
         try:
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected id and file_name")
-            number, name = json_file.whole(record, "id"), json_file.file_name(record, "file_name")
+            number, name = fields.whole(record, "id"), fields.file_name(record, "file_name")
         except ValueError as error:
             raise DataError(f"{annotations}: images[{position}]: {error}") from None
         listed.append(name)
@@ -130,12 +132,7 @@ def read_boxes(
         DataError: not such a list, all of it is of other categories or of other images, or an
             entry leaves open which image it means.
     """
-    try:
-        entries = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected detections") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not json ({error})") from None
+    entries = json_file.read(path, "detections")
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list of detections")
     found: list[list[Detection]] = [[] for _ in images.paths]

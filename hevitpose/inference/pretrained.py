@@ -18,7 +18,7 @@ from hevitpose.config import validate
 from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
-from hevitpose.data.tools.check import PAGES
+from hevitpose.data.registry import files_of, placed
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
@@ -32,6 +32,7 @@ _LAYOUTS = {len(layout): layout for layout in (COCO, MPII, CROWDPOSE)}
 #: Terms of the photographs and annotations that a network was trained on.
 TERMS = {
     "coco": "annotations CC BY 4.0; photographs under their own Flickr terms",
+    "coco_small": "annotations CC BY 4.0; photographs under their own Flickr terms",
     "mpii": "see the dataset's page",
     "crowdpose": "see the dataset's page",
     "ochuman": "see the dataset's page",
@@ -230,7 +231,7 @@ def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
 def _terms(dataset: str) -> str:
     if dataset not in TERMS:
         return ""
-    page = PAGES.get(dataset)
+    page = files_of(dataset).page if dataset in placed() else ""
     return f" ([page]({page}); {TERMS[dataset]})" if page else f" ({TERMS[dataset]})"
 
 

@@ -6,7 +6,6 @@ annotation of id 0 never matches). Here every entry is checked, and copies are h
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.errors import DataError
 
 #: Where annotations have no area: this share of the box's, as the field's code has it.
@@ -30,12 +30,7 @@ def load(ground_truth: str | Path | dict[str, Any]) -> tuple[dict[str, Any], str
         content, name = ground_truth, "ground truth"
     else:
         name = str(ground_truth)
-        try:
-            content = json.loads(Path(ground_truth).read_bytes())
-        except OSError as error:
-            raise DataError(f"{name}: {error.strerror or error}, expected annotations") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}: not JSON or truncated ({error})") from None
+        content = json_file.read(Path(ground_truth), "annotations")
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from hevitpose import json_file
 from hevitpose.config import Config, validate
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
@@ -143,7 +144,7 @@ def _read_safetensors(path: Path) -> Stored:
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable safetensors file ({error})") from error
     try:
-        parts = json.loads(metadata[METADATA])
+        parts = json_file.parse(metadata[METADATA])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: not a checkpoint of this project ({error!r})") from error
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:

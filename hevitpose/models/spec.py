@@ -189,7 +189,6 @@ PEERS = (
 )
 #: What ``model.pretrained`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"
-DATASETS = ("synthetic", "coco", "mpii", "crowdpose", "ochuman")
 #: What verdicts of a grid are about where its file names no primary metric, by dataset: PCKh@0.5
 #: ("Mean") where there are head boxes.
 PRIMARY_METRICS = {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}

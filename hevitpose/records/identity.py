@@ -109,10 +109,15 @@ def digest(value: Any) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is float:
+        return int(value) if value.is_integer() else value
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -10,7 +10,6 @@ drops with the process tells it from one that is being written).
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from hevitpose import json_file
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.records.identity import digest
 from hevitpose.records.migrations import NewerSchemaError, migrate
@@ -45,13 +45,15 @@ def parse_record(text: str | bytes) -> Record:
         NewerSchemaError: written by a newer release.
         ValueError: not a record; the message is one line.
     """
-    data = json.loads(text)
+    data = json_file.parse(text)
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     try:
         record = Record.model_validate(migrate(data))
     except ValidationError as error:
         raise ValueError(one_line(error)) from None
+    except UsageError as error:  # a key under its old and its new name
+        raise ValueError(str(error)) from None
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"not a record of its schema version ({error!r})") from None
     if record.inputs and digest(record.inputs) != record.id:
@@ -174,7 +176,7 @@ class RecordStore:
             raise HEViTPoseError(f"{self.root}: cannot be read as a store ({error})") from None
 
     def _read(self, path: Path, match: re.Match[str] | None) -> Record:
-        record = parse_record(path.read_bytes())
+        record = parse_record(json_file.read_regular(path, "record"))
         if match is None or record.id != match[1]:
             raise ValueError(f"holds the record {record.id}, not the one of its name")
         if (record.status == "ok") == bool(match[2]):
@@ -287,8 +289,4 @@ def one_line(error: Exception) -> str:
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         return f"{where + ': ' if where else ''}{first['msg']}{more}"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg} at line {error.lineno})"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8 text"
     return str(error).splitlines()[0] if str(error) else repr(error)

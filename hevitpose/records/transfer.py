@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hevitpose import json_file
 from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.files import write_atomically
 from hevitpose.records.schema import SCHEMA_VERSION, Record
@@ -87,8 +88,8 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
         report.problems.extend(found.problems)
         return report
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        header = json.loads(lines[0])
+        lines = json_file.decoded(json_file.read_regular(path, "export")).splitlines()
+        header = json_file.parse(lines[0])
         if header["format"] != _EXPORT_FORMAT:
             raise ValueError
     except OSError as error:

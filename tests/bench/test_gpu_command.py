@@ -289,9 +289,9 @@ def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
     assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small_96px.yaml")
     path = here.data / "coco_small/annotations/coco_small_val.json"
     path.write_text(path.read_text().replace("Reduced", "Drawn"))
-    monkeypatch.setattr(gpu_training, "DATASETS", ("coco",))
+    monkeypatch.setattr(gpu_training, "ROWS", ("coco",))
     assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small.yaml")
-    monkeypatch.setattr(gpu_training, "DATASETS", ("coco", "coco_small"))
+    monkeypatch.setattr(gpu_training, "ROWS", ("coco", "coco_small"))
     assert gpu_training.dataset_of(here) == "coco_small"
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hevitpose.data.readers import json_file
+from hevitpose import json_file
+from hevitpose.data.readers import fields
 from hevitpose.data.table import Problems, Skipped
 from hevitpose.errors import DataError
 
+_KEYS = ("image_id", "category_id", "bbox", "score")
 #: Pixels; a narrower box would be of no width in float32.
 SMALLEST = 1e-3
 
@@ -52,7 +54,7 @@ def read_boxes(
     problems, known = Problems(path), set(image_ids.tolist())
     ids, images, bboxes, scores = array("q"), array("q"), array("d"), array("d")
     other = low = 0
-    for key, position, record in json_file.records(path):
+    for key, position, record in json_file.records(path, "detections", {"": _KEYS}):
         if key != "" or (position < 0 and record != []):
             raise DataError(f"{path}: an object, expected a list of detections")
         if position < 0:
@@ -60,15 +62,15 @@ def read_boxes(
         try:
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected image_id, category_id, bbox and score")
-            image, kind = (json_file.whole(record, name) for name in ("image_id", "category_id"))
-            score = json_file.number(record, "score")
+            image, kind = (fields.whole(record, name) for name in ("image_id", "category_id"))
+            score = fields.number(record, "score")
             if kind != category_id:
                 other += 1
                 continue
             if score < threshold:
                 low += 1
                 continue
-            box = json_file.numbers(record, "bbox", 4)
+            box = fields.numbers(record, "bbox", 4)
             if min(box[2:]) < SMALLEST:
                 raise ValueError(f"bbox is {box}, expected a positive width and height")
             if image not in known:

@@ -14,24 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.data.files import find
 from hevitpose.data.keypoints import MPII, MPII_TO_CROWDPOSE
-from hevitpose.data.readers import json_file
-from hevitpose.data.registry import ROWS
+from hevitpose.data.readers import fields
+from hevitpose.data.registry import ROWS, files_of
 from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
 from hevitpose.errors import DataError, UsageError
 from hevitpose.metrics.pckh import MpiiGroundTruth, load_ground_truth
 
-#: Where a split's people are, below ROOT/mpii/annotations; later spellings are other code bases'.
-ANNOTATIONS = {
-    "train": ("mpii_train.json", "train.json"),
-    "val": ("mpii_val.json", "valid.json"),
-    "trainval": ("mpii_trainval.json", "trainval.json"),
-    "test": ("mpii_test.json", "test.json"),
-}
-GROUND_TRUTH = ("mpii_gt_val.mat", "gt_valid.mat")
+_FILES = files_of("mpii")
+#: What PCKh is computed from, beside val's people.
+GROUND_TRUTH = _FILES.beside["val"]
 
 
 def ground_truth_path(root: Path) -> Path:
@@ -58,7 +54,7 @@ def load(
         raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
     folder = root / "mpii"
     table = read(
-        find(folder / "annotations", ANNOTATIONS, split),
+        find(folder / "annotations", _FILES.annotations, split),
         folder / "images",
         dataset=dataset,
         split=split,
@@ -101,7 +97,7 @@ def read(
     ids, image_index = array("q"), array("q")
     places, points, flags = array("d"), array("d"), array("b")
     dropped = 0
-    for key, position, record in json_file.records(path):
+    for key, position, record in json_file.records(path, "annotations"):
         if key != "" or (position < 0 and record != []):
             raise DataError(f"{path}: an object, expected MPII's list of people")
         if position < 0:
@@ -183,10 +179,10 @@ def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
         DataError: the file is absent or lists other people.
     """
     boxes = []
-    for key, position, record in json_file.records(path):
+    for key, position, record in json_file.records(path, "annotations", {"annotations": ("bbox",)}):
         if key == "annotations" and position >= 0:
             try:
-                boxes.append(json_file.numbers(record, "bbox", 4))
+                boxes.append(fields.numbers(record, "bbox", 4))
             except (ValueError, AttributeError) as error:
                 raise DataError(f"{path}: annotations[{position}]: {error}") from None
     people = table.person_ids
@@ -220,9 +216,9 @@ def _boxes(place: np.ndarray) -> np.ndarray:
 def _place(record: Any) -> tuple[str, list[float], float]:
     if not isinstance(record, dict):
         raise ValueError("not an object, expected image, center, scale and joints")
-    name = json_file.file_name(record, "image")
-    center = json_file.numbers(record, "center", 2)
-    scale = json_file.number(record, "scale")
+    name = fields.file_name(record, "image")
+    center = fields.numbers(record, "center", 2)
+    scale = fields.number(record, "scale")
     if not 1e-5 < scale < 1e4:
         raise ValueError(f"scale is {scale:g}, expected a positive height / 200 px")
     return name, center, scale
@@ -235,8 +231,8 @@ def _joints(record: dict[str, Any]) -> tuple[list[float], list[int]]:
         raise ValueError(f"{found} joints, expected {len(MPII)}")
     flat: list[float] = []
     for index, joint in enumerate(joints):
-        flat += json_file.numbers({f"joints[{index}]": joint}, f"joints[{index}]", 2)
-    flags = json_file.numbers(record, "joints_vis", len(MPII))
+        flat += fields.numbers({f"joints[{index}]": joint}, f"joints[{index}]", 2)
+    flags = fields.numbers(record, "joints_vis", len(MPII))
     if any(flag not in (0, 1) for flag in flags):
         raise ValueError(f"joints_vis is {flags}, expected zeros and ones")
     return flat, [int(flag) for flag in flags]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.data.synthetic import pool
 from hevitpose.errors import DataError, UsageError
 from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
@@ -142,15 +143,12 @@ def read_marker(root: Path) -> SyntheticInfo | None:
         DataError: the marker is there but damaged.
     """
     path = root / MARKER
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return SyntheticInfo(**content)
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         return None
-    except (ValueError, TypeError) as error:
+    try:
+        return SyntheticInfo(**json_file.read(path, "description"))
+    except TypeError as error:
         raise DataError(f"{path}: not a marker of synthetic data: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror}") from error
 
 
 def _check_arguments(people: int, size: int, seed: int, workers: int | None) -> None:

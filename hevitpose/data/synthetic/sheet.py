@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.data.synthetic.formats import SPLITS
 from hevitpose.errors import DataError, UsageError
 
@@ -61,10 +61,7 @@ def contact_sheet(
             "val and at least one row and column"
         )
     file = root / f"mpii/annotations/mpii_{split}.json"
-    try:
-        people = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot read: {error}") from error
+    people = json_file.read(file, "annotations")
     tiles: dict[str, np.ndarray] = {}
     for person in people:
         name = person["image"]

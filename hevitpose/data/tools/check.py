@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hevitpose import json_file
 from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes
-from hevitpose.data.readers import coco, crowdpose, mpii, ochuman
-from hevitpose.data.readers.coco_format import read_images
-from hevitpose.data.registry import ROWS
+from hevitpose.data.readers import coco_format, mpii
+from hevitpose.data.readers.coco_records import read_images
+from hevitpose.data.registry import ROWS, files_of, placed
 from hevitpose.data.table import PoseTable, Problems
 from hevitpose.data.tools.duplicates import shared_images
-from hevitpose.errors import DataError, unknown_name
+from hevitpose.errors import DataError
 from hevitpose.progress import Progress, silent
-
-#: Where a dataset comes from.
-PAGES = {
-    "coco": "https://cocodataset.org/#download",
-    "mpii": "http://human-pose.mpi-inf.mpg.de/#download",
-    "crowdpose": "https://github.com/jeffffffli/CrowdPose",
-    "ochuman": "https://github.com/liruilong940607/OCHumanApi",
-}
-#: Files that the official pages do not have; the field takes them from here.
-DERIVED = {
-    "mpii": "https://download.openmmlab.com/mmpose/datasets/mpii_annotations.tar",
-    "crowdpose": "https://download.openmmlab.com/mmpose/datasets/crowdpose_annotations.tar",
-}
-SPLITS: dict[str, Mapping[str, tuple[str, ...]]] = {
-    "coco": coco.ANNOTATIONS,
-    "mpii": mpii.ANNOTATIONS,
-    "crowdpose": crowdpose.ANNOTATIONS,
-    "ochuman": ochuman.ANNOTATIONS,
-}
-#: Splits that most people do not have and nothing here needs.
-_OPTIONAL = {("mpii", "trainval")}
 
 
 @dataclass(frozen=True)
@@ -66,7 +46,7 @@ def check(
 
     Args:
         root: the folder that holds ``coco/``, ``mpii/`` and so on.
-        datasets: some of ``coco, mpii, crowdpose, ochuman``; None for all.
+        datasets: some of the registry's; None for all.
         progress: of the search for images shared by CrowdPose and COCO, the only slow part.
 
     Returns:
@@ -78,15 +58,15 @@ def check(
     """
     root = Path(root)
     for name in datasets or ():
-        if name not in SPLITS:
-            raise unknown_name("dataset", name, SPLITS)
+        files_of(name)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected one with coco/, mpii/ and so on")
     rows = []
-    for dataset in datasets or SPLITS:
-        for split in SPLITS[dataset]:
+    for dataset in datasets or placed():
+        files = files_of(dataset)
+        for split in files.annotations:
             row = _row(root, dataset, split)
-            if row.status != "missing" or (dataset, split) not in _OPTIONAL:
+            if row.status != "missing" or split not in files.optional:
                 rows.append(row)
     if datasets is None or "crowdpose" in datasets:
         rows = [_with_leak(root, row, progress) for row in rows]
@@ -124,32 +104,37 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def _converted(dataset: str) -> str:
-    if dataset not in DERIVED:
+    files = files_of(dataset)
+    if not files.derived:
         return ""
-    return f", then `hevitpose data prepare`; converted files of the field: {DERIVED[dataset]}"
+    return f", then `hevitpose data prepare`; converted files of the field: {files.derived}"
 
 
 def _row(root: Path, dataset: str, split: str) -> Row:
-    folder = root / dataset / "annotations"
-    names = SPLITS[dataset][split]
+    files = files_of(dataset)
+    folder = root / files.folder / "annotations"
+    names = files.annotations[split]
     if not any((folder / name).is_file() for name in names):
-        return Row(dataset, split, "missing", " or ".join(names), page=PAGES[dataset])
-    path = find(folder, SPLITS[dataset], split)
+        return Row(dataset, split, "missing", " or ".join(names), page=files.page)
+    path = find(folder, files.annotations, split)
     try:
-        if dataset == "coco" and split == "test":
-            return _image_list(root, path)
+        if ROWS[dataset].format == "coco" and split in files.withheld:
+            return _image_list(root, dataset, split, path)
         table = _read(root, dataset, split)
     except DataError as error:
         return Row(dataset, split, "bad", path.name, note=str(error))
-    notes, page = [], ""
+    notes, page = [files.label] if files.label else [], ""
+    if files.source in ROWS:
+        notes.append(prepared_form(path))
     if table.skipped:
         notes.append(str(table.skipped[0]))
-    if dataset == "mpii" and split == "val" and not _has_ground_truth(folder):
-        notes.append(f"{mpii.GROUND_TRUTH[0]} is missing, PCKh needs it")
-        page = PAGES[dataset]
+    beside = files.beside.get(split, ())
+    if beside and not any((folder / name).is_file() for name in beside):
+        notes.append(f"{beside[0]} is missing, PCKh needs it")
+        page = files.page
     absent, note = _absent(table.image_root, [name.decode() for name in table.image_names])
     if absent:
-        page = page or PAGES[dataset]
+        page = page or files.page
         notes.append(note)
     return Row(
         dataset,
@@ -169,32 +154,42 @@ def _row(root: Path, dataset: str, split: str) -> Row:
 
 def _read(root: Path, dataset: str, split: str) -> PoseTable:
     size = (256, 256)  # the counts do not depend on it
-    if dataset == "mpii":
+    if ROWS[dataset].format == "mpii":
         return mpii.load(root, split, input_size=size, skip_bad=True)
-    reader = {"coco": coco, "crowdpose": crowdpose, "ochuman": ochuman}[dataset]
-    return reader.load(root, split, input_size=size, skip_bad=True)
+    return coco_format.load(root, split, ROWS[dataset], input_size=size, skip_bad=True)
 
 
-def _image_list(root: Path, path: Path) -> Row:
-    """COCO's test-dev: images only."""
+def _image_list(root: Path, dataset: str, split: str, path: Path) -> Row:
+    """A split without answers: images only."""
     problems = Problems(path)
-    images = read_images(path, ROWS["coco"], problems)
-    absent, note = _absent(root / "coco" / "images" / coco.IMAGES["test"], images.names)
+    images = read_images(path, ROWS[dataset], problems)
+    absent, note = _absent(files_of(dataset).image_folder(root, split), images.names)
     return Row(
-        "coco",
-        "test",
+        dataset,
+        split,
         "present",
         path.name,
         images=len(images.ids),
         absent_images=absent,
         bad=len(problems.found),
         note=note if absent else "",
-        page=PAGES["coco"] if absent else "",
+        page=files_of(dataset).page if absent else "",
     )
 
 
-def _has_ground_truth(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in mpii.GROUND_TRUTH)
+def prepared_form(path: Path) -> str:
+    """Of a set cut out of another: with the official areas, or the form with estimated ones."""
+    kinds: dict[bool, int] = {False: 0, True: 0}
+    told = False
+    for key, position, person in json_file.records(
+        path, "annotations", {"annotations": ("area_estimated",)}
+    ):
+        if key == "annotations" and position >= 0 and isinstance(person, dict):
+            told = told or "area_estimated" in person
+            kinds[bool(person.get("area_estimated"))] += 1
+    if not told:
+        return "official form, official areas"
+    return f"re-encoded form, {kinds[True]:,} of {sum(kinds.values()):,} areas are estimated"
 
 
 def _absent(folder: Path, names: list[str]) -> tuple[int, str]:

@@ -6,29 +6,16 @@ nothing; delete a file to have it made again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hevitpose.data.keypoints import COCO
-from hevitpose.data.readers import crowdpose, ochuman
-from hevitpose.data.tools.check import DERIVED, PAGES
+from hevitpose.data.registry import files_of, placed
+from hevitpose.data.tools import coco_small
+from hevitpose.data.tools.prepared import Prepared, find_original, read_object, write
 from hevitpose.errors import DataError, UsageError, unknown_name
-from hevitpose.files import write_atomically
-
-DATASETS = ("mpii", "crowdpose", "ochuman")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One file or folder of the destination."""
-
-    path: Path
-    status: str  # "written", "linked" or "exists"
-    note: str = ""  # how many people
 
 
 def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared]:
@@ -38,7 +25,7 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
 
     Args:
         root: the folder that holds (or will hold) ``mpii/`` and so on.
-        dataset: ``mpii``, ``crowdpose`` or ``ochuman``.
+        dataset: one that is made from another release (``mpii``, ``coco_small``, ...).
         source: the folder of the originals as downloaded and unpacked.
 
     Returns:
@@ -49,26 +36,19 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
         DataError: an original is missing (the message says which, and its page) or damaged.
     """
     root, source = Path(root), Path(source)
-    if dataset == "coco":
-        raise UsageError("coco: needs no preparation, its own file names are read")
-    makers = {"mpii": _mpii, "crowdpose": _crowdpose, "ochuman": _ochuman}
-    if dataset not in makers:
-        raise unknown_name("dataset to prepare", dataset, DATASETS)
+    known = [name for name, row in placed().items() if row.files and row.files.source]
+    if dataset in placed() and dataset not in known:
+        raise UsageError(f"{dataset}: needs no preparation, its own file names are read")
+    if dataset not in known:
+        raise unknown_name("dataset to prepare", dataset, known)
+    files = files_of(dataset)
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder, expected the originals from {PAGES[dataset]}")
-    folder = root / dataset
+        raise DataError(f"{source}: no such folder, expected the originals from {files.page}")
+    folder = root / files.folder
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
-    return [*makers[dataset](folder, source), *_images(folder / "images", source)]
-
-
-def _write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepared:
-    """Makes a json file at once or not at all; what exists stays."""
-    if path.exists():
-        return Prepared(path, "exists")
-    content = make()
-    write_atomically(path, json.dumps(content))
-    people = content if isinstance(content, list) else content["annotations"]
-    return Prepared(path, "written", f"{len(people):,} people")
+    if files.source in placed():  # photographs of another dataset, chosen one by one
+        return _MAKERS[dataset](folder, source)
+    return [*_MAKERS[dataset](folder, source), *_images(folder / "images", source)]
 
 
 def _images(target: Path, source: Path) -> list[Prepared]:
@@ -87,31 +67,6 @@ def _images(target: Path, source: Path) -> list[Prepared]:
     return []
 
 
-def _find(source: Path, *names: str) -> Path | None:
-    """The first of several names, in the folder or anywhere below it."""
-    for name in names:
-        if (source / name).is_file():
-            return source / name
-    for name in names:
-        found = sorted(source.rglob(name))
-        if found:
-            return found[0]
-    return None
-
-
-def _read_object(path: Path, *keys: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON or truncated ({error})") from None
-    for key in keys:
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path}: {key} is missing or not a list")
-    return content
-
-
 def _mpii(folder: Path, source: Path) -> list[Prepared]:
     from hevitpose.data.readers import mpii_release
 
@@ -119,47 +74,47 @@ def _mpii(folder: Path, source: Path) -> list[Prepared]:
     targets = [folder / "annotations" / name for name in names]
     if all(target.exists() for target in targets):
         return [Prepared(target, "exists") for target in targets]
-    release = _find(source, "mpii_human_pose_v1_u12_1.mat")
+    release = find_original(source, "mpii_human_pose_v1_u12_1.mat")
     if release is None:
         raise DataError(
             f"{source}: no mpii_human_pose_v1_u12_1.mat, expected MPII's annotations "
-            f"from {PAGES['mpii']}"
+            f"from {files_of('mpii').page}"
         )
-    truth = _find(folder / "annotations", "mpii_gt_val.mat", "gt_valid.mat") or _find(
-        source, "mpii_gt_val.mat", "gt_valid.mat"
-    )
+    truth = find_original(
+        folder / "annotations", "mpii_gt_val.mat", "gt_valid.mat"
+    ) or find_original(source, "mpii_gt_val.mat", "gt_valid.mat")
     if truth is None:
         raise DataError(
             f"{source}: no mpii_gt_val.mat, which says who is in the field's val split; it is in "
-            f"{DERIVED['mpii']}"
+            f"{files_of('mpii').derived}"
         )
     people = mpii_release.convert(release, truth)
     return [
-        _write(target, partial(people.__getitem__, split))
+        write(target, partial(people.__getitem__, split))
         for target, split in zip(targets, ("train", "val", "test"), strict=True)
     ]
 
 
 def _crowdpose(folder: Path, source: Path) -> list[Prepared]:
     done = []
-    for split, names in crowdpose.ANNOTATIONS.items():
+    for split, names in files_of("crowdpose").annotations.items():
         target = folder / "annotations" / names[0]
-        original = _find(source, *names)
+        original = find_original(source, *names)
         if original is not None:
-            done.append(_write(target, partial(_crowdpose_people, original)))
+            done.append(write(target, partial(_crowdpose_people, original)))
         elif target.exists():
             done.append(Prepared(target, "exists"))
         elif split != "trainval":
             raise DataError(
                 f"{source}: no {names[0]}, expected CrowdPose's annotations from "
-                f"{PAGES['crowdpose']}"
+                f"{files_of('crowdpose').page}"
             )
     return done
 
 
 def _crowdpose_people(path: Path) -> dict[str, Any]:
     """The original with the fields that COCO's tools need filled in."""
-    content = _read_object(path, "images", "annotations", "categories")
+    content = read_object(path, "images", "annotations", "categories")
     for index, person in enumerate(content["annotations"]):
         points = person.get("keypoints") if isinstance(person, dict) else None
         if not isinstance(points, list) or len(points) != 42:
@@ -171,12 +126,15 @@ def _crowdpose_people(path: Path) -> dict[str, Any]:
 
 def _ochuman(folder: Path, source: Path) -> list[Prepared]:
     done = []
-    for split, names in ochuman.ANNOTATIONS.items():
+    for split, names in files_of("ochuman").annotations.items():
         target = folder / "annotations" / names[0]
-        coco_style, original = _find(source, names[1], names[0]), _find(source, "ochuman.json")
+        coco_style, original = (
+            find_original(source, names[1], names[0]),
+            find_original(source, "ochuman.json"),
+        )
         make: Callable[[], dict[str, Any]]
         if coco_style is not None:
-            make = partial(_read_object, coco_style, "images", "annotations", "categories")
+            make = partial(read_object, coco_style, "images", "annotations", "categories")
         elif original is not None:
             make = partial(_ochuman_people, original, split)
         elif target.exists():
@@ -184,9 +142,9 @@ def _ochuman(folder: Path, source: Path) -> list[Prepared]:
         else:
             raise DataError(
                 f"{source}: neither {names[1]} nor ochuman.json, expected OCHuman's annotations "
-                f"from {PAGES['ochuman']}"
+                f"from {files_of('ochuman').page}"
             )
-        done.append(_write(target, make))
+        done.append(write(target, make))
     return done
 
 
@@ -202,7 +160,7 @@ def _ochuman_people(path: Path, split: str) -> dict[str, Any]:
     Only people with both keypoints and a mask count (8,110 in 4,731 images); boxes are corners;
     the area is the box's. Masks are left out: keypoint metrics do not read them.
     """
-    content = _read_object(path, "images", "keypoint_names")
+    content = read_object(path, "images", "keypoint_names")
     try:
         order = [content["keypoint_names"].index(name) for name in COCO.names]
         usable = []
@@ -251,3 +209,11 @@ def _ochuman_person(person: dict[str, Any], order: list[int]) -> dict[str, Any]:
         "keypoints": keypoints,
         "num_keypoints": sum(flag > 0 for flag in keypoints[2::3]),
     }
+
+
+_MAKERS: dict[str, Callable[[Path, Path], list[Prepared]]] = {
+    "mpii": _mpii,
+    "crowdpose": _crowdpose,
+    "ochuman": _ochuman,
+    "coco_small": coco_small.make,
+}

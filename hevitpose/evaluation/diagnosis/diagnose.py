@@ -17,7 +17,7 @@ import numpy as np
 from hevitpose.data.files import find
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.coco_format import read
-from hevitpose.data.registry import Declared, declared
+from hevitpose.data.registry import Declared, declared, files_of
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.calibration import (
@@ -222,7 +222,7 @@ def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person
 
 def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: bool) -> Diagnosis:
     if path.suffix.lower() == ".mat":  # who is in one photograph, only the list of people says
-        path = find(path.parent, {"val": mpii.ANNOTATIONS["val"]}, "val")
+        path = find(path.parent, files_of("mpii").annotations, "val")
     table = mpii.read(
         path, path.parent, dataset=dataset, split="val", input_size=_SIZE, skip_bad=skip_bad
     )

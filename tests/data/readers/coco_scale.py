@@ -1,6 +1,6 @@
 """Reads a generated file of COCO train2017's size and prints time and memory.
 
-    python -m tests.data.coco_scale
+    python -m tests.data.readers.coco_scale
 
 118,287 images and 262,465 annotations with polygons, at least 240 MB, as the real one has; the
 reader must peak at most 1.5 GB above the process's baseline, hold at most 150 MB and take under
@@ -23,6 +23,7 @@ import numpy as np
 
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.readers.coco_format import read
+from hevitpose.data.registry import ROWS
 
 IMAGES, ANNOTATIONS, LABELLED = 118_287, 262_465, 149_813
 POLYGON_POINTS = 52  # numbers per polygon that bring the file to the real one's size
@@ -131,7 +132,7 @@ def main() -> None:
         baseline, watch = memory(), Peak()
         watch.start()
         began = time.perf_counter()
-        table = read(path, Path(folder), COCO, dataset="coco", split="train", input_size=(192, 256))
+        table = read(path, Path(folder), ROWS["coco"], split="train", input_size=(192, 256))
         seconds = time.perf_counter() - began
         peak = watch.stop()
         gc.collect()

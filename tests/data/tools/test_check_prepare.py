@@ -42,7 +42,7 @@ def test_check_counts(tmp_path):
     gone = row(rows, "ochuman", "val")
     assert gone.status == "missing" and "OCHumanApi" in gone.page
     text = render(rows)
-    assert "crowdpose  test" in text and "get coco from https://cocodataset.org" in text
+    assert "crowdpose   test" in text and "get coco from https://cocodataset.org" in text
     assert json.loads(json.dumps(as_json(rows)))[1]["boxes_outside"] == 1
     assert {r.dataset for r in check(root, ["mpii"])} == {"mpii"}
 

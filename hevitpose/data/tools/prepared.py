@@ -1,0 +1,57 @@
+"""What preparing a dataset leaves, and how its files are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hevitpose import json_file
+from hevitpose.errors import DataError
+from hevitpose.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One file or folder of the destination."""
+
+    path: Path
+    status: str  # "written", "linked" or "exists"
+    note: str = ""  # how many people
+
+
+def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepared:
+    """Makes a json file at once or not at all; what exists stays."""
+    if path.exists():
+        return Prepared(path, "exists")
+    content = make()
+    write_atomically(path, json.dumps(content))
+    people = content if isinstance(content, list) else content["annotations"]
+    return Prepared(path, "written", f"{len(people):,} people")
+
+
+def find_original(source: Path, *names: str) -> Path | None:
+    """The first of several names, in the folder or anywhere below it."""
+    for name in names:
+        if (source / name).is_file():
+            return source / name
+    for name in names:
+        found = sorted(source.rglob(name))
+        if found:
+            return found[0]
+    return None
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """An annotation file that has these lists.
+
+    Raises:
+        DataError: it has not.
+    """
+    content = json_file.read(path, "annotations")
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(f"{path}: {key} is missing or not a list")
+    return content

@@ -1,0 +1,57 @@
+"""A dataset is one row: every room knows it by that alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from annotation_files import coco, image, write
+
+from hevitpose.config.schema import DataConfig
+from hevitpose.data import load
+from hevitpose.data.fingerprint import fingerprint
+from hevitpose.data.keypoints import COCO
+from hevitpose.data.registry import ROWS, Declared, Files
+from hevitpose.data.tools.check import check
+from hevitpose.errors import UsageError
+from hevitpose.evaluation.score import score_results
+
+
+@pytest.fixture
+def mini(tmp_path, monkeypatch):
+    files = Files("mini", "https://example.org", {"val": ("mini.json",)}, {"val": "pictures"})
+    monkeypatch.setitem(ROWS, "mini", Declared("mini", COCO, "oks", files=files))
+    write(tmp_path / "mini/annotations/mini.json", coco())
+    for name in ("a.jpg", "b.jpg"):
+        image(tmp_path / "mini/images/pictures" / name)
+    return tmp_path
+
+
+def test_a_row_is_a_dataset(mini):
+    config = DataConfig(dataset="mini", root=mini)
+    assert fingerprint(config, "val").startswith("sha256:")
+    (row,) = check(mini, ["mini"])
+    assert (row.status, row.people, row.absent_images) == ("present", 3, 0)
+    table = load("mini", mini, "val", input_size=(64, 64), scored=True)
+    results = [
+        {
+            "image_id": int(table.image_ids[table.image_index[i]]),
+            "category_id": 1,
+            "keypoints": [
+                float(v)
+                for point, seen in zip(table.keypoints[i], table.visible[i], strict=True)
+                for v in (*point, seen)
+            ],
+            "score": 1.0 - i / 10,
+        }
+        for i in range(len(table))
+    ]
+    assert score_results(table, results, "truth")["AP"] == pytest.approx(1.0)
+    with pytest.raises(UsageError, match="expected one of val"):
+        load("mini", mini, "train", input_size=(64, 64))
+    assert json.loads(json.dumps(table.declared.training_inputs()))["format"] == "coco"
+
+
+def test_without_its_row_it_is_unknown():
+    with pytest.raises(UsageError, match="unknown dataset 'mini'"):
+        DataConfig(dataset="mini")

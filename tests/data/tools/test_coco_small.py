@@ -1,0 +1,123 @@
+"""coco_small: made from official files, and as ``../shared`` has it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import coco as official_api
+from pycocotools.cocoeval import COCOeval
+
+from hevitpose.cli import execute
+from hevitpose.data import load
+from hevitpose.data.registry import ROWS
+from hevitpose.data.tools import coco_small
+from hevitpose.data.tools.check import check
+from hevitpose.data.tools.prepare import prepare
+from hevitpose.errors import DataError
+from hevitpose.evaluation.prediction_files import evaluate_predictions
+from tests.data import annotation_files as files
+
+LABEL = "coco_small: COCO val2017 people, own split; not COCO val AP"
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """A tiny COCO as its authors distribute it; photograph 9 has a crowd and nobody else."""
+    monkeypatch.setattr(coco_small, "photographs", lambda: {"train": [9], "val": [7]})
+    content = files.coco()
+    content["annotations"][-1]["image_id"] = 9
+    content["annotations"].append(content["annotations"][0] | {"id": 300, "image_id": 9})
+    source = tmp_path / "coco"
+    files.write(source / "annotations/person_keypoints_val2017.json", content)
+    for name in ("a.jpg", "b.jpg"):
+        files.image(source / "val2017" / name)
+    return source
+
+
+def test_prepare(official, tmp_path, capsys):
+    made = prepare(tmp_path, "coco_small", official)
+    assert [each.status for each in made] == ["linked", "written", "written"]
+    assert [each.status for each in prepare(tmp_path, "coco_small", official)] == ["exists"] * 3
+    val = load("coco_small", tmp_path, "val", input_size=(64, 64), scored=True)
+    train = load("coco_small", tmp_path, "train", input_size=(64, 64), training=True)
+    assert val.person_ids.tolist() == [100, 101, 102] and train.person_ids.tolist() == [300]
+    assert set(val.areas.tolist()) == {321.5}  # the official ones
+    assert (tmp_path / "coco_small/images/a.jpg").is_symlink()
+    rows = check(tmp_path, ["coco_small"])
+    assert all(LABEL in row.note and "official form" in row.note for row in rows)
+    assert [row.absent_images for row in rows] == [0, 0]
+
+
+def test_what_cannot_be_prepared(official, tmp_path, monkeypatch):
+    (official / "val2017/a.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of the 2 photographs .* absent, the first is a\.jpg"):
+        prepare(tmp_path, "coco_small", official)
+    assert not list((tmp_path / "coco_small").rglob("*.json"))
+    monkeypatch.setattr(coco_small, "photographs", lambda: {"train": [9], "val": [7, 5]})
+    with pytest.raises(DataError, match="first id 5; expected the annotations of val2017"):
+        prepare(tmp_path, "coco_small", official)
+    (official / "annotations/person_keypoints_val2017.json").rename(
+        official / "annotations/person_keypoints_train2017.json"
+    )
+    line = ["data", "prepare", "coco_small", "--source", str(official), "--root", str(tmp_path)]
+    assert execute(line) == 1
+
+
+def test_the_list():
+    listed = coco_small.photographs()
+    assert {split: len(of) for split, of in listed.items()} == {"train": 1855, "val": 491}
+    assert len({number for of in listed.values() for number in of}) == 2346
+
+
+@pytest.fixture
+def shared_set(samples):
+    if not (samples / "coco_small").is_dir():
+        pytest.skip("no coco_small in the samples")
+    return samples
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_shared_files(shared_set, split):
+    path = shared_set / f"coco_small/annotations/coco_small_{split}.json"
+    content = json.loads(path.read_text())
+    assert {image["id"] for image in content["images"]} == set(coco_small.photographs()[split])
+    table = load("coco_small", shared_set, split, input_size=(192, 256), scored=True)
+    assert table.declared is ROWS["coco_small"]
+    by_id = {person["id"]: person for person in content["annotations"]}
+    assert sorted(table.person_ids.tolist()) == sorted(by_id)
+    for row in range(0, len(table), 97):
+        points = np.reshape(by_id[int(table.person_ids[row])]["keypoints"], (-1, 3))
+        np.testing.assert_array_equal(table.visible[row], points[:, 2])
+        labelled = points[:, 2] > 0
+        np.testing.assert_allclose(table.keypoints[row][labelled], points[labelled, :2])
+
+
+def test_truth_scores_one_and_pycocotools_agrees(shared_set, tmp_path):
+    path = shared_set / "coco_small/annotations/coco_small_val.json"
+    people = json.loads(path.read_text())["annotations"]
+    keys = ("image_id", "category_id", "keypoints")
+    results = [{key: person[key] for key in keys} | {"score": 1.0} for person in people]
+    out = files.write(tmp_path / "results.json", results)
+    assert evaluate_predictions("coco_small", path, out)["AP"] == pytest.approx(1.0)
+    rng = np.random.default_rng(0)
+    for entry in results:
+        noise = rng.normal(0, 6, (17, 3)) * (1, 1, 0)
+        entry["keypoints"] = (np.reshape(entry["keypoints"], (17, 3)) + noise).ravel().tolist()
+        entry["score"] = float(rng.uniform())
+    files.write(out, results)
+    ours = evaluate_predictions("coco_small", path, out)
+    truth = official_api.COCO(str(path))
+    judge = COCOeval(truth, truth.loadRes(str(out)), "keypoints")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    numbers = [ours[key] for key in ours if key.startswith(("AP", "AR"))]
+    assert len(numbers) == 10 and 0.1 < numbers[0] < 0.99
+    assert numbers == pytest.approx(judge.stats.tolist(), abs=1e-12)
+
+
+def test_check_tells_the_shared_form(shared_set):
+    rows = check(shared_set, ["coco_small"])
+    assert all("re-encoded form" in row.note and LABEL in row.note for row in rows)
