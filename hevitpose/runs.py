@@ -363,6 +363,7 @@ def record_facts(config: Config, run: Run) -> dict[str, Any]:
             "flip_test": config.evaluation.flip_test,
             "decoder": config.codec.decoder,
             "selection": config.training.selection,
+            "condition": config.evaluation.condition,
         }
     if run.kind != "complexity":
         facts["threads"] = config.training.threads

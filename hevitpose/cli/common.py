@@ -125,6 +125,9 @@ def print_record(record: Any, as_json: bool) -> None:
     metrics = {
         key: float("nan") if value is None else value for key, value in record.metrics.items()
     }
+    condition = record.inputs["config"].get("evaluation", {}).get("condition")
+    if condition is not None:
+        facts["condition"] = condition
     print_metrics(metrics if not as_json else dict(record.metrics), facts, as_json)
 
 
@@ -136,7 +139,8 @@ def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool)
     from hevitpose.data.registry import ROWS
 
     row = ROWS.get(facts["name"])
-    print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}")
+    under = f", condition {facts['condition']}" if "condition" in facts else ""
+    print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}")
     if row is not None and row.files is not None and row.files.label:
         print(f"  {row.files.label}")
     for name, value in metrics.items():

@@ -103,6 +103,10 @@ def valid(
     devices: Devices = None,
     nodes: Nodes = None,
     skip_bad: SkipBad = False,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="NAME:LEVEL, as fog:3; repeatable, or with commas."),
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Also write the keypoints here (.npz).")
     ] = None,
@@ -111,7 +115,11 @@ def valid(
     """Evaluate saved weights on the val split.
 
     Network, codec and input size are the checkpoint's; key=value overrides them, and is said.
+    Under a condition pictures or boxes are worse (docs/robustness.md); level 0 is the plain one.
     """
+    wanted = [name for given in conditions or () for name in given.split(",")]
+    if predictions is not None and len(wanted) > 1:
+        raise UsageError(f"--predictions: one file, {len(wanted)} conditions; expected one")
     config = make_config(
         cfg,
         overrides,
@@ -130,19 +138,21 @@ def valid(
             "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
         )
     config = of_checkpoint(config, overrides)
-    with bar("evaluation", "batches") as progress:
-        found = evaluate_and_record(
-            config, config.model.checkpoint, progress=progress, again=predictions is not None
-        )
-    if found is None:  # another rank of the same run
-        return
-    record, new = found
-    if predictions is not None:
-        made = evaluation_folder(RUNS, record.id) / "predictions.npz"
-        write_atomically(predictions, made.read_bytes())
-    print_record(record, as_json)
-    if not as_json:
-        print(f"evaluation {record.id}{'' if new else ', recorded before'}")
+    each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
+    for one in each:
+        with bar("evaluation", "batches") as progress:
+            found = evaluate_and_record(
+                one, one.model.checkpoint, progress=progress, again=predictions is not None
+            )
+        if found is None:  # another rank of the same run
+            continue
+        record, new = found
+        if predictions is not None:
+            made = evaluation_folder(RUNS, record.id) / "predictions.npz"
+            write_atomically(predictions, made.read_bytes())
+        print_record(record, as_json)
+        if not as_json:
+            print(f"evaluation {record.id}{'' if new else ', recorded before'}")
 
 
 def infer_testdev(

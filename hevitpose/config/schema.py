@@ -9,8 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
+from hevitpose.config.conditions import parse_condition
 from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.errors import UsageError, unknown_name
@@ -40,6 +49,11 @@ def _free(default: Any, **kwargs: Any) -> Any:
 def _scored(default: Any, **kwargs: Any) -> Any:
     """A field that decides an evaluation and no training."""
     return _ids(default, "evaluation", **kwargs)
+
+
+def _scored_later(neutral: Any, **kwargs: Any) -> Any:
+    """A field of that kind, added later: left out of ids at the value that means as before."""
+    return Field(neutral, json_schema_extra={"ids": ["evaluation"], "neutral": neutral}, **kwargs)
 
 
 def _shared(default: Any, **kwargs: Any) -> Any:
@@ -232,6 +246,13 @@ class EvaluationConfig(Section):
 
     flip_test: bool = _scored(True)
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+    condition: str | None = _scored_later(None)  # NAME:LEVEL of config.conditions
+
+    @field_validator("condition")
+    @classmethod
+    def _plain_at_level_0(cls, text: str | None) -> str | None:
+        condition = None if text is None else parse_condition(text)
+        return None if condition is None else str(condition)
 
 
 class Config(Section):
@@ -248,6 +269,16 @@ class Config(Section):
     devices: int = _free(1, ge=1)  # per node; the total batch is in the id
     nodes: int = _free(1, ge=1)  # likewise
     imports: tuple[Path, ...] = _free(())  # users' own modules; their sha256 is in the ids
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        condition, dataset = self.evaluation.condition, self.data.dataset
+        if condition is not None and condition.startswith("occluders:") and dataset != "synthetic":
+            raise UsageError(
+                f"evaluation.condition: {condition} draws the renderer's objects, "
+                f"{dataset} has photographs, expected data.dataset=synthetic"
+            )
+        return self
 
     @property
     def total_batch(self) -> int:

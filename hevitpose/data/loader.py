@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from hevitpose.data.decoded import DecodedImages
+from hevitpose.data.decoded import Change, DecodedImages
 from hevitpose.data.images import read_image
 from hevitpose.data.table import PoseTable
 from hevitpose.data.transforms import (
@@ -39,7 +39,8 @@ class PoseDataset(Dataset):
         augmentation: None for evaluation.
         seed: of the augmentation.
         udp: crop by the UDP variant.
-        pictures: of the table's images, already decoded; None to read their files.
+        pictures: of the table's images, already decoded (and changed); None to read their files.
+        change: of an evaluation under a condition.
     """
 
     def __init__(
@@ -50,9 +51,12 @@ class PoseDataset(Dataset):
         seed: int = 0,
         udp: bool = False,
         pictures: DecodedImages | None = None,
+        change: Change | None = None,
     ) -> None:
         self.table = table
         self.pictures = pictures
+        self.change = change
+        self._latest: tuple[int, np.ndarray] | None = None
         self.input_size = (input_size[0], input_size[1])
         self.augmentation = augmentation
         self.seed = seed
@@ -90,6 +94,8 @@ class PoseDataset(Dataset):
             swapped = list(table.layout.flip_index)
             keypoints, visible = keypoints[swapped], visible[swapped]
         window = crop(image, matrix, self.input_size)
+        if self.change is not None:
+            window = self.change.crop(window)
         return {
             "image": cv2.cvtColor(window, cv2.COLOR_BGR2RGB, dst=window),
             "keypoints": transform_points(keypoints, matrix),
@@ -103,8 +109,14 @@ class PoseDataset(Dataset):
         table, number = self.table, self.table.image_index[index]
         if self.pictures is not None:
             return self.pictures[number]
+        if self._latest is not None and self._latest[0] == number:
+            return self._latest[1]
         width, height = table.image_sizes[number]
-        return read_image(table.image_path(index), (int(width), int(height)))
+        image = read_image(table.image_path(index), (int(width), int(height)))
+        if self.change is not None:  # costs more than reading, and neighbours share it
+            image = self.change.picture(image, number)
+            self._latest = (number, image)
+        return image
 
     def _parameters(self, epoch: int, index: int) -> CropParameters:
         table = self.table

@@ -43,6 +43,9 @@ COMPLEXITY = 1
 LATENCY = 1
 #: 1: as rendered since the first release.
 RENDERED_PEOPLE = 1
+#: Of the robustness conditions; in an evaluation's id only under one.
+#: 1: the first.
+CONDITIONS = 1
 
 VERSIONS: dict[Kind, int] = {
     "training": TRAINING,
@@ -206,12 +209,14 @@ def evaluation_run(
         tuned: key -> values that the config's own was chosen from; apart from an untuned run.
     """
     model = model_inputs(config, data.num_keypoints)
-    inputs = {
+    inputs: dict[str, Any] = {
         "weights": weights,
         "data": dict(data.val),
         "config": config.id_inputs("evaluation"),
         "runtime": {"name": runtime, "precision": config.training.precision, "device": device},
     }
+    if config.evaluation.condition is not None:
+        inputs["conditions"] = CONDITIONS
     if tuned:
         inputs["tuned"] = {key: list(values) for key, values in tuned.items()}
     return _run("evaluation", inputs, model, config)

@@ -130,6 +130,7 @@ class JointScore(_Part):
     oks: FiniteFloat | None = None  # mean similarity, 0..1; None where the protocol has none
     auc: FiniteFloat | None = None  # of the PCK curve from 0 to 0.5, 0..1
     pck: list[FiniteFloat] = []  # at the thresholds
+    errors: dict[str, NonNegativeInt] = {}  # good, jitter, ... -> joints; {}: not computed
 
 
 class GroupScore(_Part):

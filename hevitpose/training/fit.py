@@ -26,6 +26,7 @@ from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
+from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
     Predictions,
     mean_pose,
@@ -255,13 +256,23 @@ def _fit(
         raise KeyboardInterrupt from None
 
 
-def _evaluate(trainer: L.Trainer, module: PoseModule, config: Config, table: PoseTable) -> None:
-    trainer.validate(module, datamodule=PeopleModule(config, None, None, table), verbose=False)
+def _evaluate(
+    trainer: L.Trainer,
+    module: PoseModule,
+    config: Config,
+    table: PoseTable,
+    change: Applied | None = None,
+) -> None:
+    people = PeopleModule(config, None, None, table, change)
+    trainer.validate(module, datamodule=people, verbose=False)
 
 
 def _floor(config: Config, val: PoseTable) -> dict[str, float]:
-    """What the average pose would score on rendered people, beside what the network does."""
-    if config.data.dataset != "synthetic":
+    """What the average pose would score on rendered people, beside what the network does.
+
+    Only of the plain evaluation: it sees no picture, so a condition tells nothing of it.
+    """
+    if config.data.dataset != "synthetic" or config.evaluation.condition is not None:
         return {}
     people = load_split(config, config.data.train_split, training=True, look=False)
     metrics = score(val, mean_pose(people, val))
@@ -316,7 +327,8 @@ def infer(
         progress: told the batches done and those there are.
 
     Returns:
-        (people, predictions), complete on every process.
+        (people, predictions), complete on every process; under ``evaluation.condition: box-jitter`` the
+        people are in the boxes that were used.
 
     Raises:
         UsageError: no checkpoint is named.
@@ -325,8 +337,12 @@ def infer(
     path = config.model.checkpoint
     if path is None:
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
+    if device_of(config) == "cpu":
+        keep_freed_memory()
     with _quiet(), _determinism(config):
         table = load_split(config, config.data.val_split, training=False, scored=scored)
+        applied = apply(config, table)
+        table = table if applied is None else applied.people()
         layout = read_checkpoint(path).layout
         if layout is not None and len(layout) == len(table.layout):
             require_same_order(str(path), layout.names, table.layout)
@@ -336,9 +352,10 @@ def infer(
         module = PoseModule(config, model, table, plan, selecting=False)
         collect = Collect()
         trainer = make_trainer(config, [collect, Report(progress, plan.steps)])
-        _evaluate(trainer, module, config, table)
-        assert collect.predictions is not None
-        return table, collect.predictions
+        _evaluate(trainer, module, config, table, applied)
+        found = collect.predictions
+        assert found is not None
+        return table, found if applied is None else applied.restore(found)
 
 
 __all__ = ["EvaluationResult", "PoseModule", "TrainResult", "infer", "train", "validate", "world"]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from hevitpose.config.schema import AugmentationConfig, Config
 from hevitpose.data import declared, load, verify_images
-from hevitpose.data.decoded import DecodedImages, decoded_images
+from hevitpose.data.decoded import Change, DecodedImages, decoded_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.registry import ROWS
@@ -21,6 +21,7 @@ from hevitpose.data.sampler import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
 from hevitpose.errors import DataError, Notice
+from hevitpose.evaluation.conditions import Applied
 from hevitpose.metrics.crowdpose import require_xtcocotools
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
@@ -169,10 +170,17 @@ def _loader(config: Config, dataset: PoseDataset, sampler: Any, batch_size: int)
 
 
 def evaluation_loader(
-    config: Config, table: PoseTable, rank: int = 0, world: int = 1
+    config: Config,
+    table: PoseTable,
+    rank: int = 0,
+    world: int = 1,
+    pictures: DecodedImages | None = None,
+    change: Change | None = None,
 ) -> DataLoader:
     """Crops of a table, each person once over all ranks."""
-    dataset = PoseDataset(table, config.data.input_size, udp=config.codec.udp)
+    dataset = PoseDataset(
+        table, config.data.input_size, udp=config.codec.udp, pictures=pictures, change=change
+    )
     return _loader(config, dataset, RankSlice(len(table), rank, world), config.data.eval_batch_size)
 
 
@@ -199,12 +207,31 @@ def training_loader(
 
 
 class PeopleModule(L.LightningDataModule):
-    """Loaders that know the rank, which exists only once the trainer runs."""
+    """Loaders that know the rank, which exists only once the trainer runs.
 
-    def __init__(self, config: Config, plan: Plan | None, train: PoseTable | None, held: PoseTable):
+    Args:
+        config: the run.
+        plan: of the steps; None: only evaluated.
+        train: people to train on.
+        held: people to evaluate on.
+        change: of their pictures, under an evaluation's condition.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        plan: Plan | None,
+        train: PoseTable | None,
+        held: PoseTable,
+        change: Applied | None = None,
+    ) -> None:
         super().__init__()
         self.config, self.plan, self.train_table, self.held = config, plan, train, held
         self.pictures = None if train is None else decoded_images(train)
+        self.change = change
+        self.changed = None
+        if change is not None and change.changes_pictures:
+            self.changed = decoded_images(held, change)
 
     def _ranks(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -219,4 +246,6 @@ class PeopleModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return evaluation_loader(self.config, self.held, *self._ranks())
+        return evaluation_loader(
+            self.config, self.held, *self._ranks(), pictures=self.changed, change=self.change
+        )

@@ -50,7 +50,7 @@ def test_every_config_field_is_in_an_id_or_on_the_short_list():
     evaluation = {key for key, ids in found.items() if ids == ("evaluation",)}
     assert evaluation == {
         "data.val_split", "data.box_threshold", "codec.decoder", "evaluation.flip_test",
-        "evaluation.nms_threshold",
+        "evaluation.nms_threshold", "evaluation.condition",
     }  # fmt: skip
 
 
@@ -60,6 +60,8 @@ CHANGES = {
     "evaluation.nms_threshold=0.8": {"evaluation"},
     "data.val_split=test": {"evaluation"},
     "data.box_threshold=0.3": {"evaluation"},
+    "evaluation.condition=fog:3": {"evaluation"},
+    "evaluation.condition=fog:0": set(),
     "codec.sigma=3": {"training", "evaluation"},  # the evaluation is of other weights
     "training.joint_weights=true": {"training", "evaluation"},
     "training.lr=1": {"training", "evaluation"},

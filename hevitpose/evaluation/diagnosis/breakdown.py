@@ -13,13 +13,19 @@ import numpy as np
 
 from hevitpose.data.keypoints import MPII_TO_CROWDPOSE
 from hevitpose.data.table import PoseTable
+from hevitpose.evaluation.diagnosis.heads import diagnose_heads
+from hevitpose.evaluation.diagnosis.labels import TYPES
 from hevitpose.evaluation.diagnosis.matching import (
     THRESHOLDS,
     average_precision,
     match,
     mean_counted,
 )
-from hevitpose.evaluation.diagnosis.progressive import AREAS, LOCALISATION
+from hevitpose.evaluation.diagnosis.progressive import (
+    AREAS,
+    LOCALISATION,
+    label_everybody,
+)
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
 from hevitpose.evaluation.score import Predictions, as_crowdpose, results_of
 from hevitpose.metrics.crowdpose import TOOL_SPLITS
@@ -46,8 +52,11 @@ def breakdown(
     Returns:
         Fields of :class:`hevitpose.records.schema.Breakdown`. ``joints``: per joint the number
         counted, the mean similarity (OKS of that joint alone), the area under its PCK curve up to
-        0.5, and the curve. ``groups``: people, mean OKS, AP and AR by number of visible joints, by
-        size, and on CrowdPose by crowd index. None where nobody is in a group.
+        0.5, the curve, and how many have each error type: as in
+        :func:`hevitpose.evaluation.diagnose` (of COCO formats, joints of matched people; of MPII's,
+        all counted joints by distance in head sizes). ``groups``: people, mean OKS, AP and AR by
+        number of visible joints, by size, and on CrowdPose by crowd index. None where nobody is in
+        a group.
     """
     protocol, layout = table.declared.protocol, table.layout
     heads = protocol.startswith("pckh")
@@ -55,9 +64,10 @@ def breakdown(
     found: dict[str, Any] = {"unit": unit, "thresholds": PCK_THRESHOLDS.round(2).tolist()}
     if heads:
         errors, counted = _in_heads(table, predictions)
+        types = _types(_labels_in_heads(table, predictions))
         similarity = np.full(len(layout), np.nan)
         if protocol == "pckh":
-            return found | {"joints": _joints(layout.names, similarity, errors, counted)}
+            return found | {"joints": _joints(layout.names, similarity, errors, counted, types)}
         table, predictions = as_crowdpose(table, predictions)
     rows = table.take(predictions.index)
     scene = make_scene(table, results_of(rows, predictions, nms_threshold=nms_threshold))
@@ -68,8 +78,10 @@ def breakdown(
     else:
         similarity = per_joint
         errors, counted = _in_boxes(scene, points), scene.labelled & ~scene.unscored[:, None]
+        types = _types(label_everybody(scene).codes)
     groups = _groups(scene, table, oks)
-    return found | {"joints": _joints(layout.names, similarity, errors, counted), "groups": groups}
+    joints = _joints(layout.names, similarity, errors, counted, types)
+    return found | {"joints": joints, "groups": groups}
 
 
 def _in_heads(table: PoseTable, predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +90,17 @@ def _in_heads(table: PoseTable, predictions: Predictions) -> tuple[np.ndarray, n
     assert heads is not None
     points = predictions.keypoints + 1  # the ground truth is 1-based
     return head_errors(points, heads.keypoints, heads.head_boxes), ~heads.missing
+
+
+def _labels_in_heads(table: PoseTable, predictions: Predictions) -> np.ndarray:
+    rows = table.take(predictions.index)
+    return diagnose_heads(rows, predictions.keypoints + 1).codes  # the ground truth is 1-based
+
+
+def _types(codes: np.ndarray) -> list[dict[str, int]]:
+    """Per joint how many have each error type."""
+    counts = [(codes == code).sum(0) for code in range(1, 1 + len(TYPES))]
+    return [dict(zip(TYPES, of_joint, strict=True)) for of_joint in np.stack(counts, 1).tolist()]
 
 
 def _predicted(table: PoseTable, scene: Scene, predictions: Predictions) -> np.ndarray:
@@ -123,7 +146,11 @@ def _in_boxes(scene: Scene, points: np.ndarray) -> np.ndarray:
 
 
 def _joints(
-    names: tuple[str, ...], similarity: np.ndarray, errors: np.ndarray, counted: np.ndarray
+    names: tuple[str, ...],
+    similarity: np.ndarray,
+    errors: np.ndarray,
+    counted: np.ndarray,
+    types: list[dict[str, int]],
 ) -> dict[str, dict[str, Any]]:
     curves, areas = pck_curves(errors, counted), pck_auc(errors, counted)
     return {
@@ -132,6 +159,7 @@ def _joints(
             "oks": _number(similarity[joint]),
             "auc": _number(areas[joint]),
             "pck": [round(float(value), 6) for value in curves[joint]] if count else [],
+            "errors": types[joint],
         }
         for joint, (name, count) in enumerate(zip(names, counted.sum(0), strict=True))
     }

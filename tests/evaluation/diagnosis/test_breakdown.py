@@ -10,7 +10,8 @@ import pytest
 from hevitpose.data import load
 from hevitpose.data.keypoints import MPII
 from hevitpose.evaluation.diagnosis.breakdown import breakdown
-from hevitpose.evaluation.score import Predictions, score, score_pckh
+from hevitpose.evaluation.diagnosis.diagnose import diagnose_results
+from hevitpose.evaluation.score import Predictions, results_of, score, score_pckh
 from hevitpose.metrics.curves import THRESHOLDS, pck_auc, pck_curves
 from hevitpose.metrics.oks import oks
 from hevitpose.records.schema import Breakdown
@@ -57,6 +58,9 @@ def test_groups_are_the_evaluators_own(dataset, samples):
         assert (-1 if group["ap"] is None else group["ap"]) == pytest.approx(
             metrics[f"AP_{name}"], abs=1e-4
         )
+    wanted = diagnose_results(table, results_of(table, predictions)).joint_counts
+    for counts, joint in zip(wanted.T.tolist(), found["joints"].values(), strict=True):
+        assert list(joint["errors"].values()) == counts
     people = [sum(g["people"] for g in groups.values()) for groups in found["groups"].values()]
     assert set(people) == {len(table)}
     everybody = oks(
@@ -99,3 +103,8 @@ def test_rendered_people(synthetic_root):
     pair = (half["left_knee"] + half["right_knee"]) / 2
     assert pair == pytest.approx(metrics["Knee"], abs=1e-3)
     assert set(found["groups"]) == {"visible_joints", "size"}
+    types = found["joints"]["left_wrist"]["errors"]
+    assert sum(types.values()) == found["joints"]["left_wrist"]["n"]
+    good = {name: 100 * j["errors"]["good"] / j["n"] for name, j in found["joints"].items()}
+    # Within half a head, or nearer to somebody else's: good is PCKh@0.5 but for swaps, inversions.
+    assert all(good[name] <= half[name] + 1e-9 for name in good)
