@@ -327,8 +327,8 @@ def infer(
         progress: told the batches done and those there are.
 
     Returns:
-        (people, predictions), complete on every process; under ``evaluation.condition: box-jitter`` the
-        people are in the boxes that were used.
+        (people, predictions), complete on every process; with jittered boxes
+        (``evaluation.condition``), the people are in the boxes that were used.
 
     Raises:
         UsageError: no checkpoint is named.

@@ -253,7 +253,9 @@ def test_a_condition_is_in_the_id_and_level_0_is_not(tmp_path):
     for name in LEVELS:
         zero = load_config("synthetic", [where, f"evaluation.condition={name}:0"])
         assert zero == plain and evaluation_run(zero).id in ids
-        ids.add(evaluation_run(load_config("synthetic", [where, f"evaluation.condition={name}:1"])).id)
+        ids.add(
+            evaluation_run(load_config("synthetic", [where, f"evaluation.condition={name}:1"])).id
+        )
     assert len(ids) == 1 + len(LEVELS)
     under = load_config("synthetic", [where, "evaluation.condition=fog:3"])
     assert training_run(under).id == training_run(plain).id
