@@ -229,7 +229,7 @@ def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> lis
         return [names[DEFAULT]]
     wanted = [entry.of] if isinstance(entry.of, str) else entry.of
     if wanted == [_ALL]:
-        return list(dict.fromkeys(names.values()))
+        return list({cell.name: cell for cell in names.values()}.values())
     line = entry.lines[OF]
     if not isinstance(wanted, list) or not wanted or not all(isinstance(w, str) for w in wanted):
         message = f"condition {entry.name!r}: {OF}: expected a cell, a list of them, or all"
