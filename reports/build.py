@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports import ablation, comparisons, grid_files
+from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
 from reports.figures import gallery, plots
+from reports.figures.robustness import attention_against_none, changes_plot, heat_map
 from reports.findings import check_finding
 from reports.load import Measured, load
 from reports.output.text import Table, to_csv, to_latex, to_markdown
 from reports.published import Published
 from reports.published import load as load_published
+from reports.robustness import Robustness, robustness
 from reports.tables.accuracy import TABLES, accuracy_table, published_table
+from reports.tables.changes import changes_table
 from reports.tables.cost import (
     complexity_table,
     fastest_table,
@@ -27,6 +31,7 @@ from reports.tables.cost import (
     summary_table,
 )
 from reports.tables.grid import grid_table
+from reports.tables.robustness import robustness_table
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +86,7 @@ def make(
     published = load_published(published_root) if published_root else load_published()
     claims = load_claims(published_root) if published_root else load_claims()
     views = grid_views(measured)
+    robust = robustness(measured)
     tables = [summary_table(measured, published)]
     tables += [accuracy_table(spec, measured, published) for spec in TABLES]
     tables += [
@@ -101,9 +107,13 @@ def make(
         )
         for name, grid in views
     ]
+    errors = [(name, grid, changes(grid, measured)) for name, grid in views]
+    tables += _error_tables(errors)
+    tables += [robustness_table(view, _primary(view)) for view in robust]
     tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
     tables.append(published_table(published))
     drawn = plots.all_plots(measured, published, views)
+    drawn += _robustness_plots(errors, robust)
     folder = next((each for each in pictures if each.is_dir()), None)
     people, problems = gallery.load(folder, measured) if folder else (None, [])
     if people:
@@ -112,6 +122,35 @@ def make(
     old = older_records(measured.records)
     marked = tuple(mark(table, old) for table in tables)
     return Book(measured, published, marked, tuple(drawn), tuple(views), old)
+
+
+Errors = Sequence[tuple[str, ablation.Grid, Changes | None]]
+
+
+def _error_tables(errors: Errors) -> list[Table]:
+    return [
+        changes_table(found, grid, name.replace("ablation-", "changes-", 1))
+        for name, grid, found in errors
+        if found is not None
+    ]
+
+
+def _robustness_plots(errors: Errors, robust: Sequence[Robustness]) -> list[plots.Plot]:
+    drawn = [
+        changes_plot(found, grid, name.replace("ablation-", "changes-", 1))
+        for name, grid, found in errors
+        if found is not None
+    ]
+    drawn += [heat_map(view, _primary(view)) for view in robust]
+    attention = next((found for name, _, found in errors if name == "ablation-attention"), None)
+    view = next((view for view in robust if "none" in view.cells), None)
+    primary = _primary(view) if view else "Mean"
+    comparison = attention_against_none(attention, view, primary)
+    return drawn if comparison is None else [*drawn, comparison]
+
+
+def _primary(view: Robustness) -> str:
+    return view.primary(grid_files.primary_of(view.grid))
 
 
 def contradictions(book: Book) -> Iterator[str]:
@@ -134,7 +173,9 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.Grid]]:
 
     The setting with the latest run has the plain name, others a suffix from their content.
     """
-    names = {record.grid for record in measured.records if record.grid}
+    # A grid that only evaluates under conditions has a table of its own.
+    own = {r.grid for r in measured.records if r.grid and r.condition is None}
+    names = own | {r.grid for r in measured.records if r.grid} - {r.grid for r in measured.under}
     views: list[tuple[str, ablation.Grid]] = []
     for name in sorted(names | set(EMBEDDED)):
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)

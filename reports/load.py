@@ -52,6 +52,7 @@ class Measured:
 
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
+    under: tuple[Record, ...] = ()  # evaluations under a robustness condition, in no other table
     _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -164,7 +165,14 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
         found.append(Problem(file, reason))
     usable = with_trainings([record for _, record in kept.values()]) + failures
     usable.sort(key=lambda r: (r.kind, r.model, r.started_at, r.id))
-    return Measured(tuple(usable), tuple(sorted(set(found))))
+    plain = tuple(record for record in usable if condition_of(record) is None)
+    under = tuple(r for r in usable if condition_of(r) is not None and r.status == "ok")
+    return Measured(plain, tuple(sorted(set(found))), under)
+
+
+def condition_of(record: Record) -> str | None:
+    """The robustness condition of an evaluation, ``fog:3``."""
+    return (record.config.get("evaluation") or {}).get("condition")
 
 
 def _agree(one: Record, other: Record) -> bool:
@@ -253,7 +261,9 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         key: value
         for key, value in flatten(record.config).items()
         # An option that is spelled out at its own value is the same network.
-        if key not in left_out and not (key in stock and stock[key] == value)
+        if key not in left_out
+        and not (key in stock and stock[key] == value)
+        and value is not None  # a key that came later, where it is not used
     }
     dataset = record.dataset
     facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from hevitpose.files import write_atomically
@@ -17,7 +17,7 @@ from hevitpose.records import Record
 from reports import ablation, comparisons
 from reports.captions import condition
 from reports.figures.style import read_digest
-from reports.load import METRIC_ALIASES, check, flatten
+from reports.load import METRIC_ALIASES, Measured, check, flatten
 from reports.output.text import (
     MISSING,
     Cell,
@@ -30,6 +30,10 @@ from reports.output.text import (
     to_latex,
     to_markdown,
 )
+
+
+if TYPE_CHECKING:
+    from reports.figures.plots import Plot
 
 
 class Rendered(NamedTuple):
@@ -79,12 +83,16 @@ def render_grid(
     Raises:
         HEViTPoseError: a file cannot be written.
     """
-    from reports.figures import plots
-
     measured = check((f"{record.id}.json", record) for record in records)
-    grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
-    table = grid_table(grid, title=title, question=question)
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
+    robust = _robustness(measured, grid_name, stem, primary)
+    if robust is None:
+        from reports.figures import plots
+
+        grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
+        table, plot = grid_table(grid, title=title, question=question), plots.effects(grid, stem)
+    else:
+        table, plot = robust
     text = to_markdown(table)
     if measured.problems:
         text += f"\n{len(measured.problems)} records left out:\n"
@@ -95,12 +103,26 @@ def render_grid(
     if latex:
         paths.append(out / f"{stem}.tex")
         write_atomically(paths[-1], to_latex(table))
-    plot = plots.effects(grid, stem)
     if plot is not None:
         pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
         fresh = all(read_digest(path) == plot.digest for path in pictures)
         paths += pictures if fresh else plot.save(out)
     return Rendered(paths, text)
+
+
+def _robustness(
+    measured: Measured, name: str, stem: str, primary: Mapping[str, str]
+) -> tuple[Table, Plot] | None:
+    """The table and the heat map of a grid under robustness conditions; None for other grids."""
+    from reports.figures.robustness import heat_map
+    from reports.robustness import view_of
+    from reports.tables.robustness import robustness_table
+
+    view = view_of(name, measured.under, measured)
+    if view is None:
+        return None
+    metric = view.primary(primary)
+    return robustness_table(view, metric), heat_map(view, metric)._replace(name=stem)
 
 
 def grid_table(

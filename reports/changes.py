@@ -1,0 +1,94 @@
+"""What a cell changes: the error types of its predictions, against the default's."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
+from hevitpose.records import Record
+from reports.ablation import Grid
+from reports.load import Measured
+
+#: Error types in the order of the diagnosis, and what each means.
+ERRORS = {
+    "miss": "far from any such joint",
+    "swap": "on somebody else",
+    "inversion": "on the person's opposite side",
+    "jitter": "near, not near enough",
+}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Error rates of a grid's cells, by seed, in percent of the joints that are counted."""
+
+    grid: str
+    default: str
+    rates: Mapping[str, Mapping[str, Mapping[int, float]]]  # type -> cell -> seed
+    records: tuple[Record, ...]
+    unit: str  # of the breakdown
+
+    def families(self) -> dict[str, Family]:
+        """Per type every cell against the default; fewer errors are better."""
+        return {
+            error: compare_grid(cells, self.default, higher_is_better=False)
+            for error, cells in self.rates.items()
+        }
+
+    def mean(self, error: str, cell: str) -> Interval | None:
+        """A cell's rate over seeds with its t interval."""
+        values = list(self.rates[error].get(cell, {}).values())
+        return mean_interval(values) if values else None
+
+
+def error_rates(record: Record) -> dict[str, float] | None:
+    """Percent of an evaluation's counted joints that have each error type; None: not computed."""
+    if record.breakdown is None:
+        return None
+    total: Counter[str] = Counter()
+    for joint in record.breakdown.joints.values():
+        total.update(joint.errors)
+    if not total.total():
+        return None
+    return {error: 100 * total[error] / total.total() for error in ERRORS}
+
+
+def changes(grid: Grid, measured: Measured) -> Changes | None:
+    """The error types of a grid's cells; None where too few evaluations have them.
+
+    A cell's own evaluations may be older than error types; then another plain evaluation of the
+    same weights stands for them (one forward pass, say), the same kind for all cells.
+    """
+    if grid.default is None:
+        return None
+    wanted = {r.training for row in grid.rows for r in row.accuracy if r.training}
+    by_kind: dict[str, dict[str, Record]] = defaultdict(dict)  # of evaluation -> training
+    for record in measured.of("evaluation"):
+        if record.training in wanted and error_rates(record) is not None:
+            by_kind[_kind(record)][str(record.training)] = record
+    own = Counter(_kind(record) for record in grid.default.accuracy)
+    kind = max(by_kind, key=lambda kind: (len(by_kind[kind]), own[kind], kind), default=None)
+    if kind is None:
+        return None
+    rates: dict[str, dict[str, dict[int, float]]] = {error: {} for error in ERRORS}
+    used: list[Record] = []
+    for row in grid.rows:
+        for record in row.accuracy:
+            found = by_kind[kind].get(str(record.training))
+            if found is not None and record.condition is None:
+                used.append(found)
+                for error, rate in (error_rates(found) or {}).items():
+                    rates[error].setdefault(row.name, {})[record.seed or 0] = rate
+    first = next(iter(rates.values()))
+    if grid.default.name not in first or len(first) < 2:
+        return None
+    assert used[0].breakdown is not None
+    return Changes(grid.name, grid.default.name, rates, tuple(used), used[0].breakdown.unit)
+
+
+def _kind(record: Record) -> str:
+    data = record.dataset
+    boxes = None if data is None else (data.name, data.split, data.boxes)
+    return f"{record.flip_test} {record.decoder} {boxes}"

@@ -1,0 +1,187 @@
+"""Evaluations under robustness conditions, joined with the plain ones of the same weights.
+
+mPC, the mean performance under corruption, is the mean over corruptions of the mean over their
+severities; rPC is mPC over the performance on clean pictures (Michaelis et al., *Benchmarking
+Robustness in Object Detection*, 2019, equations 1 and 2). Where fewer than five severities were
+evaluated, the name says which.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Condition, parse_condition
+from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
+from hevitpose.records import Record, identity
+from reports.ablation import DEFAULT
+from reports.captions import shared
+from reports.load import Measured, condition_of, metric, setting
+
+#: Config keys in which the evaluations of one table differ.
+_VARIED = frozenset(("evaluation.condition",))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's evaluations."""
+
+    clean: Record
+    under: Mapping[Condition, Record]
+
+    def value(self, name: str, condition: Condition | None = None) -> float | None:
+        """A metric in percent."""
+        return metric(self.clean if condition is None else self.under[condition], name)
+
+    def share(self, name: str, condition: Condition) -> float | None:
+        """A metric under a condition, in percent of the clean one; None where that is nothing."""
+        clean, worse = self.value(name), self.value(name, condition)
+        return None if not clean or worse is None else 100 * worse / clean
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The cells of a grid under the conditions that all of their runs have."""
+
+    grid: str
+    conditions: tuple[Condition, ...]
+    cells: Mapping[str, Mapping[int, Run]]  # the default first; name -> seed
+    left_out: int = 0  # runs that lack a condition or the clean evaluation
+
+    @property
+    def corruptions(self) -> tuple[Condition, ...]:
+        """The conditions that mPC is the mean of."""
+        return tuple(c for c in self.conditions if c.name in CORRUPTIONS)
+
+    @property
+    def scope(self) -> str:
+        """What mPC is taken over, where that is not its definition: ``at severity 3``."""
+        names = {c.name for c in self.corruptions}
+        levels = sorted({c.level for c in self.corruptions})
+        some = "" if len(names) == len(CORRUPTIONS) else f"of {len(names)} corruptions "
+        if len(levels) < SEVERITIES:
+            some += f"at severity {', '.join(map(str, levels))}"
+        return some.strip()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the evaluations share, as words for a caption."""
+        return shared([run.clean for runs in self.cells.values() for run in runs.values()])
+
+    def primary(self, named: Mapping[str, str]) -> str:
+        """The metric that a grid names for this data set."""
+        return named.get(self.facts["dataset"], named.get("other", "AP"))
+
+    def per_seed(self, value: Callable[[Run], float | None]) -> dict[str, dict[int, float]]:
+        """Something of each run, by cell and seed; runs without it are left out."""
+        return {
+            name: {seed: found for seed, run in runs.items() if (found := value(run)) is not None}
+            for name, runs in self.cells.items()
+        }
+
+    def compare(self, value: Callable[[Run], float | None]) -> Family:
+        """Every cell against the default (Dunnett)."""
+        return compare_grid(self.per_seed(value), DEFAULT)
+
+    def mean(self, name: str, value: Callable[[Run], float | None]) -> Interval | None:
+        """A cell's mean over seeds with its t interval."""
+        values = list(self.per_seed(value)[name].values())
+        return mean_interval(values) if values else None
+
+    def mpc(self, name: str) -> Callable[[Run], float | None]:
+        """The mean of a metric over corruptions, of a run."""
+
+        def value(run: Run) -> float | None:
+            return _mean_by_corruption({c: run.value(name, c) for c in self.corruptions})
+
+        return value
+
+    def rpc(self, name: str) -> Callable[[Run], float | None]:
+        """The mean under corruption in percent of the clean metric, of a run."""
+
+        def value(run: Run) -> float | None:
+            clean, mean = run.value(name), self.mpc(name)(run)
+            return None if not clean or mean is None else 100 * mean / clean
+
+        return value
+
+
+def _mean_by_corruption(values: Mapping[Condition, float | None]) -> float | None:
+    """The mean over corruptions of the mean over severities."""
+    levels: dict[str, list[float]] = defaultdict(list)
+    for condition, value in values.items():
+        if value is None:
+            return None
+        levels[condition.name].append(value)
+    means = [sum(found) / len(found) for found in levels.values()]
+    return sum(means) / len(means) if means else None
+
+
+def robustness(measured: Measured) -> list[Robustness]:
+    """One view for every grid that was evaluated under conditions, of its latest setting."""
+    names = sorted({record.grid for record in measured.under if record.grid})
+    found = (
+        view_of(name, [r for r in measured.under if r.grid == name], measured) for name in names
+    )
+    return [view for view in found if view is not None]
+
+
+def view_of(grid: str, under: Sequence[Record], measured: Measured) -> Robustness | None:
+    """A grid's evaluations under conditions, of its latest setting; None where there are none.
+
+    Args:
+        grid: its name.
+        under: its evaluations under conditions.
+        measured: has the clean ones.
+    """
+    if not under:
+        return None
+    clean = {_key(record): record for record in measured.of("evaluation")}
+    return _view(grid, _latest_setting(under), clean)
+
+
+def _latest_setting(records: Sequence[Record]) -> list[Record]:
+    axes = _VARIED.union(*(record.axes for record in records))
+    # An axis of the network is in the axes of that cell's training, not of its evaluations.
+    axes |= {f"model.{key}" for r in records for key in (r.config.get("model") or {})}
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[setting(record, axes)].append(record)
+    return max(groups.values(), key=lambda group: max(r.started_at for r in group))
+
+
+def _key(record: Record) -> str:
+    """Equal for the evaluations of one training that differ in the condition alone."""
+    inputs = {key: value for key, value in record.inputs.items() if key != "conditions"}
+    config = dict(inputs.get("config") or {})
+    config["evaluation"] = {
+        key: value for key, value in (config.get("evaluation") or {}).items() if key != "condition"
+    }
+    return identity.digest({**inputs, "config": config})
+
+
+def _view(grid: str, records: Iterable[Record], clean: Mapping[str, Record]) -> Robustness | None:
+    runs: dict[tuple[str, int], dict[Condition, Record]] = defaultdict(dict)
+    for record in records:
+        condition = parse_condition(condition_of(record) or "")
+        if condition is not None:
+            name, at, _ = (record.cell or DEFAULT).partition(" @ ")
+            cell = name if at else DEFAULT
+            runs[cell, -1 if record.seed is None else record.seed][condition] = record
+    order = list(LEVELS)
+    conditions = sorted(
+        {condition for under in runs.values() for condition in under},
+        key=lambda condition: (order.index(condition.name), condition.level),
+    )
+    cells: dict[str, dict[int, Run]] = {DEFAULT: {}}
+    left_out = 0
+    for (cell, seed), under in sorted(runs.items()):
+        reference = clean.get(_key(next(iter(under.values()))))
+        if reference is None or len(under) < len(conditions):
+            left_out += 1
+            continue
+        cells.setdefault(cell, {})[seed] = Run(reference, under)
+    if not any(cells.values()):
+        return None
+    return Robustness(grid, tuple(conditions), cells, left_out)

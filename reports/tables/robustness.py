@@ -1,0 +1,85 @@
+"""What is left of each cell's score under corruption, wrong boxes and occlusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
+from reports.ablation import DEFAULT, SHOWN
+from reports.captions import condition as words_of
+from reports.output.text import MISSING, Cell, Column, Table, shorten, show_estimate
+from reports.robustness import Robustness, Run
+from reports.tables.grid import caption, gap_text
+
+
+def robustness_table(view: Robustness, primary: str) -> Table:
+    """The cells of a grid: clean, mPC, rPC, and each condition that is no corruption.
+
+    Args:
+        view: of :func:`reports.robustness.robustness`.
+        primary: the metric.
+    """
+    heading = SHOWN.get(primary, primary)
+    others = [c for c in view.conditions if c not in view.corruptions]
+    scope = f" ({view.scope})" if view.scope else ""
+    columns = [Column("cell", "Cell", numeric=False), Column("clean", f"Clean {heading}", "up")]
+    values = []
+    if view.corruptions:
+        columns += [
+            Column("mpc", f"mPC{scope}", "up"),
+            Column("difference_mpc", "Δ mPC"),
+            Column("rpc", f"rPC, %{scope}", "up"),
+            Column("difference_rpc", "Δ rPC"),
+        ]
+        values = [view.mpc(primary), view.rpc(primary)]
+    columns += [Column(str(c).replace(":", "_"), f"{c}, % of clean", "up") for c in others]
+    families = [view.compare(value) for value in values]
+    rows = []
+    for name, runs in view.cells.items():
+        cells = [Cell(shorten(name, 60)), _mean(view, name, lambda run: run.value(primary))]
+        for value, family in zip(values, families, strict=True):
+            comparison = family.comparisons.get(name)
+            cells += [_mean(view, name, value), _difference(name, comparison)]
+        for condition in others:
+            cells.append(_mean(view, name, lambda run, c=condition: run.share(primary, c)))
+        rows.append((*cells, Cell(str(len(runs)), value=len(runs), kind="measured")))
+    return Table(
+        name=f"robustness-{view.grid}",
+        title=f"Robustness: {view.grid.replace('_', ' ')} ({words_of(view.facts)})",
+        columns=(*columns, Column("seeds", "n seeds")),
+        rows=tuple(rows),
+        caption=caption(view.facts),
+        legend=_legend(view, heading),
+    )
+
+
+def _legend(view: Robustness, heading: str) -> tuple[str, ...]:
+    names = {c.name for c in view.corruptions}
+    lines = [
+        f"mPC: mean {heading} over {len(names)} corruptions of Hendrycks & Dietterich (2019)"
+        f"{', ' + view.scope if view.scope else ', five severities each'}; rPC: mPC in percent of "
+        "the clean score (Michaelis et al. 2019). Other conditions: the score in percent of the "
+        "clean one. ± is half the 95% t interval over seeds; Δ is to the default, with the "
+        "simultaneous 95% interval of Dunnett's test over the cells, each column a family of its "
+        "own; ▲▼: it leaves 0 out. docs/robustness.md says what each condition does.",
+    ]
+    if view.left_out:
+        lines.append(f"{view.left_out} runs without all conditions are left out.")
+    return tuple(lines)
+
+
+def _mean(view: Robustness, name: str, value: Callable[[Run], float | None]) -> Cell:
+    found = view.mean(name, value)
+    return MISSING if found is None else show_estimate(found, 1)
+
+
+def _difference(name: str, comparison: Comparison | None) -> Cell:
+    if name == DEFAULT:
+        return Cell("(reference)")
+    return MISSING if comparison is None else difference_cell(comparison)
+
+
+def difference_cell(comparison: Comparison) -> Cell:
+    """A difference with its interval, marked where that leaves 0 out."""
+    mark = {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
+    return Cell(gap_text(comparison) + mark, comparison.difference.value, "measured")

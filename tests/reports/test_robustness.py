@@ -1,0 +1,191 @@
+"""Robustness and error types in tables and pictures, from made-up records."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from hevitpose.config.conditions import CORRUPTIONS, Condition
+from hevitpose.records import Record, digest
+from reports.build import grid_views
+from reports.changes import ERRORS, changes, error_rates
+from reports.figures import style
+from reports.figures.robustness import (
+    attention_against_none,
+    changes_plot,
+    draw_against_none,
+    draw_changes,
+    draw_heat_map,
+    heat_map,
+)
+from reports.load import check
+from reports.output.text import to_csv, to_latex, to_markdown
+from reports.robustness import robustness
+from reports.tables.changes import changes_table
+from reports.tables.robustness import robustness_table
+from tests.reports.conftest import START
+
+CONDITIONS = ("gaussian-noise:3", "fog:3", "box-jitter:1", "flip:1")
+CELLS = ("default", "mhsa", "none")
+
+
+def breakdown(miss, inversion, n=1000):
+    errors = {"good": n - miss - inversion, "jitter": 0, "inversion": inversion, "swap": 0}
+    joint = {"n": n, "errors": {**errors, "miss": miss}}
+    return {"unit": "head size", "thresholds": [], "joints": {"left_wrist": joint, "nose": joint}}
+
+
+def evaluation(make, cell, seed, mean, condition=None, training=True, **changes):
+    """One forward pass over the weights of a cell and seed, clean or under a condition."""
+    name = "clean" if condition is None else condition.replace(":", "-")
+    section = {"flip_test": False, "condition": condition}
+    config = {"evaluation": {"condition": condition}} if condition else {}
+    inputs = {"kind": "evaluation", "version": 1, "weights": f"{cell} {seed}", "config": config}
+    if condition:
+        inputs["conditions"] = 1
+    base = make.evaluation("default", seed, mean)
+    options = {} if cell == "default" else {"attention": cell}
+    whole = {**base.config, "evaluation": section}
+    whole["model"] = {"name": "hevitpose_nano", **options}
+    return Record.model_validate(
+        base.model_dump()
+        | {
+            "id": digest(inputs), "inputs": inputs, "config": whole, "flip_test": False,
+            "grid": "robustness", "cell": f"{cell} @ {name}", "condition": name,
+            "axes": {"evaluation.flip_test": False},
+            "training": digest([cell, seed]) if training else None,
+            "metrics": {"Mean": mean, "Mean@0.1": mean / 5, "AP": mean / 100},
+            "started_at": START + timedelta(days=1),
+            **changes,
+        }
+    )  # fmt: skip
+
+
+def records(make, seeds=5):
+    """Fog takes a quarter of the default and of mhsa, and half of none; noise a tenth of each."""
+    kept = {"gaussian-noise:3": 0.9, "fog:3": 0.75, "box-jitter:1": 0.8, "flip:1": 1.0}
+    found = []
+    rng = np.random.default_rng(0)
+    for place, cell in enumerate(CELLS):
+        for seed in range(seeds):
+            clean = 60 + seed + rng.normal(0, 0.2)
+            errors = breakdown(
+                miss=100 + int(rng.integers(9)), inversion=50 + 40 * (cell == "none")
+            )
+            found.append(evaluation(make, cell, seed, clean, breakdown=errors))
+            # The plain evaluation is older than error types.
+            plain = make.evaluation(cell, seed, clean + 1)
+            found.append(plain.model_copy(update={"training": digest([cell, seed])}))
+            for condition in CONDITIONS:
+                share = 0.5 if (cell, condition) == ("none", "fog:3") else kept[condition]
+                value = share * clean + rng.normal(0, 0.1) + 0 * place
+                found.append(evaluation(make, cell, seed, value, condition))
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(make):
+    return check((f"{record.id}.json", record) for record in records(make))
+
+
+def test_conditions_stand_in_no_other_table(measured):
+    assert len(measured.under) == 3 * 5 * len(CONDITIONS) and not measured.problems
+    assert all("evaluation" not in r.inputs["config"] for r in measured.of("evaluation"))
+    assert [name for name, _ in grid_views(measured)].count("ablation-robustness") == 0
+    (grid,) = (grid for name, grid in grid_views(measured) if name == "ablation-attention")
+    seeds = {row.name: row.seeds for row in grid.rows if row.seeds}
+    assert seeds == dict.fromkeys(("cgsr", "mhsa", "none"), 5)  # the default, by its own name
+
+
+def test_means_follow_their_definitions(measured):
+    (view,) = robustness(measured)
+    assert view.scope == "of 2 corruptions at severity 3" and view.left_out == 0
+    assert list(view.cells) == list(CELLS)
+    assert [str(c) for c in view.conditions] == list(CONDITIONS)
+    run = view.cells["none"][2]
+    clean = run.clean.metrics["Mean"]
+    noise, fog = (
+        run.under[Condition(name, 3)].metrics["Mean"] for name in ("gaussian-noise", "fog")
+    )
+    assert view.mpc("Mean")(run) == pytest.approx((noise + fog) / 2)
+    assert view.rpc("Mean")(run) == pytest.approx(100 * (noise + fog) / 2 / clean)
+    assert view.rpc("AP")(run) == pytest.approx(view.rpc("Mean")(run))
+    family = view.compare(view.rpc("Mean"))
+    assert family.comparisons["none"].verdict == "worse"
+    assert family.comparisons["none"].difference.value == pytest.approx(-12.5, abs=0.3)
+    assert family.comparisons["mhsa"].verdict == "not shown to differ"
+
+
+def test_severities_are_averaged_within_their_corruption(make):
+    found = [evaluation(make, "default", 0, 60.0)]
+    for name in CORRUPTIONS:
+        levels = range(1, 6)
+        found += [evaluation(make, "default", 0, 10.0 * k, f"{name}:{k}") for k in levels]
+    (view,) = robustness(check((f"{r.id}.json", r) for r in found))
+    assert view.scope == "" and len(view.corruptions) == 75
+    assert view.mpc("Mean")(view.cells["default"][0]) == pytest.approx(30)
+    assert "mPC ↑" in [column.heading for column in robustness_table(view, "Mean").columns]
+    uneven = found[:3]  # one corruption at two severities
+    uneven.append(evaluation(make, "default", 0, 40.0, "fog:3"))
+    (view,) = robustness(check((f"{r.id}.json", r) for r in uneven))
+    assert view.mpc("Mean")(view.cells["default"][0]) == pytest.approx((15 + 40) / 2)
+
+
+def test_runs_that_lack_a_condition_are_left_out_and_counted(make):
+    some = records(make)
+    lacking = next(r for r in some if r.condition == "fog-3" and r.seed == 1)
+    clean = next(r for r in some if r.condition == "clean" and r.seed == 2)
+    rest = [r for r in some if r.id not in (lacking.id, clean.id)]
+    (view,) = robustness(check((f"{r.id}.json", r) for r in rest))
+    assert view.left_out == 2 and sorted(view.cells["default"]) == [0, 3, 4]
+    assert "2 runs without all conditions" in to_markdown(robustness_table(view, "Mean"))
+    assert robustness(check([])) == []
+
+
+def test_tables(measured):
+    (view,) = robustness(measured)
+    table = robustness_table(view, "Mean")
+    text = to_markdown(table)
+    assert "rPC, % (of 2 corruptions at severity 3)" in text and "box-jitter:1, % of clean" in text
+    row = next(line for line in text.splitlines() if line.startswith("| none"))
+    assert "▼" in row and "(reference)" not in row
+    assert to_latex(table) and to_csv(table)
+    grid = dict(grid_views(measured))["ablation-attention"]
+    found = changes(grid, measured)
+    table = changes_table(found, grid, "changes-attention")
+    text = to_markdown(table)
+    row = next(line for line in text.splitlines() if line.startswith("| none"))
+    assert "+4.00" in row and "▼" in row  # 40 more inversions in 1000 joints
+    assert "without flip test" in text and "head sizes" in text
+
+
+def test_error_rates(measured, make):
+    record = next(r for r in measured.of("evaluation") if r.condition == "clean")
+    rates = error_rates(record)
+    assert list(rates) == list(ERRORS) and rates["swap"] == 0
+    assert rates["inversion"] in (5.0, 9.0)
+    assert error_rates(make.evaluation()) is None
+    grid = dict(grid_views(measured))["ablation-attention"]
+    assert changes(grid, check((f"{r.id}.json", r) for r in make.grid())) is None
+
+
+def test_pictures(measured, tmp_path):
+    (view,) = robustness(measured)
+    grid = dict(grid_views(measured))["ablation-attention"]
+    found = changes(grid, measured)
+    plots = [heat_map(view, "Mean"), changes_plot(found, grid, "changes-attention")]
+    plots.append(attention_against_none(found, view, "Mean"))
+    plots.append(attention_against_none(found, None, "Mean"))
+    assert attention_against_none(None, view, "Mean") is None
+    for plot, draw in zip(
+        plots, (draw_heat_map, draw_changes, *[draw_against_none] * 2), strict=True
+    ):
+        assert plot.draw is draw
+        for path in plot.save(tmp_path):
+            assert style.read_digest(path) == plot.digest
+    errors = {error: (value, verdict) for error, value, *_, verdict in plots[2].data["errors"]}
+    assert errors["inversion"] == (pytest.approx(-4), "better")  # the default against none
+    kept = {name: verdict for name, *_, verdict in plots[2].data["kept"]}
+    assert kept["fog:3"] == "better" and kept["gaussian-noise:3"] == "not shown to differ"
