@@ -79,6 +79,7 @@ def draw_heat_map(data: Any) -> Any:
     axes.tick_params(length=0, labelsize=7.5)
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01)
+    figure.get_layout_engine().set(w_pad=0.15)  # the first tick label reaches out
     figure.suptitle(f"{data['title']}\n{data['condition']}", x=0.01, ha="left", fontsize=9.5)
     note = (
         "▲ keeps more, ▼ keeps less than the default:\nthe simultaneous 95% interval over the "

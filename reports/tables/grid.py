@@ -31,7 +31,6 @@ from reports.output.text import (
     to_markdown,
 )
 
-
 if TYPE_CHECKING:
     from reports.figures.plots import Plot
 
