@@ -12,6 +12,7 @@ from ablations.grid import select_cells
 from ablations.options import Options
 from ablations.refusals import refused
 from hevitpose.config import load_config
+from hevitpose.config.conditions import CORRUPTIONS, LEVELS, parse_condition
 from hevitpose.errors import UsageError
 from hevitpose.records.identity import config_hash
 
@@ -58,6 +59,18 @@ class TestShipped:
         for variant, name in (("nano", "g222+h2+r421"), ("t", "g248+h4+r821")):
             (grid,) = grids.load_grids(["groups_heads_reduction"], base(variant))
             assert names(grid)[0] == name and len(grid.cells) == 27
+
+    def test_robustness_trains_the_cells_of_three_grids_and_no_other(self):
+        (grid,) = grids.load_grids(["robustness"], base())
+        others = grids.load_grids(grids.EMBEDDED, base())
+        plain = [cell for cell in grid.cells if cell.condition is None]
+        known = {config_hash(cell.config) for other in others for cell in other.cells}
+        assert {config_hash(cell.config) for cell in plain} == known and len(plain) == 18
+        conditions = {cell.condition for cell in grid.cells} - {None}
+        assert len(conditions) == 23 and len(grid.cells) == 18 * 24
+        under = {cell.config.evaluation.condition for cell in grid.cells} - {None}
+        assert {parse_condition(name).name for name in under} == set(LEVELS)
+        assert {f"{name}:3" for name in CORRUPTIONS} < under
 
     def test_input_multiples_are_the_networks(self):
         for reductions in ([8, 2, 1], [16, 2, 1], [3, 1, 1], [1, 1, 1]):
