@@ -205,7 +205,7 @@ class Record(_Part):
     dataset: Dataset | None = None
     training: Id | None = None  # of an evaluation: the training whose weights it scores
     weights: Sha256 | None = None  # the file that was left, or scored
-    condition: str | None = None  # of an evaluation: its name in a grid; None for the plain one
+    condition: str | None = None  # of an evaluation: its name in a grid, or fog:3; None: plain
     flip_test: bool | None = None
     decoder: str | None = None
     selection: str | None = None  # which checkpoint is reported: last, minival, val
