@@ -51,11 +51,6 @@ def _scored(default: Any, **kwargs: Any) -> Any:
     return _ids(default, "evaluation", **kwargs)
 
 
-def _scored_later(neutral: Any, **kwargs: Any) -> Any:
-    """A field of that kind, added later: left out of ids at the value that means as before."""
-    return Field(neutral, json_schema_extra={"ids": ["evaluation"], "neutral": neutral}, **kwargs)
-
-
 def _shared(default: Any, **kwargs: Any) -> Any:
     """A field that decides the people or the crops of both."""
     return _ids(default, "training", "evaluation", **kwargs)
@@ -242,11 +237,11 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """``evaluation``: how trained weights are scored."""
+    """``evaluation``: how trained weights are scored, under which NAME:LEVEL of conditions.py."""
 
     flip_test: bool = _scored(True)
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
-    condition: str | None = _scored_later(None)  # NAME:LEVEL of config.conditions
+    condition: str | None = Field(None, json_schema_extra={"ids": ["evaluation"], "neutral": None})
 
     @field_validator("condition")
     @classmethod
@@ -274,10 +269,8 @@ class Config(Section):
     def _check(self) -> Config:
         condition, dataset = self.evaluation.condition, self.data.dataset
         if condition is not None and condition.startswith("occluders:") and dataset != "synthetic":
-            raise UsageError(
-                f"evaluation.condition: {condition} draws the renderer's objects, "
-                f"{dataset} has photographs, expected data.dataset=synthetic"
-            )
+            why = f"{condition} draws the renderer's objects, {dataset} has photographs"
+            raise UsageError(f"evaluation.condition: {why}, expected data.dataset=synthetic")
         return self
 
     @property
