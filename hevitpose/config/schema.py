@@ -267,9 +267,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        condition, dataset = self.evaluation.condition, self.data.dataset
-        if condition is not None and condition.startswith("occluders:") and dataset != "synthetic":
-            why = f"{condition} draws the renderer's objects, {dataset} has photographs"
+        if self.data.dataset != "synthetic" and "occluders" in (self.evaluation.condition or ""):
+            why = f"occluders are for rendered people, {self.data.dataset} has photographs"
             raise UsageError(f"evaluation.condition: {why}, expected data.dataset=synthetic")
         return self
 
