@@ -246,7 +246,7 @@ def _first(length: int, true: Callable[[int], bool], guess: int) -> int:
 def _ladder(config: Config) -> Iterator[Widths]:
     """Every triple of widths that one factor gives, from narrow to wide."""
     spec = config.model.spec()  # type: ignore[attr-defined]
-    multiples = [_multiple(spec.attention, spec.heads, groups) for groups in spec.groups]
+    multiples = [_multiple(spec.attention, spec.num_heads, groups) for groups in spec.groups]
     pairs = list(zip(spec.widths, multiples, strict=True))
     low, high = _FACTORS
     # Where one factor's width is rounded up instead of down: between two multiples.

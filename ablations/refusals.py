@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from hevitpose.config.schema import Config, ids_of
 from hevitpose.errors import unknown_name
 from hevitpose.models.imports import registered
-from hevitpose.models.spec import KEYS, PARTS, PEERS, full_name
+from hevitpose.models.spec import PARTS, PEERS, full_name
 
 #: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
 _AXES_BY_PROXY = frozenset(("data.box_source",))
@@ -67,10 +67,10 @@ def refused(config: Config) -> str | None:
         return None
     spec = config.model.spec()
     theirs = registered(config.imports)
-    for kind, key in KEYS.items():
-        known, name = {*PARTS[kind], *theirs.get(kind, ())}, getattr(spec, key)
+    for kind in PARTS:
+        known, name = {*PARTS[kind], *theirs.get(kind, ())}, getattr(spec, kind)
         if name not in known:
-            return str(unknown_name(f"model.{key}", name, known))
+            return str(unknown_name(f"model.{kind}", name, known))
     multiple = spec.side_multiple
     if any(side % multiple for side in config.data.input_size):
         return (

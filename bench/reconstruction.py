@@ -287,7 +287,7 @@ def printed(size: str) -> tuple[float, float]:
 
 #: What this project builds.
 OURS = Choice(*(getattr(VARIANTS["hevitpose_b"], key) for key in (
-    "groups", "reductions", "heads", "head_filters",
+    "groups", "reductions", "num_heads", "upsampler_channels",
 )))  # fmt: skip
 
 

@@ -14,8 +14,8 @@ PARTS = {
     "no-cascade": {"cascade": False},
     "no-reduction": {"reductions": (1, 1, 1)},
     "one-group": {"groups": (1, 1, 1)},
-    "one-head": {"heads": 1},
-    "no-head-conv": {"head_conv": False},
+    "one-head": {"num_heads": 1},
+    "no-head-conv": {"per_head_conv": False},
     "no-group-linear": {"group_linear": False},
     "avg-pool": {"reduction_mode": "avg-pool"},
 }

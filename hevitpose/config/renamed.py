@@ -17,6 +17,10 @@ RENAMED = {
     "codec.joint_weights": "training.joint_weights",
     "codec.nms_threshold": "evaluation.nms_threshold",
     "data.boxes": "data.box_source",
+    "model.head": "model.upsampler",
+    "model.head_conv": "model.per_head_conv",
+    "model.head_filters": "model.upsampler_channels",
+    "model.heads": "model.num_heads",
     "training.optimize": "training.fast_form",
 }
 _FIRST = {today: first for first, today in RENAMED.items()}

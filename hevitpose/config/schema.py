@@ -324,7 +324,8 @@ class Config(Section):
     def digest(self) -> str:
         """sha256 of what decides a training, but for the data: what a resume is checked against."""
         inputs = self.id_inputs("training")
-        inputs["model"] = {"name": full_name(self.model.name), **self.model.changes()}
+        model = {"name": full_name(self.model.name), **self.model.changes()}
+        inputs |= with_first_names({"model": model})
         text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hevitpose import json_file
 from hevitpose.config import Config, validate
+from hevitpose.config.renamed import with_first_names, with_todays_names
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.build import create_model
@@ -40,12 +41,19 @@ WEIGHTS = "model.safetensors"
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
-    """What rebuilds a network: name, number of keypoints, architecture numbers."""
+    """What rebuilds a network: name, number of keypoints, architecture numbers.
+
+    Under the options' first names (:mod:`hevitpose.config.renamed`), as files of weights have them.
+    """
     spec = getattr(model, "spec", None)
     return {
         "name": model.name,
         "num_keypoints": model.num_keypoints,
-        "options": asdict(spec) if spec is not None else dict(getattr(model, "options", {})),
+        "options": (
+            with_first_names({"model": asdict(spec)})["model"]
+            if spec is not None
+            else dict(getattr(model, "options", {}))
+        ),
     }
 
 
@@ -247,8 +255,13 @@ def checkpoint_config(
 
 def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:
     name = str(description.get("name"))
-    options = {} if full_name(name) in PEERS else dict(description.get("options") or {})
+    options = {} if full_name(name) in PEERS else _todays(description.get("options") or {})
     return {"name": name, **options}
+
+
+def _todays(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored network's options, under today's names."""
+    return with_todays_names({"model": dict(options)}).get("model", {})
 
 
 def _same(key: str, one: Any, other: Any) -> bool:
@@ -327,7 +340,8 @@ def from_pretrained(
     try:
         name, trained = description["name"], int(description["num_keypoints"])
         options: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in _todays(description["options"]).items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: its model description is incomplete ({error!r})") from error

@@ -378,7 +378,9 @@ class HEViTPose(nn.Module):
         self.spec, self.num_keypoints, self.name = spec, num_keypoints, name
         self.side_multiple = spec.side_multiple
         self.backbone = Backbone([_stage(spec, stage) for stage in range(3)])
-        self.head = HeatmapHead(spec.widths[-1], num_keypoints, spec.head_filters, spec.head)
+        self.head = HeatmapHead(
+            spec.widths[-1], num_keypoints, spec.upsampler_channels, spec.upsampler
+        )
         branches = [module.branch for module in self.modules() if isinstance(module, Residual)]
         init_weights(self, zero_last=branches if spec.zero_init_residual else ())
         init_head_(self.head.final)

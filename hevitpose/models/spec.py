@@ -14,15 +14,15 @@ from typing import Any
 from hevitpose.errors import UsageError, unknown_name
 
 #: Attention of a block, and which numbers of a spec each uses: the product of ``groups`` and
-#: ``heads`` must divide a stage's channels, ``reductions`` the sides of its map. ``cgsr`` is the
+#: ``num_heads`` must divide a stage's channels, ``reductions`` its map's sides. ``cgsr`` is the
 #: paper's; the others are the ablation's alternatives. A user's own has no rule here.
 ATTENTIONS: dict[str, tuple[str, ...]] = {
-    "cgsr": ("groups", "heads", "reductions"),
-    "mhsa": ("heads",),
-    "sra": ("heads", "reductions"),
-    "linear-sra": ("heads",),
+    "cgsr": ("groups", "num_heads", "reductions"),
+    "mhsa": ("num_heads",),
+    "sra": ("num_heads", "reductions"),
+    "linear-sra": ("num_heads",),
     "cga": ("groups",),
-    "window": ("heads",),
+    "window": ("num_heads",),
     "none": (),
 }
 #: What stands between two stages. ``subsample-ope`` is the paper's.
@@ -38,19 +38,12 @@ DOWNSAMPLINGS = (
 FFNS = ("standard", "mix-ffn", "gated")
 #: How the last stage's map (stride 16) becomes heatmaps (stride 4).
 UPSAMPLERS = ("deconv", "pixel-shuffle", "bilinear")
-#: Names of the exchangeable parts that are built in, by kind.
+#: Names of the exchangeable parts that are built in, by kind, which is the key of ``model`` too.
 PARTS = {
     "attention": tuple(ATTENTIONS),
     "downsampling": DOWNSAMPLINGS,
     "ffn": FFNS,
     "upsampler": UPSAMPLERS,
-}
-#: The key of ``model`` that chooses a part, by kind.
-KEYS = {
-    "attention": "attention",
-    "downsampling": "downsampling",
-    "ffn": "ffn",
-    "upsampler": "head",
 }
 #: Patch-embedding overlap widths of stage 1 (kernel K = PEOW + 4 at stride 4).
 PEOWS = (0, 1, 3, 5)
@@ -74,13 +67,13 @@ class HEViTPoseSpec:
     depths: tuple[int, int, int]  # blocks L
     groups: tuple[int, int, int] = (2, 4, 8)  # channel groups G of CGSR-MHA
     reductions: tuple[int, int, int] = (8, 2, 1)  # spatial reduction R of keys and values
-    heads: int = 4  # per group in CGSR-MHA; of mhsa, sra, linear-sra, window; cga has groups
-    head_filters: tuple[int, int] = (192, 96)
+    num_heads: int = 4  # per group in CGSR-MHA; of mhsa, sra, linear-sra, window; cga has groups
+    upsampler_channels: tuple[int, int] = (192, 96)
     peow: int = 3  # patch-embedding overlap width of stage 1
     attention: str = "cgsr"
     cascade: bool = True  # cgsr: group i also receives group i-1's output
     reduction_mode: str = "conv"  # cgsr: "conv" (kernel R, stride R) or "avg-pool"
-    head_conv: bool = True  # cgsr: each head's own 1x1 convolution on q, k, v
+    per_head_conv: bool = True  # cgsr: each head's own 1x1 convolution on q, k, v
     group_linear: bool = True  # cgsr: the Linear after each group's heads
     window: int = 8  # cga, window: side of a window in tokens
     downsampling: str = "subsample-ope"
@@ -88,7 +81,7 @@ class HEViTPoseSpec:
     ffn_ratio: int = 2  # hidden channels / channels
     ffns_per_block: int = 2  # 1 drops the block's second FFN
     dwconv: bool = True  # the block's depthwise convolutions
-    head: str = "deconv"
+    upsampler: str = "deconv"
     drop_path_rate: float = 0.0  # of the last block; rises linearly from 0
     zero_init_residual: bool = False  # last BN of residual branches starts at zero
 
@@ -102,22 +95,23 @@ class HEViTPoseSpec:
             raise unknown_name("model.reduction_mode", self.reduction_mode, modes)
         if self.peow not in PEOWS:
             raise UsageError(f"model.peow: {self.peow!r}, expected one of {PEOWS}")
-        if self.heads < 1 or self.window < 1 or self.ffn_ratio < 1:
-            raise UsageError("model.heads, model.window, model.ffn_ratio: expected at least 1")
+        if self.num_heads < 1 or self.window < 1 or self.ffn_ratio < 1:
+            raise UsageError("model.num_heads, model.window, model.ffn_ratio: expected at least 1")
         if self.ffns_per_block not in (1, 2):
             raise UsageError(f"model.ffns_per_block: {self.ffns_per_block!r}, expected 1 or 2")
         if not 0 <= self.drop_path_rate < 1:
             raise UsageError(f"model.drop_path_rate: {self.drop_path_rate!r}, expected [0, 1)")
-        if len(self.head_filters) != 2 or min(self.head_filters) < 1:
+        channels = self.upsampler_channels
+        if len(channels) != 2 or min(channels) < 1:
             raise UsageError(
-                f"model.head_filters: {self.head_filters!r}, expected two positive integers"
+                f"model.upsampler_channels: {channels!r}, expected two positive integers"
             )
         self._check_divisions()
 
     def _check_divisions(self) -> None:
         used = ATTENTIONS.get(self.attention, ())
         for stage, (width, groups) in enumerate(zip(self.widths, self.groups, strict=True), 1):
-            parts = {"groups": groups, "heads": self.heads}
+            parts = {"groups": groups, "num_heads": self.num_heads}
             shares = {key: count for key, count in parts.items() if key in used}
             if width % math.prod(shares.values()):
                 product = " x ".join(f"{key} {count}" for key, count in shares.items())
@@ -141,12 +135,12 @@ class HEViTPoseSpec:
             block: the block's number over the whole network, from 0.
         """
         return {
-            "num_heads": self.heads,
+            "num_heads": self.num_heads,
             "groups": self.groups[stage],
             "reduction": self.reductions[stage],
             "cascade": self.cascade,
             "reduction_mode": self.reduction_mode,
-            "per_head_conv": self.head_conv,
+            "per_head_conv": self.per_head_conv,
             "group_linear": self.group_linear,
             "window": self.window,
             "stage": stage,
@@ -161,8 +155,8 @@ VARIANTS = {
         depths=(1, 1, 1),
         groups=(2, 2, 2),
         reductions=(4, 2, 1),
-        heads=2,
-        head_filters=(96, 48),
+        num_heads=2,
+        upsampler_channels=(96, 48),
     ),
     "hevitpose_t": HEViTPoseSpec(widths=(64, 128, 192), depths=(1, 2, 3)),
     "hevitpose_s": HEViTPoseSpec(widths=(128, 160, 256), depths=(1, 3, 3)),

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hevitpose.config.renamed import with_first_names
 from hevitpose.errors import DataError
 from hevitpose.models.spec import IMAGENET, PEERS, full_name
 
@@ -147,7 +148,7 @@ def model_inputs(config: Config, num_keypoints: int | None) -> dict[str, Any]:
     """
     model: Any = config.model
     name = full_name(model.name)
-    options = {} if name in PEERS else asdict(model.spec())
+    options = {} if name in PEERS else with_first_names({"model": asdict(model.spec())})["model"]
     inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints} | {
         key: value
         for key, value in options.items()

@@ -115,7 +115,7 @@ class TestExpansion:
         assert dict(cells[3].overrides) == {"evaluation.flip_test": False}
 
     def test_named_cells_join_the_axes(self, grid):
-        body = "axes: {model.ffn_ratio: [1]}\ncells: {two: {model.heads: 1, model.peow: 5}}"
+        body = "axes: {model.ffn_ratio: [1]}\ncells: {two: {model.num_heads: 1, model.peow: 5}}"
         assert names(self.load(grid(body))) == ["default", "1", "two"]
 
 
@@ -135,7 +135,7 @@ class TestRefusals:
             "  seed: [0, 1]\n"  # 10
             "  training: [1]\n"  # 11
             "cells:\n"
-            "  heads: {model.heads: 5}\n"  # 13
+            "  heads: {model.num_heads: 5}\n"  # 13
             "  one: {model.ffn_ratio: 1}\n"
             "  uno: {model.ffn_ratio: 1}\n"  # 15
             "  one: {model.ffn_ratio: 4}\n"  # 16
@@ -174,8 +174,11 @@ class TestRefusals:
         [
             ("", "the grid has no cells"),
             ("mode: sum\naxes: {model.peow: [0]}", "unknown mode 'sum'"),
-            ("mode: zip\naxes: {model.peow: [0, 1], model.heads: [1]}", "different lengths (2, 1)"),
-            ("mode: product\naxes: {model.peow: [0, 1], model.heads: []}", "is empty"),
+            (
+                "mode: zip\naxes: {model.peow: [0, 1], model.num_heads: [1]}",
+                "different lengths (2, 1)",
+            ),
+            ("mode: product\naxes: {model.peow: [0, 1], model.num_heads: []}", "is empty"),
             ("axes: [model.peow]", "axes: expected a mapping"),
             ("axes: {model.peow: 3}", "expected a list of values"),
             ("cells: {default: {model.peow: 0}}", "reserved"),

@@ -22,7 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def by_formula(spec):
     return r.network(
-        spec.widths, spec.depths, spec.groups, spec.reductions, spec.heads, spec.head_filters
+        spec.widths,
+        spec.depths,
+        spec.groups,
+        spec.reductions,
+        spec.num_heads,
+        spec.upsampler_channels,
     )
 
 
@@ -35,8 +40,8 @@ def random_network(seed):
         "depths": tuple(sorted(draw.randint(1, r.DEEPEST) for _ in range(3))),
         "groups": groups,
         "reductions": draw.choice(r.REDUCTIONS),
-        "heads": heads,
-        "head_filters": draw.choice(r.FILTERS),
+        "num_heads": heads,
+        "upsampler_channels": draw.choice(r.FILTERS),
     }
 
 

@@ -51,8 +51,8 @@ def test_every_alias_is_a_key_of_the_schema():
     [
         ("training.lrr=1", ("training.lrr", "did you mean 'lr'")),
         ("model.attentoin=mhsa", ("model.attentoin", "attention")),
-        ("model.attention=mhsa model.heads=3", ("32 channels", "heads 3")),
-        ("model.heads=3", ("32 channels", "heads 3")),
+        ("model.attention=mhsa model.num_heads=3", ("32 channels", "num_heads 3")),
+        ("model.num_heads=3", ("32 channels", "num_heads 3")),
         ("training.lr=fast", ("training.lr", "'fast'", "number")),
         ("seed=-1", ("seed", "-1", "greater")),
         ("data.input_size=100,128", ("W = 100", "multiple of 32")),
@@ -75,8 +75,8 @@ def test_refusals_name_key_value_and_expectation(override, words):
 
 @pytest.mark.parametrize("attention", ["cga", "none", "one-of-a-user"])
 def test_heads_are_no_rule_for_an_attention_without(attention):
-    spec = load_config(None, {"model.attention": attention, "model.heads": 3}).model.spec()
-    assert (spec.attention, spec.heads) == (attention, 3)
+    spec = load_config(None, {"model.attention": attention, "model.num_heads": 3}).model.spec()
+    assert (spec.attention, spec.num_heads) == (attention, 3)
 
 
 def test_a_peer_has_no_options_of_ours():
@@ -104,7 +104,7 @@ def test_identity_ignores_paths_and_display_but_not_the_recipe(tmp_path):
     base = load_config("synthetic")
     for free in ("data.workers=3", f"data.root={tmp_path}", "training.checkpoint_steps=7"):
         assert load_config("synthetic", [free]).digest == base.digest
-    for decisive in ("training.lr=1", "seed=1", "codec.sigma=3", "model.heads=4"):
+    for decisive in ("training.lr=1", "seed=1", "codec.sigma=3", "model.num_heads=4"):
         assert load_config("synthetic", [decisive]).digest != base.digest
 
 
@@ -117,7 +117,7 @@ def test_a_resumed_training_may_be_evaluated_otherwise():
 def test_identity_joins_spellings_of_one_model():
     full = load_config("synthetic", ["model.name=hevitpose_t"])
     assert load_config("synthetic", ["model.name=t"]).digest == full.digest
-    same = load_config("synthetic", ["model.name=t", "model.heads=4", "model.groups=2,4,8"])
+    same = load_config("synthetic", ["model.name=t", "model.num_heads=4", "model.groups=2,4,8"])
     assert same.digest == full.digest  # the variant's own values, said aloud
 
 

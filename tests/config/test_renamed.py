@@ -6,7 +6,6 @@ import pytest
 
 from hevitpose.config import load_config
 from hevitpose.config.renamed import RENAMED, with_first_names, with_todays_names
-from hevitpose.config.schema import Config
 from hevitpose.errors import Notice, UsageError
 from hevitpose.records.identity import training_run
 from hevitpose.runs import DataInputs
@@ -19,6 +18,10 @@ VALUES = {
     "codec.nms_threshold": 0.5,
     "data.boxes": "found.json",
     "training.optimize": False,
+    "model.head": "bilinear",
+    "model.head_conv": False,
+    "model.head_filters": [96, 48],
+    "model.heads": 2,
 }
 
 
@@ -47,7 +50,8 @@ def test_a_file_with_old_names(tmp_path):
 
 
 def test_every_name_is_of_a_key_and_there_and_back_is_the_same():
-    config = Config().dump()
+    options = {new: VALUES[old] for old, new in RENAMED.items() if new.startswith("model.")}
+    config = load_config(None, options).dump()
     assert with_todays_names(config) == config
     first = with_first_names(config)
     assert with_todays_names(first) == config

@@ -15,10 +15,10 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "no-cascade": {"cascade": False},
     "no-reduction": {"reductions": (1, 1, 1)},
     "no-grouping": {"groups": (1, 1, 1)},
-    "one-head": {"heads": 1},
-    "no-head-conv": {"head_conv": False},
+    "one-head": {"num_heads": 1},
+    "no-head-conv": {"per_head_conv": False},
     "no-group-linear": {"group_linear": False},
-    "no-head-conv-no-linear": {"head_conv": False, "group_linear": False},
+    "no-head-conv-no-linear": {"per_head_conv": False, "group_linear": False},
     "avg-pool": {"reduction_mode": "avg-pool"},
     **{f"peow-{peow}": {"peow": peow} for peow in (0, 1, 5)},
     **{
@@ -31,9 +31,9 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "ratio-4": {"ffn_ratio": 4},
     "one-ffn": {"ffns_per_block": 1},
     "no-dwconv": {"dwconv": False},
-    "pixel-shuffle": {"head": "pixel-shuffle"},
-    "bilinear": {"head": "bilinear"},
-    "wide-head": {"head_filters": (256, 256)},
+    "pixel-shuffle": {"upsampler": "pixel-shuffle"},
+    "bilinear": {"upsampler": "bilinear"},
+    "wide-head": {"upsampler_channels": (256, 256)},
 }
 
 

@@ -92,7 +92,7 @@ def cgsr_oracle(x_NCHW: Tensor, w: dict[str, Tensor], groups: int, heads: int, r
     ("stage", "groups", "heads", "reduction"), [(0, 2, 2, 4), (1, 4, 4, 2), (2, 8, 2, 1)]
 )
 def test_cgsr_is_its_equations(stage: int, groups: int, heads: int, reduction: int) -> None:
-    spec = replace(NANO, groups=(groups,) * 3, heads=heads, reductions=(reduction,) * 3)
+    spec = replace(NANO, groups=(groups,) * 3, num_heads=heads, reductions=(reduction,) * 3)
     module = build(spec, stage)
     x = image(2, spec.widths[stage], 8, 12, dtype=DOUBLE)
     expected = cgsr_oracle(x, module.state_dict(), groups, heads, reduction)
@@ -121,7 +121,7 @@ def test_cgsr_parts_switch_off() -> None:
     base = build(NANO, 0)
     names = {name for name, _ in base.named_parameters()}
     for options, gone in (
-        ({"head_conv": False}, "head_"),
+        ({"per_head_conv": False}, "head_"),
         ({"group_linear": False}, ".linear."),
         ({"reduction_mode": "avg-pool"}, ".reduce."),
         ({"reductions": (1, 1, 1)}, ".reduce."),
@@ -150,7 +150,7 @@ def test_mhsa_is_global_attention() -> None:
     w = module.state_dict()
     x = image(2, 32, 4, 8, dtype=DOUBLE)
     q, k, v = conv1x1(layer_norm(x.flatten(2), w, "norm"), w, "qkv").chunk(3, 1)
-    expected = conv1x1(global_attention(q, k, v, NANO.heads), w, "projection").reshape(x.shape)
+    expected = conv1x1(global_attention(q, k, v, NANO.num_heads), w, "projection").reshape(x.shape)
     assert (module(x) - expected).abs().max() < 1e-9
 
 
@@ -175,7 +175,7 @@ def test_spatial_reduction_attention(name: str) -> None:
         reduced = reduced * 0.5 * (1 + torch.erf(reduced / math.sqrt(2)))
     q = conv1x1(normed, w, "q")
     k, v = conv1x1(reduced, w, "kv").chunk(2, 1)
-    expected = conv1x1(global_attention(q, k, v, NANO.heads), w, "projection").reshape(x.shape)
+    expected = conv1x1(global_attention(q, k, v, NANO.num_heads), w, "projection").reshape(x.shape)
     assert (module(x) - expected).abs().max() < 1e-9
 
 
@@ -201,7 +201,7 @@ def test_windows_are_masked_global_attention(block: int, size: tuple[int, int]) 
     bias = bias.masked_fill(~together, float("-inf"))
 
     q, k, v = conv1x1(layer_norm(x.flatten(2), w, "norm"), w, "qkv").chunk(3, 1)
-    expected = conv1x1(global_attention(q, k, v, NANO.heads, bias), w, "projection")
+    expected = conv1x1(global_attention(q, k, v, NANO.num_heads, bias), w, "projection")
     assert (module(x) - expected.reshape(x.shape)).abs().max() < 1e-9
 
 

@@ -135,7 +135,7 @@ def test_onnx_form_equals_fused(name: str, key: str, dtype: torch.dtype) -> None
     fused = optimize(plain, mode="fused")
     form = onnx_form(fused)
     assert not any(isinstance(module, Upsample) for module in fused.modules())
-    if getattr(plain.spec, "head", None) == "deconv":
+    if getattr(plain.spec, "upsampler", None) == "deconv":
         assert sum(isinstance(module, Upsample) for module in form.modules()) == 2
     with torch.no_grad():
         for x in (image(2, 3, 96, 64, dtype=dtype), image(1, 3, 32, 64, dtype=dtype)):

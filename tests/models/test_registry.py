@@ -14,7 +14,7 @@ from torch import nn
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_model, register, registry
-from hevitpose.models.spec import ATTENTIONS, KEYS, PARTS, VARIANTS, resolve
+from hevitpose.models.spec import ATTENTIONS, PARTS, VARIANTS, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_model_says_what_it_is() -> None:
     model = create_model("nano", 14, peow=1)
     assert (model.name, model.num_keypoints, model.spec.peow) == ("hevitpose_nano", 14, 1)
-    assert create_model("nano", heads=1).spec.heads == 1
+    assert create_model("nano", num_heads=1).spec.num_heads == 1
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,22 @@ def test_model_says_what_it_is() -> None:
         ("nano", {"attention": "windows"}, "unknown model.attention 'windows'; did you mean"),
         ("nano", {"ffn": "mix"}, "unknown model.ffn 'mix'.*known: gated, mix-ffn, standard"),
         ("nano", {"downsampling": "x"}, "unknown model.downsampling 'x'.*patch-merging"),
-        ("nano", {"head": "x"}, "unknown model.head 'x' .known: bilinear, deconv, pixel-shuffle"),
+        (
+            "nano",
+            {"upsampler": "x"},
+            "unknown model.upsampler 'x' .known: bilinear, deconv, pixel-shuffle",
+        ),
         ("nano", {"num_keypoints": 0}, "num_keypoints: 0"),
-        ("nano", {"groups": (3, 2, 2)}, "stage 1 has 32 channels, which groups 3 x heads 2 does"),
-        ("nano", {"attention": "mhsa", "heads": 3}, "stage 1 has 32 channels, which heads 3 does"),
+        (
+            "nano",
+            {"groups": (3, 2, 2)},
+            "stage 1 has 32 channels, which groups 3 x num_heads 2 does",
+        ),
+        (
+            "nano",
+            {"attention": "mhsa", "num_heads": 3},
+            "stage 1 has 32 channels, which num_heads 3 does",
+        ),
         ("nano", {"attention": "cga", "groups": (5, 2, 2)}, "32 channels, which groups 5 does"),
     ],
 )
@@ -63,13 +75,13 @@ def test_heads_are_no_matter_to_who_has_none() -> None:
             return self.mix(x)
 
     for name in ("cga", "none", "headless"):
-        model = create_model("nano", 3, attention=name, heads=3)
+        model = create_model("nano", 3, attention=name, num_heads=3)
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
 
 
 def test_built_in_parts_are_registered() -> None:
     """The names that are known without torch are those that the modules register."""
-    for kind in KEYS:
+    for kind in PARTS:
         parts = registry._PARTS[kind].items()  # other tests' own are there as well
         ours = {name for name, part in parts if part.__module__.startswith("hevitpose.")}
         assert ours == set(PARTS[kind])
@@ -77,7 +89,7 @@ def test_built_in_parts_are_registered() -> None:
 
 def test_attentions_use_what_the_spec_says() -> None:
     """``spec.ATTENTIONS`` repeats, for those who have no torch, what the modules ask for."""
-    asked = {"groups": "groups", "num_heads": "heads", "reduction": "reductions"}
+    asked = {"groups": "groups", "num_heads": "num_heads", "reduction": "reductions"}
     for name, used in ATTENTIONS.items():
         parameters = inspect.signature(registry._PARTS["attention"][name]).parameters
         assert {asked[p] for p in parameters if p in asked} == set(used), name
@@ -127,7 +139,9 @@ def test_register_every_other_kind() -> None:
     def nearest(in_channels: int, out_channels: int) -> nn.Module:
         return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(in_channels, out_channels, 1))
 
-    model = create_model("nano", 3, ffn="linear", ffn_ratio=3, downsampling="pool", head="nearest")
+    model = create_model(
+        "nano", 3, ffn="linear", ffn_ratio=3, downsampling="pool", upsampler="nearest"
+    )
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
 
 

@@ -51,7 +51,7 @@ def test_a_cell_that_another_grid_measured_is_shown(make, monkeypatch, tmp_path)
         found += [
             make.evaluation("mhsa+mix", seed=seed, grid="both", axes=axes),
             make.evaluation("mhsa", seed=seed, grid="attention"),
-            make.evaluation("other", seed=seed, grid="else", axes={"model.heads": 4}),
+            make.evaluation("other", seed=seed, grid="else", axes={"model.num_heads": 4}),
         ]
     grid = dict(build.grid_views(Measured(tuple(found))))["ablation-both"]
     assert {row.name: row.seeds for row in grid.rows} == {

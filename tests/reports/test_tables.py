@@ -394,7 +394,11 @@ class TestTables:
         def heads(value, mean):
             return [
                 make.evaluation(
-                    f"h{value}", seed, mean + 0.1 * seed, grid="heads", axes={"model.heads": value}
+                    f"h{value}",
+                    seed,
+                    mean + 0.1 * seed,
+                    grid="heads",
+                    axes={"model.num_heads": value},
                 )
                 for seed in range(5)
             ]
@@ -662,7 +666,7 @@ def test_the_fastest_form_of_a_network_by_machine_and_batch(make):
     ("axis", "levels", "rows"),
     [
         ("model.attention", ["cgsr", "mhsa"], ["cgsr", "mhsa"]),
-        ("model.heads", [2, 4], ["2", "4"]),  # nano's own, not the larger variants'
+        ("model.num_heads", [2, 4], ["2", "4"]),  # nano's own, not the larger variants'
         ("model.groups", [[2, 2, 2], [4, 4, 4]], ["default", "4-4-4"]),
         ("codec.decoder", ["default", "dark"], ["default", "dark"]),
         ("model.cascade", [True, False], ["default", "off"]),
