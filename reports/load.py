@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
 
@@ -294,6 +295,7 @@ def _changed_options(record: Record) -> set[str]:
     changed: set[str] = set()
     for model in (record.config.get("model"), record.inputs.get("model")):
         if isinstance(model, Mapping):
+            model = with_todays_names({"model": model})["model"]  # inputs keep first names
             changed |= {
                 key
                 for key, value in model.items()
