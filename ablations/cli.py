@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ablations.explain import describe, explain_record
-from ablations.grid import EMBEDDED, Grid, available, load_grids, select_cells
+from ablations.grid import Grid, available, load_grids, select_cells
 from ablations.match import match
 from ablations.options import Options, command_of
 from ablations.plan import Plan, plan
@@ -21,6 +21,7 @@ from ablations.workers import check_executor, create_workers
 from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError
+from hevitpose.models.spec import MAIN_GRIDS
 from hevitpose.progress import progress_bar
 from hevitpose.records import RecordStore
 
@@ -50,7 +51,7 @@ def session(options: Options) -> int:
         HEViTPoseError: data, disk, or cluster.
     """
     base, seeds = options.base_config(), options.seed_numbers()
-    grids = load_grids(options.grid_names or EMBEDDED, base)
+    grids = load_grids(options.grid_names or MAIN_GRIDS, base)
     if options.cell_names:
         grids = select_cells(grids, options.cell_names)
     check_executor(options.executor_name, options.workers)

@@ -33,12 +33,11 @@ from ablations.grid_file import OF, Entry, GridFile, Problem, read_grid_file
 from ablations.refusals import refused, refused_condition, refused_key
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.models.spec import DEFAULT_CELL
 from hevitpose.records.identity import config_hash
 
 FOLDER = Path(__file__).parent / "grids"
 #: What runs when no grid is named.
-EMBEDDED = ("attention", "downsampling", "ffn")
-DEFAULT = "default"
 #: In ``evaluate:``, the weights of every trained cell.
 _ALL = "all"
 
@@ -77,8 +76,8 @@ class Grid:
         """
         known = [cell.name for cell in self.cells]
         for name in names:
-            if name not in (*known, DEFAULT):
-                raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT})
+            if name not in (*known, DEFAULT_CELL):
+                raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT_CELL})
         wanted = {*names, *(cell.of for cell in self.cells if cell.name in names)}
         kept = tuple(c for c in self.cells if c.is_default or c.name in wanted)
         return replace(self, cells=kept)
@@ -124,7 +123,7 @@ def select_cells(grids: Sequence[Grid], names: Sequence[str]) -> list[Grid]:
     Raises:
         UsageError: a name that is a cell of none.
     """
-    known = {cell.name for grid in grids for cell in grid.cells} | {DEFAULT}
+    known = {cell.name for grid in grids for cell in grid.cells} | {DEFAULT_CELL}
     for name in names:
         if name not in known:
             raise unknown_name("cell", name, known)
@@ -140,7 +139,7 @@ def _grid(file: GridFile, base: Config) -> Grid:
 
 def _trained(file: GridFile, base: Config) -> list[Cell]:
     """The default, and every cell that is another configuration."""
-    default = Cell(DEFAULT, {}, base, 1, is_default=True)
+    default = Cell(DEFAULT_CELL, {}, base, 1, is_default=True)
     default_key = config_hash(base)
     cells: list[Cell] = []
     lines: dict[str, int] = {}  # of names
@@ -151,7 +150,7 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
                 entry.line, f"cell {entry.name!r} is there already (line {lines[entry.name]})"
             )
             continue
-        if entry.name == DEFAULT or "," in entry.name or not entry.name:
+        if entry.name == DEFAULT_CELL or "," in entry.name or not entry.name:
             file.note(entry.line, f"cell name {entry.name!r}: reserved, empty or with a comma")
             continue
         lines[entry.name] = entry.line
@@ -165,7 +164,7 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
             continue
         key = config_hash(config)
         if key == default_key:
-            if default.name == DEFAULT:
+            if default.name == DEFAULT_CELL:
                 default = Cell(entry.name, {}, config, entry.line, is_default=True)
         elif key in resolved:
             same = f"{resolved[key].name!r} (line {resolved[key].line})"
@@ -192,7 +191,7 @@ def _with_known_keys(file: GridFile) -> list[Entry]:
 def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
     """Each condition of ``evaluate:`` on the cells that it names."""
     cells: list[Cell] = []
-    names = {DEFAULT: trained[0], **{cell.name: cell for cell in trained}}
+    names = {DEFAULT_CELL: trained[0], **{cell.name: cell for cell in trained}}
     seen = {config_hash(cell.config): cell.name for cell in trained}
     taken = set(names)
     for entry in file.conditions:
@@ -226,7 +225,7 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
 def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> list[Cell]:
     """The cells that a condition is about: the default where it names none."""
     if OF not in entry.lines:
-        return [names[DEFAULT]]
+        return [names[DEFAULT_CELL]]
     wanted = [entry.of] if isinstance(entry.of, str) else entry.of
     if wanted == [_ALL]:
         return list({cell.name: cell for cell in names.values()}.values())

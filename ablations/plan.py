@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ablations.grid import DEFAULT, Cell, Grid
+from ablations.grid import Cell, Grid
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config
-from hevitpose.models.spec import full_name
+from hevitpose.models.spec import DEFAULT_CELL, full_name
 from hevitpose.records import Record, RecordStore, Run
 
 
@@ -115,7 +115,7 @@ def plan(grids: Sequence[Grid], seeds: Sequence[int]) -> Plan:
 def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int]) -> Iterable[Job]:
     about: tuple[str | None, str, Mapping[str, Any]] = (grid.name, cell.name, cell.overrides)
     if cell.is_default:
-        about = (None, DEFAULT, {})
+        about = (None, DEFAULT_CELL, {})
     config = cell.config
     yield Job(runs.complexity_run(config), config, *about, None)
     yield Job(runs.latency_run(config, conditions_of(config)), config, *about, None)

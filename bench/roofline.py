@@ -36,7 +36,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.module_tracker import ModuleTracker
 
 from bench.command import Parser, exit_code
-from hevitpose.cost.latency import Conditions, forms, settle_, summarize
+from hevitpose.cost.latency import Conditions, forms, randomise_norms_, summarize
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models.spec import full_name
 from hevitpose.records import provenance
@@ -444,7 +444,7 @@ def _run(options: argparse.Namespace) -> int:
     if conditions.is_cuda and not torch.cuda.is_available():
         raise UsageError("--gpu: no CUDA GPU is available here (nothing was measured)")
     size = conditions.input_size
-    model = settle_(create_for_input(options.model, options.keypoints, size, seed=0), size)
+    model = randomise_norms_(create_for_input(options.model, options.keypoints, size, seed=0), size)
     device = conditions.device
     with forms.settings(conditions), torch.no_grad():
         images = forms.random_images(conditions, seed=0)

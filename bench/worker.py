@@ -57,11 +57,11 @@ def _model(
     seed: int,
     options: tuple[tuple[str, Any], ...] = (),
 ) -> Any:
-    from hevitpose.cost.latency import settle_
+    from hevitpose.cost.latency import randomise_norms_
     from hevitpose.models import create_for_input
 
     model = create_for_input(name, keypoints, size, seed=seed, **dict(options))
-    settle_(model, size, seed)
+    randomise_norms_(model, size, seed)
     return model
 
 

@@ -102,8 +102,12 @@ def read_regular(path: Path, kind: Kind) -> bytes:
         os.close(descriptor)
 
 
-def parse(text: bytes | str) -> Any:
+def parse(text: bytes | str, *, literals: bool = False) -> Any:
     """The value that a text of JSON holds.
+
+    Args:
+        text: of one value.
+        literals: NaN and Infinity are let through, for a schema that names the key they are at.
 
     Raises:
         JsonError: it is not JSON as the module says.
@@ -112,7 +116,7 @@ def parse(text: bytes | str) -> Any:
     if not text.strip():
         raise JsonError("empty")
     try:
-        value = _STRICT.decode(text)
+        value = (_LITERALS if literals else _STRICT).decode(text)
     except json.JSONDecodeError as error:
         raise JsonError(
             f"not JSON or truncated at line {error.lineno}, column {error.colno} ({error.msg})"
@@ -167,6 +171,12 @@ def _integer(digits: str) -> int:
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_object,
     parse_constant=_not_a_number,
+    parse_float=_real,
+    parse_int=_integer,
+)
+_LITERALS = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_constant=float,
     parse_float=_real,
     parse_int=_integer,
 )

@@ -415,9 +415,9 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
     """
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
     from hevitpose.evaluation.predict import pckh_intervals
-    from hevitpose.training.fit import validate, world
+    from hevitpose.training.fit import evaluate, world
 
-    result: EvaluationResult = validate(config, progress=progress)
+    result: EvaluationResult = evaluate(config, progress=progress)
     if world()[0] != 0:
         return None
     path = folder / "predictions.npz"

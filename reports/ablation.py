@@ -22,7 +22,7 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     mean_interval,
 )
-from hevitpose.models.spec import PRIMARY_METRICS, VARIANTS
+from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
 from reports.captions import describe_conditions, machine_key, shared
 from reports.grid_files import Overrides, cell_of
@@ -36,8 +36,6 @@ from reports.load import (
 )
 from reports.output.text import plain
 
-#: The cell that every grid compares with.
-DEFAULT = "default"
 #: Metrics that a grid's table shows, as their headings say them.
 SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
 
@@ -79,7 +77,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridView:
     """A grid's rows, the default first, and what they share."""
 
     name: str
@@ -120,12 +118,12 @@ def build(
     records: Iterable[Record],
     name: str,
     cells: Cells | None = None,
-    default: str = DEFAULT,
+    default: str = DEFAULT_CELL,
     *,
     listed: Overrides | None = None,
     one_setting: bool = False,
     primary: Mapping[str, str] = PRIMARY_METRICS,
-) -> Grid:
+) -> GridView:
     """The rows of one grid.
 
     Args:
@@ -165,13 +163,13 @@ def build(
     places = {cell: place for place, cell in enumerate(listed)}
     rows = _with_shared_costs(rows)
     rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
-    if rows and rows[0].is_default and rows[0].name == DEFAULT:
+    if rows and rows[0].is_default and rows[0].name == DEFAULT_CELL:
         rows[0] = replace(rows[0], name=_default_name(rows))
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     facts = shared(everything)
     judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
     families = _families(rows)
-    return Grid(
+    return GridView(
         name,
         _judged(rows, families, judged_by),
         facts,
@@ -187,7 +185,7 @@ def _default_name(rows: Sequence[Row]) -> str:
     """What the default's value is on the one axis that all other rows vary; else "default"."""
     axes = {key for row in rows for record in row.records for key in record.axes}
     if len(axes) != 1:
-        return DEFAULT
+        return DEFAULT_CELL
     (axis,) = axes
     config = next((flatten(r.config) for r in rows[0].accuracy if r.config), {})
     value = config.get(axis)
@@ -195,11 +193,11 @@ def _default_name(rows: Sequence[Row]) -> str:
     if value is None and variant is not None and axis.startswith("model."):
         value = getattr(variant, axis.removeprefix("model."), None)
     others = {row.name for row in rows[1:]}
-    name = plain(value) if isinstance(value, (str, int, float)) else DEFAULT
+    name = plain(value) if isinstance(value, (str, int, float)) else DEFAULT_CELL
     # A bare number says something only among others: "3" beside "0" and "5", not beside "ratio-1".
     if not isinstance(value, str) and not all(re.fullmatch(r"[\d.]+", other) for other in others):
-        return DEFAULT
-    return DEFAULT if name in others else name
+        return DEFAULT_CELL
+    return DEFAULT_CELL if name in others else name
 
 
 def _group(
@@ -217,7 +215,7 @@ def _group(
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.grid == name:
-            groups[record.cell or DEFAULT].append(record)
+            groups[record.cell or DEFAULT_CELL].append(record)
         elif record.grid is None and record.cell in (default, None) and record.cell_id:
             groups[default].append(record)
     return {cell: groups[cell] for cell in sorted(groups)}
@@ -411,7 +409,7 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
     own = [r for r in records if r.grid == name]
     foreign = [r for r in records if r.grid not in (None, name)]
     axes = {key for r in own for key in r.axes}
-    defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT, None)]
+    defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT_CELL, None)]
     by_setting: dict[str, list[Record]] = defaultdict(list)
     for record in own:
         if record.kind == "evaluation":

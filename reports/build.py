@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hevitpose.models.spec import MAIN_GRIDS
 from reports import ablation, comparisons, grid_files
 from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
@@ -35,8 +36,6 @@ from reports.tables.robustness import robustness_table
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Grids that have a table even before anything was run.
-EMBEDDED = ("attention", "downsampling", "ffn")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Book:
     published: Published
     tables: tuple[Table, ...]
     plots: tuple[plots.Plot, ...]
-    grids: tuple[tuple[str, ablation.Grid], ...]
+    grids: tuple[tuple[str, ablation.GridView], ...]
     older: frozenset[str] = frozenset()  # ids of records made by code that has changed since
 
     def table(self, name: str) -> Table | None:
@@ -124,7 +123,7 @@ def make(
     return Book(measured, published, marked, tuple(drawn), tuple(views), old)
 
 
-Errors = Sequence[tuple[str, ablation.Grid, Changes | None]]
+Errors = Sequence[tuple[str, ablation.GridView, Changes | None]]
 
 
 def _error_tables(errors: Errors) -> list[Table]:
@@ -159,7 +158,7 @@ def contradictions(book: Book) -> Iterator[str]:
     Args:
         book: of the committed records; a grid's latest setting is what its finding is of.
     """
-    latest: dict[str, ablation.Grid] = {}
+    latest: dict[str, ablation.GridView] = {}
     for _, grid in book.grids:
         latest.setdefault(grid.name, grid)
     for path in sorted(grid_files.GRIDS.glob("*.yaml")):
@@ -168,7 +167,7 @@ def contradictions(book: Book) -> Iterator[str]:
             yield f"{path.name}: finding {line}"
 
 
-def grid_views(measured: Measured) -> list[tuple[str, ablation.Grid]]:
+def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
     """Every grid that has records, one view per setting; the embedded ones in any case.
 
     The setting with the latest run has the plain name, others a suffix from their content.
@@ -176,8 +175,8 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.Grid]]:
     # A grid that only evaluates under conditions has a table of its own.
     own = {r.grid for r in measured.records if r.grid and r.condition is None}
     names = own | {r.grid for r in measured.records if r.grid} - {r.grid for r in measured.under}
-    views: list[tuple[str, ablation.Grid]] = []
-    for name in sorted(names | set(EMBEDDED)):
+    views: list[tuple[str, ablation.GridView]] = []
+    for name in sorted(names | set(MAIN_GRIDS)):
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         primary = grid_files.primary_of(name)
         settings = ablation.split(measured.records, name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record
-from reports.ablation import Grid
+from reports.ablation import GridView
 from reports.load import Measured
 
 #: Error types in the order of the diagnosis, and what each means.
@@ -55,7 +55,7 @@ def error_rates(record: Record) -> dict[str, float] | None:
     return {error: 100 * total[error] / total.total() for error in ERRORS}
 
 
-def changes(grid: Grid, measured: Measured) -> Changes | None:
+def changes(grid: GridView, measured: Measured) -> Changes | None:
     """The error types of a grid's cells; None where too few evaluations have them.
 
     A cell's own evaluations may be older than error types; then another plain evaluation of the

@@ -16,7 +16,7 @@ from hevitpose.records import Record
 from hevitpose.records.store import one_line
 from reports import ablation, captions, comparisons
 from reports.load import Measured, h_by_w, input_size, is_plain_network
-from reports.output.text import MISSING, NOT_MEASURED, Cell, Column, Table, number
+from reports.output.text import MISSING, NOT_MEASURED, Column, Table, TableCell, number
 from reports.published import ROOT, Published
 from reports.tables.accuracy import measured_groups, score_cell
 from reports.tables.cost import counted
@@ -107,7 +107,7 @@ def load_claims(root: Path = ROOT) -> dict[str, Claim]:
 def claims_table(
     measured: Measured,
     published: Published,
-    grid_views: Sequence[ablation.Grid],
+    grid_views: Sequence[ablation.GridView],
     claims: dict[str, Claim] | None = None,
 ) -> Table:
     """Every claim with its verdict: reproduced, fitted, differs by, not comparable ..."""
@@ -117,16 +117,16 @@ def claims_table(
         sources[claim.source] = None
         finding = _find(claim, measured, grid_views)
         notes = (claim.note,) if claim.note else ()
-        stated = Cell("–", kind="published")
+        stated = TableCell("–", kind="published")
         if claim.published is not None:
             shown = f"{claim.published:g}{' ' if claim.unit == 'G' else ''}{claim.unit}"
-            stated = Cell(shown, claim.published, "published", notes=notes)
+            stated = TableCell(shown, claim.published, "published", notes=notes)
         rows.append(
             (
-                Cell(f"{claim.statement} [{published.sources[claim.source].short}]"),
+                TableCell(f"{claim.statement} [{published.sources[claim.source].short}]"),
                 stated,
                 _measured_cell(claim, finding),
-                Cell(
+                TableCell(
                     _verdict(claim, finding),
                     kind="text" if finding.records else "missing",
                     notes=() if claim.published is not None else notes,
@@ -153,17 +153,19 @@ def claims_table(
     )
 
 
-def _measured_cell(claim: Claim, finding: Finding) -> Cell:
+def _measured_cell(claim: Claim, finding: Finding) -> TableCell:
     notes = (finding.note,) if finding.note else ()
     if finding.text is not None:
-        return Cell(finding.text, finding.value, "measured", notes=notes, records=finding.records)
+        return TableCell(
+            finding.text, finding.value, "measured", notes=notes, records=finding.records
+        )
     if finding.value is None:
         return MISSING
     digits = {"M": 4, "G": 4}.get(claim.unit, 1)
     cell = number(finding.value, digits, records=finding.records)
     space = " " if claim.unit == "G" else ""
     text = f"{cell.text}{space}{claim.unit}"
-    return Cell(text, cell.value, "measured", notes=notes, records=cell.records)
+    return TableCell(text, cell.value, "measured", notes=notes, records=cell.records)
 
 
 def _verdict(claim: Claim, finding: Finding) -> str:
@@ -187,7 +189,7 @@ def _verdict(claim: Claim, finding: Finding) -> str:
     return f"{verdict} ({finding.scale})" if finding.scale else verdict
 
 
-def _find(claim: Claim, measured: Measured, grid_views: Sequence[ablation.Grid]) -> Finding:
+def _find(claim: Claim, measured: Measured, grid_views: Sequence[ablation.GridView]) -> Finding:
     if claim.check == "is_best":
         return _find_best(claim, grid_views)
     if claim.check == "accuracy":
@@ -322,13 +324,13 @@ def _interleaved(record: Record, claim: Claim) -> Interval | None:
 # Statements about one axis of an ablation -------------------------------------------------------
 
 
-def _find_best(claim: Claim, grid_views: Sequence[ablation.Grid]) -> Finding:
+def _find_best(claim: Claim, grid_views: Sequence[ablation.GridView]) -> Finding:
     """Whether a level of an axis is best: every other significantly worse, by marginal means.
 
     Of several grids with the axis, the one that averages over most cells; of these, the first.
     """
     assert claim.axis is not None and claim.level is not None
-    found: list[tuple[int, ablation.Grid, comparisons.Levels]] = []
+    found: list[tuple[int, ablation.GridView, comparisons.Levels]] = []
     for grid in grid_views:
         levels = _levels(grid, claim.axis, claim.level)
         if levels is not None:
@@ -357,7 +359,7 @@ def _find_best(claim: Claim, grid_views: Sequence[ablation.Grid]) -> Finding:
     return Finding(text=text, verdict=f"{verdict} ({scale})", records=ids)
 
 
-def _levels(grid: ablation.Grid, axis: str, level: str) -> comparisons.Levels | None:
+def _levels(grid: ablation.GridView, axis: str, level: str) -> comparisons.Levels | None:
     """The axis's levels against the one that is said to be best."""
     rows = [row for row in grid.rows if row.accuracy]
     if not any(axis in record.axes for row in rows for record in row.accuracy):

@@ -15,13 +15,13 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     contrasts,
 )
-from hevitpose.models.spec import VARIANTS
-from reports.ablation import DEFAULT, Grid, Row, by_seed
+from hevitpose.models.spec import DEFAULT_CELL, VARIANTS
+from reports.ablation import GridView, Row, by_seed
 from reports.load import flatten
 from reports.output.text import plain, shorten
 
 
-def best(grid: Grid) -> Row | None:
+def best(grid: GridView) -> Row | None:
     """The row that may stand in bold: every other is significantly worse than it.
 
     With fewer than five seeds, or where one of the others is not shown to be worse, nobody is the
@@ -35,7 +35,7 @@ def best(grid: Grid) -> Row | None:
     return top if len(found.having(WORSE)) == len(scored) - 1 else None
 
 
-def headline(grid: Grid) -> str:
+def headline(grid: GridView) -> str:
     """The verdicts in one sentence; empty where there are none."""
     if grid.family.spread is None or grid.default is None:
         return ""
@@ -43,7 +43,7 @@ def headline(grid: Grid) -> str:
     for name, comparison in grid.family.comparisons.items():
         if comparison.verdict in by:
             by[comparison.verdict].append(shorten(name, 40))
-    default = "the default" if grid.default.name == DEFAULT else shorten(grid.default.name, 40)
+    default = "the default" if grid.default.name == DEFAULT_CELL else shorten(grid.default.name, 40)
     all_of_them = sum(map(len, by.values()))
     if all_of_them == len(by[NOT_SHOWN]):
         return f"No cell was shown to differ from {default}"
@@ -75,7 +75,7 @@ class Levels:
     family: Family  # by level
 
 
-def marginal_means(grid: Grid, axis: str, reference: str | None = None) -> Levels | None:
+def marginal_means(grid: GridView, axis: str, reference: str | None = None) -> Levels | None:
     """An axis's levels, each averaged over the combinations of the other axes that all levels have.
 
     Args:
@@ -135,13 +135,13 @@ class Together:
     survive: int  # of these, in the family of all
 
 
-def together(views: Sequence[Grid]) -> dict[str, Together]:
+def together(views: Sequence[GridView]) -> dict[str, Together]:
     """For each default that several grids share, how many verdicts survive over all of them.
 
     Returns:
         By the ids of the default's runs, joined by spaces (:func:`default_key`).
     """
-    groups: dict[str, list[Grid]] = defaultdict(list)
+    groups: dict[str, list[GridView]] = defaultdict(list)
     for view in views:
         if key := default_key(view):
             groups[key].append(view)
@@ -171,7 +171,7 @@ def together(views: Sequence[Grid]) -> dict[str, Together]:
     return found
 
 
-def default_key(grid: Grid) -> str:
+def default_key(grid: GridView) -> str:
     """What grids with one default have in common; empty where it was not run."""
     if grid.default is None or not grid.default.accuracy:
         return ""

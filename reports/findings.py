@@ -48,7 +48,7 @@ class Statement(NamedTuple):
     group: str | None
 
 
-def check_finding(grid: ablation.Grid, finding: str) -> list[str]:
+def check_finding(grid: ablation.GridView, finding: str) -> list[str]:
     """Where a finding and its table disagree, a line each; empty where they agree.
 
     Args:
@@ -97,7 +97,7 @@ def _statements(text: str) -> Iterator[Statement]:
 
 
 def _check(
-    grid: ablation.Grid, clause: Statement, told: dict[str, dict[str, str]]
+    grid: ablation.GridView, clause: Statement, told: dict[str, dict[str, str]]
 ) -> Iterator[str]:
     """Checks one clause, and adds to what was told."""
     where = f"{clause.text!r}: "
@@ -142,7 +142,7 @@ def _agrees(said: str, actual: str) -> bool:
     return said == actual
 
 
-def _untold(grid: ablation.Grid, told: dict[str, dict[str, str]]) -> Iterator[str]:
+def _untold(grid: ablation.GridView, told: dict[str, dict[str, str]]) -> Iterator[str]:
     """Verdicts of the primary metric, and disagreements of others, that the finding leaves out."""
     for cell, comparison in grid.family.comparisons.items():
         if comparison.verdict in (BETTER, WORSE) and cell not in told.get(grid.primary, {}):
@@ -154,7 +154,7 @@ def _untold(grid: ablation.Grid, told: dict[str, dict[str, str]]) -> Iterator[st
                 yield f"leaves out that `{cell}` is {verdict} by {ablation.SHOWN[metric]}"
 
 
-def _check_numbers(grid: ablation.Grid, clause: Statement, metric: str) -> Iterator[str]:
+def _check_numbers(grid: ablation.GridView, clause: Statement, metric: str) -> Iterator[str]:
     """Every number is one that the table has of its cell and metric."""
     rows = {row.name: row for row in grid.rows}
     marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in rows]
@@ -172,7 +172,7 @@ def _check_numbers(grid: ablation.Grid, clause: Statement, metric: str) -> Itera
             )
 
 
-def _numbers(grid: ablation.Grid, row: ablation.Row, metric: str) -> set[str]:
+def _numbers(grid: ablation.GridView, row: ablation.Row, metric: str) -> set[str]:
     """What a table prints of a row by one metric, costs included."""
     found: set[str] = {str(row.seeds)}
     score = row.scores.get(metric)
@@ -196,7 +196,7 @@ def _numbers(grid: ablation.Grid, row: ablation.Row, metric: str) -> set[str]:
     return {plain(text) for text in found}
 
 
-def _percent_of_default(grid: ablation.Grid, row: ablation.Row) -> set[str]:
+def _percent_of_default(grid: ablation.GridView, row: ablation.Row) -> set[str]:
     """How many percent more or fewer GFLOPs than the default's."""
     if grid.default is None:
         return set()

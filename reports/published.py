@@ -23,7 +23,7 @@ from pydantic import (
 from hevitpose.errors import DataError
 from hevitpose.models.spec import model_names
 from hevitpose.records.store import one_line
-from reports.output.text import Cell, Reference
+from reports.output.text import Reference, TableCell
 
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"
 
@@ -171,12 +171,12 @@ class Published:
                 if withdrawn or not row.withdrawn:
                     yield row
 
-    def cell(self, row: Number, name: str, digits: int) -> Cell:
+    def cell(self, row: Number, name: str, digits: int) -> TableCell:
         """A number as a table shows it, with every footnote that belongs to it."""
         value = getattr(row, name)
         if value is None:
-            return Cell("–", kind="published")
-        return Cell(f"{value:.{digits}f}", value, "published", notes=self.notes(row, name))
+            return TableCell("–", kind="published")
+        return TableCell(f"{value:.{digits}f}", value, "published", notes=self.notes(row, name))
 
     def notes(self, row: Number, name: str) -> tuple[str, ...]:
         """The cautions about one field of a row."""

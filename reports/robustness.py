@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Condition, parse_condition
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
+from hevitpose.models.spec import DEFAULT_CELL
 from hevitpose.records import Record, identity
-from reports.ablation import DEFAULT
 from reports.captions import shared
 from reports.load import Measured, condition_of, metric, setting
 
@@ -82,7 +82,7 @@ class Robustness:
 
     def compare(self, value: Callable[[Run], float | None]) -> Family:
         """Every cell against the default (Dunnett)."""
-        return compare_grid(self.per_seed(value), DEFAULT)
+        return compare_grid(self.per_seed(value), DEFAULT_CELL)
 
     def mean(self, name: str, value: Callable[[Run], float | None]) -> Interval | None:
         """A cell's mean over seeds with its t interval."""
@@ -166,15 +166,15 @@ def _view(grid: str, records: Iterable[Record], clean: Mapping[str, Record]) -> 
     for record in records:
         condition = parse_condition(condition_of(record) or "")
         if condition is not None:
-            name, at, _ = (record.cell or DEFAULT).partition(" @ ")
-            cell = name if at else DEFAULT
+            name, at, _ = (record.cell or DEFAULT_CELL).partition(" @ ")
+            cell = name if at else DEFAULT_CELL
             runs[cell, -1 if record.seed is None else record.seed][condition] = record
     order = list(LEVELS)
     conditions = sorted(
         {condition for under in runs.values() for condition in under},
         key=lambda condition: (order.index(condition.name), condition.level),
     )
-    cells: dict[str, dict[int, Run]] = {DEFAULT: {}}
+    cells: dict[str, dict[int, Run]] = {DEFAULT_CELL: {}}
     left_out = 0
     for (cell, seed), under in sorted(runs.items()):
         reference = clean.get(_key(next(iter(under.values()))))

@@ -72,7 +72,7 @@ def test_the_same_again_trains_and_evaluates_nothing(config, done, monkeypatch):
     import hevitpose.training.fit as training
 
     runs, first = done
-    for name in ("train", "validate"):
+    for name in ("train", "evaluate"):
         monkeypatch.setattr(training, name, lambda *_, **__: pytest.fail("done before"))
     again = train_and_record(config, runs=runs)
     assert (again.training, again.evaluation) == (first.training, first.evaluation)

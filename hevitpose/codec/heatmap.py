@@ -27,7 +27,7 @@ DECODERS = ("argmax", "default", "default-1x", "dark", "udp", "udp-1x")
 
 def encode(
     keypoints_NK2: Array,
-    visible_NK: Array,
+    visibility_NK: Array,
     input_size: tuple[int, int],
     heatmap_size: tuple[int, int],
     sigma: float = 2.0,
@@ -41,7 +41,7 @@ def encode(
     Args:
         keypoints_NK2: x, y in pixels of the network input. Values at unlabelled joints (NaN too)
             are never used.
-        visible_NK: labelled where > 0.
+        visibility_NK: labelled where > 0.
         input_size: network input (W, H).
         heatmap_size: map (W, H).
         sigma: in heatmap pixels.
@@ -59,7 +59,7 @@ def encode(
     """
     if method not in ENCODERS:
         raise unknown_name("encoder", method, ENCODERS)
-    keypoints, visible = as_tensor(keypoints_NK2).detach(), as_tensor(visible_NK).detach()
+    keypoints, visible = as_tensor(keypoints_NK2).detach(), as_tensor(visibility_NK).detach()
     if keypoints.ndim != 3 or keypoints.shape[2] != 2 or visible.shape != keypoints.shape[:2]:
         raise UsageError(
             f"encode: keypoints {tuple(keypoints.shape)} and visible {tuple(visible.shape)}, "
@@ -246,10 +246,15 @@ class HeatmapCodec:
         """The (W, H) grid that :meth:`decode` answers in."""
         return self.heatmap_size
 
-    def encode(self, keypoints_NK2: Tensor, visible_NK: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, keypoints_NK2: Tensor, visibility_NK: Tensor) -> tuple[Tensor, Tensor]:
         """Targets and weights; see :func:`encode`."""
         return encode(
-            keypoints_NK2, visible_NK, self.input_size, self.heatmap_size, self.sigma, self.method
+            keypoints_NK2,
+            visibility_NK,
+            self.input_size,
+            self.heatmap_size,
+            self.sigma,
+            self.method,
         )
 
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,18 +44,18 @@ class SimCCCodec:
         )
 
     def encode(
-        self, keypoints_NK2: Tensor, visible_NK: Tensor
+        self, keypoints_NK2: Tensor, visibility_NK: Tensor
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Gaussians of peak 1 around the nearest bins.
 
         Args:
             keypoints_NK2: x, y in pixels of the network input.
-            visible_NK: labelled where > 0.
+            visibility_NK: labelled where > 0.
 
         Returns:
             (x_NKB, y_NKB) float32, and weights_NK: 0 where unlabelled or 3 sigma outside.
         """
-        keypoints, visible = as_tensor(keypoints_NK2), as_tensor(visible_NK)
+        keypoints, visible = as_tensor(keypoints_NK2), as_tensor(visibility_NK)
         mean = torch.round(keypoints.double() * self.split_ratio)
         reach = 3 * mean.new_tensor(self.sigma)
         touches = (mean - reach < mean.new_tensor(self.bins)) & (mean + reach + 1 >= 0)

@@ -7,15 +7,15 @@ A run's config is made of four layers, later ones winning: the schema's defaults
 
 from hevitpose.config.load import PRESETS, load_config, network_options, read_yaml, shipped
 from hevitpose.config.overrides import parse_overrides
-from hevitpose.config.schema import Config, validate
+from hevitpose.config.schema import Config, parse_config
 
 __all__ = [
     "PRESETS",
     "Config",
     "load_config",
     "network_options",
+    "parse_config",
     "parse_overrides",
     "read_yaml",
     "shipped",
-    "validate",
 ]

@@ -11,7 +11,7 @@ import yaml
 
 from hevitpose.config.overrides import merge, parse_overrides, put
 from hevitpose.config.renamed import RENAMED, todays_name, with_todays_names
-from hevitpose.config.schema import NETWORK_FIELDS, Config, validate
+from hevitpose.config.schema import NETWORK_FIELDS, Config, parse_config
 from hevitpose.errors import DataError, Notice, UsageError, unknown_name
 
 CONFIGS = Path(__file__).parent / "yaml"
@@ -120,7 +120,7 @@ def load_config(
         where = f"{where} with overrides" if source is not None else "override"
     for key, value in given.items():
         put(data, todays_name(key), value)
-    return validate(data, where)
+    return parse_config(data, where)
 
 
 def _renamed(data: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -345,7 +345,7 @@ class Config(Section):
         given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
         for key, value in given.items():
             put(data, todays_name(key), value)
-        return validate(data, "override")
+        return parse_config(data, "override")
 
 
 def ids_of(field: Any) -> tuple[str, ...]:
@@ -372,7 +372,7 @@ def _id_inputs(section: BaseModel, kind: str) -> dict[str, Any]:
     return inputs
 
 
-def validate(data: Mapping[str, Any], where: str) -> Config:
+def parse_config(data: Mapping[str, Any], where: str) -> Config:
     """Plain data to a :class:`Config`.
 
     Args:

@@ -87,11 +87,11 @@ class PoseDataset(Dataset):
         table = self.table
         image = self._picture(index)
         keypoints = table.keypoints[index]
-        visible = table.visible[index].astype(np.float32)
+        visible = table.visibility[index].astype(np.float32)
         parameters = self._parameters(epoch, index)
         matrix = crop_matrix(parameters, image.shape[1], self.input_size, self.udp)
         if parameters.flip:
-            swapped = list(table.layout.flip_index)
+            swapped = list(table.layout.flip_order)
             keypoints, visible = keypoints[swapped], visible[swapped]
         window = crop(image, matrix, self.input_size)
         if self.change is not None:
@@ -99,7 +99,7 @@ class PoseDataset(Dataset):
         return {
             "image": cv2.cvtColor(window, cv2.COLOR_BGR2RGB, dst=window),
             "keypoints": transform_points(keypoints, matrix),
-            "visible": visible,
+            "visibility": visible,
             "center": table.centers[index],
             "size": table.sizes[index],
             "index": np.int64(index),
@@ -130,7 +130,7 @@ class PoseDataset(Dataset):
             center,
             size,
             table.keypoints[index],
-            table.visible[index],
+            table.visibility[index],
             table.layout,
             self.input_size[0] / self.input_size[1],
         )

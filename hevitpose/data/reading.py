@@ -8,9 +8,9 @@ from typing import Any
 from hevitpose.data.registry import declared
 from hevitpose.data.table import (
     PoseTable,
+    drop_missing_images,
     require_people,
     require_truth,
-    settle_images,
 )
 from hevitpose.errors import DataError, UsageError
 
@@ -71,5 +71,5 @@ def load(
         table = coco_format.load(root, split, said, box_threshold=box_threshold, **options)
     if not table.image_root.is_dir():
         raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
-    table = settle_images(table, present_only=present_only, skip_bad=skip_bad)
+    table = drop_missing_images(table, present_only=present_only, skip_bad=skip_bad)
     return require_truth(require_people(table)) if scored else require_people(table)

@@ -53,7 +53,7 @@ class PoseTable:
     sizes: np.ndarray  # (N, 2) float32: box extended to the input's aspect ratio and padded
     bboxes: np.ndarray  # (N, 4) float32
     keypoints: np.ndarray  # (N, K, 2) float32; 0 where not labelled
-    visible: np.ndarray  # (N, K) uint8, labelled where > 0
+    visibility: np.ndarray  # (N, K) uint8, labelled where > 0
     areas: np.ndarray  # (N,) float32; 0 where the dataset has none or they are not used
     box_scores: np.ndarray  # (N,) float32; 1 for ground truth
     boxes: str = "gt"  # or "FILE>=threshold"
@@ -122,7 +122,7 @@ class PoseTable:
 #: The fields with one row per person.
 PERSON_ARRAYS = (
     *("image_index", "person_ids", "centers", "sizes", "bboxes"),
-    *("keypoints", "visible", "areas", "box_scores"),
+    *("keypoints", "visibility", "areas", "box_scores"),
 )
 
 
@@ -143,7 +143,7 @@ class Problems:
         """Notes one bad thing."""
         self.found.append(Skipped(what, str(where), why))
 
-    def settle(self, skip_bad: bool) -> tuple[Skipped, ...]:
+    def raise_or_list(self, skip_bad: bool) -> tuple[Skipped, ...]:
         """What was left out; without ``skip_bad`` anything bad ends here.
 
         Raises:
@@ -160,7 +160,7 @@ class Problems:
         return tuple(self.found)
 
 
-def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> PoseTable:
+def drop_missing_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> PoseTable:
     """Deals with image files that are absent or empty, by their directory entries alone.
 
     Args:
@@ -196,7 +196,7 @@ def settle_images(table: PoseTable, *, present_only: bool, skip_bad: bool) -> Po
             problems.add("image", names[index], "absent, expected a file")
     for index in np.flatnonzero(empty & needed):
         problems.add("image", names[index], "zero bytes, expected an image")
-    skipped = problems.settle(skip_bad)
+    skipped = problems.raise_or_list(skip_bad)
     left = table.without_images((absent if present_only else absent & needed) | (empty & needed))
     counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
     counts["absent_images"] = int((absent if present_only else absent & needed).sum())
@@ -262,7 +262,7 @@ def verify_images(
             if why:
                 bad[index] = True
                 problems.add("image", table.image_names[index].decode(), why)
-    skipped = problems.settle(skip_bad)
+    skipped = problems.raise_or_list(skip_bad)
     if not skipped:
         return table
     left = table.without_images(bad)

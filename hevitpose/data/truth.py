@@ -28,7 +28,7 @@ class PoseTruth:
     ids: np.ndarray  # (A,) int64: the table's ``person_ids`` where boxes are ground truth
     image_index: np.ndarray  # (A,) int32 into the table's images
     keypoints: np.ndarray  # (A, K, 2) float32, image pixels, 0-based; 0 where not labelled
-    visible: np.ndarray  # (A, K) uint8, labelled where > 0
+    visibility: np.ndarray  # (A, K) uint8, labelled where > 0
     boxes: np.ndarray  # (A, 4) float64 x, y, w, h as annotated, not clipped
     areas: np.ndarray  # (A,) float64: what OKS is scaled by, square pixels
     crowd: np.ndarray  # (A,) bool: ignored however many predictions fall on it
@@ -40,7 +40,7 @@ class PoseTruth:
     @property
     def ignored(self) -> np.ndarray:
         """(A,) bool: crowds, and people without a labelled keypoint."""
-        return self.crowd | ~(self.visible > 0).any(axis=1)
+        return self.crowd | ~(self.visibility > 0).any(axis=1)
 
     def take(self, rows: np.ndarray) -> PoseTruth:
         """Some of the people, by indices or a mask."""
@@ -68,8 +68,8 @@ def coco_truth(table: PoseTable) -> dict[str, Any]:
     if table.crowd_index is not None:
         for image, index in zip(images, table.crowd_index.tolist(), strict=True):
             image["crowdIndex"] = index
-    points = np.concatenate((truth.keypoints, truth.visible[..., None]), -1).astype(np.float64)
-    labelled = (truth.visible > 0).sum(1)
+    points = np.concatenate((truth.keypoints, truth.visibility[..., None]), -1).astype(np.float64)
+    labelled = (truth.visibility > 0).sum(1)
     return {
         "images": images,
         "annotations": [

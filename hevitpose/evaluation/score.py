@@ -196,7 +196,7 @@ def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05)
     rows = table.take(predictions.index)
     distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)
     hit = distance <= threshold * rows.sizes.max(axis=1)[:, None]
-    return float(100 * hit[rows.visible > 0].mean())
+    return float(100 * hit[rows.visibility > 0].mean())
 
 
 def mean_pose(train: PoseTable, val: PoseTable) -> Predictions:
@@ -204,7 +204,7 @@ def mean_pose(train: PoseTable, val: PoseTable) -> Predictions:
 
     Joints are averaged over ``train`` in units of the crop, and put into the crops of ``val``.
     """
-    seen = (train.visible > 0)[..., None]
+    seen = (train.visibility > 0)[..., None]
     unit = (train.keypoints - train.centers[:, None]) / train.sizes[:, None]
     mean = (unit * seen).sum(0) / np.maximum(seen.sum(0), 1)
     keypoints = mean[None] * val.sizes[:, None] + val.centers[:, None]

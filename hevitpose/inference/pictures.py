@@ -113,7 +113,7 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
     return Pictures(tuple(paths), names, tuple(ids[place] for place in range(len(names))), True)
 
 
-def read_boxes(
+def match_boxes(
     path: Path, images: Pictures, threshold: float, category_id: int = 1
 ) -> list[list[Detection]]:
     """Boxes per image from a list of detections.

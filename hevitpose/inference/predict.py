@@ -14,7 +14,7 @@ from hevitpose.data.images import read_image
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.prediction_files import write_results
 from hevitpose.files import write_atomically
-from hevitpose.inference.pictures import Pictures, find_images, name_images, read_boxes
+from hevitpose.inference.pictures import Pictures, find_images, match_boxes, name_images
 from hevitpose.inference.predictor import Pose, PosePredictor
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
 from hevitpose.metrics.oks import rescore
@@ -70,7 +70,7 @@ def predict_files(
             replace an image.
     """
     images = name_images(find_images(sources), ids)
-    detections = None if boxes is None else read_boxes(boxes, images, box_threshold, category_id)
+    detections = None if boxes is None else match_boxes(boxes, images, box_threshold, category_id)
     pictures = _targets(images, out)
     predictor = PosePredictor(checkpoint, device=device)
     if heatmaps:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hevitpose.codec import SimCCCodec
-from hevitpose.config import Config, validate
+from hevitpose.config import Config, parse_config
 from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import crop_people
@@ -68,7 +68,7 @@ class PosePredictor:
             stored = read_checkpoint(model)
             network, layout = from_pretrained(model), layout or stored.layout
             if config is None and stored.config:
-                config = validate(stored.config, str(model))
+                config = parse_config(stored.config, str(model))
         self.config = config or Config()
         self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
         self.device, self.batch_size = torch.device(device), batch_size

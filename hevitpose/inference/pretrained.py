@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from hevitpose.config import validate
+from hevitpose.config import parse_config
 from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
@@ -113,7 +113,7 @@ def published_config(model: nn.Module, origin: str, input_size: tuple[int, int])
     layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
     if layout is not None:
         config["data"]["dataset"] = layout.name
-    validate(config, f"{origin} {name}")
+    parse_config(config, f"{origin} {name}")
     return with_first_names(config)
 
 
@@ -164,7 +164,7 @@ def model_card(
     records: list[Record],
 ) -> str:
     """A model card: counts by convention, settings, where the weights come from, results."""
-    settings = validate(config, "config") if config else None
+    settings = parse_config(config, "config") if config else None
     size = settings.data.input_size if settings else PUBLISHED_SIZE
     dataset = config.get("data", {}).get("dataset", "")
     origin = str(source.get("origin", "this project"))

@@ -20,7 +20,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hevitpose import json_file
-from hevitpose.config import Config, validate
+from hevitpose.config import Config, parse_config
 from hevitpose.config.renamed import with_first_names, with_todays_names
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import write_atomically
@@ -226,7 +226,7 @@ def checkpoint_config(
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
     stored, lines = read_checkpoint(path), []
     if stored.config:
-        own = validate(stored.config, str(path)).dump()
+        own = parse_config(stored.config, str(path)).dump()
     else:  # weights alone: the network is known, its codec and input are the config's
         own = {"model": _model_section(stored.model)}
         lines.append(f"{path}: says nothing of its codec and input, those of the config are used")
@@ -250,7 +250,7 @@ def checkpoint_config(
                 )
             brought[key] = theirs.get(key)
         merged[section] = brought if keys is None else {**theirs, **brought}
-    return validate(merged, str(path)), tuple(lines)
+    return parse_config(merged, str(path)), tuple(lines)
 
 
 def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:

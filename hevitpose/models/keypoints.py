@@ -57,8 +57,8 @@ class KeypointLayout:
         return len(self.names)
 
     @cached_property
-    def flip_index(self) -> tuple[int, ...]:
-        """Permutation of 0..K-1: joint k of the flipped picture is joint ``flip_index[k]``."""
+    def flip_order(self) -> tuple[int, ...]:
+        """Permutation of 0..K-1: joint k of the flipped picture is joint ``flip_order[k]``."""
         index = list(range(len(self)))
         for left, right in self.flip_pairs:
             index[left], index[right] = right, left

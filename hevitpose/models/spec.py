@@ -183,6 +183,10 @@ PEERS = (
 )
 #: What ``model.pretrained`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"
+#: The grids of the main job, which have a table even before anything was run.
+MAIN_GRIDS = ("attention", "downsampling", "ffn")
+#: The cell that every grid compares with.
+DEFAULT_CELL = "default"
 #: What verdicts of a grid are about where its file names no primary metric, by dataset: PCKh@0.5
 #: ("Mean") where there are head boxes.
 PRIMARY_METRICS = {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}

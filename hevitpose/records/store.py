@@ -45,7 +45,7 @@ def parse_record(text: str | bytes) -> Record:
         NewerSchemaError: written by a newer release.
         ValueError: not a record; the message is one line.
     """
-    data = json_file.parse(text)
+    data = json_file.parse(text, literals=True)
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     try:

@@ -297,7 +297,7 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
     return stored
 
 
-def validate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
+def evaluate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
     """Evaluate the weights of ``model.checkpoint`` on the val split.
 
     Raises:
@@ -358,4 +358,4 @@ def infer(
         return table, found if applied is None else applied.restore(found)
 
 
-__all__ = ["EvaluationResult", "PoseModule", "TrainResult", "infer", "train", "validate", "world"]
+__all__ = ["EvaluationResult", "PoseModule", "TrainResult", "evaluate", "infer", "train", "world"]

@@ -76,7 +76,7 @@ class PoseModule(L.LightningModule):
             batch["image"], torch.channels_last if channels_last else torch.contiguous_format
         )
         codec: Any = self.codec
-        target, weights = codec.encode(batch["keypoints"], batch["visible"])
+        target, weights = codec.encode(batch["keypoints"], batch["visibility"])
         loss = codec.loss(self.model(images), target, weights * self.joint_weights)
         self.losses.append(loss.detach())
         if self.device.type == "cpu" or self.global_step % 50 == 0:  # a check is a synchronise

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports.ablation import SHOWN, Grid
+from reports.ablation import SHOWN, GridView
 from reports.captions import condition, describe_conditions, machine_key
 from reports.comparisons import headline
 from reports.figures import style
@@ -52,7 +52,7 @@ def _name(model: str) -> str:
 # One ablation grid -----------------------------------------------------------------------------
 
 
-def effects(grid: Grid, name: str | None = None) -> Plot | None:
+def effects(grid: GridView, name: str | None = None) -> Plot | None:
     """Each cell's difference to the default with its simultaneous interval, and its cost beside it.
 
     Without a default the scores themselves are drawn; nothing when nothing is measured.
@@ -255,7 +255,7 @@ def draw_bubble(data: Any) -> Any:
     return figure
 
 
-def tradeoff(grid_views: Sequence[Grid]) -> Plot | None:
+def tradeoff(grid_views: Sequence[GridView]) -> Plot | None:
     """Accuracy against GFLOPs and against milliseconds, of every measured cell, in two panels.
 
     All cells that share data, model and input with the best-filled grid; others would not be
@@ -529,7 +529,7 @@ def draw_sweep(data: Any) -> Any:
 
 
 def all_plots(
-    measured: Measured, published: Published, grid_views: Sequence[tuple[str, Grid]]
+    measured: Measured, published: Published, grid_views: Sequence[tuple[str, GridView]]
 ) -> list[Plot]:
     """Every plot whose data exist."""
     found: list[Plot | None] = [bubble(measured, published)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
-from reports.ablation import SHOWN, Grid
+from reports.ablation import SHOWN, GridView
 from reports.captions import condition as words_of
 from reports.changes import ERRORS, Changes
 from reports.figures import style
@@ -89,7 +89,7 @@ def draw_heat_map(data: Any) -> Any:
     return figure
 
 
-def changes_plot(found: Changes, grid: Grid, name: str) -> Plot:
+def changes_plot(found: Changes, grid: GridView, name: str) -> Plot:
     """A panel an error type: every cell's difference to the default with its interval."""
     panels = []
     for error, family in found.families().items():

@@ -58,7 +58,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What a table says in one place, and where it comes from."""
 
     text: str = ""
@@ -69,7 +69,7 @@ class Cell:
     records: tuple[str, ...] = ()  # ids that the number was made of
 
 
-MISSING = Cell(NOT_MEASURED, kind="missing")
+MISSING = TableCell(NOT_MEASURED, kind="missing")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Table:
     name: str  # file stem, README block name
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     caption: str = ""
     conditions: str = ""  # the line under a table with times
     legend: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ def escape_csv(text: object) -> str:
 
 def show_estimate(
     score: Interval, digits: int, ids: tuple[str, ...] = (), *, bold: bool = False
-) -> Cell:
+) -> TableCell:
     """A score with its interval: ± over seeds; the bounds themselves where it is a bootstrap."""
     text = f"{score.value:.{digits}f}"
     notes: tuple[str, ...] = ()
@@ -156,14 +156,14 @@ def show_estimate(
     elif score.low is not None and score.high is not None:
         text += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
         notes = (f"one seed; 95% interval: {score.method}, which says nothing about other seeds",)
-    return Cell(text, score.value, "measured", bold, notes, ids)
+    return TableCell(text, score.value, "measured", bold, notes, ids)
 
 
 def to_markdown(table: Table, *, heading: bool = True) -> str:
     """GitHub Markdown; columns padded, so that it reads in a terminal too."""
     numbers = {note: number for number, note in enumerate(table.footnotes, 1)}
 
-    def show(cell: Cell) -> str:
+    def show(cell: TableCell) -> str:
         text = escape_markdown(cell.text)
         if cell.kind == "published" and text:
             text = f"*{text}*"
@@ -206,7 +206,7 @@ def to_latex(table: Table) -> str:
     """A booktabs table inside threeparttable-free LaTeX: needs only ``booktabs``."""
     numbers = {note: number for number, note in enumerate(table.footnotes, 1)}
 
-    def show(cell: Cell) -> str:
+    def show(cell: TableCell) -> str:
         text = escape_latex(cell.text)
         if cell.kind == "published" and text:
             text = rf"\textit{{{text}}}"
@@ -266,11 +266,11 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def number(value: float | None, digits: int, **kwargs: object) -> Cell:
+def number(value: float | None, digits: int, **kwargs: object) -> TableCell:
     """A measured number, or "not measured"."""
     if value is None:
         return MISSING
-    return Cell(f"{value:.{digits}f}", value=value, kind="measured", **kwargs)  # type: ignore[arg-type]
+    return TableCell(f"{value:.{digits}f}", value=value, kind="measured", **kwargs)  # type: ignore[arg-type]
 
 
 def join(words: Sequence[object], empty: str = "not stated") -> str:

@@ -19,7 +19,7 @@ from reports.load import (
     newest,
     setting,
 )
-from reports.output.text import MISSING, Cell, Column, Table, number, plain, show_estimate
+from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
 
 #: What every accuracy table shows, measured or not.
@@ -102,7 +102,7 @@ def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published
         Column("seeds", "n"),
     ]
     groups = measured_groups(measured, spec.dataset, spec.split)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[TableCell, ...]] = []
     shown: list[Record] = []
     sources: dict[str, None] = {}
     printed = list(published.of(spec.dataset, spec.split))
@@ -191,53 +191,53 @@ def latest_per_seed(runs: Iterable[Record]) -> list[Record]:
 
 def _published_row(
     spec: AccuracyTable, published: Published, row: Number, with_boxes: bool
-) -> tuple[Cell, ...]:
+) -> tuple[TableCell, ...]:
     return (
-        Cell(row.model, kind="published"),
-        Cell(f"published [{published.sources[row.source].short}]", kind="published"),
-        Cell(row.input, kind="published"),
-        *([Cell(row.boxes or "not stated", kind="published")] if with_boxes else []),
+        TableCell(row.model, kind="published"),
+        TableCell(f"published [{published.sources[row.source].short}]", kind="published"),
+        TableCell(row.input, kind="published"),
+        *([TableCell(row.boxes or "not stated", kind="published")] if with_boxes else []),
         published.cell(row, "params_m", 2),
         published.cell(row, "gflops", 2),
         *(
-            published.cell(row, field, 1) if field else Cell("–", kind="published")
+            published.cell(row, field, 1) if field else TableCell("–", kind="published")
             for _, _, field in spec.metrics
         ),
-        Cell("–", kind="published"),
+        TableCell("–", kind="published"),
     )
 
 
-def _missing_row(spec: AccuracyTable, model: str, with_boxes: bool) -> tuple[Cell, ...]:
+def _missing_row(spec: AccuracyTable, model: str, with_boxes: bool) -> tuple[TableCell, ...]:
     return (
-        Cell(model),
-        Cell("measured here"),
+        TableCell(model),
+        TableCell("measured here"),
         *([MISSING] * (3 + with_boxes)),
         *([MISSING] * len(spec.metrics)),
-        Cell("0", 0, "measured"),
+        TableCell("0", 0, "measured"),
     )
 
 
 def _measured_row(
     spec: AccuracyTable, measured: Measured, group: Sequence[Record], with_boxes: bool
-) -> tuple[Cell, ...]:
+) -> tuple[TableCell, ...]:
     first = group[0]
     counts = measured.counts_of(first)
     by = (counts.id,) if counts else ()
     boxes = first.dataset.boxes if first.dataset else ""
     preset = first.config.get("preset")
     return (
-        Cell(DISPLAY.get(first.model, plain(first.model))),
-        Cell("measured here" + (f" ({plain(preset)})" if preset else "")),
-        Cell(h_by_w(input_size(first))),
-        *([Cell({"gt": "ground truth"}.get(boxes, plain(boxes)))] if with_boxes else []),
+        TableCell(DISPLAY.get(first.model, plain(first.model))),
+        TableCell("measured here" + (f" ({plain(preset)})" if preset else "")),
+        TableCell(h_by_w(input_size(first))),
+        *([TableCell({"gt": "ground truth"}.get(boxes, plain(boxes)))] if with_boxes else []),
         number(counts.params / 1e6 if counts and counts.params else None, 2, records=by),
         number(counts.flops.mmcv if counts and counts.flops else None, 2, records=by),
         *(score_cell(group, name) for name, _, _ in spec.metrics),
-        Cell(str(len(group)), len(group), "measured"),
+        TableCell(str(len(group)), len(group), "measured"),
     )
 
 
-def score_cell(group: Sequence[Record], name: str) -> Cell:
+def score_cell(group: Sequence[Record], name: str) -> TableCell:
     """Mean over the seeds of one setting; not measured where a seed lacks the metric."""
     ids = tuple(r.id for r in group)
     values = [value for r in group if (value := metric(r, name)) is not None]
@@ -256,13 +256,13 @@ def published_table(published: Published) -> Table:
     )  # fmt: skip
     rows = [
         (
-            Cell(row.model, kind="published"),
-            Cell(row.dataset if row.dataset != "none" else "–", kind="published"),
-            Cell(row.split, kind="published"),
-            Cell(row.input, kind="published"),
+            TableCell(row.model, kind="published"),
+            TableCell(row.dataset if row.dataset != "none" else "–", kind="published"),
+            TableCell(row.split, kind="published"),
+            TableCell(row.input, kind="published"),
             *(published.cell(row, name, digits) for name, _, _, digits in fields),
-            Cell(row.status, kind="published"),
-            Cell(published.sources[row.source].short, kind="published"),
+            TableCell(row.status, kind="published"),
+            TableCell(published.sources[row.source].short, kind="published"),
         )
         for row in published.numbers
     ]

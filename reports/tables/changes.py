@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from reports.ablation import Grid
+from reports.ablation import GridView
 from reports.captions import condition
 from reports.changes import ERRORS, Changes
-from reports.output.text import MISSING, Cell, Column, Table, shorten, show_estimate
+from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
 from reports.tables.robustness import difference_cell
 
 
-def changes_table(found: Changes, grid: Grid, name: str) -> Table:
+def changes_table(found: Changes, grid: GridView, name: str) -> Table:
     """The error rates of a grid's cells and their differences to the default.
 
     Args:
@@ -23,13 +23,13 @@ def changes_table(found: Changes, grid: Grid, name: str) -> Table:
         columns += [Column(error, f"{error}, %", "down"), Column(f"difference_{error}", "Δ")]
     rows = []
     for row in grid.rows:
-        cells = [Cell(shorten(row.name, 60))]
+        cells = [TableCell(shorten(row.name, 60))]
         for error, family in families.items():
             mean = found.mean(error, row.name)
             cells.append(MISSING if mean is None else show_estimate(mean, 2))
             comparison = family.comparisons.get(row.name)
             if row.is_default:
-                cells.append(Cell("(reference)"))
+                cells.append(TableCell("(reference)"))
             else:
                 cells.append(MISSING if comparison is None else difference_cell(comparison))
         rows.append(tuple(cells))

@@ -17,7 +17,7 @@ from reports.load import (
     newest,
     num_keypoints,
 )
-from reports.output.text import MISSING, Cell, Column, Table, join, number, plain
+from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain
 from reports.published import Number, Published
 from reports.tables.accuracy import DISPLAY, measured_groups, score_cell
 
@@ -72,11 +72,11 @@ def complexity_table(measured: Measured, published: Published) -> Table:
         flops = record.flops if record else None
         rows.append(
             (
-                Cell(DISPLAY.get(model, row.model if row else model)),
-                Cell(model),
-                published.cell(row, "params_m", 2) if row else Cell("–", kind="published"),
+                TableCell(DISPLAY.get(model, row.model if row else model)),
+                TableCell(model),
+                published.cell(row, "params_m", 2) if row else TableCell("–", kind="published"),
                 number(record.params / 1e6 if record and record.params else None, 4, records=by),
-                published.cell(row, "gflops", 2) if row else Cell("–", kind="published"),
+                published.cell(row, "gflops", 2) if row else TableCell("–", kind="published"),
                 number(flops.mmcv if flops else None, 4, records=by),
                 number(flops.fvcore if flops else None, 2, records=by),
                 number(flops.torch if flops else None, 2, records=by),
@@ -121,10 +121,10 @@ def peers_table(measured: Measured, published: Published) -> Table:
                 sources[row.source] = None
         name = next((r.model for r in (counts, test, val) if r), DISPLAY.get(network, network))
         by = (record.id,) if record else ()
-        dash = Cell("–", kind="published")
+        dash = TableCell("–", kind="published")
         rows.append(
             (
-                Cell(name),
+                TableCell(name),
                 published.cell(counts, "params_m", 2) if counts else dash,
                 number(record.params / 1e6 if record and record.params else None, 2, records=by),
                 published.cell(counts, "gflops", 2) if counts else dash,
@@ -231,7 +231,7 @@ def speed_table(measured: Measured) -> Table:
         for record in timings
     ]
     if not rows:
-        empty = (Cell("HEViTPose-B"), *([MISSING] * (len(columns) - 1)))
+        empty = (TableCell("HEViTPose-B"), *([MISSING] * (len(columns) - 1)))
         rows = [empty]
     return Table(
         "speed",
@@ -248,7 +248,7 @@ def speed_table(measured: Measured) -> Table:
     )
 
 
-def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[Cell, ...]:
+def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[TableCell, ...]:
     latency = record.latency
     assert latency is not None
     by = (record.id,)
@@ -259,19 +259,19 @@ def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[Cell, .
     batch = conditions.get("batch")
     rate = 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
     return (
-        Cell(DISPLAY.get(record.model, plain(record.model))),
-        Cell(plain(machine)),
-        *(Cell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
+        TableCell(DISPLAY.get(record.model, plain(record.model))),
+        TableCell(plain(machine)),
+        *(TableCell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
         number(latency.p50, 2, records=by, notes=notes),
-        Cell(f"n < {P90_SAMPLES}", kind="missing")
+        TableCell(f"n < {P90_SAMPLES}", kind="missing")
         if latency.p90 is None and latency.n < P90_SAMPLES
         else number(latency.p90, 2, records=by),
         number(latency.iqr, 2, records=by),
-        Cell(str(latency.n), latency.n, "measured"),
-        Cell(f"{tried} of {tried}"),
+        TableCell(str(latency.n), latency.n, "measured"),
+        TableCell(f"{tried} of {tried}"),
         number(rate, 1, records=by),
         number(record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by),
-        Cell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+        TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
         if latency.parity is not None
         else MISSING,
     )
@@ -307,7 +307,7 @@ def fastest_table(measured: Measured) -> Table:
         best = min(group, key=lambda r: r.latency.p50 if r.latency and r.latency.p50 else 0.0)
         shown.append(best)
         rows.append(_fastest_row(best))
-    empty = (Cell("HEViTPose-B"), *([MISSING] * 5))
+    empty = (TableCell("HEViTPose-B"), *([MISSING] * 5))
     return Table(
         "fastest",
         "Speed of each network's fastest measured form",
@@ -335,7 +335,7 @@ def _machine_of(record: Record) -> str:
     return captions.machine_words(record, on_gpu=on_gpu)
 
 
-def _fastest_row(record: Record) -> tuple[Cell, ...]:
+def _fastest_row(record: Record) -> tuple[TableCell, ...]:
     latency = record.latency
     assert latency is not None
     given, by = latency.conditions, (record.id,)
@@ -346,13 +346,13 @@ def _fastest_row(record: Record) -> tuple[Cell, ...]:
     batch = given.get("batch")
     rate = 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
     notes = ("noisy: IQR above 10% of the median",) if latency.noisy else ()
-    error = MISSING if given.get("mode") != "eager" else Cell("–")
+    error = MISSING if given.get("mode") != "eager" else TableCell("–")
     if latency.parity is not None:
-        error = Cell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+        error = TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
     return (
-        Cell(DISPLAY.get(record.model, plain(record.model))),
-        Cell(plain(f"{_machine_of(record)}{threads}, {batch}, {given.get('input')}")),
-        Cell(plain(f"{given.get('mode')} {precision}")),
+        TableCell(DISPLAY.get(record.model, plain(record.model))),
+        TableCell(plain(f"{_machine_of(record)}{threads}, {batch}, {given.get('input')}")),
+        TableCell(plain(f"{given.get('mode')} {precision}")),
         number(latency.p50, 2, records=by, notes=notes),
         number(rate, 0, records=by),
         error,
@@ -369,9 +369,9 @@ def published_speed_table(published: Published) -> Table:
             sources[row.source] = None
             rows.append(
                 (
-                    Cell(row.model, kind="published"),
-                    Cell(f"[{published.sources[row.source].short}]", kind="published"),
-                    Cell(row.input, kind="published"),
+                    TableCell(row.model, kind="published"),
+                    TableCell(f"[{published.sources[row.source].short}]", kind="published"),
+                    TableCell(row.input, kind="published"),
                     *(
                         published.cell(row, name, 1 if name.startswith("fps") else 2)
                         for name in fields
@@ -407,17 +407,17 @@ def summary_table(measured: Measured, published: Published) -> Table:
         record = counted(measured, network)
         by = (record.id,) if record else ()
         cells = [
-            Cell(DISPLAY[network]),
-            published.cell(counts, "params_m", 2) if counts else Cell("–", kind="published"),
+            TableCell(DISPLAY[network]),
+            published.cell(counts, "params_m", 2) if counts else TableCell("–", kind="published"),
             number(record.params / 1e6 if record and record.params else None, 2, records=by),
-            published.cell(counts, "gflops", 2) if counts else Cell("–", kind="published"),
+            published.cell(counts, "gflops", 2) if counts else TableCell("–", kind="published"),
             number(record.flops.mmcv if record and record.flops else None, 2, records=by),
         ]
         for dataset, split, field, name in wanted:
             row = next((r for r in published.of(dataset, split) if r.network == network), None)
             if row is not None:
                 sources[row.source] = None
-            cells.append(published.cell(row, field, 1) if row else Cell("–", kind="published"))
+            cells.append(published.cell(row, field, 1) if row else TableCell("–", kind="published"))
             if split == "val":
                 runs = (measured_groups(measured, dataset, split).get(network) or [[]])[0]
                 cells.append(score_cell(runs, name))

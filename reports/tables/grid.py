@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from hevitpose.files import write_atomically
-from hevitpose.models.spec import PRIMARY_METRICS
+from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.records import Record
 from reports import ablation, comparisons
 from reports.captions import condition
@@ -20,9 +20,9 @@ from reports.figures.style import read_digest
 from reports.load import METRIC_ALIASES, Measured, check, flatten
 from reports.output.text import (
     MISSING,
-    Cell,
     Column,
     Table,
+    TableCell,
     number,
     shorten,
     show_estimate,
@@ -56,7 +56,7 @@ def render_grid(
     out: Path,
     *,
     cells: ablation.Cells | None = None,
-    default: str = ablation.DEFAULT,
+    default: str = DEFAULT_CELL,
     title: str | None = None,
     question: str = "",
     primary: Mapping[str, str] = PRIMARY_METRICS,
@@ -125,7 +125,7 @@ def _robustness(
 
 
 def grid_table(
-    grid: ablation.Grid,
+    grid: ablation.GridView,
     *,
     name: str | None = None,
     title: str | None = None,
@@ -146,7 +146,7 @@ def grid_table(
     columns = _columns(grid, shown)
     rows = [_grid_row(row, grid, shown, bold=row is top) for row in grid.rows]
     if not rows:
-        rows.append((Cell("default"), *([MISSING] * (len(columns) - 1))))
+        rows.append((TableCell("default"), *([MISSING] * (len(columns) - 1))))
     if grid.baseline:
         rows.append(_baseline_row(grid, shown))
     run = any(r.records for r in grid.rows)
@@ -163,7 +163,7 @@ def grid_table(
     )
 
 
-def shown_metrics(grid: ablation.Grid) -> tuple[str, ...]:
+def shown_metrics(grid: ablation.GridView) -> tuple[str, ...]:
     """The primary metric, then those that any of the runs states."""
     stated = {name for row in grid.rows for r in row.accuracy for name in r.metrics}
     stated |= {METRIC_ALIASES[name] for name in stated & METRIC_ALIASES.keys()}
@@ -171,7 +171,7 @@ def shown_metrics(grid: ablation.Grid) -> tuple[str, ...]:
     return grid.primary, *(name for name in others if name in stated or not stated)
 
 
-def _columns(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
+def _columns(grid: ablation.GridView, shown: tuple[str, ...]) -> tuple[Column, ...]:
     measured = any(row.accuracy for row in grid.rows)
     where = f" ({condition(grid.facts)})" if measured else ""
     columns = [
@@ -194,7 +194,7 @@ def _columns(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Column, ...]:
 
 
 def _legend(
-    grid: ablation.Grid, shown: tuple[str, ...], together: comparisons.Together | None
+    grid: ablation.GridView, shown: tuple[str, ...], together: comparisons.Together | None
 ) -> list[str]:
     heading = ablation.SHOWN.get(grid.primary, grid.primary)
     legend = [
@@ -223,7 +223,7 @@ def _legend(
     return legend
 
 
-def _model_lines(grid: ablation.Grid) -> list[str]:
+def _model_lines(grid: ablation.GridView) -> list[str]:
     """What the verdicts rest on: spread, power of the plan, the assumption of equal variances."""
     family = grid.family
     if family.spread is None:
@@ -238,7 +238,7 @@ def _model_lines(grid: ablation.Grid) -> list[str]:
     ]
 
 
-def product_levels(grid: ablation.Grid) -> list[comparisons.Levels]:
+def product_levels(grid: ablation.GridView) -> list[comparisons.Levels]:
     """The marginal means of each axis that is crossed with another."""
     axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
     several = sorted(axes) if len(axes) > 1 else []
@@ -292,9 +292,9 @@ def caption(facts: dict[str, str]) -> str:
 
 
 def _grid_row(
-    row: ablation.Row, grid: ablation.Grid, shown: tuple[str, ...], *, bold: bool
-) -> tuple[Cell, ...]:
-    name = f"{row.name} (default)" if row.is_default and row.name != ablation.DEFAULT else row.name
+    row: ablation.Row, grid: ablation.GridView, shown: tuple[str, ...], *, bold: bool
+) -> tuple[TableCell, ...]:
+    name = f"{row.name} (default)" if row.is_default and row.name != DEFAULT_CELL else row.name
     complexity, latency = row.complexity, row.latency
     ids = tuple(r.id for r in row.accuracy)
     notes = []
@@ -306,7 +306,7 @@ def _grid_row(
         for key in r.tuned
     )
     cells = [
-        Cell(shorten(name, 60), notes=tuned),
+        TableCell(shorten(name, 60), notes=tuned),
         number(
             None if complexity is None or complexity.params is None else complexity.params / 1e6,
             3, records=(complexity.id,) if complexity else (),
@@ -327,23 +327,25 @@ def _grid_row(
         else:
             cells.append(_score(row, metric, 1, ids))
             cells.append(_difference(row, row.others.get(metric), marked=True))
-    return (*cells, Cell(str(row.seeds), value=row.seeds, kind="measured"))
+    return (*cells, TableCell(str(row.seeds), value=row.seeds, kind="measured"))
 
 
 def _score(
     row: ablation.Row, name: str, digits: int, ids: tuple[str, ...], *, bold: bool = False
-) -> Cell:
+) -> TableCell:
     score = row.scores.get(name)
     if score is None:
         if row.failures and not row.accuracy and any(r.kind in SCORED for r in row.failures):
-            return Cell(row.failures[-1].status, kind="failed")
+            return TableCell(row.failures[-1].status, kind="failed")
         return MISSING
     return show_estimate(score, digits, ids, bold=bold)
 
 
-def _difference(row: ablation.Row, comparison: Comparison | None, *, marked: bool = False) -> Cell:
+def _difference(
+    row: ablation.Row, comparison: Comparison | None, *, marked: bool = False
+) -> TableCell:
     if row.is_default:
-        return Cell("(reference)")
+        return TableCell("(reference)")
     if comparison is None:
         return MISSING
     text = gap_text(comparison)
@@ -352,10 +354,10 @@ def _difference(row: ablation.Row, comparison: Comparison | None, *, marked: boo
     if marked:
         text += {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
     value = comparison.difference.value
-    return Cell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
+    return TableCell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
 
 
-def _verdict(row: ablation.Row) -> Cell:
+def _verdict(row: ablation.Row) -> TableCell:
     parts = []
     if row.verdict:
         parts.append(row.verdict + _evidence(row.comparison))
@@ -364,9 +366,9 @@ def _verdict(row: ablation.Row) -> Cell:
         first = str(failure.error or "no reason given").strip().splitlines()[0]
         parts.append(f"{failure.kind}{seed} {failure.status}: {shorten(first, 120)}")
     if not parts:
-        return Cell("–") if row.is_default and row.accuracy else MISSING
+        return TableCell("–") if row.is_default and row.accuracy else MISSING
     failed = any(r.kind in SCORED for r in row.failures) and not row.accuracy
-    return Cell("; ".join(parts), kind="failed" if failed else "text")
+    return TableCell("; ".join(parts), kind="failed" if failed else "text")
 
 
 def _evidence(comparison: Comparison | None) -> str:
@@ -376,11 +378,11 @@ def _evidence(comparison: Comparison | None) -> str:
     return f" (p {'< 0.0001' if comparison.p < 1e-4 else f'= {comparison.p:.2g}'})"
 
 
-def _baseline_row(grid: ablation.Grid, shown: tuple[str, ...]) -> tuple[Cell, ...]:
-    empty = Cell("–")
-    cells = [Cell("mean pose (no network)"), empty, empty, empty]
+def _baseline_row(grid: ablation.GridView, shown: tuple[str, ...]) -> tuple[TableCell, ...]:
+    empty = TableCell("–")
+    cells = [TableCell("mean pose (no network)"), empty, empty, empty]
     for metric in shown:
         cells += [number(grid.baseline.get(metric), 1), empty]
         if metric == grid.primary:
-            cells.append(Cell("baseline"))
+            cells.append(TableCell("baseline"))
     return (*cells, empty)

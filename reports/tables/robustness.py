@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
-from reports.ablation import DEFAULT, SHOWN
+from hevitpose.models.spec import DEFAULT_CELL
+from reports.ablation import SHOWN
 from reports.captions import condition as words_of
-from reports.output.text import MISSING, Cell, Column, Table, shorten, show_estimate
+from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
 from reports.robustness import Robustness, Run
 from reports.tables.grid import caption, gap_text
 
@@ -22,7 +23,10 @@ def robustness_table(view: Robustness, primary: str) -> Table:
     heading = SHOWN.get(primary, primary)
     others = [c for c in view.conditions if c not in view.corruptions]
     scope = f" ({view.scope})" if view.scope else ""
-    columns = [Column("cell", "Cell", numeric=False), Column("clean", f"Clean {heading}", "up")]
+    columns = [
+        Column("cell", "Cell", numeric=False),
+        Column("clean", f"Clean {heading}", "up"),
+    ]
     values = []
     if view.corruptions:
         columns += [
@@ -36,13 +40,13 @@ def robustness_table(view: Robustness, primary: str) -> Table:
     families = [view.compare(value) for value in values]
     rows = []
     for name, runs in view.cells.items():
-        cells = [Cell(shorten(name, 60)), _mean(view, name, lambda run: run.value(primary))]
+        cells = [TableCell(shorten(name, 60)), _mean(view, name, lambda run: run.value(primary))]
         for value, family in zip(values, families, strict=True):
             comparison = family.comparisons.get(name)
             cells += [_mean(view, name, value), _difference(name, comparison)]
         for condition in others:
             cells.append(_mean(view, name, lambda run, c=condition: run.share(primary, c)))
-        rows.append((*cells, Cell(str(len(runs)), value=len(runs), kind="measured")))
+        rows.append((*cells, TableCell(str(len(runs)), value=len(runs), kind="measured")))
     return Table(
         name=f"robustness-{view.grid}",
         title=f"Robustness: {view.grid.replace('_', ' ')} ({words_of(view.facts)})",
@@ -68,18 +72,18 @@ def _legend(view: Robustness, heading: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _mean(view: Robustness, name: str, value: Callable[[Run], float | None]) -> Cell:
+def _mean(view: Robustness, name: str, value: Callable[[Run], float | None]) -> TableCell:
     found = view.mean(name, value)
     return MISSING if found is None else show_estimate(found, 1)
 
 
-def _difference(name: str, comparison: Comparison | None) -> Cell:
-    if name == DEFAULT:
-        return Cell("(reference)")
+def _difference(name: str, comparison: Comparison | None) -> TableCell:
+    if name == DEFAULT_CELL:
+        return TableCell("(reference)")
     return MISSING if comparison is None else difference_cell(comparison)
 
 
-def difference_cell(comparison: Comparison) -> Cell:
+def difference_cell(comparison: Comparison) -> TableCell:
     """A difference with its interval, marked where that leaves 0 out."""
     mark = {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
-    return Cell(gap_text(comparison) + mark, comparison.difference.value, "measured")
+    return TableCell(gap_text(comparison) + mark, comparison.difference.value, "measured")

@@ -14,6 +14,7 @@ from ablations.refusals import refused
 from hevitpose.config import load_config
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, parse_condition
 from hevitpose.errors import UsageError
+from hevitpose.models.spec import MAIN_GRIDS
 from hevitpose.records.identity import config_hash
 
 
@@ -43,7 +44,7 @@ class TestShipped:
             assert (grid.primary["synthetic"], grid.primary["other"]) == ("Mean", "AP")
 
     def test_embedded_default(self):
-        loaded = grids.load_grids(grids.EMBEDDED, base())
+        loaded = grids.load_grids(MAIN_GRIDS, base())
         assert all(len(grid.cells) >= 6 for grid in loaded)
         distinct = {config_hash(cell.config) for grid in loaded for cell in grid.cells}
         assert len(distinct) <= 20
@@ -62,7 +63,7 @@ class TestShipped:
 
     def test_robustness_trains_the_cells_of_three_grids_and_no_other(self):
         (grid,) = grids.load_grids(["robustness"], base())
-        others = grids.load_grids(grids.EMBEDDED, base())
+        others = grids.load_grids(MAIN_GRIDS, base())
         plain = [cell for cell in grid.cells if cell.condition is None]
         known = {config_hash(cell.config) for other in others for cell in other.cells}
         assert {config_hash(cell.config) for cell in plain} == known and len(plain) == 18
@@ -236,7 +237,7 @@ class TestRefusals:
 class TestOptions:
     def chosen(self, **given) -> list[grids.Grid]:
         options = Options(**given)
-        loaded = grids.load_grids(options.grid_names or grids.EMBEDDED, options.base_config())
+        loaded = grids.load_grids(options.grid_names or MAIN_GRIDS, options.base_config())
         return select_cells(loaded, options.cell_names) if options.cell_names else loaded
 
     def test_cells_of_several_grids(self):

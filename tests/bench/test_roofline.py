@@ -9,7 +9,7 @@ from torch import nn
 
 from bench import roofline
 from bench.roofline import Operation, Peaks, at_depth, grouped, record
-from hevitpose.cost.latency import Conditions, forms, settle_
+from hevitpose.cost.latency import Conditions, forms, randomise_norms_
 from hevitpose.models import create_model
 
 PEAKS = Peaks(dict.fromkeys(roofline._COLORS, 100.0), memory=10.0, cache=50.0, cached=10)
@@ -37,7 +37,7 @@ def test_convolutions_by_hand():
 
 def test_the_fused_form_has_the_same_macs_in_its_convolutions():
     conditions = Conditions(input_size=(64, 64), mode="fused")
-    model = settle_(create_model("nano", seed=0), (64, 64))
+    model = randomise_norms_(create_model("nano", seed=0), (64, 64))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         plain = by_kind(model, images)

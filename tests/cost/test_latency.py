@@ -27,8 +27,8 @@ from hevitpose.cost.latency import (
     forms,
     interleave,
     measure,
+    randomise_norms_,
     ratio_of_rounds,
-    settle_,
     summarize,
 )
 from hevitpose.cost.latency.measure import take_samples, warm_up
@@ -285,7 +285,7 @@ def test_inputs_rotate_and_are_not_zero():
 
 @pytest.fixture(scope="module")
 def nano():
-    return settle_(create_model("nano", seed=0), (64, 64))
+    return randomise_norms_(create_model("nano", seed=0), (64, 64))
 
 
 def test_measurement_fills_a_record(nano):
@@ -323,7 +323,7 @@ def test_parity_is_measured_before_the_time(nano):
 
 
 def test_a_form_that_computes_something_else_is_refused(nano):
-    broken = settle_(create_model("nano", seed=1), (64, 64))
+    broken = randomise_norms_(create_model("nano", seed=1), (64, 64))
     conditions = Conditions(input_size=(64, 64), mode="fused")
     images = forms.random_images(conditions, 0)[0]
     with torch.inference_mode(), pytest.raises(HEViTPoseError, match="differs from eager fp32"):

@@ -46,7 +46,7 @@ def read(path, **options) -> PoseTable:
 
 def perfect(table: PoseTable) -> Predictions:
     return Predictions(
-        np.arange(len(table)), table.keypoints, np.ones(table.visible.shape, np.float32)
+        np.arange(len(table)), table.keypoints, np.ones(table.visibility.shape, np.float32)
     )
 
 

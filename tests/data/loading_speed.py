@@ -87,7 +87,7 @@ def measure(table, rounds: int) -> None:
         start = clock()
         batch = torch.utils.data.default_collate(items)
         normalise(batch["image"])
-        codec.encode(batch["keypoints"], batch["visible"], (256, 256), (64, 64))
+        codec.encode(batch["keypoints"], batch["visibility"], (256, 256), (64, 64))
         times[step, 2] = clock() - start
     times = times[2:] / len(paths) * 1e3
     rng = np.random.default_rng(0)

@@ -38,14 +38,14 @@ def test_constants_are_the_protocols():
 @pytest.mark.parametrize("known", LAYOUTS.values(), ids=lambda known: known.name)
 def test_flip_exchanges_left_and_right_names(known):
     for index, name in enumerate(known.names):
-        other = known.names[known.flip_index[index]]
+        other = known.names[known.flip_order[index]]
         if name.startswith("left_"):
             assert other == "right_" + name.removeprefix("left_")
         elif name.startswith("right_"):
             assert other == "left_" + name.removeprefix("right_")
         else:
             assert other == name
-        assert known.flip_index[known.flip_index[index]] == index
+        assert known.flip_order[known.flip_order[index]] == index
 
 
 @pytest.mark.parametrize("known", LAYOUTS.values(), ids=lambda known: known.name)
@@ -55,7 +55,7 @@ def test_sigmas_weights_and_halves_are_symmetric(known):
         assert known.joint_weights[left] == known.joint_weights[right]
         assert (left in known.upper_body) == (right in known.upper_body)
         limbs = {frozenset(pair) for pair in known.skeleton}
-        mirrored = {frozenset(known.flip_index[i] for i in pair) for pair in known.skeleton}
+        mirrored = {frozenset(known.flip_order[i] for i in pair) for pair in known.skeleton}
         assert limbs == mirrored
 
 

@@ -30,9 +30,9 @@ def test_item_without_augmentation(table):
     for index in range(len(table)):
         item = dataset[index]
         assert item["image"].shape == (64, 64, 3) and item["image"].dtype == np.uint8
-        assert item["keypoints"].dtype == item["visible"].dtype == np.float32
+        assert item["keypoints"].dtype == item["visibility"].dtype == np.float32
         center, size = box_to_crop(table.bboxes[index], 1.0)
-        for k in np.flatnonzero(item["visible"]):
+        for k in np.flatnonzero(item["visibility"]):
             expected = to_crop(table.keypoints[index, k], center, size, 0, (64, 64), False)
             np.testing.assert_allclose(item["keypoints"][k], expected, atol=1e-4)
         np.testing.assert_allclose(item["center"], center)
@@ -57,13 +57,13 @@ def test_augmented_item_against_the_slow_path(table, udp):
         for epoch in range(4):
             item, drawn = dataset[epoch, index], dataset._parameters(epoch, index)
             image = cv2.imread(str(table.image_path(index)))[..., ::-1]
-            points, seen, center = table.keypoints[index], table.visible[index], drawn.center
+            points, seen, center = table.keypoints[index], table.visibility[index], drawn.center
             if drawn.flip:
                 image = np.ascontiguousarray(image[:, ::-1])
                 points, seen = flip_person(points, seen, table.layout.flip_pairs, image.shape[1])
                 center = (image.shape[1] - center[0] - 1, center[1])
                 flips += 1
-            np.testing.assert_array_equal(item["visible"], seen)
+            np.testing.assert_array_equal(item["visibility"], seen)
             for k in np.flatnonzero(seen):
                 expected = to_crop(points[k], center, drawn.size, drawn.rotation, (64, 64), udp)
                 np.testing.assert_allclose(item["keypoints"][k], expected, atol=1e-3)

@@ -39,7 +39,7 @@ def test_a_row_is_a_dataset(mini):
             "category_id": 1,
             "keypoints": [
                 float(v)
-                for point, seen in zip(table.keypoints[i], table.visible[i], strict=True)
+                for point, seen in zip(table.keypoints[i], table.visibility[i], strict=True)
                 for v in (*point, seen)
             ],
             "score": 1.0 - i / 10,

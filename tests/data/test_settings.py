@@ -17,7 +17,7 @@ from hevitpose.evaluation.score import results_of
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models import create_for_input
 from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
-from hevitpose.training.fit import train, validate
+from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import augmentation, load_split
 from hevitpose.training.module import PoseModule
 from tests.data import annotation_files as files
@@ -174,7 +174,7 @@ def trained(synthetic_root, tmp_path_factory):
     config = small(synthetic_root, **keys, **{"model.downsampling": "max-pool"})
     train(config, out)
     path = out / "model.safetensors"
-    return path, validate(config.with_overrides({"model.checkpoint": path})).metrics
+    return path, evaluate(config.with_overrides({"model.checkpoint": path})).metrics
 
 
 def test_network_codec_input(trained, synthetic_root, capsys, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_network_codec_input(trained, synthetic_root, capsys, tmp_path, monkeypa
     keys["data.dataset"] = "synthetic"
     for other in ({}, {"model.name": "b", "codec.sigma": 3.0}):
         resolved, lines = checkpoint_config(load_config("mpii", {**keys, **other}))
-        assert not lines and validate(resolved).metrics.items() >= metrics.items()
+        assert not lines and evaluate(resolved).metrics.items() >= metrics.items()
     given = {"codec.sigma": 3.0, "data.input_size": (64, 96), "model.name": "hevitpose_nano"}
     resolved, lines = checkpoint_config(load_config("synthetic", {**keys, **given}), given)
     assert lines == (f"codec.sigma: 3.0 as given; {path} was trained with 1.0",)
@@ -227,7 +227,7 @@ def test_a_checkpoint_of_other_keypoints_is_refused(trained, tmp_path, synthetic
     model = create_for_input("nano", 16, (64, 96), downsampling="max-pool")
     other = save_checkpoint(model, tmp_path / "o.safetensors", stored.config, layout)
     with pytest.raises(DataError, match="another order: left_wrist"):
-        validate(small(synthetic_root, **{"model.checkpoint": other}))
+        evaluate(small(synthetic_root, **{"model.checkpoint": other}))
 
 
 def test_sigmas_flip_pairs(trained, tmp_path):

@@ -252,7 +252,7 @@ def test_readers_take_every_format(root: Path):
         assert len(table.centers) > 0 and table.counts["absent_images"] == 0
         # The box holds the person: labelled joints lie within the crop.
         at = (table.keypoints - table.centers[:, None]) / table.sizes[:, None]
-        assert (np.abs(at[table.visible > 0]) < 0.5).mean() > 0.99
+        assert (np.abs(at[table.visibility > 0]) < 0.5).mean() > 0.99
 
 
 def test_val_mat_is_like_the_evaluators_file(root: Path):

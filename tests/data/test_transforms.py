@@ -133,7 +133,7 @@ def test_flip_is_a_flip_of_the_image(udp):
     got = crop(image, matrix, (64, 64))
     assert np.abs(got.astype(int) - expected).max() <= 3
     flipped, seen = flip_person(points, visible, COCO.flip_pairs, 81)
-    order = list(COCO.flip_index)
+    order = list(COCO.flip_order)
     np.testing.assert_allclose(
         transform_points(points[order], matrix), transform_points(flipped, plain), atol=1e-9
     )

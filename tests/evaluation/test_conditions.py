@@ -191,17 +191,17 @@ def test_a_mirrored_person_is_mirrored_back(table, udp):
     change = applied(table, "flip:1", udp)
     plain = PoseDataset(table, (64, 64), udp=udp)
     crop = plain[0]["keypoints"].astype(np.float64)  # in pixels of the crop
-    mirrored = crop[list(table.layout.flip_index)].copy()
+    mirrored = crop[list(table.layout.flip_order)].copy()
     mirrored[:, 0] = 63 - mirrored[:, 0]
     back = affine_matrix(table.centers[:1], table.sizes[:1], 0, (64, 64), udp, inverse=True)
     found = transform_points(mirrored[None], back).astype(np.float32)
     scores = np.arange(16, dtype=np.float32)[None]
     restored = change.restore(Predictions(np.array([0]), found, scores))
-    labelled = table.visible[0] > 0
+    labelled = table.visibility[0] > 0
     np.testing.assert_allclose(
         restored.keypoints[0][labelled], table.keypoints[0][labelled], atol=1e-3
     )
-    assert restored.scores[0].tolist() == scores[0][list(table.layout.flip_index)].tolist()
+    assert restored.scores[0].tolist() == scores[0][list(table.layout.flip_order)].tolist()
 
 
 def test_jittered_boxes_have_the_stated_errors(table):

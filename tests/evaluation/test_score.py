@@ -17,7 +17,7 @@ COCO_NUMBERS = {"AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM",
 
 
 def perfect(table, shift=0.0):
-    scores = np.ones(table.visible.shape, np.float32)
+    scores = np.ones(table.visibility.shape, np.float32)
     return Predictions(np.arange(len(table)), table.keypoints + np.float32(shift), scores)
 
 

@@ -104,7 +104,7 @@ def test_crops(golden, people):
         golden(
             "TRAINING", f"crops/{name}/keypoints", np.stack([i["keypoints"] for i in items]), 1e-3
         )
-        golden("TRAINING", f"crops/{name}/visible", np.stack([i["visible"] for i in items]))
+        golden("TRAINING", f"crops/{name}/visible", np.stack([i["visibility"] for i in items]))
 
 
 def test_what_draws_an_augmentation(golden, people):
@@ -118,7 +118,7 @@ def test_what_draws_an_augmentation(golden, people):
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_layouts(golden, name):
     layout = LAYOUTS[name]
-    golden("TRAINING", f"layout/{name}/flip_index", np.array(layout.flip_index))
+    golden("TRAINING", f"layout/{name}/flip_order", np.array(layout.flip_order))
     golden("TRAINING", f"layout/{name}/joint_weights", np.array(layout.joint_weights or [1.0]))
     golden("TRAINING", f"layout/{name}/upper_body", np.array(sorted(layout.upper_body), np.int64))
     golden("EVALUATION", f"layout/{name}/sigmas", np.array(layout.sigmas or [0.0]))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hevitpose import data
-from hevitpose.cost.latency import settle_
+from hevitpose.cost.latency import randomise_norms_
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.inference.export import (
@@ -26,7 +26,7 @@ SIZE = (64, 96)  # (W, H): a swap would show
 
 @pytest.fixture(scope="module")
 def nano():
-    return settle_(create_model("nano", num_keypoints=5, seed=0), SIZE)
+    return randomise_norms_(create_model("nano", num_keypoints=5, seed=0), SIZE)
 
 
 # torch.export takes several seconds: only the harder case of it.
@@ -106,7 +106,7 @@ def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
 
 def test_simcc_has_two_outputs(tmp_path):
     pytest.importorskip("onnxruntime")
-    model = settle_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
+    model = randomise_norms_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
     export(model, tmp_path / "r.onnx", input_size=SIZE)
     x, y = load_exported(tmp_path / "r.onnx", "onnx")(torch.randn(1, 3, 96, 64))
     assert (x.shape, y.shape) == ((1, 17, 128), (1, 17, 192))

@@ -19,7 +19,7 @@ from torch import nn
 
 import hevitpose
 from hevitpose.cli import execute
-from hevitpose.config import load_config, validate
+from hevitpose.config import load_config, parse_config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import export
@@ -330,7 +330,7 @@ def test_codec_and_decoder_are_the_publishers(network, prefix, encode, decode, t
     command = ["import-weights", str(file), "--model", peer_of(network), "--out", str(out)]
     assert execute(command) == 0
     stored = read_checkpoint(out)
-    config = validate(stored.config, "file")
+    config = parse_config(stored.config, "file")
     assert (config.codec.method, config.codec.decoder) == (encode, decode)
     assert config.data.input_size == (192, 256) and config.evaluation.flip_test
     assert (
@@ -355,7 +355,7 @@ def test_codec_and_decoder_are_the_publishers(network, prefix, encode, decode, t
 def test_simcc_settings_travel(tmp_path):
     file = write(tmp_path / "w.pth", their_weights("rtmpose_s"))
     model = hevitpose.from_published("rtmpose_s", file)
-    config = validate(model.pretrained_from.config, "file")
+    config = parse_config(model.pretrained_from.config, "file")
     codec = codec_of(model, config)
     assert (codec.name, codec.split_ratio, codec.sigma) == ("simcc", 2.0, (4.9, 5.66))
     assert codec.bins == (384, 512) and not codec.udp

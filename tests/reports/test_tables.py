@@ -18,9 +18,9 @@ from reports.claims import claims_table
 from reports.figures.plots import tradeoff
 from reports.load import Measured, check, load, out_of_range
 from reports.output.text import (
-    Cell,
     Column,
     Table,
+    TableCell,
     escape_csv,
     escape_latex,
     escape_markdown,
@@ -57,7 +57,7 @@ def published():
     return load_published()
 
 
-def cell(table: Table, row: str, column: str) -> Cell:
+def cell(table: Table, row: str, column: str) -> TableCell:
     place = [c.key for c in table.columns].index(column)
     return next(r[place] for r in table.rows if r[0].text == row)
 
@@ -493,7 +493,9 @@ class TestBadInput:
     @pytest.mark.parametrize("text", HOSTILE)
     def test_a_markdown_reader_sees_text_only(self, text):
         markdown_it = pytest.importorskip("markdown_it")
-        table = Table("t", "t", (Column("a", "A", numeric=False),), ((Cell(text),),), caption=text)
+        table = Table(
+            "t", "t", (Column("a", "A", numeric=False),), ((TableCell(text),),), caption=text
+        )
         reader = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
         tokens = reader.parse(to_markdown(table))
         kinds = {t.type for t in tokens} | {c.type for t in tokens for c in t.children or ()}
@@ -511,7 +513,7 @@ class TestBadInput:
 
     def test_rows_must_fit_columns(self):
         with pytest.raises(ValueError, match="2 cells, 1 columns"):
-            Table("t", "t", (Column("a", "A"),), ((Cell("1"), Cell("2")),))
+            Table("t", "t", (Column("a", "A"),), ((TableCell("1"), TableCell("2")),))
 
 
 class TestHistory:

@@ -22,7 +22,7 @@ from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.training import fit as training
 from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
-from hevitpose.training.fit import train, validate
+from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import PeopleModule, split_minival
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan, learning_rate_factor
@@ -211,7 +211,7 @@ def test_folder_is_complete_and_valid_repeats_the_numbers(tiny, tmp_path):
     assert [int(row["step"]) for row in rows] == [2, 4, 6]
     assert all(math.isfinite(float(row["loss"])) for row in rows)
     found = [
-        validate(config.with_overrides({"model.checkpoint": tmp_path / file}))
+        evaluate(config.with_overrides({"model.checkpoint": tmp_path / file}))
         for file in ("model.safetensors", "last.ckpt")
     ]
     assert {"Mean", "AP", "mean_pose_Mean"} <= found[0].metrics.keys()

@@ -5,8 +5,8 @@ is faster, from interleaved rounds. ``bench/latency.py`` is the command around t
 ``docs/measurement.md``.
 """
 
-from hevitpose.cost.latency.conditions import DTYPES, LAYOUTS, MODES, SCOPES, Conditions
-from hevitpose.cost.latency.forms import settle_
+from hevitpose.cost.latency.conditions import DTYPES, MEMORY_LAYOUTS, MODES, SCOPES, Conditions
+from hevitpose.cost.latency.forms import randomise_norms_
 from hevitpose.cost.latency.measure import (
     QUICK,
     STANDARD,
@@ -23,7 +23,7 @@ from hevitpose.errors import UnavailableError
 
 __all__ = [
     "DTYPES",
-    "LAYOUTS",
+    "MEMORY_LAYOUTS",
     "MODES",
     "QUICK",
     "SCOPES",
@@ -42,7 +42,7 @@ __all__ = [
     "compare",
     "interleave",
     "measure",
+    "randomise_norms_",
     "ratio_of_rounds",
-    "settle_",
     "summarize",
 ]

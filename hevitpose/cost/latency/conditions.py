@@ -26,7 +26,7 @@ MODES = (
 DTYPES = ("fp32", "bf16", "fp16")
 #: What a call does: the network; the network and decoding; all from a uint8 image to keypoints.
 SCOPES = ("model", "decode", "e2e")
-LAYOUTS = ("nchw", "nhwc")
+MEMORY_LAYOUTS = ("nchw", "nhwc")
 L2 = ("warm", "cold")
 #: ``cpu``: the processor time of the calling thread instead of the wall clock. On a machine that is
 #: busy with other things it still tells what the work costs; with one thread only.
@@ -63,7 +63,7 @@ class Conditions:
         _one_of("mode", self.mode, MODES)
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("scope", self.scope, SCOPES)
-        _one_of("layout", self.layout, LAYOUTS)
+        _one_of("layout", self.layout, MEMORY_LAYOUTS)
         _one_of("l2", self.l2, L2)
         _one_of("clock", self.clock, CLOCKS)
         for key in ("batch", "threads"):

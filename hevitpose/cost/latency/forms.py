@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hevitpose.codec import make_codec
 from hevitpose.cost.latency.conditions import Conditions
-from hevitpose.data.keypoints import LAYOUTS as KEYPOINT_LAYOUTS
+from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UnavailableError, UsageError
@@ -284,14 +284,14 @@ def _kept(network: Network) -> Network:
 
 def _flip_pairs(num_keypoints: int) -> tuple[tuple[int, int], ...]:
     """The pairs of the layout with so many keypoints; any disjoint pairs cost the same."""
-    for layout in KEYPOINT_LAYOUTS.values():
+    for layout in LAYOUTS.values():
         if len(layout) == num_keypoints:
             return layout.flip_pairs
     return tuple((joint, joint + 1) for joint in range(0, num_keypoints - 1, 2))
 
 
 @torch.no_grad()
-def settle_(model: nn.Module, input_size: tuple[int, int], seed: int = 0) -> nn.Module:
+def randomise_norms_(model: nn.Module, input_size: tuple[int, int], seed: int = 0) -> nn.Module:
     """Give a fresh network weights and statistics as a trained one has, in place.
 
     Fresh weights let maps fade to denormal numbers, on which a CPU is slow, and BatchNorm

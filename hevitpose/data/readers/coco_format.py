@@ -95,7 +95,7 @@ def read(
         choice = _choose(people, images, known, problems, declared)
         if truth:
             compared = _truth(people, known, choice, declared)
-    skipped = problems.settle(skip_bad)
+    skipped = problems.raise_or_list(skip_bad)
     if boxes == "gt":
         chosen, bboxes, counts = choice.used, choice.boxes, choice.counts
         count = len(chosen)
@@ -130,7 +130,7 @@ def read(
         sizes=sizes.astype(np.float32),
         bboxes=bboxes.astype(np.float32),
         keypoints=np.where(visible[..., None] > 0, xyv[..., :2], np.float32(0)),
-        visible=visible,
+        visibility=visible,
         areas=areas.astype(np.float32),
         box_scores=scores,
         boxes="gt" if boxes == "gt" else f"{Path(boxes).name}>={box_threshold:g}",
@@ -269,7 +269,7 @@ def _truth(people: People, known: np.ndarray, choice: _Choice, declared: Declare
         ids=people.ids[rows],
         image_index=known[rows].astype(np.int32),
         keypoints=xyv[..., :2],
-        visible=xyv[..., 2].astype(np.uint8),
+        visibility=xyv[..., 2].astype(np.uint8),
         boxes=people.bboxes[rows],
         areas=areas[rows],
         crowd=(people.crowd | choice.empty)[rows],

@@ -88,5 +88,5 @@ def read_boxes(
         bboxes=np.array(bboxes, np.float64).reshape(-1, 4),
         scores=np.array(scores, np.float64),
         counts={"dropped_category": other, "dropped_score": low},
-        skipped=problems.settle(skip_bad),
+        skipped=problems.raise_or_list(skip_bad),
     )

@@ -117,7 +117,7 @@ def read(
         places.extend((*center, scale))
         points.extend(joints)
         flags.extend(visible)
-    skipped = problems.settle(skip_bad)
+    skipped = problems.raise_or_list(skip_bad)
     place = np.array(places, np.float64).reshape(-1, 3)
     labelled = np.array(flags, np.uint8).reshape(-1, len(MPII))
     keypoints = np.array(points, np.float64).reshape(-1, len(MPII), 2) - 1
@@ -140,7 +140,7 @@ def read(
         sizes=sizes.astype(np.float32),
         bboxes=bboxes.astype(np.float32),
         keypoints=keypoints.astype(np.float32),
-        visible=labelled,
+        visibility=labelled,
         areas=np.zeros(len(ids), np.float32),
         box_scores=np.ones(len(ids), np.float32),
         counts={
@@ -197,7 +197,7 @@ def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
         ids=people,
         image_index=table.image_index,
         keypoints=table.keypoints[:, mapping],
-        visible=table.visible[:, mapping],
+        visibility=table.visibility[:, mapping],
         boxes=raw,
         areas=raw[:, 2] * raw[:, 3] * AREA_OF_BOX,
         crowd=np.zeros(len(people), bool),

@@ -144,7 +144,7 @@ def _row(root: Path, dataset: str, split: str) -> Row:
         images=len(table.image_ids),
         absent_images=absent,
         people=len(table),
-        keypoints=int((table.visible > 0).sum()),
+        keypoints=int((table.visibility > 0).sum()),
         boxes_outside=table.counts.get("clipped_boxes"),
         bad=len(table.skipped),
         note="; ".join(notes),

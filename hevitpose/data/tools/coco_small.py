@@ -9,7 +9,7 @@ from typing import Any
 
 from hevitpose import json_file
 from hevitpose.data.registry import files_of
-from hevitpose.data.tools.prepared import Prepared, find_original, read_object, write
+from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError
 
 
@@ -18,7 +18,7 @@ def photographs() -> dict[str, list[int]]:
     return json_file.parse((package_files("hevitpose.data") / "coco_small_ids.json").read_bytes())
 
 
-def make(folder: Path, source: Path) -> list[Prepared]:
+def make(folder: Path, source: Path) -> list[PreparedFile]:
     """Annotations of both splits, and a link to each photograph.
 
     Args:
@@ -67,7 +67,7 @@ def _photograph_folder(source: Path) -> Path:
     raise DataError(f"{source}: neither images/val2017 nor val2017, expected COCO's photographs")
 
 
-def _link(target: Path, pictures: Path, names: list[str]) -> Prepared:
+def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
     try:
         target.mkdir(parents=True, exist_ok=True)
         new = [name for name in names if not (target / name).exists()]
@@ -78,7 +78,7 @@ def _link(target: Path, pictures: Path, names: list[str]) -> Prepared:
         raise DataError(
             f"{target}: {error.strerror or error}, expected to link to {pictures}"
         ) from None
-    return Prepared(target, "linked" if new else "exists", f"{len(names):,} photographs")
+    return PreparedFile(target, "linked" if new else "exists", f"{len(names):,} photographs")
 
 
 def _people(content: dict[str, Any], images: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Any
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import files_of, placed
 from hevitpose.data.tools import coco_small
-from hevitpose.data.tools.prepared import Prepared, find_original, read_object, write
+from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError, UsageError, unknown_name
 
 
-def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared]:
+def prepare(root: str | Path, dataset: str, source: str | Path) -> list[PreparedFile]:
     """Makes ROOT/DATASET from a folder of originals.
 
     Annotations are converted; the folder of images is linked, not copied.
@@ -51,10 +51,10 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
     return [*_MAKERS[dataset](folder, source), *_images(folder / "images", source)]
 
 
-def _images(target: Path, source: Path) -> list[Prepared]:
+def _images(target: Path, source: Path) -> list[PreparedFile]:
     """A link to the folder of images, where the source has one and the destination has not."""
     if target.exists() or target.is_symlink():
-        return [Prepared(target, "exists")]
+        return [PreparedFile(target, "exists")]
     for name in ("images", "Images"):
         if (source / name).is_dir():
             try:
@@ -63,17 +63,17 @@ def _images(target: Path, source: Path) -> list[Prepared]:
                 raise DataError(
                     f"{target}: {error.strerror or error}; link or move {source / name} there"
                 ) from None
-            return [Prepared(target, "linked")]
+            return [PreparedFile(target, "linked")]
     return []
 
 
-def _mpii(folder: Path, source: Path) -> list[Prepared]:
+def _mpii(folder: Path, source: Path) -> list[PreparedFile]:
     from hevitpose.data.readers import mpii_release
 
     names = [f"mpii_{split}.json" for split in ("train", "val", "test")]
     targets = [folder / "annotations" / name for name in names]
     if all(target.exists() for target in targets):
-        return [Prepared(target, "exists") for target in targets]
+        return [PreparedFile(target, "exists") for target in targets]
     release = find_original(source, "mpii_human_pose_v1_u12_1.mat")
     if release is None:
         raise DataError(
@@ -95,7 +95,7 @@ def _mpii(folder: Path, source: Path) -> list[Prepared]:
     ]
 
 
-def _crowdpose(folder: Path, source: Path) -> list[Prepared]:
+def _crowdpose(folder: Path, source: Path) -> list[PreparedFile]:
     done = []
     for split, names in files_of("crowdpose").annotations.items():
         target = folder / "annotations" / names[0]
@@ -103,7 +103,7 @@ def _crowdpose(folder: Path, source: Path) -> list[Prepared]:
         if original is not None:
             done.append(write(target, partial(_crowdpose_people, original)))
         elif target.exists():
-            done.append(Prepared(target, "exists"))
+            done.append(PreparedFile(target, "exists"))
         elif split != "trainval":
             raise DataError(
                 f"{source}: no {names[0]}, expected CrowdPose's annotations from "
@@ -124,7 +124,7 @@ def _crowdpose_people(path: Path) -> dict[str, Any]:
     return content
 
 
-def _ochuman(folder: Path, source: Path) -> list[Prepared]:
+def _ochuman(folder: Path, source: Path) -> list[PreparedFile]:
     done = []
     for split, names in files_of("ochuman").annotations.items():
         target = folder / "annotations" / names[0]
@@ -211,7 +211,7 @@ def _ochuman_person(person: dict[str, Any], order: list[int]) -> dict[str, Any]:
     }
 
 
-_MAKERS: dict[str, Callable[[Path, Path], list[Prepared]]] = {
+_MAKERS: dict[str, Callable[[Path, Path], list[PreparedFile]]] = {
     "mpii": _mpii,
     "crowdpose": _crowdpose,
     "ochuman": _ochuman,

@@ -14,7 +14,7 @@ from hevitpose.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedFile:
     """One file or folder of the destination."""
 
     path: Path
@@ -22,14 +22,14 @@ class Prepared:
     note: str = ""  # how many people
 
 
-def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepared:
+def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> PreparedFile:
     """Makes a json file at once or not at all; what exists stays."""
     if path.exists():
-        return Prepared(path, "exists")
+        return PreparedFile(path, "exists")
     content = make()
     write_atomically(path, json.dumps(content))
     people = content if isinstance(content, list) else content["annotations"]
-    return Prepared(path, "written", f"{len(people):,} people")
+    return PreparedFile(path, "written", f"{len(people):,} people")
 
 
 def find_original(source: Path, *names: str) -> Path | None:

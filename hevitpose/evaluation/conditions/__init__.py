@@ -83,7 +83,7 @@ class Applied:
         table = self.table
         found = []
         for person in np.flatnonzero(table.image_index == number):
-            joints = table.keypoints[person][table.visible[person] > 0].astype(np.float64)
+            joints = table.keypoints[person][table.visibility[person] > 0].astype(np.float64)
             if len(joints) > 1:
                 found.append((*joints.min(0), *joints.max(0)))
         return np.array(found).reshape(-1, 4)
@@ -108,7 +108,7 @@ class Applied:
         if self.condition.name != "flip":
             return predictions
         rows = self.table.take(predictions.index)
-        swapped = list(rows.layout.flip_index)
+        swapped = list(rows.layout.flip_order)
         keypoints = predictions.keypoints[:, swapped].astype(np.float64)
         # Pixel u of a crop of W becomes W - 1 - u; without UDP the box's middle is at W / 2.
         pixel = 0.0 if self.udp else rows.sizes[:, 0] / self.input_size[0]

@@ -41,7 +41,7 @@ def diagnose_heads(table: PoseTable, keypoints: np.ndarray) -> HeadDiagnosis:
     counted = ~heads.missing
     sizes = HEAD_SIZE * np.linalg.norm(heads.head_boxes[:, 1] - heads.head_boxes[:, 0], axis=1)
     similarity = []
-    for joints in (slice(None), list(table.layout.flip_index)):
+    for joints in (slice(None), list(table.layout.flip_order)):
         offset = keypoints[predicted] - heads.keypoints[people][:, joints]
         distance = np.linalg.norm(offset, axis=-1) / sizes[people][:, None]
         similarity.append(np.where(counted[people][:, joints], -distance, -np.inf))

@@ -99,7 +99,7 @@ class Scene:
         people = self.pair_person[pairs]
         points = keypoints[self.pair_detection[pairs]]
         found = []
-        for joints in (slice(None), list(self.layout.flip_index)):
+        for joints in (slice(None), list(self.layout.flip_order)):
             offset = points - self.truth[people][:, joints]
             # The constant is that of the predicted joint, also where it is measured elsewhere.
             similarity = _similarity(offset, self.areas[people], self.sigmas)
@@ -133,7 +133,7 @@ def make_scene(table: PoseTable, results: Sequence[dict[str, Any]]) -> Scene:
         ids=truth.ids[order],
         people_image=people_image,
         truth=truth.keypoints[order].astype(np.float64),
-        labelled=truth.visible[order] > 0,
+        labelled=truth.visibility[order] > 0,
         boxes=truth.boxes[order],
         areas=truth.areas[order],
         crowd=truth.crowd[order],

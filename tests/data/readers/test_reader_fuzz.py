@@ -68,7 +68,7 @@ def mutated(draw, content):
 def check(table) -> None:
     """What holds of every table, whatever the file was."""
     count, joints = len(table), table.num_keypoints
-    assert table.keypoints.shape == (count, joints, 2) and table.visible.shape == (count, joints)
+    assert table.keypoints.shape == (count, joints, 2) and table.visibility.shape == (count, joints)
     for array in (table.centers, table.sizes, table.bboxes, table.keypoints, table.areas):
         assert len(array) == count and np.isfinite(array).all()
     assert (table.sizes > 0).all() and (table.bboxes[:, 2:] > 0).all()
@@ -77,7 +77,7 @@ def check(table) -> None:
     assert len(table.image_ids) == len(table.image_names) == len(table.image_sizes)
     if count:
         assert 0 <= table.image_index.min() and table.image_index.max() < len(table.image_ids)
-    assert set(np.unique(table.visible)) <= {0, 1, 2}
+    assert set(np.unique(table.visibility)) <= {0, 1, 2}
     for name in table.image_names:
         assert ".." not in name.decode().split("/")
 

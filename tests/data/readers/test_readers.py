@@ -36,8 +36,8 @@ def test_generated_files(root, dataset):
     table = load(dataset, root, SPLITS[dataset], input_size=SIZE, training=True)
     assert len(table) == (2 if dataset == "mpii" else 3) == table.counts["people"]
     assert table.layout == {"mpii": MPII, "crowdpose": CROWDPOSE}.get(dataset, COCO)
-    assert table.keypoints.dtype == np.float32 and table.visible.dtype == np.uint8
-    assert (table.keypoints[table.visible == 0] == 0).all()
+    assert table.keypoints.dtype == np.float32 and table.visibility.dtype == np.uint8
+    assert (table.keypoints[table.visibility == 0] == 0).all()
     assert all(table.image_path(i).is_file() for i in range(len(table)))
     assert not table.skipped
     if dataset != "mpii":
@@ -66,7 +66,7 @@ def test_coco_values_against_the_json(samples):
         assert table.person_ids[n] == person["id"]
         assert table.areas[n] == pytest.approx(person["area"])
         xyv = np.array(person["keypoints"]).reshape(-1, 3)
-        np.testing.assert_array_equal(table.visible[n], xyv[:, 2])
+        np.testing.assert_array_equal(table.visibility[n], xyv[:, 2])
         np.testing.assert_allclose(table.keypoints[n], xyv[:, :2] * (xyv[:, 2:] > 0))
         assert table.image_ids[table.image_index[n]] == person["image_id"]
         np.testing.assert_array_equal(
@@ -103,7 +103,7 @@ def test_mpii_joints_agree_with_the_ground_truth_matrix(samples):
         lost = expected - table.keypoints[n][seen]  # the json keeps whole pixels
         assert (lost > -1e-3).all() and (lost < 1).all()
         assert (np.abs(lost) < 1e-3).mean() > 0.8
-        assert (table.visible[n] > 0)[seen].all()
+        assert (table.visibility[n] > 0)[seen].all()
 
 
 def test_mpii_not_square(samples):
@@ -118,7 +118,7 @@ def test_detections(root):
     assert table.boxes == "boxes.json>=0.5"
     np.testing.assert_allclose(table.bboxes, [[-5, 3, 90, 20], [5, 3, 20, 20]])  # not clipped
     np.testing.assert_allclose(table.box_scores, [0.9, 0.5])
-    assert not table.visible.any() and (table.image_ids[table.image_index] == 7).all()
+    assert not table.visibility.any() and (table.image_ids[table.image_index] == 7).all()
     assert table.counts["dropped_category"] == table.counts["dropped_score"] == 1
     everything = load("coco", root, "val", input_size=SIZE, boxes="boxes.json")
     assert len(everything) == 3
@@ -240,7 +240,7 @@ def test_synthetic_is_the_mpii_layout_with_its_own_fingerprint(tmp_path):
     for n, position in enumerate(table.person_ids):
         other = row.get(content["annotations"][position]["id"])
         for target, source in enumerate(MPII_TO_COCO):
-            if other is not None and source >= 0 and coco.visible[other, target]:
+            if other is not None and source >= 0 and coco.visibility[other, target]:
                 np.testing.assert_allclose(
                     table.keypoints[n, source], coco.keypoints[other, target], atol=1e-3
                 )
@@ -537,7 +537,7 @@ def custom(tmp_path):
 def test_custom(custom):
     table = load(str(custom), "unused", "val", input_size=(64, 64))
     assert (table.dataset, len(table), table.keypoints.shape) == ("hands", 3, (3, 3, 2))
-    assert table.layout.flip_index == (0, 2, 1) and table.layout.skeleton == ((0, 1), (0, 2))
+    assert table.layout.flip_order == (0, 2, 1) and table.layout.skeleton == ((0, 1), (0, 2))
     with pytest.raises(UsageError, match="unknown split"):
         load(str(custom), "unused", "train", input_size=(64, 64))
 

@@ -132,7 +132,7 @@ def same_people(train, val) -> None:
     np.testing.assert_array_equal(train.person_ids, val.person_ids)
     np.testing.assert_array_equal(val.person_ids, counted.ids)
     np.testing.assert_array_equal(train.keypoints, counted.keypoints)
-    np.testing.assert_array_equal(train.visible, counted.visible)
+    np.testing.assert_array_equal(train.visibility, counted.visibility)
 
 
 def by_detections(path: Path, table, **changed) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def by_detections(path: Path, table, **changed) -> tuple[float, float]:
     file = files.write(path.parent / "boxes.json", boxes)
     found = before_the_first_step(path, **{"data.box_source": str(file), **changed})[1]
     predicted = Predictions(
-        np.arange(len(found)), counted.keypoints, np.ones(counted.visible.shape, np.float32)
+        np.arange(len(found)), counted.keypoints, np.ones(counted.visibility.shape, np.float32)
     )
     results = results_of(found, predicted, nms_threshold=1.0)
     ours = score_results(found, results)["AP"]

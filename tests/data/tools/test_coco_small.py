@@ -89,7 +89,7 @@ def test_the_shared_files(shared_set, split):
     assert sorted(table.person_ids.tolist()) == sorted(by_id)
     for row in range(0, len(table), 97):
         points = np.reshape(by_id[int(table.person_ids[row])]["keypoints"], (-1, 3))
-        np.testing.assert_array_equal(table.visible[row], points[:, 2])
+        np.testing.assert_array_equal(table.visibility[row], points[:, 2])
         labelled = points[:, 2] > 0
         np.testing.assert_allclose(table.keypoints[row][labelled], points[labelled, :2])
 

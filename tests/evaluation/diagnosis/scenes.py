@@ -20,7 +20,7 @@ SIDE = 600
 
 def person(number: int, image: int, points: np.ndarray, **changed: Any) -> dict[str, Any]:
     """An annotation; ``points`` (K, 2), all labelled unless ``visible`` says otherwise."""
-    visible = changed.pop("visible", np.full(len(points), 2))
+    visible = changed.pop("visibility", np.full(len(points), 2))
     xyv = np.concatenate((np.where(visible[:, None] > 0, points, 0), visible[:, None]), 1)
     low, high = points.min(0), points.max(0)
     made = {
@@ -89,7 +89,7 @@ def random_case(seed: int, joints: int = 17) -> tuple[dict[str, Any], list[dict[
             if rng.random() < 0.1:
                 visible[:] = 0
             crowd = int(rng.random() < 0.15)
-            made = person(len(people) + 1, image, points, visible=visible, iscrowd=crowd)
+            made = person(len(people) + 1, image, points, visibility=visible, iscrowd=crowd)
             people.append(made)
             for _ in range(int(rng.integers(0, 4))):
                 noise = rng.normal(0, size * float(rng.choice([0, 0.02, 0.06, 0.2])), points.shape)

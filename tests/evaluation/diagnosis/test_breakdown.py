@@ -66,7 +66,7 @@ def test_groups_are_the_evaluators_own(dataset, samples):
     everybody = oks(
         predictions.keypoints,
         table.keypoints,
-        table.visible,
+        table.visibility,
         table.truth.areas[: len(table)],
         table.declared.sigmas,
     )
