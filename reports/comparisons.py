@@ -35,6 +35,10 @@ def best(grid: GridView) -> Row | None:
     return top if len(found.having(WORSE)) == len(scored) - 1 else None
 
 
+#: Cells of one verdict that a title names; more are counted.
+NAMED = 6
+
+
 def headline(grid: GridView) -> str:
     """The verdicts in one sentence; empty where there are none."""
     if grid.family.spread is None or grid.default is None:
@@ -54,6 +58,8 @@ def headline(grid: GridView) -> str:
     ):  # fmt: skip
         if len(by[verdict]) == all_of_them > 1:
             parts.append(f"all {all_of_them} {words}")
+        elif len(by[verdict]) > NAMED:
+            parts.append(f"{words}: {len(by[verdict])} of {all_of_them} cells")
         elif by[verdict]:
             parts.append(f"{words}: {', '.join(by[verdict])}")
     if not by[BETTER] and by[NOT_SHOWN]:

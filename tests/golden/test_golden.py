@@ -118,7 +118,7 @@ def test_what_draws_an_augmentation(golden, people):
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_layouts(golden, name):
     layout = LAYOUTS[name]
-    golden("TRAINING", f"layout/{name}/flip_order", np.array(layout.flip_order))
+    golden("TRAINING", f"layout/{name}/flip_index", np.array(layout.flip_order))
     golden("TRAINING", f"layout/{name}/joint_weights", np.array(layout.joint_weights or [1.0]))
     golden("TRAINING", f"layout/{name}/upper_body", np.array(sorted(layout.upper_body), np.int64))
     golden("EVALUATION", f"layout/{name}/sigmas", np.array(layout.sigmas or [0.0]))

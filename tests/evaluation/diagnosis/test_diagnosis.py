@@ -203,7 +203,7 @@ def without_area():
         ([person(1, 1, POINTS)], [detection(7, POINTS)], "image_id 7 is not in the ground truth"),
         ([person(1, 1, POINTS)], [detection(1, POINTS[:14])], "keypoints has 42 values"),
         ([person(1, 1, POINTS)], {"a": 1}, "dict, expected a list"),
-        ([person(1, 1, POINTS)], [detection(1, POINTS * np.nan)], "nan"),
+        ([person(1, 1, POINTS)], [detection(1, POINTS * np.nan)], "NaN"),
         ([person(1, 1, POINTS[:14])], [], "expected 51"),
     ],
 )
