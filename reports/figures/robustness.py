@@ -10,7 +10,7 @@ from reports.ablation import SHOWN, GridView
 from reports.captions import condition as words_of
 from reports.changes import ERRORS, Changes
 from reports.figures import style
-from reports.figures.plots import Plot
+from reports.figures.plot import Plot
 from reports.output.text import plain, shorten
 from reports.robustness import Robustness
 

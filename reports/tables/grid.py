@@ -32,7 +32,7 @@ from reports.output.text import (
 )
 
 if TYPE_CHECKING:
-    from reports.figures.plots import Plot
+    from reports.figures.plot import Plot
 
 
 class Rendered(NamedTuple):
@@ -86,10 +86,10 @@ def render_grid(
     stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
     robust = _robustness(measured, grid_name, stem, primary)
     if robust is None:
-        from reports.figures import plots
+        from reports.figures.effects import effects
 
         grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
-        table, plot = grid_table(grid, title=title, question=question), plots.effects(grid, stem)
+        table, plot = grid_table(grid, title=title, question=question), effects(grid, stem)
     else:
         table, plot = robust
     text = to_markdown(table)

@@ -7,8 +7,7 @@ import pytest
 from hevitpose.config import load_config
 from hevitpose.config.renamed import RENAMED, with_first_names, with_todays_names
 from hevitpose.errors import Notice, UsageError
-from hevitpose.records.identity import training_run
-from hevitpose.runs import DataInputs
+from hevitpose.records.identity import DataInputs, training_run
 
 VALUES = {
     "codec.decode": "dark",

@@ -15,8 +15,9 @@ from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
 from reports import ablation, build
 from reports.__main__ import main
-from reports.figures import plots, style
-from reports.figures.plots import front
+from reports.figures import style
+from reports.figures.accuracy import front, joint_profile
+from reports.figures.effects import effects
 from reports.load import check
 from reports.output import readme
 from reports.published import load as load_published
@@ -341,7 +342,7 @@ def test_learning_curves_are_drawn_with_validation_or_not_at_all(make, tmp_path)
 
 def test_an_effect_is_drawn_with_its_simultaneous_interval_and_its_cost(make):
     grid = ablation.build(make.grid(), "attention")
-    plot = plots.effects(grid)
+    plot = effects(grid)
     first = plot.data["dots"][1]
     gap = grid.rows[1].difference
     assert first[:4] == ["mhsa", gap.value, gap.low, gap.high]
@@ -353,7 +354,7 @@ def test_an_effect_is_drawn_with_its_simultaneous_interval_and_its_cost(make):
 def test_joints_of_mpii_stand_in_no_picture_with_other_data(make):
     def profile(*records):
         found = check((f"{record.id}.json", record) for record in records)
-        return plots.joint_profile(found, load_published())
+        return joint_profile(found, load_published())
 
     rendered = make.evaluation()
     assert profile(rendered) is None

@@ -15,7 +15,7 @@ import yaml
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import ablation, build, grid_files
 from reports.claims import claims_table
-from reports.figures.plots import tradeoff
+from reports.figures.accuracy import tradeoff
 from reports.load import Measured, check, load, out_of_range
 from reports.output.text import (
     Column,

@@ -1,169 +1,36 @@
-"""Runs and their records: what a config trains and evaluates, done once and written down.
-
-``runs/`` holds ``records/`` (one file per record), ``train/ID/`` (a training's weights and curve)
-and ``evaluate/ID/`` (an evaluation's predictions). A training that is recorded is not repeated;
-its weights are found by every later evaluation. Torch is imported where something is computed: a
-plan of sixty cells takes well under a second.
-"""
+"""Train and evaluate a config, each once, and write down what came out."""
 
 from __future__ import annotations
 
 import datetime
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hevitpose.config.schema import Config, DataConfig
+from hevitpose.config.schema import Config
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError
 from hevitpose.files import write_atomically
 from hevitpose.models.spec import VARIANTS, full_name
 from hevitpose.progress import Progress, silent
-from hevitpose.records import Record, RecordStore, Run, identity, provenance
-from hevitpose.records.identity import DataInputs, file_digest
+from hevitpose.records import Record, RecordStore, Run, provenance
+from hevitpose.records.identity import file_digest
+from hevitpose.runs.folders import (
+    RUNS,
+    WEIGHTS,
+    evaluation_folder,
+    measured,
+    store_of,
+    training_by_weights,
+    training_folder,
+)
+from hevitpose.runs.plan import evaluation_run, training_run
 
 if TYPE_CHECKING:
     from hevitpose.evaluation.predict import Predictions
     from hevitpose.training.fit import EvaluationResult, TrainResult
-
-RUNS = Path("runs")
-MEASURED = Path("results/measured")
-WEIGHTS = "model.safetensors"
-
-
-def store_of(runs: Path) -> RecordStore:
-    """The record store of a runs folder."""
-    return RecordStore(runs / "records")
-
-
-def training_folder(runs: Path, training_id: str) -> Path:
-    """Where a training writes its weights and curve."""
-    return runs / "train" / training_id
-
-
-def evaluation_folder(runs: Path, evaluation_id: str) -> Path:
-    """Where an evaluation writes its predictions."""
-    return runs / "evaluate" / evaluation_id
-
-
-def weights_of(runs: Path, training_id: str) -> Path | None:
-    """The weights that a finished training left, if they are still there."""
-    path = training_folder(runs, training_id) / WEIGHTS
-    return path if path.is_file() else None
-
-
-# Ids -------------------------------------------------------------------------------------------
-
-
-def training_run(config: Config) -> Run:
-    """The training of a config.
-
-    Raises:
-        DataError: annotations or imported files are absent.
-        UsageError: the dataset is not known, or has no such split.
-    """
-    data = config.data
-    val = _val_inputs(config, "gt") if config.training.selection == "val" else {}
-    inputs = DataInputs(num_keypoints(config), _inputs(config, data.train_split, "training"), val)
-    return identity.training_run(config, inputs, provenance.device_type(config.device))
-
-
-def evaluation_run(
-    config: Config, weights: str | None = None, tuned: Mapping[str, Any] | None = None
-) -> Run:
-    """The evaluation of weights under a config's condition.
-
-    Args:
-        config: the condition.
-        weights: a training's id, or ``sha256:...`` of foreign weights; None: those of the
-            config's own training.
-        tuned: key -> values that the config's own was chosen from.
-
-    Raises:
-        DataError: annotations, boxes or imported files are absent.
-    """
-    weights = training_run(config).id if weights is None else weights
-    inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.box_source))
-    device = provenance.device_type(config.device)
-    return identity.evaluation_run(config, inputs, device, weights, tuned=tuned)
-
-
-def complexity_run(config: Config) -> Run:
-    """The count of a config's network."""
-    return identity.complexity_run(config, num_keypoints(config))
-
-
-def latency_run(config: Config, conditions: Mapping[str, Any], attempt: int = 1) -> Run:
-    """A timing of a config's network on this machine, under named conditions."""
-    return identity.latency_run(
-        config,
-        num_keypoints(config),
-        conditions,
-        machine=provenance.machine(),
-        versions=provenance.versions(),
-        attempt=attempt,
-    )
-
-
-def num_keypoints(config: Config) -> int:
-    """K: the config's, else the dataset's."""
-    from hevitpose.data import declared
-
-    given = config.model.num_keypoints  # type: ignore[attr-defined]
-    return given or len(declared(config.data.dataset).layout)
-
-
-def _inputs(config: Config, split: str, kind: str) -> dict[str, Any]:
-    """What a split of the data contributes to an id."""
-    from hevitpose.data import declared
-
-    said = declared(config.data.dataset)
-    declares = said.training_inputs() if kind == "training" else said.evaluation_inputs()
-    found = _fingerprint(config.data, split)
-    return {"fingerprint": found, "split": split, "declared": declares}
-
-
-@contextmanager
-def looked_at_once() -> Iterator[None]:
-    """Within this block each split's files are hashed once: a plan asks for one sixty times."""
-    global _looked
-    before, _looked = _looked, {}
-    try:
-        yield
-    finally:
-        _looked = before
-
-
-_looked: dict[tuple[str, Path, str], str] | None = None
-
-
-def _fingerprint(data: DataConfig, split: str) -> str:
-    from hevitpose.data.fingerprint import fingerprint
-
-    if _looked is None:
-        return fingerprint(data, split)
-    key = (data.dataset, data.folder, split)
-    if key not in _looked:
-        _looked[key] = fingerprint(data, split)
-    return _looked[key]
-
-
-def _val_inputs(config: Config, boxes: str) -> dict[str, Any]:
-    from hevitpose.data.files import find_boxes
-
-    data = config.data
-    inputs = _inputs(config, data.val_split, "evaluation")
-    if boxes == "gt":
-        return inputs | {"boxes": "gt"}
-    custom = data.dataset.endswith((".yaml", ".yml"))
-    folder = Path(data.dataset).parent if custom else data.folder / data.dataset
-    return inputs | {"boxes": f"sha256:{file_digest(Path(find_boxes(folder, boxes)))}"}
-
-
-# Doing and recording ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -264,20 +131,6 @@ def evaluate_and_record(
         config, run, store, folder, lambda: evaluation_fields(config, folder, progress)
     )
     return None if record is None else (known or record, known is None)
-
-
-def measured() -> RecordStore:
-    """The committed records of the checkout that this code is in, wherever it is called from."""
-    return RecordStore(provenance.ROOT / MEASURED)
-
-
-def training_by_weights(sha256: str, stores: Sequence[RecordStore]) -> str | None:
-    """The id of the training that left a file of this sha256, if one is recorded."""
-    for store in stores:
-        for record in store.iter(failures=False):
-            if record.kind == "training" and record.weights == sha256:
-                return record.id
-    return None
 
 
 def _recorded(
@@ -460,44 +313,3 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         scores=predictions.scores,
     )
     write_atomically(path, buffer.getvalue())
-
-
-# Weights that are kept ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The weights of one training below a runs folder."""
-
-    id: str
-    path: Path
-    bytes: int
-    record: Record | None  # None: the training was never recorded here
-
-
-def kept_weights(runs: Path) -> list[Kept]:
-    """Every training's weights below a runs folder, the largest first."""
-    store = store_of(runs)
-    found = []
-    for path in sorted((runs / "train").glob(f"*/{WEIGHTS}")):
-        name = path.parent.name
-        known = name in store
-        found.append(Kept(name, path, path.stat().st_size, store.get(name) if known else None))
-    return sorted(found, key=lambda kept: -kept.bytes)
-
-
-def remove_weights(kept: Sequence[Kept]) -> int:
-    """Delete weights; their records stay, and an evaluation that needs them trains again.
-
-    Returns:
-        Bytes freed.
-
-    Raises:
-        DataError: a file cannot be removed.
-    """
-    for each in kept:
-        try:
-            each.path.unlink()
-        except OSError as error:
-            raise DataError(f"{each.path}: cannot be removed ({error.strerror})") from None
-    return sum(each.bytes for each in kept)

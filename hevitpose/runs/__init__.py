@@ -1,0 +1,75 @@
+"""Runs and their records: what a config trains and evaluates, done once and written down.
+
+``runs/`` holds ``records/`` (one file per record), ``train/ID/`` (a training's weights and curve)
+and ``evaluate/ID/`` (an evaluation's predictions). A training that is recorded is not repeated;
+its weights are found by every later evaluation. Torch is imported where something is computed: a
+plan of sixty cells takes well under a second.
+"""
+
+from __future__ import annotations
+
+from hevitpose.runs.folders import (
+    MEASURED,
+    RUNS,
+    WEIGHTS,
+    Kept,
+    evaluation_folder,
+    kept_weights,
+    measured,
+    remove_weights,
+    store_of,
+    training_by_weights,
+    training_folder,
+    weights_of,
+)
+from hevitpose.runs.plan import (
+    complexity_run,
+    evaluation_run,
+    latency_run,
+    looked_at_once,
+    num_keypoints,
+    training_run,
+)
+from hevitpose.runs.record import (
+    Finished,
+    add,
+    artifacts,
+    evaluate_and_record,
+    evaluation_fields,
+    portable,
+    record_facts,
+    train_and_record,
+    train_fields,
+    write_predictions,
+)
+
+__all__ = [
+    "MEASURED",
+    "RUNS",
+    "WEIGHTS",
+    "Finished",
+    "Kept",
+    "add",
+    "artifacts",
+    "complexity_run",
+    "evaluate_and_record",
+    "evaluation_fields",
+    "evaluation_folder",
+    "evaluation_run",
+    "kept_weights",
+    "latency_run",
+    "looked_at_once",
+    "measured",
+    "num_keypoints",
+    "portable",
+    "record_facts",
+    "remove_weights",
+    "store_of",
+    "train_and_record",
+    "train_fields",
+    "training_by_weights",
+    "training_folder",
+    "training_run",
+    "weights_of",
+    "write_predictions",
+]

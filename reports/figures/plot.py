@@ -1,0 +1,43 @@
+"""Plots: each is plain data and a way to draw it, and is there only when its data are.
+
+The data are gathered first, so that a stale picture can be told by its digest without drawing.
+Colours are never the only difference: series differ in marker too, filled means measured here and
+hollow means published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reports.figures import style
+from reports.output.text import plain
+from reports.tables.accuracy import DISPLAY
+
+
+class Plot(NamedTuple):
+    """A picture that can be drawn."""
+
+    name: str  # file stem
+    alt: str  # what it shows, in words
+    data: Any  # everything it shows, as plain data
+    draw: Callable[[Any], Any]  # data to figure
+
+    @property
+    def digest(self) -> str:
+        """Stands for the picture when asking whether a file is stale."""
+        return style.digest([self.draw.__name__, self.alt, self.data])
+
+    def save(self, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+        """Draws it into files."""
+        figure = self.draw(self.data)
+        content = [self.draw.__name__, self.alt, self.data]
+        paths = style.save(figure, folder, self.name, content, formats)
+        style.close(figure)
+        return paths
+
+
+def shown_name(model: str) -> str:
+    """A network's name as plots show it."""
+    return DISPLAY.get(model, plain(model))
