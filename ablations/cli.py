@@ -82,7 +82,10 @@ def list_grids() -> None:
     """The grids that come with the project: question, cells, expected time, finding."""
     for grid in load_grids(available(), load_config(None, preset="quick")):
         print(f"{grid.name}\n  {' '.join(grid.question.split())}")
-        print(f"  cells     {', '.join(cell.name for cell in grid.cells)}")
+        named = [cell.name.partition(" @ ") for cell in grid.cells]
+        print(f"  cells     {', '.join(name for name, at, _ in named if not at)}")
+        if conditions := dict.fromkeys(condition for _, at, condition in named if at):
+            print(f"  each at   {', '.join(conditions)}")
         for key in ("command", "expected", "finding"):
             print(f"  {key:<9} {' '.join(getattr(grid, key).split())}")
 

@@ -37,7 +37,6 @@ from hevitpose.models.spec import DEFAULT_CELL
 from hevitpose.records.identity import config_hash
 
 FOLDER = Path(__file__).parent / "grids"
-#: What runs when no grid is named.
 #: In ``evaluate:``, the weights of every trained cell.
 _ALL = "all"
 

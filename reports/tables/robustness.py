@@ -49,12 +49,17 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         rows.append((*cells, TableCell(str(len(runs)), value=len(runs), kind="measured")))
     return Table(
         name=f"robustness-{view.grid}",
-        title=f"Robustness: {view.grid.replace('_', ' ')} ({words_of(view.facts)})",
+        title=f"{_name(view.grid)} ({words_of(view.facts)})",
         columns=(*columns, Column("seeds", "n seeds")),
         rows=tuple(rows),
         caption=caption(view.facts),
         legend=_legend(view, heading),
     )
+
+
+def _name(grid: str) -> str:
+    words = grid.replace("_", " ")
+    return "Robustness" if words == "robustness" else f"Robustness: {words}"
 
 
 def _legend(view: Robustness, heading: str) -> tuple[str, ...]:
