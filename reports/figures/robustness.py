@@ -199,13 +199,14 @@ def draw_against_none(data: Any) -> Any:
     left.set_title("Errors (left of 0: fewer with CGSR-MHA)", fontsize=9)
     for axes in right:
         _dots(axes, kept, "points of % of clean")
-        axes.set_xlabel(f"Δ {data['metric']} left under the condition, points of % of clean")
+        axes.set_xlabel(f"Δ {data['metric']} kept, % of clean, points")
+        axes.locator_params(axis="x", nbins=6)
         axes.set_title("Robustness (right of 0: CGSR-MHA keeps more)", fontsize=9)
     where = f" ({data['condition']})" if "condition" in data else ""
     figure.suptitle(f"CGSR-MHA minus no attention{where}", x=0.01, ha="left", fontsize=10)
     figure.supxlabel(
-        "bars: simultaneous 95% intervals over all cells of the grid\n▲ better  ▼ worse  "
-        "○ not shown to differ, or no verdict",
+        "bars: simultaneous 95% intervals over all cells of the grid, from 5 seeds on\n"
+        "▲ better  ▼ worse  ○ not shown to differ, or no verdict",
         fontsize=7.5, color=style.GREY,
     )  # fmt: skip
     return figure
