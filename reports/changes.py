@@ -56,7 +56,7 @@ def error_rates(record: Record) -> dict[str, float] | None:
 
 
 def changes(grid: GridView, measured: Measured) -> Changes | None:
-    """The error types of a grid's cells; None where too few evaluations have them.
+    """The error types of a grid's cells; None where a cell has none.
 
     A cell's own evaluations may be older than error types; then another plain evaluation of the
     same weights stands for them (one forward pass, say), the same kind for all cells.
@@ -82,8 +82,9 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
                 for error, rate in (error_rates(found) or {}).items():
                     rates[error].setdefault(row.name, {})[record.seed or 0] = rate
     first = next(iter(rates.values()))
-    if grid.default.name not in first or len(first) < 2:
-        return None
+    cells = [row.name for row in grid.rows if row.accuracy]
+    if len(cells) < 2 or any(cell not in first for cell in cells):
+        return None  # a table of gaps says nothing of the grid
     assert used[0].breakdown is not None
     return Changes(grid.name, grid.default.name, rates, tuple(used), used[0].breakdown.unit)
 

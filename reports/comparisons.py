@@ -15,9 +15,9 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     contrasts,
 )
-from hevitpose.models.spec import DEFAULT_CELL, VARIANTS
+from hevitpose.models.spec import DEFAULT_CELL
 from reports.ablation import GridView, Row, by_seed
-from reports.load import flatten
+from reports.grid_files import value_of
 from reports.output.text import plain, shorten
 
 
@@ -124,10 +124,7 @@ def level_of(row: Row, axis: str) -> str:
     record = row.accuracy[0]
     value = record.axes.get(axis)
     if value is None:
-        value = flatten(record.config).get(axis)
-    variant = VARIANTS.get(record.model)
-    if value is None and variant is not None and axis.startswith("model."):
-        value = getattr(variant, axis.removeprefix("model."), None)
+        value = value_of(record, axis)
     return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else plain(value)
 
 

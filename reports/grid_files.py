@@ -1,18 +1,14 @@
-"""What a grid's yaml file says: its question, finding, primary metrics, and cells."""
+"""What a grid's yaml file says, as reports need it: texts, primary metrics, and cells."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ablations.grid_file import GridFile, read_grid_file
 from hevitpose.config import Config
-from hevitpose.config.renamed import todays_name
-from hevitpose.errors import DataError
 from hevitpose.models.spec import PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
 from reports.load import flatten
@@ -23,34 +19,32 @@ GRIDS = Path(__file__).resolve().parents[1] / "ablations" / "grids"
 Overrides = Mapping[str, Mapping[str, Any]]
 
 
-def grid_file(name: str) -> dict[str, object]:
+def _read(name: str) -> GridFile | None:
     """The grid's own description, where the project has one."""
     path = GRIDS / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
-        return {}
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    return data if isinstance(data, dict) else {}
+    known = re.fullmatch(r"[A-Za-z0-9_-]+", name) and path.is_file()
+    return read_grid_file(path) if known else None
 
 
 def primary_of(name: str) -> dict[str, str]:
     """Dataset, or "other", to the metric that the grid's file names."""
-    found = grid_file(name).get("primary")
-    if not isinstance(found, dict):
-        return dict(PRIMARY_METRICS)
-    return {str(dataset): str(metric) for dataset, metric in found.items()}
+    file = _read(name)
+    return file.primary if file else dict(PRIMARY_METRICS)
 
 
 def finding_of(name: str) -> str:
     """What the grid's file says was found."""
-    return " ".join(str(grid_file(name).get("finding", "")).split())
+    return _words(name, "finding")
 
 
 def question_of(name: str) -> str:
     """What the grid asks."""
-    return " ".join(str(grid_file(name).get("question", "")).split())
+    return _words(name, "question")
+
+
+def _words(name: str, key: str) -> str:
+    file = _read(name)
+    return " ".join(file.texts[key].split()) if file else ""
 
 
 def listed_cells(name: str, default: Record | None) -> dict[str, dict[str, Any]]:
@@ -63,50 +57,13 @@ def listed_cells(name: str, default: Record | None) -> dict[str, dict[str, Any]]
     Returns:
         Name -> config keys and values that differ from the default's, in the file's order.
     """
-    data = grid_file(name)
-    axes, cells = data.get("axes"), data.get("cells")
-    raw = list(_combinations(axes, data.get("mode"))) if isinstance(axes, Mapping) else []
-    for cell, overrides in cells.items() if isinstance(cells, Mapping) else ():
-        raw.append((str(cell), overrides if isinstance(overrides, Mapping) else {"": overrides}))
+    file = _read(name)
     found: dict[str, dict[str, Any]] = {}
-    for cell, overrides in raw:
-        given = {todays_name(str(key)): value for key, value in overrides.items()}
-        own = {k: v for k, v in given.items() if not _is_default(k, v, default)}
+    for entry in file.cells if file else ():
+        own = {k: v for k, v in entry.values.items() if not _is_default(k, v, default)}
         if own:
-            found[cell] = own
+            found[entry.name] = own
     return found
-
-
-def _combinations(axes: Mapping[str, Any], mode: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The cells of ``axes:``, named as ``ablations`` names them (a test compares the two)."""
-    levels = [
-        [(name, {axis: value}) for name, value in _named(axis, values, len(axes) > 1)]
-        for axis, values in axes.items()
-    ]
-    combined: Iterable[Sequence[tuple[str, dict[str, Any]]]]
-    if mode == "product":
-        combined = itertools.product(*levels)
-    elif mode == "zip":
-        combined = zip(*levels, strict=False)
-    else:
-        combined = ([level] for level in itertools.chain(*levels))
-    for parts in combined:
-        overrides = {key: value for _, given in parts for key, value in given.items()}
-        yield "+".join(name for name, _ in parts), overrides
-
-
-def _named(axis: str, values: Any, several: bool) -> list[tuple[str, Any]]:
-    if isinstance(values, Mapping):
-        return [(str(name), value) for name, value in values.items()]
-    before = f"{axis.rpartition('.')[2]}-" if several else ""
-    many = values if isinstance(values, list) else []
-    return [(before + _text(value), value) for value in many]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "-".join(map(_text, value))
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def value_of(record: Record, axis: str) -> Any:
