@@ -58,7 +58,8 @@ def session(options: Options) -> int:
     if options.match is not None:
         grids = _match(grids, options.match, options.out)
     tuning = Tuning.parse(options.tune, seeds) if options.tune else None
-    _prepare_data(base, dry_run=options.dry_run)
+    if not options.dry_run:
+        _prepare_data(grids)
     store = runs.store_of(options.out)
     if tuning is not None:
         if options.dry_run:
@@ -121,17 +122,13 @@ def _tune(grids: Sequence[Grid], tuning: Tuning, options: Options, base: Config)
     return found
 
 
-def _prepare_data(config: Config, *, dry_run: bool) -> None:
+def _prepare_data(grids: Sequence[Grid]) -> None:
     """Synthetic people are rendered on first use; all other data must be there."""
-    if dry_run or config.data.dataset != "synthetic":
-        return
-    from hevitpose.data import synthetic
+    from hevitpose.data.synthetic import generate
 
-    data = config.data
-    if synthetic.is_complete(data.folder, data.people, data.image_size):
-        return
-    with progress_bar("synthetic people", "images") as report:
-        synthetic.generate(data.folder, people=data.people, size=data.image_size, progress=report)
+    for data in runs.unrendered(cell.config for grid in grids for cell in grid.cells):
+        with progress_bar("synthetic people", "images") as report:
+            generate(data.folder, people=data.people, size=data.image_size, progress=report)
 
 
 def _run(

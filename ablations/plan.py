@@ -18,7 +18,7 @@ from typing import Any
 from ablations.grid import Cell, Grid
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
-from hevitpose.config import Config
+from hevitpose.config import Config, start_config
 from hevitpose.models.spec import DEFAULT_CELL, full_name
 from hevitpose.records import Record, RecordStore, Run
 
@@ -47,9 +47,10 @@ class Job:
         return self.run.kind
 
     @property
-    def training(self) -> str | None:
-        """Of an evaluation: the id of the training whose weights it scores."""
-        return self.run.inputs["weights"] if self.kind == "evaluation" else None
+    def needs(self) -> str | None:
+        """The id of the training whose weights it scores, or starts from."""
+        key = {"evaluation": "weights", "training": "start_from"}.get(self.kind)
+        return self.run.inputs.get(key) if key else None
 
     @property
     def label(self) -> str:
@@ -103,12 +104,16 @@ def plan(grids: Sequence[Grid], seeds: Sequence[int]) -> Plan:
                     jobs.setdefault(job.id, job)
     costs = {"complexity": 0, "latency": 1}
     position = {seed: index for index, seed in enumerate(seeds)}
+    starts = {job.needs for job in jobs.values() if job.kind == "training"}
+
+    def order(job: Job) -> tuple[int, int]:
+        if job.kind in costs or job.id in starts:
+            return costs.get(job.kind, 2), 0
+        return 3, position.get(job.seed or 0, 0)
+
     # sorted() is stable: within a kind and a seed, the order of the grids stays, and a training
     # comes before its evaluations.
-    result.jobs = sorted(
-        jobs.values(),
-        key=lambda job: (costs.get(job.kind, 2), position.get(job.seed or 0, 0)),
-    )
+    result.jobs = sorted(jobs.values(), key=order)
     return result
 
 
@@ -121,11 +126,22 @@ def _jobs(grid: Grid, cell: Cell, seeds: Sequence[int]) -> Iterable[Job]:
     yield Job(runs.latency_run(config, conditions_of(config)), config, *about, None)
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
-        training = runs.training_run(seeded)
         # An equal one of an earlier cell stands in the plan already, under that cell's name.
-        yield Job(training, seeded, *about, seed)
+        *before, training = training_jobs(seeded, *about)
+        yield from before
+        yield training
         evaluation = runs.evaluation_run(seeded, training.id, cell.tuned)
         yield Job(evaluation, seeded, *about, seed, cell.condition, cell.tuned)
+
+
+def training_jobs(
+    config: Config, grid: str | None, cell: str, axes: Mapping[str, Any]
+) -> Iterable[Job]:
+    """The training of a config, after those that it starts from."""
+    start = start_config(config)
+    if start is not None:
+        yield from training_jobs(start, grid, f"start of {cell}", axes)
+    yield Job(runs.training_run(config), config, grid, cell, axes, config.seed)
 
 
 # Why, and how long -----------------------------------------------------------------------------
@@ -165,13 +181,12 @@ class History:
             recorded: whether a job has its record.
             out: the runs folder, which holds weights.
         """
-        return {
-            job.training
-            for job in plan.jobs
-            if job.training is not None
-            and not recorded(job)
-            and runs.weights_of(out, job.training) is None
-        }
+        again: set[str] = set()
+        for job in reversed(plan.jobs):  # what needs weights comes after what leaves them
+            runs_now = not recorded(job) or job.id in again
+            if job.needs is not None and runs_now and runs.weights_of(out, job.needs) is None:
+                again.add(job.needs)
+        return again
 
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""

@@ -12,8 +12,8 @@ from hevitpose.errors import unknown_name
 from hevitpose.models.imports import registered
 from hevitpose.models.spec import PARTS, PEERS, full_name
 
-#: Keys that are in ids by what they name, and of which a grid can vary the evaluation.
-_AXES_BY_PROXY = frozenset(("data.box_source",))
+#: Keys that are in ids by what they name: of the evaluation, of the training.
+_CONDITION_BY_PROXY, _RECIPE_BY_PROXY = "data.box_source", "training.start_from"
 
 
 def refused_key(key: str) -> str | None:
@@ -23,7 +23,7 @@ def refused_key(key: str) -> str | None:
         fields = section.model_fields if _is_section(section) else {}
         if part not in fields:
             return str(unknown_name("axis", key, _axes_like(key)))
-        if not ids_of(fields[part]) and key not in _AXES_BY_PROXY:
+        if not ids_of(fields[part]) and key not in (_CONDITION_BY_PROXY, _RECIPE_BY_PROXY):
             return f"axis {key!r}: a path, display or worker setting, it changes no result"
         section = fields[part].annotation
     if key == "seed":
@@ -37,7 +37,7 @@ def refused_condition(key: str) -> str | None:
     *parents, last = key.split(".")
     for part in parents:
         section = section.model_fields[part].annotation
-    if key in _AXES_BY_PROXY or ids_of(section.model_fields[last]) == ("evaluation",):
+    if key == _CONDITION_BY_PROXY or ids_of(section.model_fields[last]) == ("evaluation",):
         return None
     return f"condition key {key!r}: it changes the training, so it belongs under axes or cells"
 

@@ -2,8 +2,8 @@
 
 Whatever happens to it (kill, full disk, Ctrl-C), what was recorded stays and what ran goes on from
 its last checkpoint with the same command. A job that fails is recorded as failed and the others go
-on. An evaluation starts when the weights of its training are there; where they are gone, the
-training is run again.
+on. An evaluation, and a training that starts from another, begins when the weights that it needs
+are there; where they are gone, that training is run again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ablations.recording import failure_of, record_of, tidy
 from ablations.workers import Workers
 from ablations.workers.job import Payload
 from hevitpose import runs
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.isolated import Outcome
 from hevitpose.records import Record, RecordStore, one_line
 
@@ -115,6 +115,7 @@ class Runner:
             else:
                 self.waiting.append(job)
         self._drop_hopeless()
+        self._require_weights()
         if not self.waiting:
             self.leases.close()
             return self.summary
@@ -175,14 +176,30 @@ class Runner:
         return foreign
 
     def _waits_for_training(self, job: Job) -> bool:
-        """Whether an evaluation's training is still to be run, here or by another runner."""
-        if job.training is None:
+        """Whether the training that a job needs is still to be run, here or by another runner."""
+        if job.needs is None:
             return False
-        pending = job.training in self.running or any(j.id == job.training for j in self.waiting)
-        return pending or runs.weights_of(self.out, job.training) is None
+        pending = job.needs in self.running or any(j.id == job.needs for j in self.waiting)
+        return pending or runs.weights_of(self.out, job.needs) is None
+
+    def _require_weights(self) -> None:
+        """What is needed and made by no job of the plan must be there before anything runs.
+
+        Raises:
+            UsageError: it is not.
+        """
+        made = {job.id for job in self.plan.jobs}
+        for job in self.waiting:
+            whose = job.needs
+            if whose is None or whose in made or runs.weights_of(self.out, whose) is not None:
+                continue
+            folder = runs.training_folder(self.out, whose)
+            raise UsageError(
+                f"training.start_from: {whose}: no weights of this training in {folder}"
+            )
 
     def _give_up(self) -> None:
-        """Evaluations whose weights were there when this run began, and are not any more."""
+        """Jobs whose weights were there when this run began, and are not any more."""
         while self.waiting:
             job = self.waiting.popleft()
             self.summary.failed.append((job, "its weights were removed during this run"))
@@ -192,20 +209,24 @@ class Runner:
         return job.kind != "training" or runs.weights_of(self.out, job.id) is not None
 
     def _drop_hopeless(self) -> None:
-        """Takes evaluations off the list whose training failed: that is said once, of it."""
+        """Takes off the list what needs a training that failed: that is said once, of it."""
         failed = {job.id for job, _ in self.summary.failed}
-        hopeless = [job for job in self.waiting if job.training in failed]
-        for job in hopeless:
-            self.waiting.remove(job)
+        for job in list(self.waiting):  # what needs weights comes after what leaves them
+            if job.needs in failed:
+                failed.add(job.id)
+                self.waiting.remove(job)
 
     def _times(self) -> bool:
         return any(job.kind == "latency" for job, _ in self.running.values())
 
     def _start(self, job: Job) -> None:
         config = job.config
-        if job.training is not None:
-            weights = runs.weights_of(self.out, job.training)
-            config = config.with_overrides({"model.checkpoint": str(weights)})
+        if job.needs is not None:
+            weights = runs.weights_of(self.out, job.needs)
+            if job.kind == "training":
+                config = runs.with_start(config, weights)
+            else:
+                config = config.with_overrides({"model.checkpoint": str(weights)})
         payload: Payload = {
             "work": self.work,
             "kind": job.kind,

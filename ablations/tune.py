@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from ablations.grid import Cell, Grid
-from ablations.plan import Job, Plan
+from ablations.plan import Job, Plan, training_jobs
 from ablations.refusals import refused_key
 from hevitpose import runs
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -94,12 +94,13 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                     config = cell.config.with_overrides(overrides)
                     for seed in SEEDS:
                         seeded = config.model_copy(update={"seed": seed})
-                        run = runs.training_run(seeded)
                         name = f"{cell.name} {tuning.key}={value}"
                         axes = {**cell.overrides, **overrides}
-                        jobs.setdefault(run.id, Job(run, seeded, grid.name, name, axes, seed))
+                        made = list(training_jobs(seeded, grid.name, name, axes))
+                        for job in made:
+                            jobs.setdefault(job.id, job)
                         tried = candidates.setdefault((grid.name, cell.name), {})
-                        tried.setdefault(value, []).append(run.id)
+                        tried.setdefault(value, []).append(made[-1].id)
     return Plan(grids, list(jobs.values())), candidates
 
 

@@ -37,13 +37,13 @@ _IGNORED_FILES = ("README.md", ".gitkeep")
 #: Config keys that do not decide a result.
 _FREE_KEYS = frozenset(
     ("preset", "seed", "device", "devices", "nodes", "imports", "data.root", "data.workers",
-     "data.people", "data.image_size", "data.eval_batch_size", "model.pretrained",
-     "model.checkpoint", "training.checkpoint_steps")
+     "data.people", "data.image_size", "data.eval_batch_size", "model.checkpoint",
+     "training.checkpoint_steps")
 )  # fmt: skip
 
 
 #: Keys of the config's model section that are not options of the network.
-_NOT_OPTIONS = frozenset(("name", "num_keypoints", "pretrained", "checkpoint"))
+_NOT_OPTIONS = frozenset(("name", "num_keypoints", "checkpoint"))
 _OPTIONS = frozenset(field.name for field in fields(HEViTPoseSpec))
 
 

@@ -134,7 +134,7 @@ def test_a_failure_is_recorded_as_one(config, tmp_path):
 
 
 def test_nothing_is_recorded_of_a_run_that_never_began(config, tmp_path):
-    absent = config.with_overrides({"model.pretrained": str(tmp_path / "none.safetensors")})
+    absent = config.with_overrides({"training.start_from": str(tmp_path / "none.safetensors")})
     with pytest.raises(Exception, match=r"none\.safetensors"):
         train_and_record(absent, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -201,3 +201,73 @@ def test_the_device_of_the_id_is_that_of_the_run(monkeypatch, asked, smi, usable
     else:
         assert device_of(config) == provenance.device_type(asked)
         assert device_of(config) == ("cpu" if asked == "cpu" or not usable else "cuda")
+
+
+class TestStartFrom:
+    """A training that starts from another: that is a recorded training too, made first, once."""
+
+    @pytest.fixture
+    def started(self, config, monkeypatch, tmp_path):
+        """The fixture's config from a preset of one step."""
+        presets = tmp_path / "configs" / "presets"
+        presets.mkdir(parents=True)
+        (presets / "tiny.yaml").write_text(
+            "model: {name: hevitpose_nano}\ndata: {input_size: [64, 64]}\n"
+            "training: {steps: 1, batch_size: 4, selection: last}\n"
+        )
+        monkeypatch.setattr("hevitpose.config.load.CONFIGS", presets.parent)
+        monkeypatch.setattr("hevitpose.config.load.PRESETS", ("tiny",))
+        return config.with_overrides({"training.start_from": "tiny:synthetic"})
+
+    def test_it_is_trained_first_recorded_and_shared(self, started, tmp_path):
+        runs = tmp_path / "runs"
+        found = train_and_record(started, runs=runs)
+        start = found.training.inputs["start_from"]
+        records = {r.id: r for r in store_of(runs).load() if r.kind == "training"}
+        assert records.keys() == {start, found.training.id}
+        assert records[start].train.steps == 1 and records[start].seed == 0
+        again = train_and_record(started.with_overrides({"seed": 1}), runs=runs)
+        assert again.training.inputs["start_from"] == start and again.trained
+        assert len([r for r in store_of(runs).load() if r.kind == "training"]) == 3
+        assert str(tmp_path) not in found.training.to_json()
+
+    def test_its_weights_are_what_is_trained_on(self, config, started, tmp_path):
+        found = train_and_record(started, runs=tmp_path / "runs")
+        weights = training_folder(tmp_path / "runs", found.training.inputs["start_from"])
+        same = config.with_overrides(
+            {"training.start_from": str(weights / "model.safetensors")}
+        )  # fmt: skip
+        by_file = train_and_record(same, runs=tmp_path / "other")
+        assert by_file.training.weights == found.training.weights
+        assert by_file.training.id != found.training.id
+        random = train_and_record(config, runs=tmp_path / "other")
+        assert random.training.weights != found.training.weights
+        hashes = {r.training.config_hash for r in (found, by_file, random)}
+        assert len(hashes) == 3  # rows of their own
+
+    def test_by_its_id(self, config, done, tmp_path):
+        runs, first = done
+        from_id = config.with_overrides({"training.start_from": first.training.id, "seed": 5})
+        assert training_run(from_id).inputs["start_from"] == first.training.id
+        found = train_and_record(from_id, runs=runs)
+        assert found.trained
+        with pytest.raises(UsageError, match=rf"no weights of training {first.training.id}"):
+            train_and_record(from_id, runs=tmp_path)
+        assert not (tmp_path / "train").exists()
+
+    def test_of_another_network_is_one_line_before_a_step(self, config, done):
+        runs, first = done
+        other = config.with_overrides(
+            {"training.start_from": first.training.id, "model.ffn_ratio": 3}
+        )
+        with pytest.raises(DataError, match=r"does not fit hevitpose_nano; shape: ") as caught:
+            train_and_record(other, runs=runs)
+        assert "\n" not in str(caught.value)
+
+    def test_other_keypoints_are_said(self, done, tmp_path):
+        from hevitpose.errors import Notice
+        from hevitpose.training.fit import build
+
+        config = load_config(None, {"model.name": "hevitpose_nano", "data.input_size": [64, 64]})
+        with pytest.warns(Notice, match=r"head\..*initialised anew, for 17 keypoints"):
+            build(config, 17, str(done[1].weights))

@@ -106,17 +106,12 @@ def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
 
 def prepare_data(config: Any) -> None:
     """Synthetic people are rendered on first use; all other data must be there."""
-    if config.data.dataset != "synthetic":
-        return
+    from hevitpose import runs
     from hevitpose.data.synthetic import generate
 
-    with bar("synthetic people", "images") as progress:
-        generate(
-            config.data.folder,
-            people=config.data.people,
-            size=config.data.image_size,
-            progress=progress,
-        )
+    for data in runs.unrendered([config]):
+        with bar("synthetic people", "images") as progress:
+            generate(data.folder, people=data.people, size=data.image_size, progress=progress)
 
 
 def print_record(record: Any, as_json: bool) -> None:

@@ -5,7 +5,14 @@ A run's config is made of four layers, later ones winning: the schema's defaults
 (``training.lr=1e-3``, or the authors' upper-case pairs ``TRAIN.LR 1e-3``). Unknown keys are errors.
 """
 
-from hevitpose.config.load import PRESETS, load_config, network_options, read_yaml, shipped
+from hevitpose.config.load import (
+    PRESETS,
+    load_config,
+    network_options,
+    read_yaml,
+    shipped,
+    start_config,
+)
 from hevitpose.config.overrides import parse_overrides
 from hevitpose.config.schema import Config, parse_config
 
@@ -18,4 +25,5 @@ __all__ = [
     "parse_overrides",
     "read_yaml",
     "shipped",
+    "start_config",
 ]

@@ -19,7 +19,7 @@ ALIASES = {
     "WORKERS": "data.workers",
     "MODEL.NAME": "model.name",
     "MODEL.NUM_JOINTS": "model.num_keypoints",
-    "MODEL.PRETRAINED": "model.pretrained",
+    "MODEL.PRETRAINED": "training.start_from",
     "MODEL.IMAGE_SIZE": "data.input_size",
     "MODEL.SIGMA": "codec.sigma",
     "TRAIN.BATCH_SIZE_PER_GPU": "training.batch_size",

@@ -12,6 +12,7 @@ import yaml
 from hevitpose.config.overrides import merge, parse_overrides, put
 from hevitpose.config.renamed import RENAMED, todays_name, with_todays_names
 from hevitpose.config.schema import NETWORK_FIELDS, Config, parse_config
+from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError, Notice, UsageError, unknown_name
 
 CONFIGS = Path(__file__).parent / "yaml"
@@ -121,6 +122,44 @@ def load_config(
     for key, value in given.items():
         put(data, todays_name(key), value)
     return parse_config(data, where)
+
+
+def start_config(config: Config) -> Config | None:
+    """The training that a config starts from, where ``training.start_from`` is PRESET:DATASET.
+
+    It is the same network under that preset, on that dataset, with seed 0 whatever the config's
+    own seed: all seeds of a cell start from the same weights, and so do all settings of its recipe.
+    Rendered people lie in ``data/synthetic``, other datasets below the config's own root.
+
+    Raises:
+        UsageError: no such preset or dataset.
+    """
+    text = config.training.start_from
+    if text is None or start_kind(text) != "preset":
+        return None
+    preset, _, dataset = text.partition(":")
+    same = dataset != "synthetic" or config.data.dataset == dataset
+    model: Any = config.model
+    try:
+        start = load_config(
+            None,
+            {
+                "model.name": model.name,
+                **{f"model.{key}": value for key, value in model.options().items()},
+                "data.dataset": dataset,
+                "data.root": config.data.root if same else None,
+                "data.people": config.data.people,
+                "data.image_size": config.data.image_size,
+                "data.workers": config.data.workers,
+                "training.threads": config.training.threads,
+                "device": config.device,
+                "imports": config.imports,
+            },
+            preset=preset,
+        )
+    except UsageError as error:
+        raise UsageError(f"training.start_from: {text!r}: {error}") from None
+    return start
 
 
 def _renamed(data: Mapping[str, Any], where: str) -> dict[str, Any]:

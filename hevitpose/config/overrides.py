@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from hevitpose.config.author_keys import ALIASES, SWITCHES, apply_switches, read_switch
+from hevitpose.config.start import is_training_id
 from hevitpose.errors import UsageError, unknown_name
 
 
@@ -45,6 +46,8 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
 
 
 def _parse_value(key: str, text: str) -> Any:
+    if is_training_id(text):  # twenty digits are no number, nor is 12e45...
+        return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -21,6 +21,7 @@ RENAMED = {
     "model.head_conv": "model.per_head_conv",
     "model.head_filters": "model.upsampler_channels",
     "model.heads": "model.num_heads",
+    "model.pretrained": "training.start_from",
     "training.optimize": "training.fast_form",
 }
 _FIRST = {today: first for first, today in RENAMED.items()}

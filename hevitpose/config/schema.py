@@ -22,6 +22,7 @@ from pydantic import (
 from hevitpose.config.conditions import parse_condition
 from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
+from hevitpose.config.start import start_kind
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import (
     PEERS,
@@ -78,8 +79,6 @@ class Section(BaseModel):
 class _ModelFields(Section):
     name: str = "hevitpose_b"
     num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
-    # Weights to start from, whose sha256 is in the id; of a peer also timm's: "imagenet".
-    pretrained: Path | None = _free(None)
     checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
 
     @model_validator(mode="after")
@@ -209,6 +208,8 @@ class AugmentationConfig(Section):
 class TrainingConfig(Section):
     """``training``: the recipe. Defaults are the ``paper`` preset."""
 
+    # PRESET:DATASET, a training's id, a file or "imagenet"; in the id by what it names.
+    start_from: str | None = _free(None)
     epochs: float = Field(210, gt=0)
     steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
     batch_size: int = Field(64, ge=1)  # per device
@@ -234,6 +235,13 @@ class TrainingConfig(Section):
     selection: Literal["last", "minival", "val"] = "minival"
     checkpoint_steps: int | None = _free(None, ge=1)  # None: one epoch or a tenth of the run
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @field_validator("start_from")
+    @classmethod
+    def _has_a_form(cls, text: str | None) -> str | None:
+        if text is not None:
+            start_kind(text)
+        return text
 
 
 class EvaluationConfig(Section):
@@ -309,8 +317,7 @@ class Config(Section):
         """
         data = self.for_selection().model_dump(mode="json")
         kept = {"model": {k: v for k, v in data["model"].items() if v is not None}}
-        for key in ("pretrained", "checkpoint"):
-            kept["model"].pop(key, None)
+        kept["model"].pop("checkpoint", None)
         for name in ("data", "codec", "training"):
             section = type(getattr(self, name)).model_fields
             kept[name] = {

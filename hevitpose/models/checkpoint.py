@@ -238,8 +238,6 @@ def checkpoint_config(
         kept = {key: theirs.get(key) for key in ("checkpoint",) if section == "model"}
         wanted = own[section].keys() if keys is None else keys
         brought = {key: own[section][key] for key in wanted} | kept
-        if section == "model":
-            brought.pop("pretrained", None)
         for key in (k.partition(".")[2] for k in given if k.startswith(f"{section}.")):
             if key in kept or (keys is not None and key not in keys):
                 continue

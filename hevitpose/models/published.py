@@ -170,17 +170,24 @@ BACKBONES = {
 }
 
 
-def start_from(model: nn.Module, pretrained: Path) -> None:
-    """Fill a network that is to be trained from ``model.pretrained``: a file, or ``imagenet``.
+def start_from(model: nn.Module, weights: str) -> tuple[str, ...]:
+    """Fill a network that is to be trained.
+
+    Args:
+        model: the network.
+        weights: a file, or ``imagenet``.
+
+    Returns:
+        Names of the entries that a file of another number of keypoints left as they were.
 
     Raises:
         DataError: the file is damaged or of another network.
         HEViTPoseError: the ImageNet weights cannot be fetched, or there are none.
     """
-    if str(pretrained) == IMAGENET:
+    if weights == IMAGENET:
         load_imagenet(model)
-    else:
-        load_weights(model, pretrained, reset_keypoints=True)
+        return ()
+    return load_weights(model, weights, reset_keypoints=True)
 
 
 def load_imagenet(model: nn.Module) -> None:
@@ -193,7 +200,7 @@ def load_imagenet(model: nn.Module) -> None:
     name = str(model.name)
     if name not in BACKBONES:
         raise UsageError(
-            f"model.pretrained=imagenet: timm has no weights for {name} (it has for "
+            f"training.start_from=imagenet: timm has no weights for {name} (it has for "
             f"{', '.join(BACKBONES)})"
         )
     source, place = BACKBONES[name]
@@ -219,7 +226,7 @@ def _one_line(name: str, source: str) -> Iterator[None]:
         yield
     except Exception as error:  # of whatever library fetches it
         raise HEViTPoseError(
-            f"model.pretrained=imagenet: timm's {source} for {name} could not be fetched "
+            f"training.start_from=imagenet: timm's {source} for {name} could not be fetched "
             f"({type(error).__name__}); it needs the network once, or timm's cache"
         ) from error
 

@@ -181,7 +181,7 @@ PEERS = (
     "rtmpose_s",
     "rtmpose_m",
 )
-#: What ``model.pretrained`` may be instead of a file: a peer's backbone from timm's weights.
+#: What ``training.start_from`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"
 #: The grids of the main job, which have a table even before anything was run.
 MAIN_GRIDS = ("attention", "downsampling", "ffn")

@@ -1,9 +1,10 @@
 """Ids: a hash of a record's inputs and of a result version, and of nothing else.
 
 - *training*: everything that changes weights: the network, encoder, flip pairs, augmentation,
-  optimiser, the data's fingerprint, seed, threads, precision, device type, and the sha256 of
-  imported files and of weights to start from. It knows nothing of decoders, flip test, detector
-  boxes or runtimes; the evaluation that selects a checkpoint within it is fixed.
+  optimiser, the data's fingerprint, seed, threads, precision, device type, the training that it
+  starts from, and the sha256 of imported files and of other weights to start from. It knows
+  nothing of decoders, flip test, detector boxes or runtimes; the evaluation that selects a
+  checkpoint within it is fixed.
 - *evaluation*: whose weights (the training's id, or the sha256 of foreign ones), and the condition:
   split, boxes, decoder, flip test, sigmas, ``use_area``, runtime.
 - *complexity*: network and input. *latency*: network, conditions, machine, versions, attempt.
@@ -24,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hevitpose.config.renamed import with_first_names
+from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError
-from hevitpose.models.spec import IMAGENET, PEERS, full_name
+from hevitpose.models.spec import PEERS, full_name
 
 if TYPE_CHECKING:  # a config is only read here
     from hevitpose.config import Config
@@ -59,7 +61,7 @@ ID_LENGTH = 20
 
 #: Config fields that enter ids through something made of them, not by their own value.
 BY_PROXY = {
-    "model.pretrained": "sha256 of the weights: training",
+    "training.start_from": "the id of the training it names, or sha256 of the weights: training",
     "model.checkpoint": "the training's id, or sha256 of the weights: evaluation",
     "data.dataset": "what the dataset declares, and its fingerprint: training, evaluation",
     "data.people": "the fingerprint of rendered people: training, evaluation",
@@ -169,13 +171,14 @@ def cell_id(model: Mapping[str, Any], input_size: Sequence[int]) -> str:
     return digest({"model": dict(model), "input": list(input_size)})
 
 
-def training_run(config: Config, data: DataInputs, device: str) -> Run:
+def training_run(config: Config, data: DataInputs, device: str, start: str | None = None) -> Run:
     """The training of a config.
 
     Args:
         config: the run.
         data: of its train split; with ``training.selection: val`` the val split decides too.
         device: its type, ``cpu`` or ``cuda``.
+        start: the id of the training whose weights it starts from, if it names one.
 
     Raises:
         DataError: imported files, or weights to start from, cannot be read.
@@ -183,9 +186,10 @@ def training_run(config: Config, data: DataInputs, device: str) -> Run:
     model = model_inputs(config, data.num_keypoints)
     inputs: dict[str, Any] = {"model": model, "data": dict(data.train), "device": device}
     inputs |= {"config": config.id_inputs("training")}
-    if config.model.pretrained is not None:
-        given = config.model.pretrained
-        inputs["pretrained"] = IMAGENET if str(given) == IMAGENET else file_digest(given)
+    if start is not None:
+        inputs["start_from"] = start
+    elif config.training.start_from is not None:
+        inputs["pretrained"] = _weights_named(config.training.start_from)
     if config.training.selection == "val":
         inputs["selected_on"] = dict(data.val)
     return _run("training", inputs, model, config)
@@ -265,8 +269,15 @@ def config_hash(config: Config) -> str:
     training = config.id_inputs("training")
     training.pop("seed")
     model = model_inputs(config, config.model.num_keypoints)  # type: ignore[attr-defined]
+    if config.training.start_from is not None:
+        training["start_from"] = _weights_named(config.training.start_from)
     evaluation = config.id_inputs("evaluation")
     return digest({"model": model, "training": training, "evaluation": evaluation})
+
+
+def _weights_named(start_from: str) -> str:
+    """The sha256 of a file; what is no file is its own name."""
+    return file_digest(Path(start_from)) if start_kind(start_from) == "weights" else start_from
 
 
 def _run(kind: Kind, inputs: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> Run:

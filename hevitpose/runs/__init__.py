@@ -28,7 +28,9 @@ from hevitpose.runs.plan import (
     latency_run,
     looked_at_once,
     num_keypoints,
+    start_of,
     training_run,
+    unrendered,
 )
 from hevitpose.runs.record import (
     Finished,
@@ -40,6 +42,7 @@ from hevitpose.runs.record import (
     record_facts,
     train_and_record,
     train_fields,
+    with_start,
     write_predictions,
 )
 
@@ -64,12 +67,15 @@ __all__ = [
     "portable",
     "record_facts",
     "remove_weights",
+    "start_of",
     "store_of",
     "train_and_record",
     "train_fields",
     "training_by_weights",
     "training_folder",
     "training_run",
+    "unrendered",
     "weights_of",
+    "with_start",
     "write_predictions",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config, DataConfig
+from hevitpose.config.start import start_kind
 from hevitpose.records import Run, identity, provenance
 from hevitpose.records.identity import DataInputs, file_digest
 
@@ -19,10 +21,19 @@ def training_run(config: Config) -> Run:
         DataError: annotations or imported files are absent.
         UsageError: the dataset is not known, or has no such split.
     """
-    data = config.data
+    data, device = config.data, provenance.device_type(config.device)
     val = _val_inputs(config, "gt") if config.training.selection == "val" else {}
     inputs = DataInputs(num_keypoints(config), _inputs(config, data.train_split, "training"), val)
-    return identity.training_run(config, inputs, provenance.device_type(config.device))
+    return identity.training_run(config, inputs, device, start_of(config))
+
+
+def start_of(config: Config) -> str | None:
+    """The id of the training whose weights a config starts from, if it names one."""
+    start = start_config(config)
+    if start is not None:
+        return training_run(start).id
+    named = config.training.start_from
+    return named if named is not None and start_kind(named) == "training" else None
 
 
 def evaluation_run(
@@ -60,6 +71,21 @@ def latency_run(config: Config, conditions: Mapping[str, Any], attempt: int = 1)
         versions=provenance.versions(),
         attempt=attempt,
     )
+
+
+def unrendered(configs: Iterable[Config]) -> list[DataConfig]:
+    """Rendered people that configs, and what they start from, need and that are not there yet."""
+    from hevitpose.data import synthetic
+
+    missing: dict[tuple[Path, int, int], DataConfig] = {}
+    for config in configs:
+        each: Config | None = config
+        while each is not None:
+            data, each = each.data, start_config(each)
+            key = (data.folder, data.people, data.image_size)
+            if data.dataset == "synthetic" and not synthetic.is_complete(*key):
+                missing[key] = data
+    return list(missing.values())
 
 
 def num_keypoints(config: Config) -> int:

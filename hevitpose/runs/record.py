@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config
-from hevitpose.errors import DataError, DivergedError, HEViTPoseError
+from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.spec import VARIANTS, full_name
 from hevitpose.progress import Progress, silent
@@ -26,7 +27,7 @@ from hevitpose.runs.folders import (
     training_by_weights,
     training_folder,
 )
-from hevitpose.runs.plan import evaluation_run, training_run
+from hevitpose.runs.plan import evaluation_run, start_of, training_run
 
 if TYPE_CHECKING:
     from hevitpose.evaluation.predict import Predictions
@@ -75,8 +76,9 @@ def train_and_record(
     record = store.get(run.id)
     done = resume and record is not None and _is_of(weights, record)
     if not done:
+        started = with_start(config, _start_weights(config, runs, progress))
         record = _recorded(
-            config, run, store, folder, lambda: train_fields(config, folder, resume, progress)
+            config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
         )
     if world()[0] != 0:
         return None
@@ -85,6 +87,43 @@ def train_and_record(
     found = evaluate_and_record(alone, weights, runs=runs, training=run.id, progress=progress)
     assert found is not None
     return Finished(record, found[0], weights, not done, found[1])
+
+
+def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | None:
+    """The weights of the training that a config starts from, which is run first if it must be.
+
+    Raises:
+        UsageError: its weights are not there, and cannot be made here.
+    """
+    whose = start_of(config)
+    if whose is None:
+        return None
+    weights, record = training_folder(runs, whose) / WEIGHTS, store_of(runs).get(whose)
+    if record is not None and _is_of(weights, record):
+        return weights
+    start = start_config(config)
+    if start is None or not _alone():
+        first = "by one process, first" if start else "hevitpose train of that config makes them"
+        raise UsageError(
+            f"training.start_from: {config.training.start_from}: no weights of training {whose} "
+            f"in {weights.parent}; {first}"
+        )
+    made = train_and_record(start, runs=runs, progress=progress)
+    assert made is not None  # one process
+    return made.weights
+
+
+def with_start(config: Config, weights: Path | None) -> Config:
+    """A config as it is trained: what it starts from is a file."""
+    if weights is None:
+        return config
+    return config.with_overrides({"training.start_from": str(weights)})
+
+
+def _alone() -> bool:
+    from hevitpose.training.fit import world
+
+    return world()[1] == 1
 
 
 def _is_of(weights: Path, record: Record) -> bool:

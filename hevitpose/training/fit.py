@@ -25,7 +25,7 @@ from torch import nn
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, Notice, UsageError
 from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
     Predictions,
@@ -128,8 +128,12 @@ def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = 
     )
 
 
-def build(config: Config, num_keypoints: int) -> nn.Module:
-    """The config's network, from its seed or from pretrained weights, in its training form."""
+def build(config: Config, num_keypoints: int, start: str | None = None) -> nn.Module:
+    """The config's network in its training form, from its seed or from ``imagenet`` or a file.
+
+    Raises:
+        DataError: the file is of another network.
+    """
     import_files(config.imports)
     options = config.model.options()
     if config.model.num_keypoints not in (None, num_keypoints):
@@ -139,8 +143,11 @@ def build(config: Config, num_keypoints: int) -> nn.Module:
     model = create_for_input(
         config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
     )
-    if config.model.pretrained is not None:
-        start_from(model, config.model.pretrained)
+    if start is not None:
+        reset = start_from(model, start)
+        if reset:
+            told = f"{', '.join(reset)} initialised anew, for {num_keypoints} keypoints"
+            warnings.warn(f"{start}: {told}", Notice, stacklevel=2)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return optimize(model, mode="train") if config.training.fast_form else model
@@ -196,7 +203,8 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     if not len(people):
         raise DataError(f"{people.annotation_file}: no people to train on")
     plan = Plan.of(config, len(people))
-    module = PoseModule(config, build(config, len(people.layout.names)), people, plan)
+    model = build(config, len(people.layout.names), config.training.start_from)
+    module = PoseModule(config, model, people, plan)
 
     evaluate = Evaluate(out, held, config)
     curve = Curve(out, config, evaluate)

@@ -27,7 +27,7 @@ from ablations.grid import load_grids, select_cells
 from ablations.leases import Leases
 from ablations.options import PRELOAD, Options
 from ablations.plan import History, Plan, plan
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import SCHEMA_VERSION, Record, RecordStore, identity
 from hevitpose.records import store as store_module
 from hevitpose.records.identity import file_digest
@@ -119,6 +119,48 @@ class TestRun:
         made = plan_of(options_for(grid(RATIOS), other))
         assert len(made.jobs) == 4 * 4  # of 2, 1, 4 and PEOW 0
         assert made.members["mini"]["2"] == made.members["other"]["3"]
+
+    def test_what_cells_start_from_runs_first_and_once(self, options_for, grid, capsys):
+        body = f"{RATIOS}\ncells:\n  sigma: {{codec.sigma: 3}}\n"
+        start = "training.start_from=quick:synthetic"
+        options = options_for(grid(body), overrides=[start], seeds="2,0")
+        jobs = plan_of(options).jobs
+        costs, trainings = jobs[:6], [job for job in jobs if job.kind == "training"]
+        assert {job.kind for job in costs} == {"complexity", "latency"}
+        # 3 networks, whose starts both seeds and the other recipe share
+        assert jobs[6:9] == trainings[:3] and all(j.needs is None for j in trainings[:3])
+        assert [job.seed for job in trainings[:3]] == [0, 0, 0]
+        assert trainings[0].cell == "start of default"
+        assert [job.seed for job in trainings[3:]] == [2] * 4 + [0] * 4
+        assert {job.needs for job in trainings[3:]} == {job.id for job in trainings[:3]}
+        assert session(options) == 0
+        text = capsys.readouterr().out
+        assert "0 recorded before, 0 failed" in text
+        store = RecordStore(options.out / "records")
+        first = trainings[0]
+        started = next(r for r in store.load() if r.inputs.get("start_from") == first.id)
+        assert started.config["training"]["start_from"] == "quick:synthetic"
+        # Weights that are gone are made again for whom they are needed, and only for them.
+        remove_weights(kept_weights(options.out))
+        more = dataclasses.replace(options, seeds="2,0,1", cells="sigma")
+        assert session(more) == 0
+        assert len(kept_weights(options.out)) == 1 + 2  # the start, and seed 1 of two cells
+
+    def test_a_start_that_fails_takes_along_what_needs_it(self, options_for, grid, capsys):
+        body = "cells:\n  started: {training.start_from: 'standard:synthetic'}\n"
+        options = options_for(grid(body))
+        assert session(options) == 1
+        text = capsys.readouterr().out
+        assert text.count("failed: ") == 1 and "start of started" in text
+        assert len(RecordStore(options.out / "records").load()) == 2 + 2 + 1
+
+    def test_a_start_by_id_must_be_there_before_anything_runs(self, options_for, grid):
+        whose = "0123456789abcdef0123"
+        options = options_for(grid(RATIOS), overrides=[f"training.start_from={whose}"])
+        with pytest.raises(UsageError, match=rf"start_from: {whose}: no weights") as caught:
+            session(options)
+        assert "\n" not in str(caught.value)
+        assert not RecordStore(options.out / "records").load()
 
     def test_failures_are_rows(self, options_for, grid, capsys):
         body = (

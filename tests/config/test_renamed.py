@@ -21,6 +21,7 @@ VALUES = {
     "model.head_conv": False,
     "model.head_filters": [96, 48],
     "model.heads": 2,
+    "model.pretrained": "weights.pth",
 }
 
 

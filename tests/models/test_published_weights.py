@@ -451,7 +451,7 @@ def test_imagenet_weights_fit(name, monkeypatch):
     model = hevitpose.create_model(name, input_size=(192, 256))
     head = model.head.final.weight.clone()
     monkeypatch.setattr(timm, "create_model", fresh)
-    start_from(model, Path("imagenet"))
+    start_from(model, "imagenet")
     theirs = made[0].state_dict()
     own = model.get_submodule(BACKBONES[name][1]).state_dict()
     different = [key for key in own if not torch.equal(own[key], theirs.get(key, torch.empty(0)))]
@@ -473,7 +473,7 @@ def test_imagenet_without_a_network_is_one_line(monkeypatch):
 
 
 def test_a_training_from_imagenet_has_an_id_without_a_file():
-    config = load_config(None, {"model.name": "pose_resnet50", "model.pretrained": "imagenet"})
+    config = load_config(None, {"model.name": "pose_resnet50", "training.start_from": "imagenet"})
     data = DataInputs(num_keypoints=16, train={}, val={})
     run = training_run(config, data, "cpu")
     assert run.inputs["pretrained"] == "imagenet"
