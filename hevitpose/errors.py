@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import warnings
 from collections.abc import Iterable
 
 
@@ -48,4 +50,14 @@ def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
 
 
 class Notice(UserWarning):
-    """Something that was asked for has no effect; the command line shows it as one line."""
+    """Something to know of what was asked for; the command line shows it as one line."""
+
+
+@functools.cache
+def notice_once(line: str) -> None:
+    """Say a line once in a process, however often its file is read.
+
+    Warns:
+        Notice: the line.
+    """
+    warnings.warn(line, Notice, stacklevel=3)

@@ -352,14 +352,31 @@ def evaluate_predictions(
         str, typer.Option("--dataset", help="mpii, coco, crowdpose, ochuman, or a custom yaml.")
     ],
     ground_truth: Annotated[Path, typer.Option("--ground-truth", help="Annotations.")],
-    predictions: Annotated[Path, typer.Option("--predictions", help="Result json, or .npy.")],
+    predictions: Annotated[
+        Path, typer.Option("--predictions", help="Result json, or arrays: .npy, .mat.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Score these only: a text file, an id or file name a line."),
+    ] = None,
+    max_detections: Annotated[
+        int, typer.Option("--max-dets", min=1, help="People of an image that count for AP.")
+    ] = 20,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Score another system's predictions under our protocol, as they are."""
     from hevitpose.evaluation.prediction_files import evaluate_predictions as evaluate
+    from hevitpose.evaluation.prediction_files import read_image_list
 
-    scores = evaluate(dataset, ground_truth, predictions, skip_bad=skip_bad)
+    scores = evaluate(
+        dataset,
+        ground_truth,
+        predictions,
+        images=None if images is None else read_image_list(images),
+        max_detections=max_detections,
+        skip_bad=skip_bad,
+    )
     if as_json:
         print(json.dumps(scores))
         return

@@ -249,6 +249,8 @@ class EvaluationConfig(Section):
 
     flip_test: bool = _scored(True)
     nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+    # People a photograph that count for AP; COCO's evaluators have 20.
+    max_detections: int = Field(20, ge=1, json_schema_extra={"ids": ["evaluation"], "neutral": 20})
     condition: str | None = Field(None, json_schema_extra={"ids": ["evaluation"], "neutral": None})
 
     @field_validator("condition")

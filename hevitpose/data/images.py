@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +41,40 @@ def file_sizes(root: Path, names: Sequence[str]) -> np.ndarray:
             listings[folder] = _listing(root / folder)
         sizes[index] = listings[folder].get(base, -1)
     return sizes
+
+
+def resolved(root: Path, name: str) -> str:
+    """Where a file of an annotation is below its folder, which the name may repeat.
+
+    ``images/val2017/x.jpg`` and ``val2017/x.jpg`` are ``x.jpg`` of a folder ``.../images/val2017``.
+
+    Returns:
+        The name relative to ``root``; as given where no other file is meant.
+    """
+    if (root / name).is_file():
+        return name
+    parts, folders = name.split("/"), root.absolute().parts
+    for count in range(1, len(parts)):
+        if list(folders[-count:]) == parts[:count] and root.joinpath(*parts[count:]).is_file():
+            return "/".join(parts[count:])
+    return name
+
+
+def displayed_size(path: Path) -> tuple[int, int]:
+    """(W, H) of an image as :func:`read_image` gives it, from its header.
+
+    Raises:
+        DataError: absent, empty or not an image.
+    """
+    try:
+        with Image.open(path) as header:
+            turned = header.getexif().get(_EXIF_ORIENTATION, 1) in range(5, 9)
+            return header.size[::-1] if turned else header.size
+    except OSError as error:
+        why = error.strerror or "not an image that can be read"
+    except (SyntaxError, ValueError, Image.DecompressionBombError):
+        why = "not an image that can be read"
+    raise DataError(f"{path}: {why}, expected a photograph, which says its width and height")
 
 
 def _listing(folder: Path) -> dict[str, int]:
@@ -87,21 +122,25 @@ def read_image(path: Path, size: tuple[int, int] = (0, 0)) -> np.ndarray:
     return image
 
 
-def damage(path: Path, size: tuple[int, int] = (0, 0)) -> str | None:
-    """What is wrong with an image, from its first and last bytes; pixels only on suspicion.
+class Looked(NamedTuple):
+    """What an image file is, from its first and last bytes."""
+
+    fault: str | None  # in words
+    turned: Literal["", "stored", "displayed", "either"] = ""  # by EXIF; which has the stated size
+
+
+def look(path: Path, size: tuple[int, int] = (0, 0)) -> Looked:
+    """Look at an image's first and last bytes and its header; at pixels only on suspicion.
 
     Args:
         path: the file.
         size: (W, H) that the annotations state; (0, 0) where they do not.
-
-    Returns:
-        The fault in words, or None.
     """
     try:
         with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
             if not length:
-                return "zero bytes"
+                return Looked("zero bytes")
             file.seek(max(0, length - 64))
             tail = file.read()
             file.seek(0)
@@ -110,20 +149,23 @@ def damage(path: Path, size: tuple[int, int] = (0, 0)) -> str | None:
                 data = np.frombuffer(file.read(), np.uint8)
                 image = _decode(data, cv2.IMREAD_COLOR)
                 if image is None or not _complete(data):
-                    return _why_unreadable(data)
+                    return Looked(_why_unreadable(data))
             if not size[0]:
-                return None
+                return Looked(None)
             file.seek(0)
             with Image.open(file) as header:
-                found, turned = (
-                    header.size,
-                    header.getexif().get(_EXIF_ORIENTATION, 1) in range(5, 9),
-                )
+                stored, orientation = header.size, header.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return getattr(error, "strerror", None) or "not an image that can be read"
-    if found == tuple(size) or (turned and found[::-1] == tuple(size)):
-        return None
-    return f"{found[0]}x{found[1]} pixels, but the annotations say {size[0]}x{size[1]}"
+        return Looked(getattr(error, "strerror", None) or "not an image that can be read")
+    displayed = stored[::-1] if orientation in range(5, 9) else stored
+    fits = [form == tuple(size) for form in (stored, displayed)]
+    if not any(fits):
+        return Looked(
+            f"{stored[0]}x{stored[1]} pixels, but the annotations say {size[0]}x{size[1]}"
+        )
+    if orientation not in range(2, 9):
+        return Looked(None)
+    return Looked(None, "either" if all(fits) else "stored" if fits[0] else "displayed")
 
 
 def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:

@@ -16,8 +16,9 @@ from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
 #: ``oks``: pycocotools; ``crowdpose``: xtcocotools; ``pckh``: MPII's metric; ``pckh+oks``: PCKh,
-#: and the AP of the same predictions over CrowdPose's 14 joints.
-Protocol = Literal["oks", "crowdpose", "pckh", "pckh+oks"]
+#: and the AP of the same predictions over CrowdPose's 14 joints; ``pck``: of custom datasets in
+#: MPII's format.
+Protocol = Literal["oks", "crowdpose", "pckh", "pckh+oks", "pck"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,24 @@ class Files:
     label: str = ""  # what its numbers are called wherever they stand; its name without
 
     def image_folder(self, root: Path, split: str) -> Path:
-        """Where the photographs of a split are."""
-        return root / self.folder / "images" / self.images.get(split, "")
+        """Where the photographs of a split are: ``images/val2017``, or COCO's own ``val2017``."""
+        folder = self.images.get(split, "")
+        ours, usual = root / self.folder / "images" / folder, root / self.folder / folder
+        return usual if folder and not ours.is_dir() and usual.is_dir() else ours
+
+
+@dataclass(frozen=True)
+class Pck:
+    """How PCK is normalised: a joint is right within ``threshold`` of the person's size."""
+
+    name: Literal["PCK", "PCKh"]
+    by: Literal["bbox"] | tuple[int, int]  # the longer side of the box, or between two joints
+    threshold: float
+
+    def inputs(self) -> dict[str, Any]:
+        """As plain json data."""
+        by = self.by if isinstance(self.by, str) else sorted(self.by)
+        return {"name": self.name, "by": by, "threshold": self.threshold}
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,11 @@ class Declared:
     name: str
     layout: KeypointLayout
     protocol: Protocol
-    category: str = "person"  # whose annotations are people
+    category: str | int | tuple[str | int, ...] = "person"  # whose annotations are people
     other_categories: bool = False  # annotations of others are left out, instead of an error
     use_area: bool = True  # OKS is scaled by the annotated area; else by 0.53 x the box's
+    pck: Pck | None = None  # also scored by it
+    derive: bool = False  # missing boxes, sizes and whole ids are made of what is there
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
     files: Files | None = field(default=None, compare=False, repr=False)  # None: not in data.root
@@ -79,27 +98,35 @@ class Declared:
             "num_keypoints": len(layout),
             "flip_pairs": sorted(sorted(pair) for pair in layout.flip_pairs),
             "sigmas": list(self.sigmas),
+            **({} if self.pck is None else {"pck": self.pck.inputs()}),
             **self._who_counts,
         }
 
     @property
+    def categories(self) -> tuple[str | int, ...]:
+        """Names or ids of the categories whose annotations are people, one or several."""
+        return self.category if isinstance(self.category, tuple) else (self.category,)
+
+    @property
     def sigmas(self) -> tuple[float, ...]:
         """OKS constants of the scoring; none where the protocol is PCKh alone."""
-        if self.protocol == "pckh":
+        if self.protocol in ("pckh", "pck"):
             return ()
         return CROWDPOSE.sigmas if self.protocol == "pckh+oks" else self.layout.sigmas
 
     @property
     def format(self) -> Literal["mpii", "coco"]:
         """Of the annotation files, and with it the reader."""
-        return "mpii" if self.protocol.startswith("pckh") else "coco"
+        return "mpii" if self.protocol.startswith("pck") else "coco"
 
     @property
     def _who_counts(self) -> dict[str, Any]:
+        several = isinstance(self.category, tuple)
         return {
-            "category": self.category,
+            "category": list(self.categories) if several else self.category,
             "other_categories": self.other_categories,
             "use_area": self.use_area,
+            **({"derive": True} if self.derive else {}),
         }
 
 

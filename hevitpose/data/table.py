@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hevitpose.data.images import damage, file_sizes
+from hevitpose.data.images import Looked, file_sizes, look, resolved
 from hevitpose.data.registry import Declared
 from hevitpose.data.truth import PoseTruth
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, notice_once
 from hevitpose.metrics.pckh import MpiiGroundTruth
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.progress import Progress, silent
@@ -59,7 +59,7 @@ class PoseTable:
     boxes: str = "gt"  # or "FILE>=threshold"
     counts: dict[str, int] = field(default_factory=dict)  # people, dropped_*, absent_images, ...
     skipped: tuple[Skipped, ...] = ()
-    category_id: int = 1  # the annotation file's, of people
+    category_ids: tuple[int, ...] = (1,)  # the annotation file's, of people
     crowd_index: np.ndarray | None = None  # (M,) float64: CrowdPose's, of images
     truth: PoseTruth | None = field(default=None, repr=False)  # of OKS; None: nothing to score by
     heads: MpiiGroundTruth | None = field(default=None, repr=False)  # of PCKh, a row per person
@@ -76,6 +76,11 @@ class PoseTable:
 
     def __len__(self) -> int:
         return len(self.person_ids)
+
+    @property
+    def category_id(self) -> int:
+        """Of what is written; people of several categories are scored as one."""
+        return self.category_ids[0]
 
     @property
     def num_keypoints(self) -> int:
@@ -138,10 +143,12 @@ class Problems:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: list[Skipped] = []
+        self.derivable = False
 
-    def add(self, what: str, where: object, why: str) -> None:
-        """Notes one bad thing."""
+    def add(self, what: str, where: object, why: str, derivable: bool = False) -> None:
+        """Notes one bad thing, which ``derive: true`` may be an answer to."""
         self.found.append(Skipped(what, str(where), why))
+        self.derivable |= derivable
 
     def raise_or_list(self, skip_bad: bool) -> tuple[Skipped, ...]:
         """What was left out; without ``skip_bad`` anything bad ends here.
@@ -153,9 +160,10 @@ class Problems:
             first = "; ".join(str(problem) for problem in self.found[: self.SHOWN])
             rest = len(self.found) - self.SHOWN
             more = f"; and {rest} more" if rest > 0 else ""
+            derive = "derive: true in a custom dataset's yaml reads them; "
             raise DataError(
-                f"{self.path}: {first}{more} (--skip-bad, or data.skip_bad=true in a config, "
-                "leaves such records out)"
+                f"{self.path}: {first}{more} ({derive * self.derivable}--skip-bad, or "
+                "data.skip_bad=true in a config, leaves such records out)"
             )
         return tuple(self.found)
 
@@ -178,8 +186,12 @@ def drop_missing_images(table: PoseTable, *, present_only: bool, skip_bad: bool)
     names = [name.decode() for name in table.image_names]
     try:
         sizes = file_sizes(table.image_root, names)
+        for index in np.flatnonzero(sizes < 0):
+            names[index] = resolved(table.image_root, names[index])
+        sizes = file_sizes(table.image_root, names)
     except OSError as error:
         raise DataError(f"{table.image_root}: {error.strerror or error}, expected images") from None
+    table = dataclasses.replace(table, image_names=image_name_array(names))
     needed = table.needed_images
     absent, empty = sizes < 0, sizes == 0
     problems = Problems(table.image_root)
@@ -245,23 +257,30 @@ def verify_images(
     Raises:
         DataError: an image is truncated, empty, absent, not an image, or of another size than the
             annotations say; or nobody is left.
+
+    Warns:
+        Notice: EXIF turns some of them.
     """
     needed = np.flatnonzero(table.needed_images)
 
-    def look(index: int) -> str | None:
+    def of(index: int) -> Looked:
         size = table.image_sizes[index]
         path = table.image_root / table.image_names[index].decode()
-        return damage(path, (int(size[0]), int(size[1])))
+        return look(path, (int(size[0]), int(size[1])))
 
     problems, bad = Problems(table.image_root), np.zeros(len(table.image_names), bool)
+    turned: dict[str, list[str]] = {}
     with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:
-        for done, (index, why) in enumerate(
-            zip(needed, pool.map(look, needed, chunksize=64), strict=True), 1
+        for done, (index, found) in enumerate(
+            zip(needed, pool.map(of, needed, chunksize=64), strict=True), 1
         ):
             progress(done, len(needed))
-            if why:
+            if found.fault:
                 bad[index] = True
-                problems.add("image", table.image_names[index].decode(), why)
+                problems.add("image", table.image_names[index].decode(), found.fault)
+            elif found.turned:
+                turned.setdefault(found.turned, []).append(table.image_names[index].decode())
+    _tell_turned(table.image_root, turned)
     skipped = problems.raise_or_list(skip_bad)
     if not skipped:
         return table
@@ -270,6 +289,31 @@ def verify_images(
     return require_people(
         dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
     )
+
+
+#: How photographs are read that EXIF turns, by which of their two forms has the annotated size.
+_TURNED = {
+    "stored": "have the annotated size as stored, and are read as stored",
+    "displayed": "have the annotated size as displayed, and are read as displayed",
+    "either": "have it both ways, and are read as displayed: where keypoints lie beside the "
+    "people, they were made on the stored pixels, and the files should be saved upright",
+}
+
+
+def _tell_turned(root: Path, turned: Mapping[str, Sequence[str]]) -> None:
+    """Warn of photographs whose stored and displayed orientation differ.
+
+    Warns:
+        Notice: once a folder, with the counts.
+    """
+    if turned:
+        parts = [
+            f"{len(turned[key])} ({turned[key][0]}{', ...' * (len(turned[key]) > 1)}) {how}"
+            for key, how in _TURNED.items()
+            if key in turned
+        ]
+        count = sum(map(len, turned.values()))
+        notice_once(f"{root}: EXIF turns {count} photographs; {'; '.join(parts)}")
 
 
 def require_people(table: PoseTable) -> PoseTable:
@@ -299,7 +343,8 @@ def require_truth(table: PoseTable) -> PoseTable:
             f"{path}: PCKh needs head boxes, which MPII has for val only (mpii_gt_val.mat "
             "beside it); use data.val_split=val"
         )
-    if protocol != "pckh" and (table.truth is None or table.truth.ignored.all()):
+    scored_by_oks = protocol not in ("pck", "pckh")
+    if scored_by_oks and (table.truth is None or table.truth.ignored.all()):
         raise DataError(
             f"{path}: nobody with labelled keypoints to score by, expected annotations "
             "(`hevitpose infer-testdev` is for splits without)"

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose import json_file
-from hevitpose.data.readers.coco_format import read
-from hevitpose.data.registry import declared
-from hevitpose.data.table import require_truth
+from hevitpose.data.readers import coco_format, custom
+from hevitpose.data.readers.image_ids import ImageIds
+from hevitpose.data.readers.results import check_results, read_results
+from hevitpose.data.registry import Declared, declared
+from hevitpose.data.table import PoseTable, require_people, require_truth
 from hevitpose.errors import DataError, UsageError
-from hevitpose.evaluation.score import score_results
+from hevitpose.evaluation.score import Predictions, score_pck, score_results
 from hevitpose.files import write_atomically
-from hevitpose.metrics import coco_format
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.pckh import load_ground_truth, pckh
 
 
@@ -32,46 +33,123 @@ def evaluate_predictions(
     ground_truth: str | Path,
     predictions: str | Path,
     *,
-    image_ids: Collection[int] | None = None,
+    images: Collection[str] | None = None,
+    max_detections: int = MAX_DETECTIONS,
     skip_bad: bool = False,
 ) -> dict[str, Any]:
     """Score a prediction file as it is: nothing is rescored, suppressed or shifted.
 
     Args:
         dataset: mpii, synthetic (MPII's format), coco, ochuman, crowdpose; or the yaml file of a
-            custom dataset, whose category, sigmas and ``use_area`` are obeyed.
-        ground_truth: ``mpii_gt_val.mat``, or a COCO-format annotation file, read by the same rules
-            as for training.
-        predictions: MPII: 1-based pixels, like the ground truth; else a result list.
-        image_ids: score these images only (result lists).
+            custom dataset, whose category, sigmas, ``use_area`` and ``pck`` are obeyed.
+        ground_truth: ``mpii_gt_val.mat``, or an annotation file, read by the same rules as for
+            training.
+        predictions: MPII: 1-based pixels, like the ground truth (:func:`read_arrays`); else a
+            result list, whose images are ids or file names. A custom dataset's PCK takes arrays,
+            a row for each person who is read, 0-based (``format: mpii``: 1-based).
+        images: score these only, by ids or file names (not for MPII's ground truth, which has
+            neither).
+        max_detections: people of an image that count for AP, by descending score.
         skip_bad: leave bad annotations out instead of refusing them.
 
     Returns:
-        MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Else the
-        AP and AR numbers in 0..1, and ``boxes: "as given"``.
+        MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Arrays of
+        a custom dataset: PCK or PCKh, and AUC, in percent. Else the AP and AR numbers in 0..1,
+        ``boxes: "as given"``, and ``max_detections`` and ``images`` where they are not the usual.
 
     Raises:
-        UsageError: an unknown dataset.
+        UsageError: an unknown dataset, or an option that it does not have.
         DataError: a file that is damaged, malformed or of another dataset.
     """
     said = declared(dataset)
     if said.protocol.startswith("pckh"):
+        if images is not None or max_detections != MAX_DETECTIONS:
+            raise UsageError(f"{dataset}: PCKh is of all people, expected neither images nor more")
         truth = load_ground_truth(ground_truth)
         keypoints = read_arrays(predictions, num_people=len(truth))
         return dict(pckh(keypoints, truth.keypoints, truth.head_boxes, truth.missing))
-    path = Path(ground_truth)
+    table = read_truth(dataset, said, Path(ground_truth), skip_bad)
+    wanted = None if images is None else _images(table, images)
+    if said.pck is not None and Path(predictions).suffix.lower() in (".npy", ".mat"):
+        return _pck_of_arrays(table, Path(predictions), wanted)
+    if said.protocol == "pck":
+        raise UsageError(f"{predictions}: format mpii is scored by arrays, expected .npy or .mat")
+    results = read_results(
+        predictions, len(said.layout), images=_image_ids(table), category_ids=table.category_ids
+    )
+    metrics = score_results(table, results, wanted, max_detections)
+    facts: dict[str, Any] = {"boxes": "as given"}
+    if max_detections != MAX_DETECTIONS:
+        facts["max_detections"] = max_detections
+    if wanted is not None:
+        facts["images"] = len(wanted)
+    return {**metrics, **facts}
+
+
+def read_truth(dataset: str, said: Declared, path: Path, skip_bad: bool) -> PoseTable:
+    """People to compare predictions with, from any annotation file of a dataset's kind.
+
+    Raises:
+        DataError: the file is not what it should be, or has nobody to score.
+    """
+    if dataset.endswith((".yaml", ".yml")):
+        return require_truth(require_people(custom.read_truth(Path(dataset), path, skip_bad)))
     # The crop's size has no part in the score, and no image is opened.
-    table = read(path, path.parent, said, split="", input_size=(256, 256), skip_bad=skip_bad)
-    results = read_results(predictions)
-    metrics = score_results(require_truth(table), results, str(predictions), image_ids)
-    return {**metrics, "boxes": "as given"}
+    options: dict[str, Any] = {"split": "", "input_size": (256, 256), "skip_bad": skip_bad}
+    return require_truth(coco_format.read(path, path.parent, said, **options))
+
+
+def read_image_list(path: Path) -> list[str]:
+    """Ids or file names of images, one a line; empty lines are left out.
+
+    Raises:
+        DataError: it cannot be read as text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a list of images") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not text in UTF-8, expected an id or a name a line") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _image_ids(table: PoseTable) -> ImageIds:
+    return ImageIds(table.image_ids.tolist(), [name.decode() for name in table.image_names])
+
+
+def _images(table: PoseTable, wanted: Collection[str]) -> frozenset[int]:
+    """The ids of images called by id or by file name.
+
+    Raises:
+        DataError: one of them is none of the table's.
+    """
+    known = _image_ids(table)
+    try:
+        found = frozenset(known.of({"image": each}, "image") for each in wanted)
+    except ValueError as error:
+        raise DataError(f"{table.annotation_file}: {error}") from None
+    if not found:
+        raise DataError(f"{table.annotation_file}: no images given, expected ids or file names")
+    return found
+
+
+def _pck_of_arrays(table: PoseTable, path: Path, wanted: frozenset[int] | None) -> dict[str, Any]:
+    one_based = table.declared.format == "mpii"
+    points = read_arrays(path, len(table), len(table.layout)) - one_based
+    rows = np.arange(len(table))
+    if wanted is not None:
+        rows = rows[np.isin(table.image_ids[table.image_index], list(wanted))]
+    scores = np.ones(points.shape[:2], np.float32)
+    return dict(score_pck(table, Predictions(rows, points[rows], scores[rows])))
 
 
 def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> np.ndarray:
     """Keypoints of MPII people, in the order of the ground truth.
 
     Args:
-        path: ``.npy``, or ``.mat`` with ``preds``; (N, K, 2).
+        path: ``.npy``; or ``.mat`` with ``preds``, each (N, K, 2), or with ``pos_pred_src``
+            (K, 2, N), as MPII's own tools have it.
         num_people: N of the ground truth.
         num_keypoints: K.
 
@@ -90,15 +168,6 @@ def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> n
         person, joint, _ = np.argwhere(~np.isfinite(array))[0]
         raise DataError(f"{path}: person {person}, joint {joint} is not a finite number")
     return array.astype(np.float64)
-
-
-def read_results(path: str | Path) -> Any:
-    """The content of a COCO-style result file, not checked yet.
-
-    Raises:
-        DataError: absent, truncated, or not JSON.
-    """
-    return json_file.read(Path(path), "results")
 
 
 def write_results(results: Sequence[dict[str, Any]], out: str | Path) -> Path:
@@ -136,9 +205,8 @@ def write_testdev(
         raise UsageError(
             f"test-dev model name {model_name!r}, expected letters, digits, '.', '_' and '-'"
         )
-    entries = coco_format.check_results(
-        results, 17, image_ids=image_ids, category_ids=(1,), source="test-dev results"
-    )
+    known = None if image_ids is None else ImageIds(list(image_ids))
+    entries = check_results(results, 17, images=known, category_ids=(1,), source="test-dev results")
     if not entries:
         raise DataError("test-dev results: empty, expected people")
     path = Path(out) / f"person_keypoints_test-dev2017_{model_name}_results.json"
@@ -203,14 +271,21 @@ def _load_mat(path: Path) -> np.ndarray:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(str(path), variable_names=("preds",), appendmat=False)
+        content = loadmat(str(path), variable_names=("preds", "pos_pred_src"), appendmat=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}, expected a .mat file") from None
     except Exception as error:  # scipy raises what the damage happens to hit
         raise DataError(f"{path}: not a MATLAB 5 file or truncated ({error})") from error
-    if "preds" not in content:
-        raise DataError(f"{path}: no 'preds', expected keypoints (N, 16, 2)")
-    return content["preds"]
+    found = [key for key in ("preds", "pos_pred_src") if key in content]
+    if len(found) != 1:
+        there = "both 'preds' and" if found else "no 'preds' or"
+        raise DataError(f"{path}: {there} 'pos_pred_src', expected keypoints under one of them")
+    array = content[found[0]]
+    if found == ["pos_pred_src"]:
+        if array.ndim != 3:
+            raise DataError(f"{path}: pos_pred_src is {array.shape}, expected (K, 2, N)")
+        return array.transpose(2, 0, 1)
+    return array
 
 
 def _dump(results: Sequence[dict[str, Any]]) -> bytes:

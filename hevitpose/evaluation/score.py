@@ -7,7 +7,7 @@ reader kept to compare with.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,11 @@ import numpy as np
 from hevitpose.data.keypoints import CROWDPOSE, MPII_TO_CROWDPOSE
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.truth import coco_truth
+from hevitpose.errors import DataError, notice_once
 from hevitpose.evaluation.statistics import bootstrap_ratio
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.crowdpose import evaluate_crowdpose
+from hevitpose.metrics.curves import pck_auc, pck_curves
 from hevitpose.metrics.oks import coco_results, evaluate_keypoints
 from hevitpose.metrics.pckh import IN_MEAN, head_errors, pckh
 
@@ -47,61 +50,151 @@ class Predictions:
 
 
 def score(
-    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+    table: PoseTable,
+    predictions: Predictions,
+    *,
+    nms_threshold: float = 0.9,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, float]:
     """The metrics of a table's protocol.
 
     MPII: PCKh in percent. COCO, OCHuman, CrowdPose and custom datasets: AP and AR in 0..1.
     Synthetic people: PCKh, and the AP of the same predictions over the 14 CrowdPose joints, which
     MPII's 16 contain, with CrowdPose's sigmas and areas (of boxes, as its annotations have none).
+    A custom dataset that declares ``pck`` has its PCK and AUC in percent as well, where every
+    prediction is one person's: with ground-truth boxes.
 
     Args:
         table: the people, with what the reader kept to compare with.
         predictions: of all of them or of some; who is not predicted is missed.
         nms_threshold: OKS above which the lower score of an image is dropped.
+        max_detections: people of an image that count for AP, by descending score.
 
     Raises:
         DataError: the table has nothing to score by.
     """
     require_truth(table)
-    protocol = table.declared.protocol
-    if protocol == "pckh":
-        return score_pckh(table, predictions)
-    if protocol == "pckh+oks":
+    declared = table.declared
+    metrics: dict[str, float] = {}
+    if declared.protocol.startswith("pckh"):
         metrics = score_pckh(table, predictions)
+    if declared.protocol == "pckh+oks":
         table, predictions = as_crowdpose(table, predictions)
-        return metrics | score_oks(table, predictions, nms_threshold)
-    return score_oks(table, predictions, nms_threshold)
+    if declared.protocol in ("oks", "crowdpose", "pckh+oks"):
+        metrics |= score_oks(table, predictions, nms_threshold, max_detections)
+    if declared.pck is not None and table.boxes == "gt":
+        metrics |= score_pck(table, predictions)
+    return metrics
 
 
 def score_oks(
-    table: PoseTable, predictions: Predictions, nms_threshold: float = 0.9
+    table: PoseTable,
+    predictions: Predictions,
+    nms_threshold: float = 0.9,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, float]:
     """AP and AR of a table's people by pycocotools, or by xtcocotools for CrowdPose."""
     results = results_of(table.take(predictions.index), predictions, nms_threshold=nms_threshold)
-    return score_results(table, results)
+    return score_results(table, results, max_detections=max_detections)
 
 
 def score_results(
-    table: PoseTable, results: Any, source: str = "results", image_ids: Any = None
+    table: PoseTable,
+    results: Sequence[dict[str, Any]],
+    image_ids: Collection[int] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, float]:
-    """AP and AR of entries of a COCO result file, as they are; see :func:`score_oks`.
+    """AP and AR of checked entries of a COCO result file, as they are; see :func:`score_oks`.
 
     Args:
         table: with ``truth``.
-        results: entries ``{image_id, category_id, keypoints, score}``.
-        source: what errors call them.
+        results: entries ``{image_id, category_id, keypoints, score}`` of the table's images; of
+            several categories that are people, all are one.
         image_ids: score these images only.
-
-    Raises:
-        DataError: an entry is malformed, or of another dataset.
+        max_detections: people of an image that count, by descending score.
     """
+    tell_crowded(table, max_detections)
     truth = coco_truth(table)
+    if len(table.category_ids) > 1:
+        results = [entry | {"category_id": table.category_id} for entry in results]
+    options: Any = {"image_ids": image_ids, "max_detections": max_detections}
     if table.declared.protocol == "crowdpose":
-        return evaluate_crowdpose(results, truth, image_ids=image_ids, source=source)
-    return evaluate_keypoints(
-        results, truth, table.declared.sigmas, image_ids=image_ids, source=source
+        return evaluate_crowdpose(results, truth, **options)
+    return evaluate_keypoints(results, truth, table.declared.sigmas, **options)
+
+
+def tell_crowded(table: PoseTable, max_detections: int) -> None:
+    """Warn when photographs have more people than count: nobody can find all of them.
+
+    Warns:
+        Notice: once a file.
+    """
+    truth = table.truth
+    assert truth is not None
+    counts = np.bincount(truth.image_index[~truth.ignored], minlength=len(table.image_ids))
+    over = np.flatnonzero(counts > max_detections)
+    if len(over):
+        notice_once(
+            f"{table.annotation_file}: {len(over)} photographs have more than {max_detections} "
+            f"people (image {table.image_ids[over[0]]}: {counts[over[0]]}), of whom AP counts "
+            f"{max_detections} predictions; evaluation.max_detections (--max-dets) allows more"
+        )
+
+
+def score_pck(table: PoseTable, predictions: Predictions) -> dict[str, float]:
+    """PCK and AUC of a custom dataset, normalised as its yaml says, in percent.
+
+    Over people of whom the normalising joints are labelled; both are plain means over joints, as
+    MMPose has it.
+    """
+    pck = table.declared.pck
+    assert pck is not None
+    errors, counted = pck_errors(table, predictions)
+    curves = pck_curves(errors, counted, np.array([pck.threshold]))[:, 0]
+    areas = pck_auc(errors, counted)
+    seen = np.isfinite(curves)
+    if not seen.any():
+        raise DataError(
+            f"{table.annotation_file}: nobody has both joints {pck.by} labelled, by which PCK is "
+            "normalised"
+        )
+    return {
+        pck.name: float(100 * curves[seen].mean()),
+        "AUC": float(100 * areas[seen].mean()),
+    }
+
+
+def pck_errors(table: PoseTable, predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) errors in the sizes that a custom dataset's ``pck`` declares, and which count."""
+    rows = table.take(predictions.index)
+    sizes, known = person_sizes(rows)
+    distance = np.linalg.norm(
+        predictions.keypoints.astype(np.float64) - rows.keypoints.astype(np.float64), axis=-1
     )
+    counted = (rows.visibility > 0) & known[:, None]
+    return distance / np.where(known, sizes, 1.0)[:, None], counted
+
+
+def person_sizes(table: PoseTable) -> tuple[np.ndarray, np.ndarray]:
+    """What PCK is normalised by: (N,) pixels, and whether it is known for each person."""
+    pck = table.declared.pck
+    assert pck is not None
+    if pck.by == "bbox":
+        sizes = _annotated_boxes(table)[:, 2:].max(axis=1).astype(np.float64)
+        return sizes, sizes > 0
+    ends = list(pck.by)
+    both = (table.visibility[:, ends] > 0).all(axis=1)
+    points = table.keypoints[:, ends].astype(np.float64)
+    sizes = np.linalg.norm(points[:, 0] - points[:, 1], axis=-1)
+    return sizes, both & (sizes > 0)
+
+
+def _annotated_boxes(table: PoseTable) -> np.ndarray:
+    """(N, 4) not clipped, of a table with ground-truth boxes."""
+    if table.truth is None:  # MPII's format, whose boxes are of centre and scale
+        return table.bboxes
+    order = np.argsort(table.truth.ids, kind="stable")
+    return table.truth.boxes[order[np.searchsorted(table.truth.ids[order], table.person_ids)]]
 
 
 def score_pckh(table: PoseTable, predictions: Predictions) -> dict[str, float]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.metrics import coco_format
+from hevitpose.errors import HEViTPoseError
+from hevitpose.metrics import coco_api
 
 #: The nine numbers, in xtcocotools' order.
 CROWDPOSE_METRICS = (
@@ -36,10 +35,10 @@ PAPER_SPLITS = (0.1, 0.8)
 
 def evaluate_crowdpose(
     results: Sequence[dict[str, Any]],
-    ground_truth: str | Path | dict[str, Any],
+    ground_truth: dict[str, Any],
     splits: tuple[float, float] = TOOL_SPLITS,
     image_ids: Collection[int] | None = None,
-    source: str = "results",
+    max_detections: int = coco_api.MAX_DETECTIONS,
 ) -> dict[str, float]:
     """CrowdPose's AP and AR.
 
@@ -47,11 +46,11 @@ def evaluate_crowdpose(
     0.53 x the box's, since the annotations have none.
 
     Args:
-        results: entries of :func:`hevitpose.metrics.oks.coco_results`; none at all scores 0.
-        ground_truth: annotation file with a ``crowdIndex`` per image, or its content.
+        results: as for :func:`hevitpose.metrics.oks.evaluate_keypoints`.
+        ground_truth: likewise, with a ``crowdIndex`` in 0..1 per image.
         splits: limits of easy and medium.
         image_ids: evaluate these images only; None means all.
-        source: what errors call the results.
+        max_detections: people of an image that count, by descending score.
 
     Returns:
         AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard in 0..1; the last three are
@@ -59,32 +58,21 @@ def evaluate_crowdpose(
 
     Raises:
         HEViTPoseError: xtcocotools is not installed, or does not load.
-        DataError: not CrowdPose annotations, or results of another dataset.
     """
     coco, coco_eval = require_xtcocotools()
-    truth, entries = coco_format.checked(
-        results, ground_truth, len(SIGMAS), use_area=False, image_ids=image_ids, source=source
-    )
-    name = "ground truth" if isinstance(ground_truth, dict) else str(ground_truth)
+    truth, entries = coco_api.limited(ground_truth, results, image_ids)
     levels: tuple[list[int], list[int], list[int]] = ([], [], [])
     for image in truth["images"]:
-        index = image.get("crowdIndex")
-        if isinstance(index, bool) or not isinstance(index, int | float) or not 0 <= index <= 1:
-            raise DataError(
-                f"{name}: image {image['id']} has crowdIndex {index!r}, expected a number in 0..1"
-            )
-        levels[sum(index >= limit for limit in splits)].append(image["id"])
+        levels[sum(image["crowdIndex"] >= limit for limit in splits)].append(image["id"])
     with contextlib.redirect_stdout(io.StringIO()):  # xtcocotools prints its progress
-        people = coco_format.indexed(coco, truth)
-        found = coco_format.with_results(coco, people, entries)
+        people = coco_api.indexed(coco, truth)
+        found = coco_api.with_results(coco, people, entries)
         evaluator = coco_eval(people, found, "keypoints_crowd", np.array(SIGMAS), use_area=False)
         # It would read the annotation file once more, and split by limits of its own.
         evaluator.anno_file = (None, None)
         evaluator.split = lambda *_: levels
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    return dict(zip(CROWDPOSE_METRICS, map(float, evaluator.stats), strict=True))
+        stats = coco_api.stats(evaluator, max_detections)
+    return dict(zip(CROWDPOSE_METRICS, stats, strict=True))
 
 
 def require_xtcocotools() -> tuple[type, type]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hevitpose.errors import UsageError
-from hevitpose.metrics import coco_format
+from hevitpose.metrics import coco_api
 
 #: The ten numbers of COCO's keypoint evaluation, in pycocotools' order.
 COCO_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -219,47 +218,37 @@ def coco_results(
 
 def evaluate_keypoints(
     results: Sequence[dict[str, Any]],
-    ground_truth: str | Path | dict[str, Any],
+    ground_truth: dict[str, Any],
     sigmas: Sequence[float] | None = None,
-    use_area: bool = True,
     image_ids: Collection[int] | None = None,
-    source: str = "results",
+    max_detections: int = coco_api.MAX_DETECTIONS,
 ) -> dict[str, float]:
     """COCO's keypoint AP and AR, by pycocotools.
 
     Args:
-        results: entries of :func:`coco_results`; none at all scores 0.
-        ground_truth: annotation file, or its content.
+        results: entries of :func:`coco_results`, or of a file as
+            :func:`hevitpose.data.readers.results.read_results` checks it; none at all scores 0.
+        ground_truth: content of an annotation file, as
+            :func:`hevitpose.data.truth.coco_truth` makes it; left as it is.
         sigmas: K constants; None means COCO's 17.
-        use_area: False takes 0.53 x the box's area for every person, for annotations without.
         image_ids: evaluate these images only; None means all.
-        source: what errors call the results.
+        max_detections: people of an image that count, by descending score; COCO's are 20.
 
     Returns:
         AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL in 0..1. As pycocotools has it, -1
         means that the ground truth has nobody of that size.
-
-    Raises:
-        DataError: the ground truth is not COCO keypoint annotations, or a result has an image or a
-            keypoint count that it does not have.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    keypoints = 17 if sigmas is None else len(sigmas)
-    truth, entries = coco_format.checked(
-        results, ground_truth, keypoints, use_area=use_area, image_ids=image_ids, source=source
-    )
+    truth, entries = coco_api.limited(ground_truth, results, image_ids)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        people = coco_format.indexed(COCO, truth)
-        found = coco_format.with_results(COCO, people, entries)
-        evaluator = COCOeval(people, found, "keypoints")
+        people = coco_api.indexed(COCO, truth)
+        evaluator = COCOeval(people, coco_api.with_results(COCO, people, entries), "keypoints")
         if sigmas is not None:
             evaluator.params.kpt_oks_sigmas = np.array(sigmas, np.float64)
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    return dict(zip(COCO_METRICS, map(float, evaluator.stats), strict=True))
+        stats = coco_api.stats(evaluator, max_detections)
+    return dict(zip(COCO_METRICS, stats, strict=True))
 
 
 def _array(values: Any) -> np.ndarray:

@@ -100,8 +100,8 @@ class AveragedWeights(EMAWeightAveraging):
 
 
 def primary(metrics: dict[str, float]) -> float:
-    """The one number that selects a checkpoint: PCKh, AP, or the held-out slice's PCK."""
-    for name in ("Mean", "AP", "minival_pck"):
+    """The one number that selects a checkpoint: PCKh, AP, PCK, or the held-out slice's PCK."""
+    for name in ("Mean", "AP", "PCKh", "PCK", "minival_pck"):
         if name in metrics:
             return metrics[name]
     raise UsageError("this split has no ground truth: nothing to select a checkpoint by")

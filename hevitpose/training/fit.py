@@ -313,7 +313,12 @@ def evaluate(config: Config, *, progress: Progress = silent) -> EvaluationResult
         DataError: the checkpoint does not fit what was given, or the split cannot be scored.
     """
     table, predictions = infer(config, progress=progress)
-    metrics = score(table, predictions, nms_threshold=config.evaluation.nms_threshold)
+    metrics = score(
+        table,
+        predictions,
+        nms_threshold=config.evaluation.nms_threshold,
+        max_detections=config.evaluation.max_detections,
+    )
     return EvaluationResult(
         metrics=metrics | _floor(config, table),
         dataset=dataset_facts(config, table),

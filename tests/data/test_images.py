@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hevitpose.data import load, verify_images
-from hevitpose.data.images import damage, file_sizes, read_image
+from hevitpose.data.images import file_sizes, look, read_image
 from hevitpose.data.loader import PoseDataset
 from hevitpose.errors import DataError
 from tests.data import annotation_files as files
@@ -25,7 +25,7 @@ def gradient(channels=3, depth=np.uint8):
 
 
 def whole(path, size=files.SIZE):
-    assert damage(path, size) is None
+    assert look(path, size).fault is None
     image = read_image(path, size)
     assert image.dtype == np.uint8 and image.shape == (size[1], size[0], 3)
     return image.astype(int)
@@ -63,7 +63,7 @@ def exif(path, orientation):
 def test_exif_orientation_is_applied(tmp_path):
     exif(tmp_path / "a.jpg", 6)  # to be turned clockwise: 48 x 64 when seen
     for size in ((H, W), (0, 0)):
-        assert damage(tmp_path / "a.jpg", size) is None
+        assert look(tmp_path / "a.jpg", size).fault is None
         image = read_image(tmp_path / "a.jpg", size).astype(int)
         assert np.abs(image - np.rot90(gradient(), -1)).mean() < 3
 
@@ -83,7 +83,7 @@ def cut(path, keep):
 def test_truncated(tmp_path, suffix, keep):
     path = files.image(tmp_path / f"a.{suffix}")
     cut(path, keep)
-    assert damage(path, files.SIZE) == "truncated"
+    assert look(path, files.SIZE).fault == "truncated"
     with pytest.raises(DataError, match=r"a\.\w+: truncated, expected a whole image"):
         read_image(path)
 
@@ -95,7 +95,7 @@ def test_truncated_with_a_thumbnail(tmp_path):
     thumbnail = b"Exif\0\0" + data  # a whole JPEG inside an APP1 segment
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     path.write_bytes(data[:2] + segment + data[2:-300])
-    assert damage(path) == "truncated"
+    assert look(path).fault == "truncated"
     with pytest.raises(DataError, match="truncated"):
         read_image(path)
 
@@ -116,14 +116,14 @@ def test_not_an_image(tmp_path, content, message):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
-    assert message in damage(path)
+    assert message in look(path).fault
     with pytest.raises(DataError, match=message):
         read_image(path)
 
 
 def test_stated_size(tmp_path):
     path = files.image(tmp_path / "a.jpg")
-    assert damage(path, (H, W)) == f"{W}x{H} pixels, but the annotations say {H}x{W}"
+    assert look(path, (H, W)).fault == f"{W}x{H} pixels, but the annotations say {H}x{W}"
     with pytest.raises(DataError, match="but the annotations say 48x64"):
         read_image(path, (H, W))
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from hevitpose.cli import execute
+from hevitpose.data.readers.image_ids import ImageIds
+from hevitpose.data.readers.results import read_results
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
-from hevitpose.evaluation import prediction_files
 from hevitpose.evaluation.prediction_files import (
     evaluate_predictions,
     read_arrays,
@@ -25,7 +26,6 @@ from hevitpose.evaluation.prediction_files import (
     write_results,
     write_testdev,
 )
-from hevitpose.metrics import coco_format
 
 RESULT = {"image_id": 785, "category_id": 1, "keypoints": [1.5, 2.0, 0.5] * 17, "score": 0.25}
 
@@ -144,7 +144,7 @@ def test_testdev(tmp_path):
         ([], "b", "empty"),
         ([RESULT | {"category_id": 2}], "b", "category_id is 2"),
         ([RESULT | {"image_id": 9}], "b", "image_id 9 is not in"),
-        ([RESULT | {"score": float("inf")}], "b", "score is inf"),
+        ([RESULT | {"score": float("inf")}], "b", "score is infinite"),
         ([RESULT | {"keypoints": [0] * 48}], "b", "keypoints has 48"),
         ([RESULT], "../b", "model name"),
         ([RESULT], "", "model name"),
@@ -202,9 +202,7 @@ def test_bad_arrays(tmp_path):
 
 def results_in(file):
     """What ``evaluate_predictions`` makes of a result file before an evaluator sees it."""
-    return coco_format.check_results(
-        prediction_files.read_results(file), 17, image_ids=[785], category_ids=[1], source=str(file)
-    )
+    return read_results(file, 17, images=ImageIds([785]), category_ids=[1])
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)

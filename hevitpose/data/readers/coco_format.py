@@ -8,6 +8,7 @@ or is left out and listed (``skip_bad``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data.files import find, find_boxes
-from hevitpose.data.readers.coco_records import Images, People, read_file
+from hevitpose.data.images import displayed_size, resolved
+from hevitpose.data.readers.coco_records import Content, Images, People, read_file
 from hevitpose.data.readers.detections import read_boxes
+from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.registry import Declared
-from hevitpose.data.table import PoseTable, Problems, image_name_array
+from hevitpose.data.table import PoseTable, Problems, Skipped, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, LARGEST_AREA, PoseTruth
+from hevitpose.errors import DataError, notice_once
 
 #: A box that is a line or a point, because its person's keypoints are, is grown to this share of
 #: its image's longer side.
@@ -83,39 +87,30 @@ def read(
     Raises:
         DataError: a file or record is not what it should be.
     """
-    problems, layout = Problems(path), declared.layout
+    problems, ground_truth = Problems(path), boxes == "gt"
     content = read_file(
-        path, declared, problems, need_people=boxes == "gt", people=boxes == "gt" or truth
+        path, declared, problems, need_people=ground_truth, people=ground_truth or truth
     )
-    images, people = content.images, content.people
-    order = np.argsort(images.ids, kind="stable")
-    compared = None
+    if declared.derive:
+        content.images = _with_sizes(content.images, image_root, problems)
+    images = content.images
+    compared, choice, known = None, None, np.zeros(0, np.int64)
     if content.has_people:
-        known = _index_of(images.ids, order, people.image_ids)
-        choice = _choose(people, images, known, problems, declared)
+        known = _index_of(images.ids, content.people.image_ids)
+        choice = _choose(content.people, images, known, problems, declared)
+        _tell_corners(path, content.people, images, known, choice)
         if truth:
-            compared = _truth(people, known, choice, declared)
+            compared = _truth(content.people, known, choice, declared)
     skipped = problems.raise_or_list(skip_bad)
-    if boxes == "gt":
-        chosen, bboxes, counts = choice.used, choice.boxes, choice.counts
-        count = len(chosen)
-        xyv = people.points(len(layout))[people.row[chosen]]
-        ids, image_index = people.ids[chosen], known[chosen]
-        areas = people.areas[chosen] if declared.use_area else np.zeros(count)
-        scores = np.ones(count, np.float32)
+    if ground_truth:
+        assert choice is not None
+        rows = _annotated(content.people, known, choice, declared)
     else:
-        detections = read_boxes(
-            Path(boxes), box_threshold, images.ids, skip_bad, content.category_id
-        )
-        skipped += detections.skipped
-        count, bboxes, counts = len(detections.ids), detections.bboxes, detections.counts
-        xyv = np.zeros((count, len(layout), 3), np.float32)
-        ids, areas = detections.ids, np.zeros(count)
-        image_index = _index_of(images.ids, order, detections.image_ids)
-        scores = detections.scores.astype(np.float32)
-    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
-    visible = xyv[..., 2].astype(np.uint8)
-    counts = {"images": len(images.ids), "people": count, **counts, "skipped": len(skipped)}
+        rows = _detected(Path(boxes), box_threshold, content, declared, skip_bad)
+        skipped += rows.skipped
+    centers, sizes = box_to_center_size(rows.boxes, input_size[0] / input_size[1])
+    visible, people = rows.keypoints[..., 2].astype(np.uint8), len(rows.ids)
+    counts = {"images": len(images.ids), "people": people, **rows.counts, "skipped": len(skipped)}
     return PoseTable(
         declared=declared,
         split=split,
@@ -124,21 +119,67 @@ def read(
         image_ids=images.ids,
         image_names=image_name_array(images.names),
         image_sizes=images.sizes.astype(np.int32),
-        image_index=image_index.astype(np.int32),
-        person_ids=ids,
+        image_index=rows.image_index.astype(np.int32),
+        person_ids=rows.ids,
         centers=centers.astype(np.float32),
         sizes=sizes.astype(np.float32),
-        bboxes=bboxes.astype(np.float32),
-        keypoints=np.where(visible[..., None] > 0, xyv[..., :2], np.float32(0)),
+        bboxes=rows.boxes.astype(np.float32),
+        keypoints=np.where(visible[..., None] > 0, rows.keypoints[..., :2], np.float32(0)),
         visibility=visible,
-        areas=areas.astype(np.float32),
-        box_scores=scores,
-        boxes="gt" if boxes == "gt" else f"{Path(boxes).name}>={box_threshold:g}",
+        areas=rows.areas.astype(np.float32),
+        box_scores=rows.scores.astype(np.float32),
+        boxes="gt" if ground_truth else f"{Path(boxes).name}>={box_threshold:g}",
         counts=counts,
         skipped=skipped,
-        category_id=content.category_id,
+        category_ids=content.category_ids,
         crowd_index=images.crowd_index if declared.protocol == "crowdpose" else None,
         truth=compared,
+    )
+
+
+@dataclass
+class _Rows:
+    """The people of a table, in its order."""
+
+    ids: np.ndarray  # (N,) int64
+    image_index: np.ndarray  # (N,) int64
+    boxes: np.ndarray  # (N, 4) float64
+    keypoints: np.ndarray  # (N, K, 3) float32 x, y, v
+    areas: np.ndarray  # (N,) float64
+    scores: np.ndarray  # (N,) of the boxes
+    counts: dict[str, int]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def _annotated(people: People, known: np.ndarray, choice: _Choice, declared: Declared) -> _Rows:
+    chosen = choice.used
+    return _Rows(
+        ids=people.ids[chosen],
+        image_index=known[chosen],
+        boxes=choice.boxes,
+        keypoints=people.points(len(declared.layout))[people.row[chosen]],
+        areas=people.areas[chosen] if declared.use_area else np.zeros(len(chosen)),
+        scores=np.ones(len(chosen)),
+        counts=choice.counts,
+    )
+
+
+def _detected(
+    path: Path, threshold: float, content: Content, declared: Declared, skip_bad: bool
+) -> _Rows:
+    images = content.images
+    known = ImageIds(images.ids.tolist(), images.names)
+    found = read_boxes(path, threshold, known, skip_bad, content.category_ids)
+    count = len(found.ids)
+    return _Rows(
+        ids=found.ids,
+        image_index=_index_of(images.ids, found.image_ids),
+        boxes=found.bboxes,
+        keypoints=np.zeros((count, len(declared.layout), 3), np.float32),
+        areas=np.zeros(count),
+        scores=found.scores,
+        counts=found.counts,
+        skipped=found.skipped,
     )
 
 
@@ -151,33 +192,47 @@ class _Choice:
     counts: dict[str, int]  # how many were dropped and why
 
 
-def _index_of(ids: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _index_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Position of each wanted id among ``ids``, -1 where unknown."""
     if not len(ids):
         return np.full(len(wanted), -1, np.int64)
+    order = np.argsort(ids, kind="stable")
     place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
     index = order[place]
     return np.where(ids[index] == wanted, index, -1)
+
+
+class _Faults:
+    """Which annotations are bad, each reported once, for the first thing that is wrong with it."""
+
+    def __init__(self, people: People, problems: Problems) -> None:
+        self.people, self.problems = people, problems
+        self.mask = np.zeros(len(people.ids), bool)
+
+    def refuse(self, mask: np.ndarray, why: Callable[[Any], str]) -> None:
+        for index in np.flatnonzero(mask & ~self.mask):
+            self.problems.add("annotation", f"id {self.people.ids[index]}", why(index))
+        np.logical_or(self.mask, mask, out=self.mask)
+
+
+def _sides(images: Images, known: np.ndarray) -> np.ndarray:
+    """(A, 2) W, H of each person's image; 1 where there is none."""
+    if not len(images.ids):
+        return np.ones((len(known), 2), np.int64)
+    return np.where((known >= 0)[:, None], images.sizes[known], 1)
 
 
 def _choose(
     people: People, images: Images, known: np.ndarray, problems: Problems, declared: Declared
 ) -> _Choice:
     """Who is used."""
-    fault = np.zeros(len(people.ids), bool)
-
-    def refuse(mask: np.ndarray, why: Any) -> None:
-        for index in np.flatnonzero(mask & ~fault):
-            problems.add("annotation", f"id {people.ids[index]}", why(index))
-        np.logical_or(fault, mask, out=fault)
-
+    faults = _Faults(people, problems)
+    refuse, fault = faults.refuse, faults.mask
     duplicate = np.ones(len(people.ids), bool)
     duplicate[np.unique(people.ids, return_index=True)[1]] = False
     refuse(duplicate, lambda i: "duplicate id, expected every id once")
     refuse(known < 0, lambda i: f"image_id {people.image_ids[i]} is unknown, expected an image's")
-    sides = np.ones((len(people.ids), 2), np.int64)
-    if len(images.ids):
-        sides = np.where((known >= 0)[:, None], images.sizes[known], 1)
+    sides = _sides(images, known)
     labelled = ~people.crowd & (people.row >= 0)
     boxes, grown = _grow_flat(people, labelled, sides, len(declared.layout))
     empty = labelled & (people.areas <= 0) & ~(grown & (people.areas == 0))  # false where absent
@@ -189,7 +244,7 @@ def _choose(
             used & np.isnan(people.areas),
             lambda i: (
                 "area is missing, expected pixels (OKS is scaled by it; a custom dataset's "
-                "use_area: false takes the box's)"
+                "`use_area: false` scores without)"
             ),
         )
     areas = _areas(people, declared)
@@ -220,7 +275,43 @@ def _choose(
         "dropped_area": int((empty & ~fault).sum()),
         "dropped_category": people.other_categories,
     }
+    if declared.derive:
+        counts["derived_boxes"] = int(people.derived[chosen].sum())
     return _Choice(chosen, clipped[chosen], fault, empty, counts)
+
+
+def _with_sizes(images: Images, root: Path, problems: Problems) -> Images:
+    """The images, with sizes that the file does not state from the photographs' headers."""
+    keep, sizes = np.ones(len(images.ids), bool), images.sizes.copy()
+    for index in np.flatnonzero(sizes[:, 0] == 0):
+        try:
+            sizes[index] = displayed_size(root / resolved(root, images.names[index]))
+        except DataError as error:
+            keep[index] = False
+            problems.add("image", f"id {images.ids[index]}", str(error))
+    names = [name for name, kept in zip(images.names, keep, strict=True) if kept]
+    return Images(images.ids[keep], names, sizes[keep], images.crowd_index[keep])
+
+
+def _tell_corners(
+    path: Path, people: People, images: Images, known: np.ndarray, choice: _Choice
+) -> None:
+    """Warn when boxes look like x1, y1, x2, y2: most leave their image, and as corners none does.
+
+    Warns:
+        Notice: once a file.
+    """
+    chosen = choice.used
+    if not len(chosen):
+        return
+    boxes, sides = people.bboxes[chosen], _sides(images, known)[chosen]
+    beyond = (boxes[:, :2] + boxes[:, 2:] > sides + 1).any(axis=1)
+    corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sides + 1)
+    if 2 * beyond.sum() > len(chosen) and corners.all():
+        notice_once(
+            f"{path}: {beyond.sum()} of {len(chosen)} boxes leave their image, and as corners "
+            "none does: x1, y1, x2, y2 written as a bbox? Expected x, y, width, height"
+        )
 
 
 def _grow_flat(

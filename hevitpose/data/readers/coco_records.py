@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,18 @@ _KEYS = {
 }
 
 
+#: ``derive: true`` makes a missing box of the labelled keypoints, grown on every side by this share
+#: of its longer side.
+MARGIN = 0.1
+
+
 @dataclass
 class Images:
     """The images of a file."""
 
     ids: np.ndarray  # (M,) int64
     names: list[str]
-    sizes: np.ndarray  # (M, 2) int64
+    sizes: np.ndarray  # (M, 2) int64; 0 where the photograph is to be asked
     crowd_index: np.ndarray  # (M,) float64, NaN where it is no number
 
 
@@ -51,6 +57,7 @@ class People:
     row: np.ndarray  # (A,) int64 into keypoints; -1 without a labelled one
     keypoints: np.ndarray  # (R * K * 3,) float32
     other_categories: int  # annotations of other categories, left out
+    derived: np.ndarray  # (A,) bool: the box is made of the keypoints
 
     def points(self, num_keypoints: int) -> np.ndarray:
         """(R, K, 3) x, y, v."""
@@ -64,7 +71,7 @@ class Content:
     images: Images
     people: People
     has_people: bool  # the file has a list of them
-    category_id: int
+    category_ids: tuple[int, ...]  # of people
 
 
 def read_images(path: Path, declared: Declared, problems: Problems) -> Images:
@@ -84,7 +91,7 @@ def read_file(
     Raises:
         DataError: the file is not in COCO's format.
     """
-    images = _ImageCollector(problems)
+    images = _ImageCollector(problems, declared.derive)
     collector = _PersonCollector(problems, declared)
     categories: dict[int, str] = {}
     seen = set()
@@ -98,8 +105,12 @@ def read_file(
         elif key == "annotations" and people:
             collector.add(position, record)
         elif key == "categories":
-            name = _read_category(path, position, record, declared)
-            categories[name[0]] = name[1]
+            number, name = _read_category(path, position, record, declared)
+            if categories.setdefault(number, name) != name:
+                raise DataError(
+                    f"{path}: category {number} is {categories[number]!r} and {name!r}, "
+                    "expected every id once"
+                )
         elif key == "":
             raise DataError(
                 f"{path}: a list of records, expected COCO's object with images and annotations"
@@ -109,20 +120,30 @@ def read_file(
     for key in wanted:
         if key not in seen:
             raise DataError(f"{path}: {key} is missing, expected COCO's format")
-    category_id = 1  # of a list of images without categories
+    category_ids: tuple[int, ...] = (1,)  # of a list of images without categories
     if "categories" in seen:
-        category_id = _category_id(path, categories, declared.category)
+        category_ids = tuple(_category_id(path, categories, each) for each in declared.categories)
     if has_people:
-        collector.settle(category_id, categories)
-    return Content(images.arrays(), collector.arrays(), has_people, category_id)
+        collector.settle(category_ids, categories)
+    return Content(images.arrays(), collector.arrays(), has_people, category_ids)
 
 
-def _category_id(path: Path, categories: dict[int, str], wanted: str) -> int:
-    found = [number for number, name in categories.items() if name == wanted]
+def _category_id(path: Path, categories: dict[int, str], wanted: str | int) -> int:
+    found = [number for number, name in categories.items() if wanted in (number, name)]
+    if not found and isinstance(wanted, int):
+        return wanted  # an id that annotations may have, although the file does not name it
     if not found:
-        raise DataError(f"{path}: categories has no {wanted!r}, expected it")
+        there = ", ".join(f"{name} ({number})" for number, name in list(categories.items())[:20])
+        more = f" and {len(categories) - 20} more" if len(categories) > 20 else ""
+        raise DataError(
+            f"{path}: categories has no {wanted!r}, it has {there or 'none'}{more}; "
+            "a custom dataset's yaml names its own (category: NAME, or a list of names)"
+        )
     if len(found) > 1:
-        raise DataError(f"{path}: categories {found} are called {wanted!r}, expected one")
+        raise DataError(
+            f"{path}: categories {found} are called {wanted!r}, expected one "
+            f"(a custom dataset's yaml may give the id: category: {found[0]})"
+        )
     return found[0]
 
 
@@ -136,22 +157,26 @@ def _read_category(path: Path, position: int, record: Any, declared: Declared) -
         raise DataError(f"{where}: {error}") from None
     name = record.get("name")
     if not isinstance(name, str):
-        raise DataError(f"{where}: name is not text, expected for instance {declared.category!r}")
-    if name == declared.category and record.get("keypoints") not in (None, []):
+        expected = declared.categories[0]
+        raise DataError(f"{where}: name is not text, expected for instance {expected!r}")
+    wanted = name in declared.categories or number in declared.categories
+    if wanted and record.get("keypoints") not in (None, []):
         _check_names(where, record["keypoints"], declared.layout)
     return number, name
 
 
 def _check_names(where: str, names: Any, layout: KeypointLayout) -> None:
-    if not isinstance(names, list) or len(names) != len(layout):
-        found = len(names) if isinstance(names, list) else "no list of"
-        raise DataError(f"{where}: {found} keypoint names, expected {len(layout)} ({layout.name})")
+    """The names' order; how many there are says nothing, since Human-Art has 21 for 17 points."""
+    if not isinstance(names, list):
+        raise DataError(
+            f"{where}: no list of keypoint names, expected {len(layout)} ({layout.name})"
+        )
     require_same_order(where, tuple(map(str, names)), layout)
 
 
 class _ImageCollector:
-    def __init__(self, problems: Problems) -> None:
-        self.problems = problems
+    def __init__(self, problems: Problems, derive: bool) -> None:
+        self.problems, self.derive = problems, derive
         self.ids, self.sizes, self.crowd_index = array("q"), array("q"), array("d")
         self.names: list[str] = []
         self.known: set[int] = set()
@@ -162,16 +187,14 @@ class _ImageCollector:
             self.problems.add("image", where, "not an object, expected id, file_name, width")
             return
         try:
-            number = fields.whole(record, "id")
+            number = fields.identity(record, "id", text=self.derive)
             where = f"{where} (id {number})"
             name = fields.file_name(record, "file_name")
-            size = [fields.whole(record, key) for key in ("width", "height")]
-            if not all(0 < side < 2**20 for side in size):
-                raise ValueError(f"width, height are {size}, expected positive pixels")
+            size = self._size(record)
             if number in self.known:
                 raise ValueError(f"id {number} is a duplicate, expected every id once")
         except ValueError as error:
-            self.problems.add("image", where, str(error))
+            self.problems.add("image", where, str(error), isinstance(error, fields.MissingError))
             return
         self.known.add(number)
         self.ids.append(number)
@@ -179,6 +202,18 @@ class _ImageCollector:
         self.sizes.extend(size)
         index: Any = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
         self.crowd_index.append(float(index) if type(index) in (int, float) else float("nan"))
+
+    def _size(self, record: dict[str, Any]) -> list[int]:
+        """(W, H); zeros where the photograph is to say it."""
+        if record.get("width") is None or record.get("height") is None:
+            if self.derive:
+                return [0, 0]
+            key = "width" if record.get("width") is None else "height"
+            raise fields.MissingError(f"{key} is missing, expected pixels")
+        size = [fields.whole(record, key) for key in ("width", "height")]
+        if not all(0 < side < 2**20 for side in size):
+            raise ValueError(f"width, height are {size}, expected positive pixels")
+        return size
 
     def arrays(self) -> Images:
         ids = np.array(self.ids, np.int64)
@@ -190,31 +225,33 @@ class _PersonCollector:
     def __init__(self, problems: Problems, declared: Declared) -> None:
         self.problems, self.declared = problems, declared
         self.ids, self.image_ids, self.categories = array("q"), array("q"), array("q")
-        self.crowd, self.row = array("b"), array("q")
+        self.crowd, self.row, self.derived = array("b"), array("q"), array("b")
         self.bboxes, self.areas, self.keypoints = array("d"), array("d"), array("f")
         self.rows = 0
-        self.bad: list[tuple[int | None, str, str]] = []  # category, where, why
+        self.bad: list[tuple[int | None, str, ValueError]] = []  # category, where, why
         self.other = np.zeros(0, bool)
         self.dropped = 0  # of other categories
 
     def add(self, position: int, record: Any) -> None:
         where = f"annotations[{position}]"
-        kind = None
+        kind, derive = None, self.declared.derive
         if not isinstance(record, dict):
-            self.bad.append((None, where, "not an object, expected a person"))
+            self.bad.append((None, where, ValueError("not an object, expected a person")))
             return
         try:
-            kind = fields.whole(record, "category_id")
-            number = fields.whole(record, "id")
+            kind = fields.identity(record, "category_id", text=derive)
+            number = -1 - position
+            if not derive or record.get("id") is not None:
+                number = fields.identity(record, "id", text=derive)
             where = f"{where} (id {number})"
-            image = fields.whole(record, "image_id")
+            image = fields.identity(record, "image_id", text=derive)
             crowd = fields.flag(record, "iscrowd")
             if crowd:
                 points, box, area = self._region(record)
             else:
                 points, box, area = self._person(record)
         except ValueError as error:
-            self.bad.append((kind, where, str(error)))
+            self.bad.append((kind, where, error))
             return
         self.ids.append(number)
         self.image_ids.append(image)
@@ -222,6 +259,7 @@ class _PersonCollector:
         self.crowd.append(crowd)
         self.bboxes.extend(box)
         self.areas.append(area)
+        self.derived.append(derive and bool(points) and not fields.has(record, "bbox"))
         self.row.append(self.rows if points else -1)
         if points:
             self.keypoints.extend(points)
@@ -233,7 +271,12 @@ class _PersonCollector:
         if not any(points[2::3]):
             return self._region(record)  # nobody reads the box of a person who is dropped
         area = float("nan")
-        box = fields.numbers(record, "bbox", 4)
+        if not fields.has(record, "bbox"):
+            if not self.declared.derive:
+                raise fields.MissingError("bbox is missing, expected 4 numbers")
+            box = _box_of(points)
+        else:
+            box = fields.numbers(record, "bbox", 4)
         if self.declared.use_area and "area" in record:
             area = fields.number(record, "area", limit=1e14)
         return points, box, area
@@ -249,26 +292,38 @@ class _PersonCollector:
             area = fields.number(record, "area", limit=1e14)
         return points if any(points[2::3]) else [], box, area
 
-    def settle(self, category_id: int, names: dict[int, str]) -> None:
+    def settle(self, category_ids: tuple[int, ...], names: dict[int, str]) -> None:
         """Part people from annotations of other categories, and report what is bad."""
-        kinds = np.array(self.categories, np.int64)
-        self.other = kinds != category_id
+        meant = {number: number for number in names}  # a category's id, or its name as an id
+        if self.declared.derive:
+            meant |= {fields.number_of(name, "name"): number for number, name in names.items()}
+        kinds = np.array([meant.get(kind, kind) for kind in self.categories], np.int64)
+        self.other = ~np.isin(kinds, category_ids)
         others = [(int(kinds[i]), f"id {self.ids[i]}") for i in np.flatnonzero(self.other)]
         for kind, where, why in self.bad:
-            if kind in (None, category_id):
-                self.problems.add("annotation", where, why)
+            if kind is None or meant.get(kind, kind) in category_ids:
+                derivable = isinstance(why, fields.MissingError)
+                self.problems.add("annotation", where, str(why), derivable)
             else:
                 others.append((kind, where))
         if self.declared.other_categories:
             self.dropped = len(others)
+            if others and self.dropped == len(kinds) + len(self.bad):
+                self._refuse_all(dict(others), names)
             return
         for kind, where in others:
             self.problems.add(
                 "annotation",
                 where,
                 f"category_id {kind} ({names.get(kind, 'not in categories')}), "
-                f"expected {category_id} ({self.declared.category})",
+                f"expected {category_ids[0]} ({self.declared.categories[0]}), or a custom "
+                "dataset's yaml that chooses by category: NAME",
             )
+
+    def _refuse_all(self, kinds: Iterable[int], names: dict[int, str]) -> None:
+        found = ", ".join(f"{names.get(kind, 'not in categories')} ({kind})" for kind in kinds)
+        wanted = " or ".join(map(str, self.declared.categories))
+        raise DataError(f"{self.problems.path}: no annotation is of {wanted}; they are of {found}")
 
     def arrays(self) -> People:
         keep = ~self.other if len(self.other) else np.ones(len(self.ids), bool)
@@ -283,4 +338,14 @@ class _PersonCollector:
             if self.keypoints
             else np.zeros(0, np.float32),
             other_categories=self.dropped,
+            derived=np.array(self.derived, bool)[keep],
         )
+
+
+def _box_of(points: list[float]) -> list[float]:
+    """x, y, w, h around the labelled keypoints, with :data:`MARGIN`."""
+    xyv = np.array(points, np.float64).reshape(-1, 3)
+    seen = xyv[xyv[:, 2] > 0, :2]
+    low, high = seen.min(0), seen.max(0)
+    margin = MARGIN * (high - low).max()
+    return [*(low - margin).tolist(), *(high - low + 2 * margin).tolist()]

@@ -13,10 +13,18 @@
 
 Paths are relative to the yaml file. Optional:
 
-- ``category``: whose annotations are people; where it is given, annotations of other categories are
-  left out and counted, else (``person``) they are an error.
+- ``category``: whose annotations are people, a name or a list of names (an id where two have one
+  name); where it is given, annotations of other categories are left out and counted, else
+  (``person``) they are an error. Several are scored as one.
+- ``derive`` (false): read what has no bbox (made of the labelled keypoints, grown on every side by
+  a tenth of its longer side), no width and height (the photograph's) and ids that are text.
 - ``use_area`` (true): OKS is scaled by the annotated ``area``, which every labelled person must
   then have. With false it is 0.53 x the box's area, whatever the file has.
+- ``pck``: also score PCK, or PCKh, and its AUC: ``{by: bbox, threshold: 0.2}`` by the longer side
+  of the box, ``{name: PCKh, by: [head_top, upper_neck], threshold: 0.5}`` by the distance of two
+  joints; people without both are not counted.
+- ``format`` (coco): ``mpii`` for a list of people with ``image``, ``center``, ``scale``, ``joints``
+  and ``joints_vis`` as MPII has it, in one-based pixels; scored by ``pck`` alone.
 - ``upper_body``: the joints of half-body augmentation, which is off without them.
 - ``joint_weights``: of the loss.
 """
@@ -25,13 +33,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hevitpose.data.files import find_boxes
+from hevitpose.data.readers import mpii
 from hevitpose.data.readers.coco_format import read
-from hevitpose.data.registry import Declared, refuse_reserved
+from hevitpose.data.registry import Declared, Pck, refuse_reserved
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
@@ -46,6 +56,16 @@ class Split(BaseModel):
     images: Path
 
 
+class PckSettings(BaseModel):
+    """How PCK is normalised: by the box's longer side, or by the distance of two joints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["PCK", "PCKh"] = "PCK"
+    by: Literal["bbox"] | tuple[int | str, int | str]
+    threshold: float = Field(gt=0)
+
+
 class CustomDataset(BaseModel):
     """The yaml file. Joints are named by their names or by their positions from 0."""
 
@@ -54,12 +74,15 @@ class CustomDataset(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     keypoints: tuple[str, ...] = Field(min_length=1)
     flip_pairs: tuple[tuple[int | str, int | str], ...]
-    sigmas: tuple[float, ...]
+    sigmas: tuple[float, ...] = ()
     skeleton: tuple[tuple[int | str, int | str], ...] = ()
     upper_body: tuple[int | str, ...] = ()
     joint_weights: tuple[float, ...] = ()
-    category: str = "person"
+    category: str | int | tuple[str | int, ...] = "person"
     use_area: bool = True
+    derive: bool = False
+    format: Literal["coco", "mpii"] = "coco"
+    pck: PckSettings | None = None
     splits: dict[str, Split] = Field(min_length=1)
 
     def layout(self) -> KeypointLayout:
@@ -68,11 +91,13 @@ class CustomDataset(BaseModel):
         Raises:
             UsageError: an unknown joint, or counts that do not agree.
         """
+        if self.format == "coco" and not self.sigmas:
+            raise UsageError("sigmas: not given, expected one per keypoint (OKS is scaled by them)")
         return KeypointLayout(
             name=self.name,
             names=self.keypoints,
             flip_pairs=self._pairs(self.flip_pairs),
-            sigmas=self.sigmas,
+            sigmas=self.sigmas or (0.1,) * len(self.keypoints),  # nobody's of format mpii
             skeleton=self._pairs(self.skeleton),
             upper_body=tuple(self._joint(joint) for joint in self.upper_body),
             joint_weights=self.joint_weights,
@@ -80,16 +105,42 @@ class CustomDataset(BaseModel):
 
     def declared(self) -> Declared:
         """What scoring, augmentation and records take from the file."""
+        if self.format == "mpii" and self.pck is None:
+            raise UsageError(
+                "pck: not given, expected what format: mpii is scored by, for instance "
+                "pck: {name: PCKh, by: [head_top, upper_neck], threshold: 0.5}"
+            )
         return Declared(
             name=refuse_reserved(self.name),
             layout=self.layout(),
-            protocol="oks",
-            category=self.category,
+            protocol="pck" if self.format == "mpii" else "oks",
+            pck=self._pck(),
+            category=self._category(),
             other_categories="category" in self.model_fields_set,
             use_area=self.use_area,
+            derive=self.derive,
             shift=True,
             half_body=bool(self.upper_body),
         )
+
+    def _category(self) -> str | int | tuple[str | int, ...]:
+        """One as itself, several in an order that does not matter to records."""
+        if not isinstance(self.category, tuple):
+            return self.category
+        several = tuple(sorted(set(self.category), key=str))
+        if not several:
+            raise UsageError("category: an empty list, expected names")
+        return several[0] if len(several) == 1 else several
+
+    def _pck(self) -> Pck | None:
+        if self.pck is None:
+            return None
+        by = self.pck.by
+        if not isinstance(by, str):
+            by = self._joint(by[0]), self._joint(by[1])
+            if by[0] == by[1] or not all(0 <= joint < len(self.keypoints) for joint in by):
+                raise UsageError(f"pck.by: {list(self.pck.by)}, expected two different keypoints")
+        return Pck(self.pck.name, by, self.pck.threshold)
 
     def _pairs(self, pairs: Sequence[tuple[int | str, int | str]]) -> tuple[tuple[int, int], ...]:
         return tuple((self._joint(left), self._joint(right)) for left, right in pairs)
@@ -144,6 +195,27 @@ def place(path: Path, split: str) -> tuple[Path, Path]:
     return path.parent / splits[split].annotations, path.parent / splits[split].images
 
 
+def read_truth(dataset: Path, annotations: Path, skip_bad: bool) -> PoseTable:
+    """Any annotation file by the rules of a yaml; its photographs are those of the file's split.
+
+    Args:
+        dataset: the yaml file.
+        annotations: of one of its splits, or another file of the same kind.
+        skip_bad: leave bad records out.
+
+    Raises:
+        UsageError: the yaml says something that cannot be.
+        DataError: the annotations are wrong.
+    """
+    said, images = describe(dataset)[1], annotations.parent
+    for split in describe(dataset)[0].splits.values():
+        if (dataset.parent / split.annotations).resolve() == annotations.resolve():
+            images = dataset.parent / split.images
+    reader = mpii.read if said.format == "mpii" else read
+    # The crop's size has no part in a score.
+    return reader(annotations, images, said, split="", input_size=(256, 256), skip_bad=skip_bad)
+
+
 def load(
     path: Path,
     split: str,
@@ -162,14 +234,17 @@ def load(
     """
     _, said = describe(path)
     annotations, images = place(path, split)
+    options: dict[str, Any] = {"split": split, "input_size": input_size, "skip_bad": skip_bad}
+    if said.format == "mpii":
+        if boxes != "gt":
+            raise UsageError(f"boxes {boxes!r}: format mpii gives centre and scale, expected gt")
+        return mpii.read(annotations, images, said, truth=truth, **options)
     return read(
         annotations,
         images,
         said,
-        split=split,
-        input_size=input_size,
         boxes=find_boxes(path.parent, boxes),
         box_threshold=box_threshold,
         truth=truth,
-        skip_bad=skip_bad,
+        **options,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from hevitpose import json_file
 from hevitpose.data.readers import fields
+from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.table import Problems, Skipped
 from hevitpose.errors import DataError
 
@@ -33,9 +35,9 @@ class Detections:
 def read_boxes(
     path: Path,
     threshold: float,
-    image_ids: np.ndarray,
+    images: ImageIds,
     skip_bad: bool = False,
-    category_id: int = 1,
+    category_ids: Sequence[int] = (1,),
 ) -> Detections:
     """Detections in COCO's result format: a list of image_id, category_id, bbox, score.
 
@@ -44,15 +46,15 @@ def read_boxes(
     Args:
         path: the file.
         threshold: the lowest score kept.
-        image_ids: (M,) the images that there are.
+        images: those that there are.
         skip_bad: leave bad records out and list them.
-        category_id: the annotation file's, of people.
+        category_ids: the annotation file's, of people.
 
     Raises:
         DataError: the file or a record is not what it should be.
     """
-    problems, known = Problems(path), set(image_ids.tolist())
-    ids, images, bboxes, scores = array("q"), array("q"), array("d"), array("d")
+    problems = Problems(path)
+    ids, found, bboxes, scores = array("q"), array("q"), array("d"), array("d")
     other = low = 0
     for key, position, record in json_file.records(path, "detections", {"": _KEYS}):
         if key != "" or (position < 0 and record != []):
@@ -62,9 +64,9 @@ def read_boxes(
         try:
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected image_id, category_id, bbox and score")
-            image, kind = (fields.whole(record, name) for name in ("image_id", "category_id"))
+            kind = fields.whole(record, "category_id")
             score = fields.number(record, "score")
-            if kind != category_id:
+            if kind not in category_ids:
                 other += 1
                 continue
             if score < threshold:
@@ -73,18 +75,17 @@ def read_boxes(
             box = fields.numbers(record, "bbox", 4)
             if min(box[2:]) < SMALLEST:
                 raise ValueError(f"bbox is {box}, expected a positive width and height")
-            if image not in known:
-                raise ValueError(f"image_id {image} is unknown, expected an image's")
+            image = images.of(record)
         except ValueError as error:
             problems.add("box", f"[{position}]", str(error))
             continue
         ids.append(position)
-        images.append(image)
+        found.append(image)
         bboxes.extend(box)
         scores.append(score)
     return Detections(
         ids=np.array(ids, np.int64),
-        image_ids=np.array(images, np.int64),
+        image_ids=np.array(found, np.int64),
         bboxes=np.array(bboxes, np.float64).reshape(-1, 4),
         scores=np.array(scores, np.float64),
         counts={"dropped_category": other, "dropped_score": low},

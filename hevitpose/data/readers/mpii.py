@@ -16,9 +16,9 @@ import numpy as np
 
 from hevitpose import json_file
 from hevitpose.data.files import find
-from hevitpose.data.keypoints import MPII, MPII_TO_CROWDPOSE
+from hevitpose.data.keypoints import MPII_TO_CROWDPOSE
 from hevitpose.data.readers import fields
-from hevitpose.data.registry import ROWS, files_of
+from hevitpose.data.registry import ROWS, Declared, files_of
 from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
@@ -56,7 +56,7 @@ def load(
     table = read(
         find(folder / "annotations", _FILES.annotations, split),
         folder / "images",
-        dataset=dataset,
+        ROWS[dataset],
         split=split,
         input_size=input_size,
         truth=truth,
@@ -71,20 +71,21 @@ def load(
 def read(
     path: Path,
     image_root: Path,
+    declared: Declared,
     *,
-    dataset: str,
     split: str,
     input_size: tuple[int, int],
     truth: bool = True,
     skip_bad: bool = False,
 ) -> PoseTable:
-    """One file of people; the test split has no joints. Image files are not looked at.
+    """One file of people; MPII's test split has no joints. Image files are not looked at.
 
     Args:
         path: the list of people.
         image_root: the folder that ``image`` is relative to.
-        dataset: ``mpii`` or ``synthetic``.
-        split: of the table; ``val`` keeps everybody and has the head boxes.
+        declared: of ``mpii``, ``synthetic``, or a custom dataset in the same format with joints of
+            its own.
+        split: of the table; MPII's ``val`` keeps everybody and has the head boxes.
         input_size: the network's (W, H).
         truth: also keep what PCKh compares with, where the file for it is there.
         skip_bad: leave bad records out and list them.
@@ -92,7 +93,8 @@ def read(
     Raises:
         DataError: the file or a record is not what it should be.
     """
-    problems, joints_expected = Problems(path), split != "test"
+    problems, own, count = Problems(path), declared.protocol == "pck", len(declared.layout)
+    joints_expected = own or split != "test"
     names: dict[str, int] = {}
     ids, image_index = array("q"), array("q")
     places, points, flags = array("d"), array("d"), array("b")
@@ -104,12 +106,14 @@ def read(
             break
         try:
             name, center, scale = _place(record)
-            joints, visible = _joints(record) if joints_expected else ([0.0] * 32, [0] * 16)
+            joints, visible = [0.0] * (2 * count), [0] * count
+            if joints_expected:
+                joints, visible = _joints(record, count)
         except ValueError as error:
             problems.add("person", f"[{position}]", str(error))
             continue
         index = names.setdefault(name, len(names))
-        if joints_expected and not any(visible) and split != "val":
+        if joints_expected and not any(visible) and (own or split != "val"):
             dropped += 1  # val keeps everybody, so that its order stays the ground truth's
             continue
         ids.append(position)
@@ -119,15 +123,17 @@ def read(
         flags.extend(visible)
     skipped = problems.raise_or_list(skip_bad)
     place = np.array(places, np.float64).reshape(-1, 3)
-    labelled = np.array(flags, np.uint8).reshape(-1, len(MPII))
-    keypoints = np.array(points, np.float64).reshape(-1, len(MPII), 2) - 1
+    labelled = np.array(flags, np.uint8).reshape(-1, count)
+    keypoints = np.array(points, np.float64).reshape(-1, count, 2) - 1
     keypoints[labelled == 0] = 0
     bboxes = _boxes(place)
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
-    matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
-    heads = _heads(matrices[0], path, ids) if truth and split == "val" and matrices else None
+    heads = None
+    if truth and split == "val" and not own:
+        matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+        heads = _heads(matrices[0], path, ids) if matrices else None
     return PoseTable(
-        declared=ROWS[dataset],
+        declared=declared,
         split=split,
         image_root=image_root,
         annotation_file=path,
@@ -224,15 +230,15 @@ def _place(record: Any) -> tuple[str, list[float], float]:
     return name, center, scale
 
 
-def _joints(record: dict[str, Any]) -> tuple[list[float], list[int]]:
+def _joints(record: dict[str, Any], count: int) -> tuple[list[float], list[int]]:
     joints = record.get("joints")
-    if not isinstance(joints, list) or len(joints) != len(MPII):
+    if not isinstance(joints, list) or len(joints) != count:
         found = len(joints) if isinstance(joints, list) else "no list of"
-        raise ValueError(f"{found} joints, expected {len(MPII)}")
+        raise ValueError(f"{found} joints, expected {count}")
     flat: list[float] = []
     for index, joint in enumerate(joints):
         flat += fields.numbers({f"joints[{index}]": joint}, f"joints[{index}]", 2)
-    flags = fields.numbers(record, "joints_vis", len(MPII))
+    flags = fields.numbers(record, "joints_vis", count)
     if any(flag not in (0, 1) for flag in flags):
         raise ValueError(f"joints_vis is {flags}, expected zeros and ones")
     return flat, [int(flag) for flag in flags]

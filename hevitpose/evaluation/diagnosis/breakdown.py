@@ -27,7 +27,7 @@ from hevitpose.evaluation.diagnosis.progressive import (
     label_everybody,
 )
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
-from hevitpose.evaluation.score import Predictions, as_crowdpose, results_of
+from hevitpose.evaluation.score import Predictions, as_crowdpose, pck_errors, results_of
 from hevitpose.metrics.crowdpose import TOOL_SPLITS
 from hevitpose.metrics.curves import THRESHOLDS as PCK_THRESHOLDS
 from hevitpose.metrics.curves import pck_auc, pck_curves
@@ -62,6 +62,13 @@ def breakdown(
     heads = protocol.startswith("pckh")
     unit = "head size" if heads else "longer side of the box"
     found: dict[str, Any] = {"unit": unit, "thresholds": PCK_THRESHOLDS.round(2).tolist()}
+    if protocol == "pck":
+        errors, counted = pck_errors(table, predictions)
+        nothing = np.full(len(layout), np.nan)
+        named = {"unit": "person size by the yaml's pck"}
+        types: list[dict[str, int]] = [{} for _ in layout.names]
+        joints = _joints(layout.names, nothing, errors, counted, types)
+        return found | named | {"joints": joints}
     if heads:
         errors, counted = _in_heads(table, predictions)
         types = _types(_labels_in_heads(table, predictions))

@@ -16,9 +16,10 @@ import numpy as np
 
 from hevitpose.data.files import find
 from hevitpose.data.readers import mpii
-from hevitpose.data.readers.coco_format import read
-from hevitpose.data.registry import Declared, declared, files_of
-from hevitpose.data.table import PoseTable, require_truth
+from hevitpose.data.readers.image_ids import ImageIds
+from hevitpose.data.readers.results import read_results
+from hevitpose.data.registry import ROWS, Declared, declared, files_of
+from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.calibration import (
     Isotonic,
@@ -45,8 +46,7 @@ from hevitpose.evaluation.diagnosis.progressive import (
 from hevitpose.evaluation.diagnosis.rescoring import score_errors
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person, Step
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
-from hevitpose.evaluation.prediction_files import read_arrays, read_results
-from hevitpose.metrics import coco_format
+from hevitpose.evaluation.prediction_files import read_arrays, read_truth
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -80,29 +80,27 @@ def diagnose(
         DataError: a file that is damaged, malformed or of another dataset.
     """
     said = declared(dataset)
+    if said.protocol == "pck":
+        raise UsageError(f"{dataset}: format mpii has no errors by type, expected format: coco")
     if said.protocol.startswith("pckh"):
         if reference or fit is not None:
             option = "reference" if reference else "fit"
             raise UsageError(f"{option}: {said.name} has no OKS, expected a COCO-format dataset")
         return _diagnose_mpii(dataset, Path(ground_truth), predictions, skip_bad)
-    fitted = None if fit is None else _fit(*_read(said, *fit, skip_bad), Path(fit[1]).name)
-    table, results = _read(said, ground_truth, predictions, skip_bad)
+    fitted = None if fit is None else _fit(*_read(dataset, said, *fit, skip_bad), Path(fit[1]).name)
+    table, results = _read(dataset, said, ground_truth, predictions, skip_bad)
     return diagnose_results(table, results, reference=reference, fitted=fitted)
 
 
 def _read(
-    said: Declared, ground_truth: str | Path, predictions: str | Path, skip_bad: bool
+    dataset: str, said: Declared, ground_truth: str | Path, predictions: str | Path, skip_bad: bool
 ) -> tuple[PoseTable, list[dict[str, Any]]]:
-    path = Path(ground_truth)
-    table = require_truth(
-        read(path, path.parent, said, split="", input_size=_SIZE, skip_bad=skip_bad)
-    )
-    results = coco_format.check_results(
-        read_results(predictions),
+    table = read_truth(dataset, said, Path(ground_truth), skip_bad)
+    results = read_results(
+        predictions,
         len(said.layout),
-        image_ids=table.image_ids.tolist(),
-        category_ids=(table.category_id,),
-        source=str(predictions),
+        images=ImageIds(table.image_ids.tolist(), [n.decode() for n in table.image_names]),
+        category_ids=table.category_ids,
     )
     return table, results
 
@@ -224,7 +222,7 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
     if path.suffix.lower() == ".mat":  # who is in one photograph, only the list of people says
         path = find(path.parent, files_of("mpii").annotations, "val")
     table = mpii.read(
-        path, path.parent, dataset=dataset, split="val", input_size=_SIZE, skip_bad=skip_bad
+        path, path.parent, ROWS[dataset], split="val", input_size=_SIZE, skip_bad=skip_bad
     )
     if table.heads is None:
         raise DataError(

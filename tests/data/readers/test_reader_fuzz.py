@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hevitpose.data.readers import coco_format, mpii
 from hevitpose.data.readers import detections as boxes
+from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import HEViTPoseError
 from tests.data import annotation_files as files
@@ -152,7 +153,7 @@ def test_mpii(path, text):
         path,
         text,
         lambda file, skip: mpii.read(
-            file, file.parent, dataset="mpii", split="val", input_size=SIZE, skip_bad=skip
+            file, file.parent, ROWS["mpii"], split="val", input_size=SIZE, skip_bad=skip
         ),
     )
 
@@ -161,7 +162,7 @@ def test_mpii(path, text):
 @fuzz(600)
 def test_boxes(path, text):
     def read(file, skip):
-        found = boxes.read_boxes(file, 0.2, np.array([7, 9]), skip)
+        found = boxes.read_boxes(file, 0.2, ImageIds([7, 9]), skip)
         assert (found.bboxes[:, 2:].astype(np.float32) > 0).all() and np.isfinite(
             found.bboxes
         ).all()

@@ -10,10 +10,10 @@ import numpy as np
 
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.readers.coco_format import read
+from hevitpose.data.readers.results import check_results
 from hevitpose.data.registry import declared
 from hevitpose.data.table import PoseTable
 from hevitpose.evaluation.diagnosis.diagnose import Diagnosis, diagnose_results
-from hevitpose.metrics import coco_format
 
 SIDE = 600
 
@@ -66,7 +66,7 @@ def diagnosed(
 ) -> Diagnosis:
     """A diagnosis of content in memory."""
     table = table_of(truth, folder)
-    return diagnose_results(table, coco_format.check_results(results, 17), **options)
+    return diagnose_results(table, check_results(results, 17), **options)
 
 
 def body(rng: np.random.Generator, size: float = 200, corner: float = 50) -> np.ndarray:

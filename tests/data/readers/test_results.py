@@ -1,0 +1,98 @@
+"""Result files of any system: read where they have one meaning, refused in one line elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from hevitpose.data.readers.image_ids import ImageIds
+from hevitpose.data.readers.results import check_results, read_results
+from hevitpose.errors import DataError
+
+GOOD = {"image_id": 3, "category_id": 1, "keypoints": [1.0, 2.0, 0.5] * 17, "score": 0.5}
+IMAGES = ImageIds([3, 785, 12], ["val/a.jpg", "val/000000000785.jpg", "train/a.jpg"])
+
+
+def checked(entry, images=IMAGES):
+    return check_results([GOOD, entry], 17, images=images, category_ids=[1])[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"image_id": 4},
+            "entry 1: image_id 4 is not in the ground truth, expected an image of the same dataset",
+        ),
+        ({"image_id": "4"}, "entry 1: image_id 4 is not in the ground truth"),
+        ({"image_id": "b.jpg"}, "entry 1: image_id b.jpg is not in"),
+        ({"image_id": "a.jpg"}, "image_id a.jpg is 2 images, expected more of the path"),
+        ({"image_id": ""}, "image_id is empty"),
+        ({"image_id": True}, "image_id is True"),
+        ({"image_id": 3.5}, "image_id is 3.5"),
+        ({"category_id": 2}, r"category_id is 2, expected one of \[1\]"),
+        ({"score": float("nan")}, "score is NaN, expected a finite number"),
+        ({"score": float("inf")}, "score is infinite, expected a finite number"),
+        ({"score": None}, 'score is "None"'),
+        ({"keypoints": [0.0] * 42}, "keypoints has 42 values, expected 51 numbers"),
+        ({"keypoints": None}, 'keypoints is "None"'),
+        ({"keypoints": [1, 2, float("inf")] * 17}, "keypoints has inf at 2"),
+        ({"keypoints": [1, 2, "3"] * 17}, "keypoints has '3' at 2"),
+        ({"keypoints": [1, 2, [3]] * 17}, "keypoints has"),
+        ({"keypoints": [[1, 2]] * 17}, r"joint of 2 values, expected \[x, y, v\]"),
+        ({"keypoints": [[1.0] * 17] * 3}, "joint of 17 values"),
+    ],
+)
+def test_refused(change, says):
+    with pytest.raises(DataError, match=says) as caught:
+        checked(GOOD | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", [None, [], "x", 3])
+def test_an_entry_is_an_object(entry):
+    with pytest.raises(DataError, match=r"entry 1: .* expected an object"):
+        checked(entry)
+    with pytest.raises(DataError, match="expected a list of results"):
+        check_results({"annotations": []}, 17)
+
+
+@pytest.mark.parametrize(
+    ("change", "image"),
+    [
+        ({"image_id": "785"}, 785),
+        ({"image_id": 785.0}, 785),
+        ({"image_id": "000000000785.jpg"}, 785),  # AlphaPose
+        ({"image_id": "val/000000000785.jpg"}, 785),
+        ({"image_id": "train/a.jpg"}, 12),
+        ({"keypoints": [[1.0, 2.0, 0.5]] * 17}, 3),
+        ({"keypoints": [[[1.0, 2.0, 0.5]] * 17]}, 3),
+        ({"box": [1, 2], "keypoints": GOOD["keypoints"]}, 3),
+    ],
+)
+def test_read(change, image):
+    entry = GOOD | change
+    before = copy.deepcopy(entry)
+    assert checked(entry) == {**GOOD, "image_id": image} and entry == before
+
+
+def test_text_ids_of_the_truth_are_found():
+    """A truth whose ids are text is read with numbers in their place; so are its predictions."""
+    from hevitpose.data.readers.fields import number_of
+
+    images = ImageIds([number_of("img_7", "id")], ["a.jpg"])
+    assert checked(GOOD | {"image_id": "img_7"}, ImageIds([3, *images.known]))["image_id"] > 2**52
+
+
+def test_files(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([GOOD]))
+    assert read_results(path, 17) == [GOOD]
+    with pytest.raises(DataError, match=r"absent\.json: No such file"):
+        read_results(tmp_path / "absent.json", 17)
+    for content in (b"", b'[{"image_id": 3', b'{"a": 1}', b"\xff\xfe", b"[" * 200_000):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"r\.json"):
+            read_results(path, 17)
