@@ -94,7 +94,7 @@ def fuzz(session: nox.Session) -> None:
     """5,000 generated annotation files: read alike by training and scoring, or refused."""
     _run(
         session,
-        *("-m", "pytest", "tests/data/test_reading.py", *session.posargs),
+        *("-m", "pytest", "tests/data/readers/test_reading.py", *session.posargs),
         HEVITPOSE_FUZZ="5000",
         OMP_NUM_THREADS="1",
     )

@@ -50,7 +50,7 @@ def test_every_config_field_is_in_an_id_or_on_the_short_list():
     evaluation = {key for key, ids in found.items() if ids == ("evaluation",)}
     assert evaluation == {
         "data.val_split", "data.box_threshold", "codec.decoder", "evaluation.flip_test",
-        "evaluation.nms_threshold", "evaluation.condition",
+        "evaluation.nms_threshold", "evaluation.max_detections", "evaluation.condition",
     }  # fmt: skip
 
 
@@ -61,6 +61,8 @@ CHANGES = {
     "data.val_split=test": {"evaluation"},
     "data.box_threshold=0.3": {"evaluation"},
     "evaluation.condition=fog:3": {"evaluation"},
+    "evaluation.max_detections=30": {"evaluation"},
+    "evaluation.max_detections=20": set(),
     "evaluation.condition=fog:0": set(),
     "codec.sigma=3": {"training", "evaluation"},  # the evaluation is of other weights
     "training.joint_weights=true": {"training", "evaluation"},

@@ -81,7 +81,7 @@ def triples(record: dict[str, Any], key: str, count: int) -> list[Any]:
         return values
     while len(values) == 1 and isinstance(values[0], list):
         values = values[0]
-    if any(isinstance(value, list) for value in values):
+    if values == [None] * count or any(isinstance(value, list) for value in values):
         values = _joined(values, key)
     if len(values) != 3 * count:
         raise ValueError(f"{key} has {len(values)} values, expected {3 * count} numbers")

@@ -6,15 +6,18 @@ Named after the public reports they stand for; see ``feeding_back`` for how they
 from __future__ import annotations
 
 import json
+import re
+import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hevitpose.cli import execute
 from hevitpose.data import declared, load
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import ROWS
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
 from hevitpose.evaluation.prediction_files import evaluate_predictions
 from hevitpose.evaluation.score import results_of, score
 from hevitpose.models.keypoints import KeypointLayout
@@ -106,6 +109,104 @@ def backslashes(content):
         record["file_name"] = f"deep\\er\\{record['file_name']}"
 
 
+def nested(*, depth=1, unlabelled=False):
+    """``[[x, y, v], ...]``, the same in more brackets, or null for a joint that is not labelled."""
+
+    def change(content):
+        for record in content["annotations"]:
+            flat = record["keypoints"]
+            joints = [flat[at : at + 3] for at in range(0, len(flat), 3)]
+            if unlabelled:
+                joints = [joint if joint[2] else unlabelled[0] for joint in joints]
+            for _ in range(depth - 1):
+                joints = [joints]
+            record["keypoints"] = joints
+
+    return change
+
+
+def in_halves(content):
+    """Brackets around groups of joints, as exporters of face and hands write them."""
+    nested()(content)
+    for record in content["annotations"]:
+        joints = record["keypoints"]
+        record["keypoints"] = [joints[:5], [joints[5:9], joints[9:]]]
+
+
+def nothing_at_unlabelled(value):
+    """All three values are none where a joint is not labelled."""
+
+    def change(content):
+        for record in content["annotations"]:
+            for at in range(0, len(record["keypoints"]), 3):
+                if not record["keypoints"][at + 2]:
+                    record["keypoints"][at : at + 3] = [value] * 3
+
+    return change
+
+
+def booleans(content):
+    for record in content["annotations"]:
+        record["keypoints"][2::3] = [bool(v) for v in record["keypoints"][2::3]]
+
+
+def text_ids(form):
+    """Ids of images as text, in images and people alike."""
+
+    def change(content):
+        for record in content["images"]:
+            record["id"] = form.format(record["id"])
+        for record in content["annotations"]:
+            record["image_id"] = form.format(record["image_id"])
+
+    return change
+
+
+def text_in_people(content):
+    """As VIA writes it: the images have numbers, the people text, the category its name."""
+    for record in content["annotations"]:
+        record |= {"image_id": f" {record['image_id']} ", "id": str(record["id"])}
+        record["category_id"] = "person"
+
+
+def without_sizes(content):
+    del content["images"][0]["width"], content["images"][1]["height"]
+
+
+def without_ids(content):
+    each(id=None)(content)
+
+
+def species(content):
+    """Two of three categories have people, as AP-10K's 54 have."""
+    names = content["categories"][0]["keypoints"]
+    content["categories"] = [
+        {"id": 3, "name": "antelope", "keypoints": names},
+        {"id": 9, "name": "argali sheep", "keypoints": names},
+        {"id": 4, "name": "zebra", "keypoints": names},
+    ]
+    for record, category in zip(content["annotations"], (3, 9, 4, 3, 9), strict=True):
+        record["category_id"] = category
+
+
+def same_name(content):
+    content["categories"].append({"id": 4, "name": "person"})
+
+
+def more_names(content):
+    """Human-Art: 21 names, 17 points."""
+    content["categories"][0]["keypoints"] += ["left_finger", "right_finger", "left_toe", "x"]
+
+
+def fewer_names(content):
+    content["categories"][0]["keypoints"] = NAMES[:5]
+
+
+def unnamed_category(content):
+    """People of a category that the file does not list; the yaml gives its id."""
+    each(category_id=4)(content)
+
+
 def no_change(content):
     pass
 
@@ -139,6 +240,39 @@ PERFECT = {
     "E8 floats": (floats, {}, False, 3),
     "E10 cars": (cars, {"category": "person"}, False, 3),
     "E12 category 7": (category_7, {}, False, 3),
+    "E1 iscrowd 0.0": (each(iscrowd=0.0), {}, False, 3),
+    "E4 empty text where unlabelled": (unlabelled(""), {}, False, 3),
+    "E4 nothing at all where unlabelled": (nothing_at_unlabelled(NAN), {}, False, 3),
+    "E5 null at all where unlabelled": (nothing_at_unlabelled(None), {}, False, 3),
+    "E4 empty text at all": (nothing_at_unlabelled(""), {}, False, 3),
+    "E visibility as a truth value": (booleans, {}, False, 3),
+    "E6 no bbox": (each(bbox=None), {"derive": True}, False, 3),
+    "E6 an empty bbox": (each(bbox=[]), {"derive": True}, False, 3),
+    "E6 one without bbox": (one(1, bbox=None), {"derive": True}, False, 3),
+    "E7 no width and height": (without_sizes, {"derive": True}, False, 3),
+    "E9 text ids of people": (text_in_people, {"derive": True}, False, 3),
+    "E9 text ids, numbers": (text_ids("{}"), {"derive": True}, False, 3),
+    "E9 text ids, zeros": (text_ids("{:012}"), {"derive": True}, False, 3),
+    "E9 text ids, words": (text_ids("img_{}"), {"derive": True}, False, 3),
+    "E no ids of people": (without_ids, {"derive": True}, False, 3),
+    "E10 a list of names": (cars, {"category": ["person"]}, False, 3),
+    "K two categories of a name": (same_name, {"category": 1}, False, 3),
+    "R2 two species": (species, {"category": ["argali sheep", "antelope"]}, False, 2),
+    "R2 one species": (species, {"category": "zebra"}, False, 1),
+    "R3 an id that is not listed": (unnamed_category, {"category": 4}, False, 3),
+    "R6 more names": (more_names, {}, False, 3),
+    "R6 fewer names": (fewer_names, {}, False, 3),
+    "R7 nested": (nested(), {}, False, 3),
+    "R7 nested deeper": (nested(depth=3), {}, False, 3),
+    "R7 nested with null": (nested(unlabelled=[None]), {}, False, 3),
+    "R7 nested with nothing": (nested(depth=2, unlabelled=[[]]), {}, False, 3),
+    "R7 groups": (in_halves, {}, False, 3),
+    "R11 all of it": (
+        lambda c: [change(c) for change in (text_in_people, without_sizes, each(bbox=None))],
+        {"derive": True},
+        False,
+        3,
+    ),
 }
 
 
@@ -151,6 +285,11 @@ def test_perfect(tmp_path, name):
     assert len(table) == people == len(table.truth.take(~table.truth.ignored))
     assert ap(table) == (1.0, 1.0)
     assert bool(table.skipped) == skip_bad
+    found = files.write(tmp_path / "r.json", results_of(table, perfect(table), nms_threshold=1.0))
+    again = evaluate_predictions(
+        str(tmp_path / "data.yaml"), tmp_path / "ann.json", found, skip_bad=skip_bad
+    )
+    assert round(again["AP"], 12) == 1.0
 
 
 REFUSED = {
@@ -181,6 +320,50 @@ REFUSED = {
         r"categories \[1, 4\] are called 'person'",
     ),
     "nobody": (each(area=-1.0), {}, "no usable people .*dropped_area 3"),
+    "E6": (each(bbox=None), {}, "bbox is missing, expected 4 numbers.*derive: true"),
+    "E6 null": (each(bbox=[]), {}, "bbox is missing, expected 4 numbers.*derive: true"),
+    "E7": (without_sizes, {}, "width is missing.*height is missing.*derive: true"),
+    "E9": (text_in_people, {}, r"category_id is .person., expected an integer.*derive: true"),
+    "E9 words": (text_ids("img_{}"), {}, r"id is .img_7., expected an integer.*derive: true"),
+    "E9 zeros twice": (
+        lambda c: (text_ids("{}")(c), c["images"][1].update(id="007")),
+        {"derive": True},
+        "id 7 is a duplicate",
+    ),
+    "E9 empty": (text_ids(""), {"derive": True}, "id is empty, expected an id"),
+    "E visibility none, point labelled": (
+        lambda c: [a["keypoints"].__setitem__(5, None) for a in c["annotations"]],
+        {},
+        r"keypoints\[5\] is .None., expected visibility",
+    ),
+    "E4 NaN where labelled": (
+        lambda c: c["annotations"][0]["keypoints"].__setitem__(3, NAN),
+        {},
+        r"keypoints\[3\] is NaN, expected a finite number",
+    ),
+    "R2 nobody of them": (species, {"category": ["tiger"]}, r"it has antelope \(3\), argali"),
+    "R2 of none": (category_7, {"category": 1}, r"no annotation is of 1; they are of person \(7\)"),
+    "R2 no names": (species, {"category": []}, "category: an empty list"),
+    "R7 pairs": (
+        lambda c: c["annotations"][0].update(keypoints=[[1, 2]] * 17),
+        {},
+        r"joint of 2 values, expected \[x, y, v\]",
+    ),
+    "R7 columns": (
+        lambda c: c["annotations"][0].update(keypoints=[[1.0] * 17] * 3),
+        {},
+        r"joint of 17 values, expected \[x, y, v\]",
+    ),
+    "R7 half nested": (
+        lambda c: c["annotations"][0].update(keypoints=[1, 2, 2, [3, 4, 2]] * 4),
+        {},
+        "among lists",
+    ),
+    "a category listed twice": (
+        lambda c: c["categories"].append({"id": 1, "name": "dog"}),
+        {},
+        "category 1 is 'person' and 'dog'",
+    ),
 }
 
 
@@ -235,6 +418,155 @@ def test_backslashes(tmp_path):
         files.image(tmp_path / "images" / "deep" / "er" / name)
     table = read(path)
     assert len(table) == 3 and ap(table) == (1.0, 1.0)
+
+
+def orient(path, orientation):
+    """The file with an EXIF orientation, its pixels as they were."""
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(path, exif=exif, quality=95)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "says"),
+    [
+        (1, files.SIZE, None),
+        (3, files.SIZE, r"EXIF turns 1 photographs; 1 \(a.jpg\) have it both ways"),
+        (2, files.SIZE, "have it both ways, and are read as displayed"),
+        (6, files.SIZE, "have the annotated size as stored, and are read as stored"),
+        (6, files.SIZE[::-1], "have the annotated size as displayed"),
+    ],
+)
+def test_exif(tmp_path, orientation, size, says):
+    """K1: said, once, where the stored and the displayed photograph differ."""
+    path = custom(tmp_path, files.coco())
+    content = files.coco()
+    content["images"][0] |= {"width": size[0], "height": size[1]}
+    files.write(tmp_path / "ann.json", content)
+    orient(tmp_path / "images" / "a.jpg", orientation)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = read(path)
+        read(path)
+    assert len(table) == 3 and ap(table) == (1.0, 1.0)
+    lines = [str(w.message) for w in caught if issubclass(w.category, Notice)]
+    assert len(lines) == (says is not None)
+    if says:
+        assert re.search(says, lines[0])
+
+
+def test_derived_sizes_are_those_of_the_picture_as_read(tmp_path):
+    content = files.coco()
+    without_sizes(content)
+    path = custom(tmp_path, content, derive=True)
+    orient(tmp_path / "images" / "a.jpg", 6)
+    table = read(path)
+    assert table.image_sizes.tolist() == [[48, 64], [64, 48]] and ap(table) == (1.0, 1.0)
+    (tmp_path / "images" / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"image id 7: .*a\.jpg: .*expected a photograph"):
+        read(path)
+
+
+def test_derived_boxes(tmp_path):
+    """The labelled points, and a tenth of the longer side around them."""
+    content = files.coco(people=1)
+    each(bbox=None)(content)
+    flat_points = [0.0] * 51
+    flat_points[:6] = [10, 20, 2, 30, 25, 1]
+    content["annotations"][0] |= {"keypoints": flat_points}
+    table = read(custom(tmp_path, content, derive=True))
+    assert table.truth.boxes[0].tolist() == [8.0, 18.0, 24.0, 9.0]
+    assert table.counts["derived_boxes"] == 1 and ap(table) == (1.0, 1.0)
+    flat_points[5] = 0  # a single point: the box is grown about it
+    content["annotations"][0] |= {"keypoints": flat_points}
+    table = read(custom(tmp_path, content, derive=True))
+    assert table.counts["grown_boxes"] == 1 and ap(table) == (1.0, 1.0)
+
+
+def corners(content):
+    for record in content["annotations"]:
+        x, y, w, h = record["bbox"]
+        record["bbox"] = [x + 25, y + 15, x + w + 25, y + h + 15]
+
+
+@pytest.mark.parametrize(("change", "said"), [(corners, True), (no_change, False)])
+def test_boxes_as_corners(tmp_path, change, said):
+    """E13: a warning names the pattern; nothing is turned around by guess."""
+    content = files.coco()
+    change(content)
+    path = custom(tmp_path, content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read(path)
+        read(path)
+    lines = [str(w.message) for w in caught if "as corners" in str(w.message)]
+    assert len(lines) == said
+    assert not said or "3 of 3 boxes leave their image" in lines[0]
+
+
+def test_more_people_than_count(tmp_path):
+    content = files.coco()
+    content["annotations"] = [
+        content["annotations"][0] | {"id": n, "bbox": [1.0 + n, 4.0, 30.0, 20.0]} for n in range(22)
+    ]
+    rng = np.random.default_rng(0)
+    for record in content["annotations"]:
+        points = rng.uniform(1, 40, (17, 3))
+        points[:, 2] = 2
+        record["keypoints"] = points.ravel().tolist()
+    path = custom(tmp_path, content)
+    table = read(path)
+    with pytest.warns(Notice, match=r"1 photographs have more than 20 people \(image 7: 22\)"):
+        assert score(table, perfect(table), nms_threshold=1.0)["AR"] == pytest.approx(20 / 22)
+    everybody = score(table, perfect(table), nms_threshold=1.0, max_detections=22)
+    assert everybody["AP"] == pytest.approx(1)
+    found = files.write(tmp_path / "r.json", results_of(table, perfect(table), nms_threshold=1.0))
+    again = evaluate_predictions(str(path), tmp_path / "ann.json", found, max_detections=22)
+    assert again["AP"] == pytest.approx(1) and again["max_detections"] == 22
+
+
+@pytest.mark.parametrize(
+    ("images", "prefix"),
+    [
+        ("images/val2017", "images/val2017/"),
+        ("images/val2017", "val2017/"),
+        ("images/val2017", "./"),
+        ("images", "val2017/"),
+        (".", "images\\val2017/"),
+        ("images/val2017", "images/val2017\\"),
+    ],
+)
+def test_names_that_repeat_their_folder(tmp_path, images, prefix):
+    content = files.coco()
+    for record in content["images"]:
+        record["file_name"] = prefix + record["file_name"]
+    split = {"annotations": "ann.json", "images": images}
+    path = custom(tmp_path, content, splits={"train": split, "val": split})
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "images" / name).unlink()
+        files.image(tmp_path / "images" / "val2017" / name)
+    table = read(path)
+    assert len(table) == 3 and ap(table) == (1.0, 1.0)
+    assert table.image_path(0).is_file()
+
+
+def test_a_name_is_its_own_file_first(tmp_path):
+    """Where both readings are files, the plain one is meant."""
+    content = files.coco()
+    content["images"][0]["file_name"] = "images/a.jpg"
+    path = custom(tmp_path, content)
+    inner = files.image(tmp_path / "images" / "images" / "a.jpg")
+    assert read(path).image_path(0) == inner
+
+
+def test_cocos_own_layout(tmp_path):
+    """``coco/val2017`` beside ``coco/annotations``, as the official archives unpack."""
+    root = files.root(tmp_path)
+    (root / "coco/images/val2017").rename(root / "coco/val2017")
+    (root / "coco/images").rmdir()
+    table = load("coco", root, "val", input_size=(192, 256))
+    assert len(table) == 3 and table.image_path(0) == root / "coco/val2017/a.jpg"
 
 
 def flat(points, box):
