@@ -42,7 +42,9 @@ def check(
     root: Annotated[Path, typer.Option("--root", help="The folder with coco/, mpii/, ...")] = Path(
         "data"
     ),
-    datasets: Annotated[list[str] | None, typer.Argument(help="coco, mpii, ... [all]")] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="coco, mpii, ..., FILE.yaml [all]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is there, what is missing and where to get it, and what is wrong."""

@@ -31,6 +31,7 @@ class Skipped(NamedTuple):
     what: str  # "annotation", "image", "box"
     where: str  # which one
     why: str  # what it has and what was expected
+    derivable: bool = False  # ``derive: true`` may be an answer to it
 
     def __str__(self) -> str:
         return f"{self.what} {self.where}: {self.why}"
@@ -143,12 +144,10 @@ class Problems:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: list[Skipped] = []
-        self.derivable = False
 
     def add(self, what: str, where: object, why: str, derivable: bool = False) -> None:
         """Notes one bad thing, which ``derive: true`` may be an answer to."""
-        self.found.append(Skipped(what, str(where), why))
-        self.derivable |= derivable
+        self.found.append(Skipped(what, str(where), why, derivable))
 
     def raise_or_list(self, skip_bad: bool) -> tuple[Skipped, ...]:
         """What was left out; without ``skip_bad`` anything bad ends here.
@@ -161,9 +160,11 @@ class Problems:
             rest = len(self.found) - self.SHOWN
             more = f"; and {rest} more" if rest > 0 else ""
             derive = "derive: true in a custom dataset's yaml reads them; "
+            if not any(problem.derivable for problem in self.found):
+                derive = ""
             raise DataError(
-                f"{self.path}: {first}{more} ({derive * self.derivable}--skip-bad, or "
-                "data.skip_bad=true in a config, leaves such records out)"
+                f"{self.path}: {first}{more} ({derive}--skip-bad, or data.skip_bad=true in a "
+                "config, leaves such records out)"
             )
         return tuple(self.found)
 

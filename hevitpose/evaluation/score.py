@@ -154,9 +154,10 @@ def score_pck(table: PoseTable, predictions: Predictions) -> dict[str, float]:
     areas = pck_auc(errors, counted)
     seen = np.isfinite(curves)
     if not seen.any():
+        names = [table.layout.names[joint] for joint in pck.by if isinstance(joint, int)]
         raise DataError(
-            f"{table.annotation_file}: nobody has both joints {pck.by} labelled, by which PCK is "
-            "normalised"
+            f"{table.annotation_file}: nobody has both joints {' and '.join(names)} labelled, by "
+            "whose distance PCK is normalised"
         )
     return {
         pck.name: float(100 * curves[seen].mean()),

@@ -120,6 +120,88 @@ def test_flags_that_errors_name_are_there(dataset, tmp_path, capsys):
     assert execute([*words, *flags]) == 0
 
 
+def coco_case(tmp_path, samples):
+    truth = samples / "coco/annotations/coco_val.json"
+    return truth, perfect(truth)
+
+
+def test_alphapose_calls_images_by_their_files(tmp_path, samples):
+    truth, results = coco_case(tmp_path, samples)
+    for entry in results:
+        entry["image_id"] = f"{entry['image_id']:012}.jpg"
+        entry["box"] = [1, 2, 3, 4]
+    file = write_results(results, tmp_path / "alphapose-results.json")
+    assert evaluate_predictions("coco", truth, file)["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("form", ["{}", "{:012}.jpg"])
+def test_a_subset_of_photographs(tmp_path, samples, form, capsys):
+    """As pycocotools does with ``imgIds``; predictions of the others do not count."""
+    from tests.data.feeding_back import pycocotools_ap
+
+    truth, results = coco_case(tmp_path, samples)
+    content = json.loads(truth.read_text())
+    images = sorted({entry["image_id"] for entry in results})
+    for entry in results:
+        if entry["image_id"] == images[0]:
+            entry["keypoints"] = [v + 50 for v in entry["keypoints"]]
+    file = write_results(results, tmp_path / "results.json")
+    names = tmp_path / "images.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(form.format, images[1:])).encode())
+    words = ["evaluate-predictions", "--dataset", "coco", "--ground-truth", str(truth)]
+    words += ["--predictions", str(file), "--json"]
+    assert execute(words) == 0
+    assert json.loads(capsys.readouterr().out)["AP"] < 0.99
+    assert execute([*words, "--images", str(names)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    some = [a for a in content["annotations"] if a["image_id"] in images[1:]]
+    expected = pycocotools_ap(content | {"annotations": some}, [0.05] * 17)
+    assert found["AP"] == pytest.approx(expected) == pytest.approx(1)
+    assert found["images"] == len(images) - 1
+    names.write_text("nobody.jpg")
+    assert execute([*words, "--images", str(names)]) == 1
+    assert "image nobody.jpg is not in the ground truth" in capsys.readouterr().err
+    names.write_text(" \n")
+    assert execute([*words, "--images", str(names)]) == 1
+    assert execute([*words, "--images", str(tmp_path / "absent.txt")]) == 1
+
+
+def test_people_a_photograph_are_an_option(tmp_path, samples, capsys):
+    truth, results = coco_case(tmp_path, samples)
+    file = write_results(results, tmp_path / "results.json")
+    words = ["evaluate-predictions", "--dataset", "coco", "--ground-truth", str(truth)]
+    words += ["--predictions", str(file), "--json", "--max-dets"]
+    assert execute([*words, "20"]) == 0
+    full = json.loads(capsys.readouterr().out)
+    assert "max_detections" not in full and full["AR"] == pytest.approx(1)
+    assert execute([*words, "1"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    people = [entry["image_id"] for entry in results]
+    assert one["max_detections"] == 1
+    assert one["AR"] == pytest.approx(len(set(people)) / len(people))
+    assert execute([*words, "0"]) == 2
+
+
+def test_pos_pred_src(samples, tmp_path):
+    """MPII's own tools keep (16, 2, N)."""
+    truth = samples / "mpii/annotations/mpii_gt_val.mat"
+    name, numbers = next(
+        iter(json.loads((samples / "mpii/predictions/expected_pckh.json").read_text()).items())
+    )
+    array = np.load(samples / "mpii/predictions" / name)
+    file = tmp_path / "detections.mat"
+    savemat(file, {"pos_pred_src": array.transpose(1, 2, 0)})
+    assert evaluate_predictions("mpii", truth, file) == pytest.approx(numbers, abs=1e-3)
+    savemat(file, {"pos_pred_src": array})
+    with pytest.raises(DataError, match=r"detections.mat: .* expected numbers"):
+        evaluate_predictions("mpii", truth, file)
+    savemat(file, {"pos_pred_src": array.transpose(1, 2, 0), "preds": array})
+    with pytest.raises(DataError, match="both 'preds' and 'pos_pred_src'"):
+        evaluate_predictions("mpii", truth, file)
+    with pytest.raises(UsageError, match="PCKh is of all people"):
+        evaluate_predictions("mpii", truth, file, images=["a.jpg"])
+
+
 def test_testdev(tmp_path):
     results = [RESULT | {"area": 5.0}, RESULT | {"image_id": 1, "score": 1}]
     path, archive = write_testdev(results, "hevitpose_b", tmp_path / "new", image_ids=(1, 785))

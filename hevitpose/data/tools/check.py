@@ -11,8 +11,8 @@ import numpy as np
 
 from hevitpose import json_file
 from hevitpose.data.files import find
-from hevitpose.data.images import file_sizes
-from hevitpose.data.readers import coco_format, mpii
+from hevitpose.data.images import file_sizes, resolved
+from hevitpose.data.readers import coco_format, custom, mpii
 from hevitpose.data.readers.coco_records import read_images
 from hevitpose.data.registry import ROWS, files_of, placed
 from hevitpose.data.table import PoseTable, Problems
@@ -46,23 +46,29 @@ def check(
 
     Args:
         root: the folder that holds ``coco/``, ``mpii/`` and so on.
-        datasets: some of the registry's; None for all.
+        datasets: some of the registry's, or yaml files of custom datasets; None for all of the
+            registry.
         progress: of the search for images shared by CrowdPose and COCO, the only slow part.
 
     Returns:
         One row per split, in a fixed order.
 
     Raises:
-        UsageError: an unknown dataset.
-        DataError: there is no such folder.
+        UsageError: an unknown dataset, or a yaml that says something that cannot be.
+        DataError: there is no such folder, or no such yaml.
     """
     root = Path(root)
+    own = {name: custom.describe(Path(name))[0] for name in datasets or () if _is_custom(name)}
     for name in datasets or ():
-        files_of(name)
-    if not root.is_dir():
+        if name not in own:
+            files_of(name)
+    if not root.is_dir() and len(own) < len(datasets or placed()):
         raise DataError(f"{root}: no such folder, expected one with coco/, mpii/ and so on")
     rows = []
     for dataset in datasets or placed():
+        if dataset in own:
+            rows += [_custom_row(Path(dataset), own[dataset].name, s) for s in own[dataset].splits]
+            continue
         files = files_of(dataset)
         for split in files.annotations:
             row = _row(root, dataset, split)
@@ -110,6 +116,34 @@ def _converted(dataset: str) -> str:
     return f", then `hevitpose data prepare`; converted files of the field: {files.derived}"
 
 
+def _is_custom(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _custom_row(path: Path, name: str, split: str) -> Row:
+    """One split of a custom dataset: what training reads of it, and what is wrong."""
+    annotations, _ = custom.place(path, split)
+    if not annotations.is_file():
+        return Row(name, split, "missing", annotations.name)
+    try:
+        table = custom.load(path, split, input_size=(256, 256), skip_bad=True)
+        notes = [str(table.skipped[0])] if table.skipped else []
+        if any(item.derivable for item in table.skipped):
+            notes.append("derive: true in the yaml reads them")
+        absent, note = _absent(table.image_root, _names(table))
+        if not len(table):
+            notes.append("no usable people")
+        left = {key: count for key, count in table.counts.items() if key.startswith("dropped")}
+        notes += [f"{key} {count}" for key, count in left.items() if count]
+    except DataError as error:
+        return Row(name, split, "bad", annotations.name, note=str(error))
+    return _present(name, split, table, absent, [*notes, *([note] if note else [])])
+
+
+def _names(table: PoseTable) -> list[str]:
+    return [resolved(table.image_root, name.decode()) for name in table.image_names]
+
+
 def _row(root: Path, dataset: str, split: str) -> Row:
     files = files_of(dataset)
     folder = root / files.folder / "annotations"
@@ -132,15 +166,21 @@ def _row(root: Path, dataset: str, split: str) -> Row:
     if beside and not any((folder / name).is_file() for name in beside):
         notes.append(f"{beside[0]} is missing, PCKh needs it")
         page = files.page
-    absent, note = _absent(table.image_root, [name.decode() for name in table.image_names])
+    absent, note = _absent(table.image_root, _names(table))
     if absent:
         page = page or files.page
         notes.append(note)
+    return _present(dataset, split, table, absent, notes, page)
+
+
+def _present(
+    name: str, split: str, table: PoseTable, absent: int, notes: Sequence[str], page: str = ""
+) -> Row:
     return Row(
-        dataset,
+        name,
         split,
         "present",
-        path.name,
+        table.annotation_file.name,
         images=len(table.image_ids),
         absent_images=absent,
         people=len(table),

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from hevitpose.cli import execute
 from hevitpose.data import load
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.tools.check import as_json, check, render
 from hevitpose.data.tools.prepare import prepare
 from hevitpose.errors import DataError, UsageError
 from tests.data import annotation_files as files
+from tests.data.feeding_back import custom
 
 SIZE = (64, 64)
 
@@ -336,3 +338,28 @@ def test_prepare_usage(tmp_path):
         prepare(tmp_path, "mpii", tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"neither .* nor ochuman\.json"):
         prepare(tmp_path / "data", "ochuman", tmp_path)
+
+
+def test_check_of_a_custom_yaml(tmp_path, capsys):
+    content = files.coco()
+    content["annotations"][1].pop("bbox")
+    path = custom(tmp_path, content)
+    split = {"annotations": "ann.json", "images": "images"}
+    path = custom(
+        tmp_path, content, splits={"train": split, "val": split | {"annotations": "no.json"}}
+    )
+    train, val = check(tmp_path / "nowhere", [str(path)])
+    assert (train.dataset, train.split, train.status) == ("mine", "train", "present")
+    assert (train.images, train.people, train.bad, train.absent_images) == (2, 2, 1, 0)
+    assert "bbox is missing" in train.note and "derive: true" in train.note
+    assert (val.status, val.annotations) == ("missing", "no.json")
+    (tmp_path / "images" / "a.jpg").unlink()
+    assert check(tmp_path, [str(path)])[0].absent_images == 1
+    files.write(tmp_path / "ann.json", "[1]")
+    assert check(tmp_path, [str(path)])[0].status == "bad"
+    assert execute(["data", "check", str(path), "--json"]) == 0
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["bad", "missing"]
+    path.write_text("name: mine")
+    assert execute(["data", "check", str(path)]) == 2
+    assert "keypoints" in capsys.readouterr().err
+    assert execute(["data", "check", str(tmp_path / "none.yaml")]) == 1
