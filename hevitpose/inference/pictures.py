@@ -15,7 +15,7 @@ from hevitpose import json_file
 from hevitpose.data.readers import fields
 from hevitpose.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 Detection = tuple[list[float], float]  # box x, y, w, h and score
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,16 +14,14 @@ from torch import Tensor, nn
 
 from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, parse_config
-from hevitpose.data.images import read_image
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
 from hevitpose.models.forms import optimize
 from hevitpose.models.keypoints import KeypointLayout
-
-Image = Path | str | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,20 @@ class PosePredictor:
 
     def __call__(
         self,
-        images: Image | Sequence[Image],
+        images: Picture | Sequence[Picture],
         boxes: Sequence[Any] | None = None,
         *,
+        colour: Colour = "rgb",
         heatmaps: bool = False,
     ) -> list[Pose]:
         """Keypoints of the people in the boxes.
 
         Args:
-            images: files, or (H, W, 3) uint8 RGB arrays; one or several.
+            images: files, PIL images, arrays (H, W, 3) or grey (H, W) of uint8, tensors
+                (3, H, W) of uint8 or of floats in 0..1; one, several or none.
             boxes: per image (P, 4) x, y, w, h in pixels; None for one box, the whole image.
+            colour: order of the channels of arrays and tensors: ``rgb``, or ``bgr`` as OpenCV
+                reads them.
             heatmaps: also return the maps and the crops they belong to.
 
         Returns:
@@ -94,16 +96,21 @@ class PosePredictor:
 
         Raises:
             DataError: an image is absent or damaged.
-            UsageError: boxes that are not (P, 4), or not one entry per image; heatmaps of a network
-                that has none.
+            UsageError: an image of another type or shape; boxes that are not (P, 4), not finite,
+                or not one entry per image; heatmaps of a network that has none.
         """
         if heatmaps:
             self.require_heatmaps()
-        many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
+        if colour not in get_args(Colour):
+            raise unknown_name("colour", str(colour), get_args(Colour))
+        many = listed(images)
         if boxes is not None and len(boxes) != len(many):
             raise UsageError(f"boxes: {len(boxes)} entries, expected one per image ({len(many)})")
         given = [None] * len(many) if boxes is None else list(boxes)
-        return [self._one(image, box, heatmaps) for image, box in zip(many, given, strict=True)]
+        return [
+            self._one(as_rgb(image, colour), box, f"image {number}", heatmaps)
+            for number, (image, box) in enumerate(zip(many, given, strict=True))
+        ]
 
     def require_heatmaps(self) -> None:
         """Refuse a network that predicts something else.
@@ -117,17 +124,9 @@ class PosePredictor:
                 f"heatmaps: {name} predicts each coordinate by itself (SimCC) and has no heatmaps"
             )
 
-    def _one(self, image: Image, boxes: Any, heatmaps: bool) -> Pose:
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))[..., ::-1]
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise UsageError(
-                f"image: {pixels.dtype} of shape {pixels.shape}, expected uint8 (H, W, 3) RGB"
-            )
+    def _one(self, pixels: np.ndarray, boxes: Any, where: str, heatmaps: bool) -> Pose:
         height, width = pixels.shape[:2]
-        found = np.asarray([[0, 0, width, height]] if boxes is None else boxes, np.float32)
-        found = found.reshape(-1, 4) if found.size == 0 else found
-        if found.ndim != 2 or found.shape[1] != 4 or (found[:, 2:] <= 0).any():
-            raise UsageError(f"boxes {found.tolist()}: expected rows x, y, w, h with w, h > 0")
+        found = checked_boxes(boxes, (width, height), where)
         K = len(self.layout)
         if not len(found):
             return Pose(np.zeros((0, K, 2), np.float32), np.zeros((0, K), np.float32), found)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -67,6 +68,70 @@ def test_images_of_any_kind_and_none(checkpoint, tmp_path):
         predictor(image, [[[0, 0, 0, 5]]])
     with pytest.raises(UsageError, match="one per image"):
         predictor(image, [[[0, 0, 5, 5]], [[0, 0, 5, 5]]])
+
+
+def test_pictures_of_any_form(checkpoint, tmp_path):
+    predictor = PosePredictor(checkpoint)
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
+    wanted = predictor(image)[0]
+    tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    cv2.imwrite(str(tmp_path / "a.tiff"), image[..., ::-1])
+    same = [PIL.Image.fromarray(image), tensor, tensor.float() / 255, str(tmp_path / "a.tiff")]
+    for form in same:
+        np.testing.assert_array_equal(predictor(form)[0].keypoints, wanted.keypoints)
+    for swapped in (image[..., ::-1], tensor.flip(0)):
+        found = predictor(swapped, colour="bgr")[0]
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+    # A file knows its own order.
+    np.testing.assert_array_equal(predictor(same[3], colour="bgr")[0].scores, wanted.scores)
+    assert not np.array_equal(predictor(image, colour="bgr")[0].scores, wanted.scores)
+    for batch in (np.stack([image, image]), torch.stack([tensor, tensor]), (image, same[0])):
+        assert len(predictor(batch)) == 2
+    for none in ([], (), np.zeros((0, 8, 8, 3), np.uint8)):
+        assert predictor(none) == [] == predictor(none, [])
+    grey = np.full((40, 60), 90, np.uint8)
+    three = predictor(np.repeat(grey[..., None], 3, axis=2))[0]
+    for form in (grey, PIL.Image.fromarray(grey), torch.from_numpy(grey)[None]):
+        np.testing.assert_array_equal(predictor(form)[0].scores, three.scores)
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 of shape \(8, 8, 4\), expected uint8"),
+        (np.zeros((8, 8, 3)), r"float64 of shape \(8, 8, 3\)"),
+        (np.zeros((0, 8, 3), np.uint8), "expected uint8"),
+        (torch.zeros(8, 8, 3), r"a tensor of shape \(8, 8, 3\), expected \(3, H, W\)"),
+        (torch.full((3, 8, 8), 90.0), "floats outside of 0..1"),
+        (torch.full((3, 8, 8), float("nan")), "floats outside of 0..1"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
+        ([3], "image: int, expected a path"),
+        ([None], "image: NoneType"),
+    ],
+)
+def test_pictures_refused(checkpoint, picture, says):
+    with pytest.raises(UsageError, match=says):
+        PosePredictor(checkpoint)(picture)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[1, 2, float("nan"), 4]], r"boxes of image 1: row 0 is \[1.0, 2.0, nan, 4.0\], .*finite"),
+        ([[1, 2, 3, 4], [1, float("inf"), 3, 4]], "boxes of image 1: row 1"),
+        ([[1, 2, 3]], r"shape \(1, 3\), expected \(P, 4\)"),
+        ([1, 2, 3, 4], r"shape \(4,\), expected \(P, 4\)"),
+        ([[1, 2, -3, 4]], "w, h > 0"),
+        ([[1, 2, "x", 4]], "rows of numbers"),
+        ([[1, 2, 3, 4], [1]], "rows of numbers"),
+    ],
+)
+def test_boxes_refused(checkpoint, boxes, says):
+    image = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(UsageError, match=says):
+        PosePredictor(checkpoint)([image, image], [[[0, 0, 9, 9]], boxes])
+    with pytest.raises(UsageError, match="unknown colour 'grb'"):
+        PosePredictor(checkpoint)(image, colour="grb")
 
 
 def test_files(checkpoint, tmp_path):
