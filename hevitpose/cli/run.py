@@ -309,6 +309,10 @@ def export(
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
+    dynamic_size: Annotated[
+        bool, typer.Option("--dynamic-size", help="onnx: any multiples of 32.")
+    ] = False,
+    half: Annotated[bool, typer.Option("--half", help="onnx: in float16.")] = False,
     fuse: Annotated[bool, typer.Option("--fuse", help="Fold norms into convolutions.")] = False,
     pictures: Annotated[
         list[str] | None,
@@ -342,6 +346,8 @@ def export(
         crops=picture_crops(found, size) if found else None,
         batch=batch,
         dynamic_batch=dynamic_batch,
+        dynamic_size=dynamic_size,
+        half=half,
         fuse=fuse,
     )
     print(report)

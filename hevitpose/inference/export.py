@@ -34,6 +34,8 @@ FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
 OPSET = 20
 #: Largest error of the exported form relative to the largest output value.
 PARITY_LIMIT = 1e-4
+#: The same in half precision, whose numbers have eleven bits.
+HALF_PARITY_LIMIT = 2e-2
 INPUT = "images"
 #: The latency is of so many calls, or of those that fit into so many seconds.
 TIMED_CALLS, TIMED_SECONDS = 20, 3.0
@@ -55,6 +57,8 @@ class ExportReport:
     crops: int  # how many were compared
     latency_ms: float  # median of the calls, wall clock, of ``timed_batch`` images each
     timed_batch: int
+    dynamic_size: bool
+    half: bool
     calls: int
     threads: int
     machine: str  # the processor
@@ -67,9 +71,11 @@ class ExportReport:
         width, height = self.input_size
         form = [self.to if self.opset is None else f"{self.to} opset {self.opset}"]
         form += ["fused"] if self.fused else []
+        form += ["fp16"] if self.half else []
+        size = f"{height}x{width}" + " or other multiples of 32" * self.dynamic_size
         batch = "any batch" if self.batch is None else f"batch {self.batch}"
         return (
-            f"{self.path}: {self.model}, {', '.join(form)}, {height}x{width}, {batch}, "
+            f"{self.path}: {self.model}, {', '.join(form)}, {size}, {batch}, "
             f"{self.bytes / 1e6:.1f} MB\n"
             f"parity: differs by {self.parity:.1e} of the largest output on "
             f"{_several(self.crops, 'crop')}\n"
@@ -86,6 +92,8 @@ def export(
     input_size: tuple[int, int] = (256, 256),
     batch: int = 1,
     dynamic_batch: bool = False,
+    dynamic_size: bool = False,
+    half: bool = False,
     fuse: bool = False,
     crops: Tensor | None = None,
 ) -> ExportReport:
@@ -97,14 +105,17 @@ def export(
         model: as ``create_model`` or a checkpoint gives it; it is not changed.
         path: the file; it appears complete and compared, or not at all.
         to: a name of :data:`FORMATS`.
-        input_size: (W, H), fixed in the file.
+        input_size: (W, H), fixed in the file, or the example's with ``dynamic_size``.
         batch: images in a call.
         dynamic_batch: take any number of images; ``batch`` is then only the example's.
+        dynamic_size: onnx: take any height and width that are multiples of 32.
+        half: onnx: weights and arithmetic in float16; input and output stay float32.
         fuse: export the form of ``hevitpose.optimize(mode="fused")``.
         crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
 
     Raises:
-        UsageError: unknown format, an input that does not fit the model, too few crops.
+        UsageError: unknown format, an option that it does not have, an input that does not fit the
+            model, too few crops.
         HEViTPoseError: the model cannot be exported, or the file computes something else; then
             nothing is written.
     """
@@ -112,7 +123,8 @@ def export(
         raise unknown_name("export format", to, FORMATS)
     if batch < 1:
         raise UsageError(f"batch: {batch!r}, expected a positive integer")
-    path = Path(path)
+    _require_onnx(to, dynamic_size, half, fuse)
+    path, limit = Path(path), HALF_PARITY_LIMIT if half else PARITY_LIMIT
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
     needed = batch + 1 if dynamic_batch else batch
@@ -123,13 +135,17 @@ def export(
     exported = _fused(network) if fuse else network
     with replacing(path) as file:
         temporary = Path(file.name)
-        opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch)
+        opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch, dynamic_size)
+        if half:
+            _halve(temporary)
         run = load_exported(temporary, to)
         parity = _compare(run, crops, reference, batch, dynamic_batch)
-        if not parity <= PARITY_LIMIT:
+        if dynamic_size:
+            parity = max(parity, _compare_elsewhere(run, network, batch, input_size))
+        if not parity <= limit:
             raise HEViTPoseError(
                 f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
-                f"expected at most {PARITY_LIMIT:.0e}; not written"
+                f"expected at most {limit:.0e}; not written"
             )
         size = temporary.stat().st_size
         times = _timed(run, crops[:batch])
@@ -146,10 +162,51 @@ def export(
         crops=needed,
         latency_ms=statistics.median(times),
         timed_batch=batch,
+        dynamic_size=dynamic_size,
+        half=half,
         calls=len(times),
         threads=torch.get_num_threads(),
         machine=machine()["cpu"] or "unknown processor",
     )
+
+
+def _require_onnx(to: str, dynamic_size: bool, half: bool, fuse: bool) -> None:
+    for name, given in (("dynamic_size", dynamic_size), ("half", half)):
+        if given and to != "onnx":
+            raise UsageError(f"{name}: {to} has no such option, expected onnx")
+    if dynamic_size and fuse:
+        raise UsageError("dynamic_size: the fused form has one size, expected either of the two")
+
+
+def _halve(path: Path) -> None:
+    """Rewrite an ONNX file in float16, with input and output as they were."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet():
+        onnx.save(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True), str(path))
+
+
+def _compare_elsewhere(
+    run: Callable[[Tensor], Any], network: nn.Module, batch: int, input_size: tuple[int, int]
+) -> float:
+    """The worst error at a taller and at a wider input.
+
+    Raises:
+        HEViTPoseError: the network has one size, or the file.
+    """
+    worst = 0.0
+    for size in ((input_size[0], input_size[1] + 64), (input_size[0] + 32, input_size[1])):
+        crops = example_crops(batch, size)
+        try:
+            with torch.inference_mode():
+                reference = network(crops)
+            worst = max(worst, _compare(run, crops, reference, batch, False))
+        except Exception as error:  # of torch and of onnxruntime, which share no base class
+            raise HEViTPoseError(
+                f"dynamic_size: not at {size[1]}x{size[0]} ({_first_line(error)}); not written"
+            ) from error
+    return worst
 
 
 def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Tensor:
@@ -234,7 +291,12 @@ def onnx_session(path: Path, threads: int) -> Any:
 
 
 def _onnx(
-    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+    network: nn.Module,
+    path: Path,
+    input_size: tuple[int, int],
+    batch: int,
+    dynamic_batch: bool,
+    dynamic_size: bool,
 ) -> int:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
@@ -247,7 +309,12 @@ def _onnx(
     outputs = ["heatmaps"]
     if getattr(network, "codec", "heatmap") == "simcc":
         outputs = ["simcc_x", "simcc_y"]
-    axes = {name: {0: "N"} for name in (INPUT, *outputs)} if dynamic_batch else None
+    axes: dict[str, dict[int, str]] = {name: {} for name in (INPUT, *outputs)}
+    for name in axes if dynamic_batch else ():
+        axes[name][0] = "N"
+    if dynamic_size:
+        axes[INPUT] |= {2: "H", 3: "W"}
+        axes[outputs[0]] |= {2: "h", 3: "w"}
     with _quiet():
         try:
             torch.onnx.export(
@@ -299,8 +366,7 @@ def _torch_export(
             torch.export.save(program, file)  # type: ignore[arg-type]
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], int | None]] = {
-    "onnx": _onnx,
+_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
     "torchscript": _torchscript,
     "torch.export": _torch_export,
 }
@@ -313,6 +379,7 @@ def write_file(
     input_size: tuple[int, int],
     batch: int,
     dynamic_batch: bool = False,
+    dynamic_size: bool = False,
 ) -> int | None:
     """The bare file, not compared with anything: :func:`export` is what users call.
 
@@ -322,7 +389,10 @@ def write_file(
     Raises:
         HEViTPoseError: the network has no such form; the message is the exporter's.
     """
-    return _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+    if to == "onnx":
+        return _onnx(network, path, input_size, batch, dynamic_batch, dynamic_size)
+    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+    return None
 
 
 def _fused(network: nn.Module) -> nn.Module:

@@ -93,6 +93,45 @@ def test_the_fused_onnx_file_is_what_its_runtime_is_fast_at(nano, tmp_path):
     assert [(o.domain, o.version) for o in model.opset_import] == [("", report.opset)] == [("", 23)]
 
 
+def test_onnx_of_any_size_and_in_half_precision(nano, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    report = export(nano, path, input_size=SIZE, dynamic_batch=True, dynamic_size=True)
+    assert report.dynamic_size and "96x64 or other multiples of 32" in str(report)
+    dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == ["N", 3, "H", "W"]
+    run = load_exported(path, "onnx", threads=1)
+    for height, width in ((64, 64), (256, 192), (96, 160)):
+        images = torch.randn(2, 3, height, width)
+        with torch.inference_mode():
+            torch.testing.assert_close(run(images), nano(images), rtol=1e-3, atol=1e-4)
+    full = report.bytes
+    for fuse in (False, True):
+        report = export(nano, path, input_size=SIZE, half=True, fuse=fuse)
+        assert report.half and "fp16" in str(report) and report.bytes < 0.7 * full
+        images = torch.randn(1, 3, 96, 64)
+        with torch.inference_mode():
+            found, wanted = load_exported(path, "onnx", threads=1)(images), nano(images)
+        assert found.dtype == torch.float32
+        assert float((found - wanted).abs().max() / wanted.abs().max()) < 0.02
+
+
+def test_sizes_and_precisions_refused(nano, tmp_path):
+    for options, says in (
+        ({"to": "torchscript", "half": True}, "half: torchscript has no such option"),
+        ({"to": "torch.export", "dynamic_size": True}, "dynamic_size: torch.export has no"),
+        ({"dynamic_size": True, "fuse": True}, "the fused form has one size"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            export(nano, tmp_path / "m.onnx", input_size=SIZE, **options)
+    pytest.importorskip("onnxruntime")
+    model = randomise_norms_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
+    with pytest.raises(HEViTPoseError, match=r"dynamic_size: not at 160x64"):
+        export(model, tmp_path / "m.onnx", input_size=SIZE, dynamic_size=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
     report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=2)
     assert 1 <= report.calls <= 20
