@@ -11,9 +11,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +25,27 @@ from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import replacing
+from hevitpose.inference.writers import INPUT, OPSET, first_line, quiet, write_file
 from hevitpose.records.provenance import machine
+
+__all__ = [
+    "FORMATS",
+    "OPSET",
+    "ExportReport",
+    "example_crops",
+    "export",
+    "load_exported",
+    "onnx_session",
+    "picture_crops",
+    "write_file",
+]
 
 #: What ``to`` may be, and the usual suffix of the file.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
-OPSET = 20
 #: Largest error of the exported form relative to the largest output value.
 PARITY_LIMIT = 1e-4
 #: The same in half precision, whose numbers have eleven bits.
 HALF_PARITY_LIMIT = 2e-2
-INPUT = "images"
 #: The latency is of so many calls, or of those that fit into so many seconds.
 TIMED_CALLS, TIMED_SECONDS = 20, 3.0
 
@@ -183,7 +192,7 @@ def _halve(path: Path) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    with _quiet():
+    with quiet():
         onnx.save(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True), str(path))
 
 
@@ -204,7 +213,7 @@ def _compare_elsewhere(
             worst = max(worst, _compare(run, crops, reference, batch, False))
         except Exception as error:  # of torch and of onnxruntime, which share no base class
             raise HEViTPoseError(
-                f"dynamic_size: not at {size[1]}x{size[0]} ({_first_line(error)}); not written"
+                f"dynamic_size: not at {size[1]}x{size[0]} ({first_line(error)}); not written"
             ) from error
     return worst
 
@@ -256,7 +265,7 @@ def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[
     if to not in FORMATS:
         raise unknown_name("export format", to, FORMATS)
     if to == "torchscript":
-        with _quiet():
+        with quiet():
             return torch.jit.load(str(path), map_location="cpu")
     if to == "torch.export":
         return torch.export.load(str(path)).module()
@@ -290,120 +299,10 @@ def onnx_session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _onnx(
-    network: nn.Module,
-    path: Path,
-    input_size: tuple[int, int],
-    batch: int,
-    dynamic_batch: bool,
-    dynamic_size: bool,
-) -> int:
-    # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
-    # of the newer "dynamo" exporter, and it is written in a tenth of the time.
-    try:
-        import onnx
-    except ImportError:
-        raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
-    from hevitpose.models.forms import ATTENTION_OPSET, onnx_form
-
-    outputs = ["heatmaps"]
-    if getattr(network, "codec", "heatmap") == "simcc":
-        outputs = ["simcc_x", "simcc_y"]
-    axes: dict[str, dict[int, str]] = {name: {} for name in (INPUT, *outputs)}
-    for name in axes if dynamic_batch else ():
-        axes[name][0] = "N"
-    if dynamic_size:
-        axes[INPUT] |= {2: "H", 3: "W"}
-        axes[outputs[0]] |= {2: "h", 3: "w"}
-    with _quiet():
-        try:
-            torch.onnx.export(
-                onnx_form(network),
-                (_example(input_size, batch),),
-                str(path),
-                input_names=[INPUT],
-                output_names=outputs,
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            raise HEViTPoseError(f"onnx: cannot export ({_first_line(error)})") from error
-    model, opset = onnx.load(str(path)), OPSET
-    if any(node.op_type == "Attention" for node in model.graph.node):
-        # Newer than the exporter knows; what else it wrote means the same there.
-        model.opset_import[0].version = opset = ATTENTION_OPSET
-        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
-        onnx.save(model, str(path))
-    onnx.checker.check_model(str(path), full_check=True)
-    return opset
-
-
-def _torchscript(
-    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
-) -> None:
-    with _quiet(), torch.no_grad():
-        try:
-            traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
-            torch.jit.save(torch.jit.freeze(traced), str(path))
-        except RuntimeError as error:
-            raise HEViTPoseError(f"torchscript: cannot export ({_first_line(error)})") from error
-
-
-def _torch_export(
-    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
-) -> None:
-    # torch.export takes an example of one image for a constant of the program.
-    example = _example(input_size, max(batch, 2) if dynamic_batch else batch)
-    shapes = ({0: torch.export.Dim("N", min=1)},) if dynamic_batch else None
-    with _quiet():
-        try:
-            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
-        except Exception as error:  # its errors share no base class; all mean the same here
-            raise HEViTPoseError(f"torch.export: cannot export ({_first_line(error)})") from error
-        # By handle: given a name, torch insists on the suffix, which a temporary file has not.
-        with path.open("wb") as file:
-            torch.export.save(program, file)  # type: ignore[arg-type]
-
-
-_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
-    "torchscript": _torchscript,
-    "torch.export": _torch_export,
-}
-
-
-def write_file(
-    network: nn.Module,
-    path: Path,
-    to: str,
-    input_size: tuple[int, int],
-    batch: int,
-    dynamic_batch: bool = False,
-    dynamic_size: bool = False,
-) -> int | None:
-    """The bare file, not compared with anything: :func:`export` is what users call.
-
-    Returns:
-        The opset of an ONNX file.
-
-    Raises:
-        HEViTPoseError: the network has no such form; the message is the exporter's.
-    """
-    if to == "onnx":
-        return _onnx(network, path, input_size, batch, dynamic_batch, dynamic_size)
-    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
-    return None
-
-
 def _fused(network: nn.Module) -> nn.Module:
     from hevitpose.models.forms import optimize
 
     return optimize(network, mode="fused").eval()
-
-
-def _example(input_size: tuple[int, int], batch: int) -> Tensor:
-    width, height = input_size
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def _compare(
@@ -440,17 +339,5 @@ def _timed(run: Callable[[Tensor], Any], images: Tensor) -> list[float]:
     return times
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' own warnings: the comparison afterwards is what decides."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _several(count: int, noun: str) -> str:
     return f"{count} {noun}" + "s" * (count != 1)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,139 @@
+"""The bare files of an export, one writer a format; :mod:`.export` compares and times them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hevitpose.errors import HEViTPoseError
+
+OPSET = 20
+INPUT = "images"
+
+
+def _onnx(
+    network: nn.Module,
+    path: Path,
+    input_size: tuple[int, int],
+    batch: int,
+    dynamic_batch: bool,
+    dynamic_size: bool,
+) -> int:
+    # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
+    # of the newer "dynamo" exporter, and it is written in a tenth of the time.
+    try:
+        import onnx
+    except ImportError:
+        raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
+    from hevitpose.models.forms import ATTENTION_OPSET, onnx_form
+
+    outputs = ["heatmaps"]
+    if getattr(network, "codec", "heatmap") == "simcc":
+        outputs = ["simcc_x", "simcc_y"]
+    axes: dict[str, dict[int, str]] = {name: {} for name in (INPUT, *outputs)}
+    for name in axes if dynamic_batch else ():
+        axes[name][0] = "N"
+    if dynamic_size:
+        axes[INPUT] |= {2: "H", 3: "W"}
+        axes[outputs[0]] |= {2: "h", 3: "w"}
+    with quiet():
+        try:
+            torch.onnx.export(
+                onnx_form(network),
+                (_example(input_size, batch),),
+                str(path),
+                input_names=[INPUT],
+                output_names=outputs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise HEViTPoseError(f"onnx: cannot export ({first_line(error)})") from error
+    model, opset = onnx.load(str(path)), OPSET
+    if any(node.op_type == "Attention" for node in model.graph.node):
+        # Newer than the exporter knows; what else it wrote means the same there.
+        model.opset_import[0].version = opset = ATTENTION_OPSET
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+        onnx.save(model, str(path))
+    onnx.checker.check_model(str(path), full_check=True)
+    return opset
+
+
+def _torchscript(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    with quiet(), torch.no_grad():
+        try:
+            traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
+            torch.jit.save(torch.jit.freeze(traced), str(path))
+        except RuntimeError as error:
+            raise HEViTPoseError(f"torchscript: cannot export ({first_line(error)})") from error
+
+
+def _torch_export(
+    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> None:
+    # torch.export takes an example of one image for a constant of the program.
+    example = _example(input_size, max(batch, 2) if dynamic_batch else batch)
+    shapes = ({0: torch.export.Dim("N", min=1)},) if dynamic_batch else None
+    with quiet():
+        try:
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+        except Exception as error:  # its errors share no base class; all mean the same here
+            raise HEViTPoseError(f"torch.export: cannot export ({first_line(error)})") from error
+        # By handle: given a name, torch insists on the suffix, which a temporary file has not.
+        with path.open("wb") as file:
+            torch.export.save(program, file)  # type: ignore[arg-type]
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
+    "torchscript": _torchscript,
+    "torch.export": _torch_export,
+}
+
+
+def write_file(
+    network: nn.Module,
+    path: Path,
+    to: str,
+    input_size: tuple[int, int],
+    batch: int,
+    dynamic_batch: bool = False,
+    dynamic_size: bool = False,
+) -> int | None:
+    """The bare file, not compared with anything: :func:`export` is what users call.
+
+    Returns:
+        The opset of an ONNX file.
+
+    Raises:
+        HEViTPoseError: the network has no such form; the message is the exporter's.
+    """
+    if to == "onnx":
+        return _onnx(network, path, input_size, batch, dynamic_batch, dynamic_size)
+    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
+    return None
+
+
+def _example(input_size: tuple[int, int], batch: int) -> Tensor:
+    width, height = input_size
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' own warnings: the comparison afterwards is what decides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def first_line(error: Exception) -> str:
+    """An exporter's message without its pages of explanation."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
