@@ -22,7 +22,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations import display
-from ablations.leases import Leases
 from ablations.options import WORK
 from ablations.plan import History, Job, Plan
 from ablations.recording import failure_of, record_of, tidy
@@ -31,6 +30,7 @@ from ablations.workers.job import Payload
 from hevitpose import runs
 from hevitpose.errors import DataError, UsageError
 from hevitpose.isolated import Outcome
+from hevitpose.leases import Leases
 from hevitpose.records import Record, RecordStore, one_line
 
 _POLL_SECONDS = 1.0

@@ -1,15 +1,23 @@
-"""Files written as a whole: a reader sees the old one or the new one, never a part. Torch-free."""
+"""Files written as a whole: a reader sees the old one or the new one, never a part. Torch-free.
+
+A killed writer leaves a temporary file. The next writer in the same folder removes it: the kernel
+drops a lock with its process, which tells such a file from one that is being written.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from hevitpose.errors import HEViTPoseError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 @contextlib.contextmanager
@@ -22,17 +30,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         HEViTPoseError: it cannot be written (full or read-only disk); what was there stays.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        sweep(path.parent)
+        with temporary(path) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
     except HEViTPoseError:
         raise
     except Exception as error:
@@ -41,6 +46,49 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise
         reason = failure.strerror or failure
         raise HEViTPoseError(f"{path}: cannot be written ({reason})") from None
+
+
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[BinaryIO]:
+    """A locked new file beside ``path``, gone with the block unless it was renamed."""
+    while True:
+        made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        file = made.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file.fileno(), made):
+            break
+        file.close()  # swept between the two lines
+    try:
+        with file:
+            yield file
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove the temporary files that killed writers left in a folder; give their names."""
+    removed = []
+    try:
+        found = [entry.name for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
+    except OSError:  # no such folder: nothing was left in it
+        return []
+    for name in found:
+        try:
+            with (folder / name).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / name).unlink()
+        except OSError:  # locked by its writer, or gone in the meantime
+            continue
+        removed.append(name)
+    return removed
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -8,11 +8,13 @@ stopped. So Ctrl-C and Ctrl-Z reach the parent alone.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import fcntl
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -33,6 +35,8 @@ _LONGEST_LOOK = 2.0
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate",
               "bad_alloc", "bad allocation")  # fmt: skip
 _LATE = "timeout:"
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,25 @@ def _oom_kills() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when the one that started it is gone, also while it is stopped.
+
+    For processes that were not started as a :class:`Child`.
+
+    Args:
+        parent: the id of the process that started this one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 # In the child ----------------------------------------------------------------------------------

@@ -3,23 +3,20 @@
 Only success is ``ID.json``, and it is created exclusively: however many runners share a store,
 there is at most one. Failures are ``ID.N.failed.json``. A file is written beside its final name,
 flushed, and then linked to it, so that it is there completely or not at all; a process that is
-killed in between leaves a dot-file which :meth:`RecordStore.sweep` removes (a lock that the kernel
-drops with the process tells it from one that is being written).
+killed in between leaves a dot-file which the next writer removes (:func:`hevitpose.files.sweep`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from hevitpose import json_file
+from hevitpose import files, json_file
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.records.identity import digest
 from hevitpose.records.migrations import NewerSchemaError, migrate
@@ -232,40 +229,27 @@ class RecordStore:
 
     def sweep(self) -> list[str]:
         """Removes what killed writers left; files that are being written are left alone."""
-        removed = []
-        for path in self.root.glob(".*.tmp"):
-            try:
-                with path.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-            except OSError:  # locked by its writer, or gone in the meantime
-                continue
-            removed.append(path.name)
-        return removed
+        return files.sweep(self.root)
 
     def _write(self, record: Record, name: Callable[[int], str], *, several: bool = False) -> int:
         """Links the record's text to the first free ``name(n)``; 0 where the only one is taken."""
         self.check_writable()
-        temporary = self.root / f".{record.id}.{secrets.token_hex(4)}.tmp"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("x", encoding="utf-8") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)  # says "in use" to sweep()
-                    file.write(record.to_json())
-                    file.flush()
-                    os.fsync(file.fileno())
-                    number = 1
-                    while True:
-                        try:
-                            os.link(temporary, self.root / name(number))
-                            break
-                        except FileExistsError:
-                            if not several:
-                                return 0
-                            number += 1
-            finally:
-                temporary.unlink(missing_ok=True)
+            self.sweep()
+            with files.temporary(self.root / record.id) as file:
+                file.write(record.to_json().encode())
+                file.flush()
+                os.fsync(file.fileno())
+                number = 1
+                while True:
+                    try:
+                        os.link(file.name, self.root / name(number))
+                        break
+                    except FileExistsError:
+                        if not several:
+                            return 0
+                        number += 1
             _sync_folder(self.root)
         except OSError as error:
             raise HEViTPoseError(

@@ -6,6 +6,7 @@ import datetime
 import io
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
+from hevitpose.leases import is_untouched, owning
 from hevitpose.models.spec import VARIANTS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore, Run, provenance
@@ -66,27 +68,31 @@ def train_and_record(
         None on every process but the first.
 
     Raises:
-        HEViTPoseError: it failed; where it had begun, the failure is in the store.
+        HEViTPoseError: it failed; where it had begun, the failure is in the store. Or another
+            process works in the folder.
     """
-    from hevitpose.training.fit import world
+    from hevitpose.training.devices import world
+    from hevitpose.training.processes import is_first_process
 
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
     weights, store = folder / WEIGHTS, store_of(runs)
-    record = store.get(run.id)
-    done = resume and record is not None and _is_of(weights, record)
-    if not done:
-        started = with_start(config, _start_weights(config, runs, progress))
-        record = _recorded(
-            config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
-        )
-    if world()[0] != 0:
-        return None
-    assert record is not None
-    alone = config.with_overrides({"devices": 1, "nodes": 1})
-    found = evaluate_and_record(alone, weights, runs=runs, training=run.id, progress=progress)
-    assert found is not None
-    return Finished(record, found[0], weights, not done, found[1])
+    # Until its weights are evaluated, lest they are another's by then.
+    with owning(folder) if is_first_process(config) else nullcontext():
+        record = store.get(run.id)
+        done = resume and record is not None and _is_of(weights, record)
+        if not done:
+            started = with_start(config, _start_weights(config, runs, progress))
+            record = _recorded(
+                config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
+            )
+        if world()[0] != 0:
+            return None
+        assert record is not None
+        alone = config.with_overrides({"devices": 1, "nodes": 1})
+        found = evaluate_and_record(alone, weights, runs=runs, training=run.id, progress=progress)
+        assert found is not None
+        return Finished(record, found[0], weights, not done, found[1])
 
 
 def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | None:
@@ -176,12 +182,14 @@ def _recorded(
     config: Config, run: Run, store: RecordStore, folder: Path, measure: Any
 ) -> Record | None:
     """Measure, and store what came out or why nothing did."""
+    from hevitpose.training.processes import is_first_process
+
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     facts = record_facts(config, run) | {"started_at": started}
     try:
         fields = measure()
     except HEViTPoseError as error:
-        if folder.exists() and _first_process():
+        if not is_untouched(folder) and is_first_process(config):
             status = "diverged" if isinstance(error, DivergedError) else "failed"
             seconds = time.perf_counter() - clock
             store.add_failure(
@@ -220,12 +228,6 @@ def add(store: RecordStore, record: Record) -> bool:
                 f"recorded are {kept.weights} (another machine? give another --out)"
             )
     return False
-
-
-def _first_process() -> bool:
-    from hevitpose.training.fit import world
-
-    return world()[0] == 0
 
 
 def record_facts(config: Config, run: Run) -> dict[str, Any]:

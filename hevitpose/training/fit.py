@@ -12,7 +12,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from hevitpose.evaluation.predict import (
     mean_pose,
     score,
 )
+from hevitpose.leases import owning
 from hevitpose.models import create_for_input
 from hevitpose.models.checkpoint import load_weights, read_checkpoint
 from hevitpose.models.forms import optimize
@@ -49,6 +50,7 @@ from hevitpose.training.callbacks import (
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory, world
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
 from hevitpose.training.module import PoseModule
+from hevitpose.training.processes import strategy
 from hevitpose.training.schedule import Plan
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -111,7 +113,7 @@ def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = 
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=config.devices,
         num_nodes=config.nodes,
-        strategy="ddp" if many else "auto",
+        strategy=strategy(config),
         precision=_PRECISION[config.training.precision],  # type: ignore[arg-type]
         sync_batchnorm=many and config.training.sync_bn and device == "cuda",
         gradient_clip_val=config.training.clip_norm,
@@ -170,6 +172,7 @@ def train(
         UsageError: the config does not fit the data or the machine.
         DataError: annotations or images are absent or damaged (before the first step).
         DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
+        HEViTPoseError: another process trains in this folder, or it cannot be written.
     """
     if device_of(config) == "cpu":
         keep_freed_memory()
@@ -212,29 +215,18 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     if config.training.ema_decay is not None:
         callbacks.insert(1, AveragedWeights(decay=config.training.ema_decay))
     trainer = make_trainer(config, callbacks, plan)
-    last, selected_weights = out / "last.ckpt", out / "model.safetensors"
-    stored = _stored(last, config, plan) if resume else None
-    complete = False
-    if stored is not None and stored["global_step"] == plan.steps:
-        complete = True
-        for callback in (evaluate, curve):
-            callback.load_state_dict(stored["callbacks"][callback.state_key])
-        load_weights(module.model, last)  # the averaged ones, where they are averaged
-    else:
-        if stored is None and trainer.is_global_zero:
-            for name in ("best.safetensors", "last.ckpt", "model.safetensors"):  # another run's
-                (out / name).unlink(missing_ok=True)
-        _fit(trainer, module, PeopleModule(config, plan, people, held), last if stored else None)
-
-    if not (complete and selected_weights.exists()):
-        if config.training.selection != "last":
-            if evaluate.step != plan.steps:  # the end competes too
-                alone = trainer.world_size == 1
-                final = make_trainer(config, [evaluate]) if alone else trainer
-                _evaluate(final, module, config, held)
-            load_weights(module.model, out / "best.safetensors")
-        if trainer.is_global_zero:
-            module.save(selected_weights)
+    selected_weights, last = out / "model.safetensors", out / "last.ckpt"
+    with owning(out) if trainer.is_global_zero else nullcontext():
+        complete = _fit(trainer, module, evaluate, curve, people, resume)
+        if not (complete and selected_weights.exists()):
+            if config.training.selection != "last":
+                if evaluate.step != plan.steps:  # the end competes too
+                    alone = trainer.world_size == 1
+                    final = make_trainer(config, [evaluate]) if alone else trainer
+                    _evaluate(final, module, config, held)
+                load_weights(module.model, out / "best.safetensors")
+            if trainer.is_global_zero:
+                module.save(selected_weights)
     selected = plan.steps if config.training.selection == "last" else evaluate.best_step
     return TrainResult(
         train={
@@ -256,12 +248,35 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
 
 
 def _fit(
-    trainer: L.Trainer, module: PoseModule, data: PeopleModule, checkpoint: Path | None
-) -> None:
+    trainer: L.Trainer,
+    module: PoseModule,
+    evaluate: Evaluate,
+    curve: Curve,
+    people: PoseTable,
+    resume: bool,
+) -> bool:
+    """Take the steps that are left, from the folder's last checkpoint or from the beginning.
+
+    Returns:
+        Whether none was left.
+    """
+    config, plan, out = module.config, module.plan, curve.out
+    last = out / "last.ckpt"
+    stored = _stored(last, config, plan) if resume else None
+    if stored is not None and stored["global_step"] == plan.steps:
+        for callback in (evaluate, curve):
+            callback.load_state_dict(stored["callbacks"][callback.state_key])
+        load_weights(module.model, last)  # the averaged ones, where they are averaged
+        return True
+    if stored is None and trainer.is_global_zero:
+        for name in ("best.safetensors", "last.ckpt", "model.safetensors"):  # another run's
+            (out / name).unlink(missing_ok=True)
+    data = PeopleModule(config, plan, people, evaluate.table)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=data, ckpt_path=last if stored else None)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+    return False
 
 
 def _evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import warnings
 from typing import Any
@@ -22,6 +23,7 @@ from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
 from hevitpose.errors import DataError, Notice
 from hevitpose.evaluation.conditions import Applied
+from hevitpose.isolated import end_with
 from hevitpose.metrics.crowdpose import require_xtcocotools
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
@@ -119,6 +121,8 @@ def load_split(
     if training and look:
         for line in unused_augmentation(config):
             warnings.warn(line, Notice, stacklevel=2)
+    if look and data.dataset == "synthetic":
+        fingerprint(data, split)  # looks at every file, too, and knows what was rendered
     table = load(
         data.dataset,
         data.folder,
@@ -166,7 +170,14 @@ def _loader(config: Config, dataset: PoseDataset, sampler: Any, batch_size: int)
         sampler=sampler,
         num_workers=workers,
         pin_memory=device_of(config) == "cuda",
+        worker_init_fn=_end_with_parent,
     )
+
+
+def _end_with_parent(worker: int) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    end_with(parent.pid)  # torch's own workers look every five seconds, and not while stopped
 
 
 def evaluation_loader(

@@ -24,7 +24,6 @@ from ablations import cli as command
 from ablations.cli import session
 from ablations.explain import describe, explain_record
 from ablations.grid import load_grids, select_cells
-from ablations.leases import Leases
 from ablations.options import PRELOAD, Options
 from ablations.plan import History, Plan, plan
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -339,37 +338,6 @@ class TestDryRun:
 
 
 class TestTwoRunners:
-    def test_leases(self, tmp_path):
-        first, second = Leases(tmp_path / "leases"), Leases(tmp_path / "leases")
-        assert first.acquire("a") and not second.acquire("a") and second.acquire("b")
-        first.release("a")
-        assert second.acquire("a")
-        second.close()
-        assert first.acquire("a")
-        first.close()
-        assert not (tmp_path / "leases").exists()
-
-    def test_a_dead_runners_lease_is_free(self, tmp_path):
-        leases = Leases(tmp_path)
-        process = multiprocessing.get_context("fork").Process(
-            target=lambda: (Leases(tmp_path).acquire("a"), os.kill(os.getpid(), signal.SIGKILL))
-        )
-        process.start()
-        process.join()
-        assert (tmp_path / "a.lease").exists()
-        assert leases.acquire("a")
-        leases.close()
-
-    def test_another_machines_lease_expires(self, tmp_path):
-        lease = tmp_path / "a.lease"
-        lease.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-        leases = Leases(tmp_path)
-        assert not leases.acquire("a")
-        old = time.time() - 61
-        os.utime(lease, (old, old))
-        assert leases.acquire("a")
-        leases.close()
-
     def test_one_record_per_id_and_hardly_a_cell_twice(self, options_for, grid):
         options = options_for(
             grid("axes: {model.ffn_ratio: [1, 2, 3, 4]}"), seeds="0,1",

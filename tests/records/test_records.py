@@ -233,14 +233,6 @@ class TestConcurrency:
         store.sweep()
         assert len(files(tmp_path)) == len(found)
 
-    def test_sweep_spares_a_live_writer(self, tmp_path):
-        dead, live = tmp_path / ".dead.tmp", tmp_path / ".live.tmp"
-        dead.write_text("")
-        with live.open("w") as file:
-            store_module.fcntl.flock(file, store_module.fcntl.LOCK_EX)
-            assert RecordStore(tmp_path).sweep() == [".dead.tmp"]
-        assert files(tmp_path) == [".live.tmp"]
-
     def test_two_runners_one_record(self, tmp_path):
         context = multiprocessing.get_context("fork")
         barrier, queue = context.Barrier(2), context.Queue()

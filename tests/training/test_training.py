@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,9 +17,10 @@ import pytest
 import pytorch_lightning as L
 import torch
 
+from hevitpose import leases
 from hevitpose.config import load_config
 from hevitpose.data import load
-from hevitpose.errors import DataError, DivergedError, UsageError
+from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.training import fit as training
 from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
@@ -161,6 +163,35 @@ def test_starting_afresh_leaves_no_weights_of_the_run_before(tiny, tmp_path):
         killed(patch, "in-last-chunk")
         train(tiny(), tmp_path, resume=False)
     assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", "last.ckpt"}
+
+
+def test_two_runs_do_not_share_a_folder(tiny, tmp_path, monkeypatch):
+    """Whoever comes second is refused, and changes nothing of the first."""
+    monkeypatch.setattr(leases, "_PATIENCE_SECONDS", 0.2)
+    config, refused = tiny(**{"training.selection": "val", **SELECTION}), []
+    whole = train(config, tmp_path / "whole")
+
+    def second():
+        try:
+            train(tiny(**{"training.lr": 0.1}), tmp_path / "run", resume=False)
+        except HEViTPoseError as error:
+            refused.append(str(error))
+        os.write(pipe[1], (refused or ["trained"])[0].encode())
+
+    pipe, begun = os.pipe(), []
+
+    def progress(done, total):
+        if done == 3 and not begun:
+            begun.append(multiprocessing.get_context("fork").Process(target=second))
+            begun[0].start()
+            begun[0].join()
+
+    first = train(config, tmp_path / "run", progress=progress)
+    said = os.read(pipe[0], 1000).decode()
+    assert f"process {os.getpid()} on " in said and "works in it" in said
+    assert first.curve == whole.curve
+    assert digests(tmp_path / "run").keys() == digests(tmp_path / "whole").keys()
+    assert_same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
 def test_average_is_not_swapped_in_over_selected_weights(tiny, tmp_path):
@@ -433,6 +464,9 @@ def test_a_truncated_image_stops_before_the_first_step(tiny, tmp_path, synthetic
     victim.unlink()  # a hard link: the other formats' copies stay
     victim.write_bytes(whole[: len(whole) // 2])
     config = tiny(**{"data.root": root})
+    with pytest.raises(DataError, match=rf"{victim.name}: is not the file that was rendered"):
+        train(config, tmp_path / "run")
+    (root / "synthetic.sha256").unlink()  # as people who were never sealed
     with pytest.raises(DataError, match=victim.name):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,15 +1,18 @@
 """Generating a data set: splits, worker processes, and a folder that is complete or absent.
 
-Everything is written below ``ROOT/.partial`` and moved into place at the end; the marker
-``ROOT/synthetic.json`` comes last. A folder without the marker is never taken for a data set.
+Everything is written below a folder of the run's own (``ROOT/.partial-...``), sealed, and moved
+into place at the end; the marker ``ROOT/synthetic.json`` comes last. A folder without the marker is
+never taken for a data set.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hevitpose import json_file
-from hevitpose.data.synthetic import pool
+from hevitpose.data.synthetic import pool, seal
+from hevitpose.data.synthetic.seal import FORMATS
 from hevitpose.errors import DataError, UsageError
 from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
 
@@ -29,7 +33,6 @@ if TYPE_CHECKING:  # what renders is imported where it renders
 MARKER = "synthetic.json"
 _PARTIAL = ".partial"
 _LOCK = ".synthetic.lock"
-_FORMATS = ("coco", "mpii", "crowdpose", "ochuman")
 #: How many people stand in a picture, and how often.
 _CROWD = ((1, 0.68), (2, 0.20), (3, 0.08), (4, 0.04))
 _VAL, _TEST = 0.15, 0.05  # shares of the people
@@ -111,11 +114,12 @@ def fingerprint(root: Path | str) -> str:
     """``synthetic:v1:seed0:people5000:size256``: what a record says of the people in a folder.
 
     Raises:
-        DataError: ``root`` holds no complete set of rendered people.
+        DataError: ``root`` holds no complete set of rendered people, or a file of it was changed.
     """
     info = read_marker(Path(root))
     if info is None:
         raise DataError(f"{Path(root) / MARKER}: absent, expected a complete synthetic data set")
+    seal.check(Path(root))
     return _fingerprint(info.version, info.seed, info.people, info.size)
 
 
@@ -191,11 +195,15 @@ def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
             f"{info.people}, size {info.size}, seed {info.seed}: remove it or choose another root"
         )
     names = sorted(path.name for path in root.iterdir() if path.name != _LOCK)
-    if _PARTIAL in names:
-        for name in (*_FORMATS, _PARTIAL):  # .partial goes last: it is what says "ours"
-            if (root / name).exists():
+    partial = [name for name in names if name.startswith(_PARTIAL)]
+    if partial:
+        ours = (*FORMATS, seal.SEAL, seal.CHECKED)
+        for name in (*ours, *partial):  # the partial folder goes last: it is what says "ours"
+            if (root / name).is_dir():
                 shutil.rmtree(root / name)
-        names = [name for name in names if name not in (*_FORMATS, _PARTIAL)]
+            else:
+                (root / name).unlink(missing_ok=True)
+        names = [name for name in names if name not in (*ours, *partial)]
     if names:
         raise UsageError(
             f"{root}: not empty (holds {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}) "
@@ -212,14 +220,14 @@ def _build(
 ) -> None:
     from hevitpose.data.synthetic import formats
 
-    partial = root / _PARTIAL
-    partial.mkdir()
+    partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}-", dir=root))
     for split in formats.SPLITS:
         for folder in formats.folders(split):
             (partial / folder).mkdir(parents=True, exist_ok=True)
     pictures = _render_all(partial, info, crowds, workers, progress)
     formats.write(partial, pictures)
-    for name in _FORMATS:
+    seal.write(partial, pictures)
+    for name in (*FORMATS, seal.SEAL):
         (partial / name).rename(root / name)
     marker = partial / MARKER
     marker.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
@@ -302,7 +310,8 @@ def render_chunk(partial: Path, jobs: list[dict[str, Any]]) -> list[Picture]:
         for other in others:
             _link(first, other)
         people = list(enumerate(scene.people, job["first"]))
-        out.append(Picture(job["id"], name, job["size"], job["split"], people))
+        digest = hashlib.sha256(data.tobytes()).hexdigest()
+        out.append(Picture(job["id"], name, job["size"], job["split"], people, digest))
     return out
 
 

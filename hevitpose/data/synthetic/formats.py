@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hevitpose.data.synthetic.body import POINTS
+from hevitpose.data.synthetic.seal import FORMATS
 
 if TYPE_CHECKING:  # the renderer is imported where it renders
     from hevitpose.data.synthetic.scene import Person
@@ -63,6 +64,7 @@ class Picture:
     size: int
     split: str
     people: list[tuple[int, Person]]
+    sha256: str = ""  # of its file, as it was rendered
 
 
 def folders(split: str) -> list[str]:
@@ -106,7 +108,7 @@ def write(root: Path, pictures: list[Picture]) -> None:
         OSError: a file could not be written.
     """
     by_split = {split: [p for p in pictures if p.split == split] for split in SPLITS}
-    for name in ("coco", "mpii", "crowdpose", "ochuman"):
+    for name in FORMATS:
         (root / name / "annotations").mkdir(parents=True, exist_ok=True)
     for split, chosen in by_split.items():
         _dump(

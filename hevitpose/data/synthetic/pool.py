@@ -4,7 +4,7 @@ Plain child processes that read jobs from their standard input, rather than ``mu
 its children import the caller's main script again, which breaks (or repeats the work) when that
 script has no ``if __name__ == "__main__":`` or comes from standard input. They run in sessions of
 their own, so that Ctrl-C reaches the parent alone, and end when the parent closes their input or
-dies. The child's side is ``worker.py``.
+is gone, whatever they are at. The child's side is ``worker.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Worker:
         above = str(Path(hevitpose.__file__).parents[1])
         path = os.pathsep.join(filter(None, (above, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hevitpose.data.synthetic.worker"],
+            [sys.executable, "-m", "hevitpose.data.synthetic.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},

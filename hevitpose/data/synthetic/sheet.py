@@ -9,6 +9,7 @@ import numpy as np
 from hevitpose import json_file
 from hevitpose.data.synthetic.formats import SPLITS
 from hevitpose.errors import DataError, UsageError
+from hevitpose.files import write_atomically
 
 _LEFT, _RIGHT, _MIDDLE = (255, 120, 0), (0, 60, 255), (0, 220, 220)  # BGR
 #: Limbs by MPII index: the MPII file has the head's and the trunk's points.
@@ -80,14 +81,10 @@ def contact_sheet(
     for i, tile in enumerate(tiles.values()):
         y, x = divmod(i, cols)
         sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = tile
-    out.parent.mkdir(parents=True, exist_ok=True)
     ok, data = cv2.imencode(".png", sheet)
     if not ok:
         raise DataError(f"{out}: OpenCV cannot encode PNG")
-    partial = out.with_name(f".{out.name}.partial")
-    partial.write_bytes(data.tobytes())
-    partial.replace(out)
-    return out
+    return write_atomically(out, data.tobytes())
 
 
 def _draw(image: np.ndarray, joints: np.ndarray, visible: np.ndarray) -> None:

@@ -6,13 +6,15 @@ import os
 import pickle
 import sys
 
-import cv2
-
 from hevitpose.errors import HEViTPoseError
+from hevitpose.isolated import end_with
 
 
 def serve() -> None:
     """Answer calls (function, arguments) from standard input, pickled, on standard output."""
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes are the parallelism
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not reach the parent as a reply
     while True:
@@ -29,5 +31,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    end_with(int(sys.argv[1]))  # before anything that takes time
     serve()
