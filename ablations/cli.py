@@ -22,6 +22,7 @@ from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError
 from hevitpose.models.spec import MAIN_GRIDS
+from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import RecordStore
 
@@ -161,6 +162,9 @@ def _show(plan: Plan, summary: Summary, stores: Sequence[RecordStore], options: 
     print("\n".join([summary.text(), *reproduced(summary.made, runs.measured())]))
 
 
+_INTERRUPTED = 130  # what typer returns for Ctrl-C
+
+
 # The program -------------------------------------------------------------------------------------
 
 
@@ -168,12 +172,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line and give its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(arguments, standalone_mode=False, prog_name="python -m ablations")
+        with ending():
+            result = app(arguments, standalone_mode=False, prog_name="python -m ablations")
+        if result == _INTERRUPTED:
+            raise KeyboardInterrupt
     except HEViTPoseError as error:
         if "--debug" in arguments:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ import yaml
 
 from hevitpose.config.renamed import todays_name
 from hevitpose.data.registry import ROWS
-from hevitpose.errors import UsageError, unknown_name
+from hevitpose.errors import UsageError, first_line, unknown_name
 from hevitpose.models.spec import PRIMARY_METRICS
 
 MODES = ("one-factor", "product", "zip")
@@ -143,7 +143,7 @@ def _value(file: GridFile, node: yaml.Node) -> Any:
         return yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
         line = node.start_mark.line + 1
-        file.note(line, f"not a yaml value ({str(error).splitlines()[0]})")
+        file.note(line, f"not a yaml value ({first_line(str(error))})")
         return None
 
 

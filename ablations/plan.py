@@ -19,6 +19,7 @@ from ablations.grid import Cell, Grid
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config, start_config
+from hevitpose.errors import first_line
 from hevitpose.models.spec import DEFAULT_CELL, full_name
 from hevitpose.records import Record, RecordStore, Run
 
@@ -194,7 +195,7 @@ class History:
             return "trains again: its weights are gone, and an evaluation needs them"
         if job.id in self.failed:
             attempts = self.failed[job.id]
-            error = (attempts[-1].error or "").splitlines()[0]
+            error = first_line(attempts[-1].error)
             return f"failed before ({len(attempts)} x): {error}"
         nearest = self._nearest(job)
         if nearest is None:

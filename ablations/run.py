@@ -9,15 +9,12 @@ are there; where they are gone, that training is run again.
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,9 +25,10 @@ from ablations.recording import failure_of, record_of, tidy
 from ablations.workers import Workers
 from ablations.workers.job import Payload
 from hevitpose import runs
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.isolated import Outcome
 from hevitpose.leases import Leases
+from hevitpose.program import interruptible
 from hevitpose.records import Record, RecordStore, one_line
 
 _POLL_SECONDS = 1.0
@@ -101,7 +99,7 @@ class Runner:
 
         Raises:
             HEViTPoseError: records cannot be written (a full disk, a newer store).
-            KeyboardInterrupt: Ctrl-C or SIGTERM; children have been ended.
+            KeyboardInterrupt: Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; children have been ended.
         """
         self.store.check_writable()
         self.store.sweep()
@@ -110,7 +108,7 @@ class Runner:
             if self._recorded(job) and job.id not in needed:
                 self._cached(job)
             elif job.id in self.history.failed and not self.retry_failed:
-                error = (self.history.failed[job.id][-1].error or "").splitlines()[0]
+                error = first_line(self.history.failed[job.id][-1].error)
                 self.summary.failed.append((job, f"{error} (--retry-failed tries again)"))
             else:
                 self.waiting.append(job)
@@ -119,9 +117,8 @@ class Runner:
         if not self.waiting:
             self.leases.close()
             return self.summary
-        before = _interrupt_on_sigterm()
         try:
-            with display.Display(len(self.waiting)) as self.display:
+            with interruptible(), display.Display(len(self.waiting)) as self.display:
                 self._loop()
         finally:
             self.workers.close()
@@ -129,8 +126,6 @@ class Runner:
             for name in ("cells", "evaluate"):
                 with suppress(OSError):
                     (self.out / name).rmdir()  # empty: nothing that ran left a file
-            if before is not None:
-                signal.signal(signal.SIGTERM, before)
         return self.summary
 
     # Scheduling ------------------------------------------------------------------------------
@@ -140,6 +135,7 @@ class Runner:
             foreign = self._start_what_fits()
             if not self.running:
                 if foreign:  # all that is left is being done by another runner
+                    self.display.status(self._running_text(), None)
                     time.sleep(_FOREIGN_SECONDS)
                 elif self.waiting:
                     self._give_up()
@@ -269,7 +265,7 @@ class Runner:
         self.store.add_failure(failure)
         if job.kind != "training":
             shutil.rmtree(folder, ignore_errors=True)
-        reason = (outcome.reason or "no reason given").splitlines()[0]
+        reason = first_line(outcome.reason)
         self.summary.failed.append((job, reason))
         before = len(self.waiting)
         self._drop_hopeless()
@@ -319,7 +315,10 @@ class Runner:
             done, total = self.workers.progress(key)
             share = f" {done}/{total}" if total else ""
             texts.append(f"{job.label} {job.kind}{share}")
-        return "; ".join(texts) or "waiting for another runner"
+        if not texts and self.waiting:
+            job = self.waiting[0]
+            texts = [f"waiting for {job.label}: {self.leases.holder(job.id)} has it"]
+        return "; ".join(texts)
 
     def seconds_left(self) -> float | None:
         """Estimated seconds until all is done; None while there is nothing to go by."""
@@ -351,15 +350,3 @@ class Runner:
             if other.kind == job.kind and done:
                 rates.append((time.monotonic() - started) * steps / done)
         return sum(rates) / len(rates) if rates else None
-
-
-def _interrupt_on_sigterm() -> Any:
-    """SIGTERM (a scheduler's, a shutdown) ends a run as cleanly as Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        return signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.spec import full_name, model_names
+from hevitpose.program import ending
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,12 +53,12 @@ def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> i
         interrupted: said on Ctrl-C, unless the command says it better; the code is 130 then.
     """
     try:
-        return command()
+        with ending():
+            return command()
     except HEViTPoseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # who reads, ``head`` for one, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing at exit either
         return 1
     except KeyboardInterrupt as interrupt:
         print(interrupt.args[0] if interrupt.args else interrupted, file=sys.stderr)

@@ -32,6 +32,11 @@ class UnavailableError(HEViTPoseError):
     """This machine cannot do it (no GPU, compiler or runtime); the message says why."""
 
 
+def first_line(text: str | None, otherwise: str = "no reason given") -> str:
+    """The first line of a text that is not blank, without spaces around it."""
+    return next((line.strip() for line in (text or "").splitlines() if line.strip()), otherwise)
+
+
 def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """An error for a name outside a closed set, with the nearest known name.
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -81,6 +82,16 @@ def sweep(folder: Path) -> list[str]:
             continue
         removed.append(name)
     return removed
+
+
+_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+
+
+def other_kind(mode: int) -> str | None:
+    """What a file of this ``st_mode`` is in words, unless it is a regular one."""
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for test, name in _KINDS if test(mode)), "a device")
 
 
 def is_at(descriptor: int, path: Path) -> bool:

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from hevitpose.errors import DivergedError, HEViTPoseError, UnavailableError
+from hevitpose.errors import DivergedError, HEViTPoseError, UnavailableError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
 _GRACE_SECONDS = 5.0
@@ -63,7 +63,7 @@ class Outcome:
             status = "skipped"
         if isinstance(error, HEViTPoseError):
             return cls(status, text)
-        line = text.splitlines()[0][:300] if text else ""
+        line = first_line(text, "")[:300]
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         return cls(status, f"{type(error).__name__}{': ' if line else ''}{line}{where}")

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from hevitpose.errors import DataError
+from hevitpose.files import other_kind
 
 Kind = Literal[
     "annotations", "results", "detections", "record", "export", "lease", "description", "gallery"
@@ -42,7 +42,6 @@ _NESTED = (dict, list)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a surrogate pair, as an escape
 _SPACED = re.compile(rb'"\s+:')
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
-_TYPES = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
 class JsonError(ValueError):
@@ -91,8 +90,7 @@ def read_regular(path: Path, kind: Kind) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            found = next((name for test, name in _TYPES if test(state.st_mode)), "a device")
+        if found := other_kind(state.st_mode):
             raise JsonError(f"is {found}, expected {kind} as a regular file")
         if state.st_size > LIMITS[kind]:
             raise JsonError(f"{state.st_size} bytes, expected {kind} of at most {LIMITS[kind]}")

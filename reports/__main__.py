@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
+from hevitpose.program import ending
 from reports.build import ROOT, Book, contradictions, make
 from reports.figures import style
 from reports.output import readme
@@ -54,10 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options = parser().parse_args(arguments)
     try:
-        return _run(options)
+        with ending():
+            return _run(options)
     except HEViTPoseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import warnings
@@ -17,6 +16,7 @@ from hevitpose.cli import data, records, run, weights
 from hevitpose.cli.common import note
 from hevitpose.cli.diagnose import diagnose
 from hevitpose.errors import HEViTPoseError, Notice
+from hevitpose.program import ending
 
 app = typer.Typer(
     help="HEViTPose: train, evaluate and measure a light vision transformer for human pose.",
@@ -66,13 +66,12 @@ def execute(arguments: list[str]) -> int:
         The exit code. An error is one line on standard error, a traceback only with ``--debug``.
     """
     try:
-        with notices_as_lines():
+        with ending(), notices_as_lines():
             result = app(args=arguments, prog_name="hevitpose", standalone_mode=False)
         if result != _INTERRUPTED:
             return result if isinstance(result, int) else 0
         raise KeyboardInterrupt
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
         if _debug:

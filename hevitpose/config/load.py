@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hevitpose import yaml_file
 from hevitpose.config.overrides import merge, parse_overrides, put
 from hevitpose.config.renamed import RENAMED, todays_name, with_todays_names
 from hevitpose.config.schema import NETWORK_FIELDS, Config, parse_config
@@ -19,34 +18,13 @@ CONFIGS = Path(__file__).parent / "yaml"
 PRESETS = ("quick", "standard", "paper", "overfit")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe yaml that refuses a key given twice, and reads ``1e-3`` as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key {key!r} given twice (line {line})"
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A yaml file as plain data.
 
     Raises:
         DataError: absent, not yaml, or not a mapping.
     """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (safe)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: not yaml: {' '.join(str(error).split())}") from error
+    data = yaml_file.read(path)
     if data is None:
         return {}
     if not isinstance(data, dict):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from hevitpose import yaml_file
 from hevitpose.config.author_keys import ALIASES, SWITCHES, apply_switches, read_switch
 from hevitpose.config.start import is_training_id
 from hevitpose.errors import UsageError, unknown_name
@@ -32,6 +31,8 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
                 value = next(words)
             except StopIteration:
                 raise UsageError(f"override {word}: its value is missing") from None
+        if not all(key.split(".")):
+            raise UsageError(f"override {word!r}: an empty key, expected section.key=value")
         if key == key.upper():
             if key not in ALIASES:
                 raise unknown_name("upper-case key", key, ALIASES)
@@ -49,9 +50,9 @@ def _parse_value(key: str, text: str) -> Any:
     if is_training_id(text):  # twenty digits are no number, nor is 12e45...
         return text
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"override {key}: {text!r} is not a yaml value") from error
+        value = yaml_file.parse(text)
+    except yaml_file.YamlError as error:
+        raise UsageError(f"override {key}: {text!r} is not a yaml value ({error})") from None
     if isinstance(value, str):
         if "," in value:
             return [_parse_value(key, part) for part in value.split(",") if part]

@@ -9,6 +9,7 @@ onnxruntime must be 1.23 or newer), ``torchscript`` (traced and frozen) and ``to
 from __future__ import annotations
 
 import copy
+import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from hevitpose.data.images import read_image
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
 from hevitpose.files import replacing
-from hevitpose.inference.writers import INPUT, OPSET, first_line, quiet, write_file
+from hevitpose.inference.writers import INPUT, OPSET, quiet, write_file
 from hevitpose.records.provenance import machine
 
 __all__ = [

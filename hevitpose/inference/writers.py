@@ -1,7 +1,11 @@
-"""The bare files of an export, one writer a format; :mod:`.export` compares and times them."""
+"""The bare files of an export, one writer a format; :mod:`.export` compares and times them.
+
+Exporters write to memory: on a full disk torch's own writers end the interpreter.
+"""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, first_line
 
 OPSET = 20
 INPUT = "images"
@@ -18,12 +22,11 @@ INPUT = "images"
 
 def _onnx(
     network: nn.Module,
-    path: Path,
     input_size: tuple[int, int],
     batch: int,
     dynamic_batch: bool,
     dynamic_size: bool,
-) -> int:
+) -> tuple[bytes, int]:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
     try:
@@ -46,7 +49,7 @@ def _onnx(
             torch.onnx.export(
                 onnx_form(network),
                 (_example(input_size, batch),),
-                str(path),
+                written := io.BytesIO(),  # type: ignore[arg-type]
                 input_names=[INPUT],
                 output_names=outputs,
                 dynamic_axes=axes,
@@ -55,30 +58,31 @@ def _onnx(
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             raise HEViTPoseError(f"onnx: cannot export ({first_line(error)})") from error
-    model, opset = onnx.load(str(path)), OPSET
+    model, opset = onnx.load_from_string(written.getvalue()), OPSET
     if any(node.op_type == "Attention" for node in model.graph.node):
         # Newer than the exporter knows; what else it wrote means the same there.
         model.opset_import[0].version = opset = ATTENTION_OPSET
         model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
-        onnx.save(model, str(path))
-    onnx.checker.check_model(str(path), full_check=True)
-    return opset
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(), opset
 
 
 def _torchscript(
-    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
-) -> None:
+    network: nn.Module, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> bytes:
+    written = io.BytesIO()
     with quiet(), torch.no_grad():
         try:
             traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
-            torch.jit.save(torch.jit.freeze(traced), str(path))
+            torch.jit.save(torch.jit.freeze(traced), written)
         except RuntimeError as error:
             raise HEViTPoseError(f"torchscript: cannot export ({first_line(error)})") from error
+    return written.getvalue()
 
 
 def _torch_export(
-    network: nn.Module, path: Path, input_size: tuple[int, int], batch: int, dynamic_batch: bool
-) -> None:
+    network: nn.Module, input_size: tuple[int, int], batch: int, dynamic_batch: bool
+) -> bytes:
     # torch.export takes an example of one image for a constant of the program.
     example = _example(input_size, max(batch, 2) if dynamic_batch else batch)
     shapes = ({0: torch.export.Dim("N", min=1)},) if dynamic_batch else None
@@ -87,12 +91,12 @@ def _torch_export(
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except Exception as error:  # its errors share no base class; all mean the same here
             raise HEViTPoseError(f"torch.export: cannot export ({first_line(error)})") from error
-        # By handle: given a name, torch insists on the suffix, which a temporary file has not.
-        with path.open("wb") as file:
-            torch.export.save(program, file)  # type: ignore[arg-type]
+        written = io.BytesIO()
+        torch.export.save(program, written)
+    return written.getvalue()
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Path, tuple[int, int], int, bool], None]] = {
+_WRITERS: dict[str, Callable[[nn.Module, tuple[int, int], int, bool], bytes]] = {
     "torchscript": _torchscript,
     "torch.export": _torch_export,
 }
@@ -115,10 +119,13 @@ def write_file(
     Raises:
         HEViTPoseError: the network has no such form; the message is the exporter's.
     """
+    opset = None
     if to == "onnx":
-        return _onnx(network, path, input_size, batch, dynamic_batch, dynamic_size)
-    _WRITERS[to](network, path, input_size, batch, dynamic_batch)
-    return None
+        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size)
+    else:
+        content = _WRITERS[to](network, input_size, batch, dynamic_batch)
+    path.write_bytes(content)
+    return opset
 
 
 def _example(input_size: tuple[int, int], batch: int) -> Tensor:
@@ -132,8 +139,3 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def first_line(error: Exception) -> str:
-    """An exporter's message without its pages of explanation."""
-    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -8,22 +8,21 @@ a run) is read for its weights too, with ``weights_only=True``: nothing is ever 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hevitpose import json_file
 from hevitpose.config import Config, parse_config
 from hevitpose.config.renamed import with_first_names, with_todays_names
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.files import write_atomically
+from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.spec import MEAN, PEERS, STD, full_name
@@ -145,16 +144,20 @@ def _locate(path: Path | str) -> Path:
 
 
 def _read_safetensors(path: Path) -> Stored:
+    gate.require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable safetensors file ({error})") from error
+    except Exception as error:  # a damaged header can fail anywhere inside the library
+        why = first_line(str(error), type(error).__name__)
+        raise DataError(f"{path}: not a readable safetensors file ({why})") from error
+    if METADATA not in metadata:
+        raise DataError(f"{path}: not a checkpoint of this project (no {METADATA!r} entry)")
     try:
         parts = json_file.parse(metadata[METADATA])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a checkpoint of this project ({error!r})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: its description is damaged ({error})") from error
     if not isinstance(parts, dict) or parts.get("format") != FORMAT:
         raise DataError(f"{path}: its description is not {FORMAT!r}")
     return _stored(path, state, parts)
@@ -162,15 +165,21 @@ def _read_safetensors(path: Path) -> Stored:
 
 def _stored(path: Path, state: dict[str, Tensor], parts: Mapping[str, Any]) -> Stored:
     """Descriptions checked as far as reading them needs; a file may say anything."""
+    state = gate.tensors(path, state)
     model, config, layout = (parts.get(key) for key in ("model", "config", "layout"))
     source = parts.get("source", {})
     if not all(isinstance(part, dict) for part in (model, config, source)):
         raise DataError(f"{path}: its model and config are not descriptions")
     if parts.get("input", INPUT) != INPUT:
         raise DataError(f"{path}: is for inputs of {parts['input']!r}, expected {INPUT}")
+    assert isinstance(config, dict)
+    data = config.get("data", {})
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: its config's data are {data!r:.80}, expected a section")
+    gate.require_size(path, data.get("input_size"))
     try:
         known = None if layout is None else KeypointLayout(**_tuples(layout))
-    except (TypeError, UsageError) as error:
+    except (TypeError, ValueError, UsageError) as error:
         raise DataError(f"{path}: its keypoint layout cannot be read ({error})") from error
     return Stored(state, model, config, known, source)  # type: ignore[arg-type]
 
@@ -183,21 +192,15 @@ def _tuples(value: Any) -> Any:
 
 
 def _read_lightning(path: Path) -> Stored:
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"{path}: not a readable checkpoint of weights ({reason})") from error
+    data = gate.unpickle(path)
     if not isinstance(data, dict) or "hevitpose" not in data or "state_dict" not in data:
         raise DataError(f"{path}: not a checkpoint of this project (no 'hevitpose' entry)")
     state = {
         key.removeprefix(LIGHTNING_PREFIX): value
-        for key, value in data["state_dict"].items()
+        for key, value in gate.tensors(path, data["state_dict"]).items()
         if key.startswith(LIGHTNING_PREFIX)
     }
-    if not isinstance(data["hevitpose"], dict):
-        raise DataError(f"{path}: its 'hevitpose' entry is not a description")
-    return _stored(path, state, data["hevitpose"])
+    return _stored(path, state, gate.plain(path, data["hevitpose"]))
 
 
 #: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
@@ -341,8 +344,13 @@ def from_pretrained(
             k: tuple(v) if isinstance(v, list) else v
             for k, v in _todays(description["options"]).items()
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: its model description is incomplete ({error!r})") from error
+    if not isinstance(name, str):
+        raise DataError(f"{path}: its model's name is {name!r:.80}, expected a text")
+    gate.require_described(
+        Path(path), stored.state, options, lambda: create_model(name, trained, **options)
+    )
     model = create_model(name, num_keypoints=num_keypoints or trained, **options)
     load_weights(model, path, reset_keypoints=reset_keypoints)
     layout = stored.layout if num_keypoints in (None, trained) else None

@@ -7,16 +7,14 @@ of a class or function in the file is refused by torch's restricted unpickler.
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hevitpose.errors import DataError
+from hevitpose.models import gate
 
 
 class Inert:
@@ -58,32 +56,11 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             harmless.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file of weights")
-    allowed: Any = [(Inert, name) for name in HARMLESS]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an older pickle protocol
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere inside the unpickler
-        raise DataError(f"{path}: not a readable file of weights ({_reason(error)})") from error
+    data = gate.unpickle(path, [(Inert, name) for name in HARMLESS])
     state = data.get("state_dict", data) if isinstance(data, Mapping) else data
-    if not isinstance(state, Mapping) or not state:
-        raise DataError(f"{path}: expected a state dict, or a checkpoint with 'state_dict'")
-    for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise DataError(f"{path}: {key!r} is a {type(value).__name__}, expected a tensor")
-    return dict(state)
-
-
-def _reason(error: Exception) -> str:
-    """What was refused, or the first line of what went wrong."""
-    text = str(error)
-    if isinstance(error, pickle.UnpicklingError) and "GLOBAL " in text:
-        name = text.partition("GLOBAL ")[2].split()[0]
-        return f"it names {name}, which is not read"
-    lines = text.strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return gate.tensors(path, state, "its content")
 
 
 __all__ = ["HARMLESS", "Inert", "read_state_dict"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hevitpose.errors import first_line
 from hevitpose.records.schema import Record
 
 HEADER = ("id", "kind", "status", "model", "cell", "seed", "result", "started (UTC)", "source")
@@ -37,7 +38,7 @@ def render(records: Iterable[Record]) -> str:
 
 def _result(record: Record) -> str:
     if record.status != "ok":
-        return (record.error or "").splitlines()[0][:60]
+        return first_line(record.error)[:60]
     if record.kind == "complexity" and record.params is not None and record.flops is not None:
         return f"{record.params / 1e6:.4f}M {record.flops.mmcv or 0:.4f}G"
     if record.latency is not None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from hevitpose import files, json_file
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.records.identity import digest
 from hevitpose.records.migrations import NewerSchemaError, migrate
 from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
@@ -273,4 +273,4 @@ def one_line(error: Exception) -> str:
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         return f"{where + ': ' if where else ''}{first['msg']}{more}"
-    return str(error).splitlines()[0] if str(error) else repr(error)
+    return first_line(str(error), repr(error))

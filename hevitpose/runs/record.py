@@ -77,12 +77,14 @@ def train_and_record(
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
     weights, store = folder / WEIGHTS, store_of(runs)
+    record, started = store.get(run.id), config
+    if not (resume and record is not None and _is_of(weights, record)):
+        started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():
         record = store.get(run.id)
         done = resume and record is not None and _is_of(weights, record)
         if not done:
-            started = with_start(config, _start_weights(config, runs, progress))
             record = _recorded(
                 config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
             )

@@ -33,7 +33,7 @@ from hevitpose.evaluation.predict import (
     score,
 )
 from hevitpose.leases import owning
-from hevitpose.models import create_for_input
+from hevitpose.models import create_for_input, gate
 from hevitpose.models.checkpoint import load_weights, read_checkpoint
 from hevitpose.models.forms import optimize
 from hevitpose.models.imports import import_files
@@ -310,9 +310,10 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
     """
     if not last.exists():
         return None
-    read_checkpoint(last)
-    stored = torch.load(last, map_location="cpu", weights_only=True)
-    ours = stored["hevitpose"]
+    stored = gate.unpickle(last)
+    ours = stored.get("hevitpose") if isinstance(stored, dict) else None
+    if not isinstance(ours, dict) or not {"digest", "plan"} <= ours.keys():
+        raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
     if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
         raise UsageError(
             f"{last}: is of a run with another config; use another --out, or --no-resume"
@@ -371,9 +372,19 @@ def infer(
         table = load_split(config, config.data.val_split, training=False, scored=scored)
         applied = apply(config, table)
         table = table if applied is None else applied.people()
-        layout = read_checkpoint(path).layout
+        stored = read_checkpoint(path)
+        layout = stored.layout
         if layout is not None and len(layout) == len(table.layout):
             require_same_order(str(path), layout.names, table.layout)
+        import_files(config.imports)
+        options, size = config.model.options(), config.data.input_size
+        count = len(table.layout)
+        gate.require_described(
+            path,
+            stored.state,
+            options,
+            lambda: create_for_input(config.model.name, count, size, **options),
+        )
         model = build(config, len(table.layout))
         load_weights(model, path)
         plan = Plan.of(config, len(table))

@@ -140,9 +140,15 @@ def escape_latex(text: object) -> str:
 
 
 def escape_csv(text: object) -> str:
-    """Text that a spreadsheet shows instead of computing."""
+    """Text that a spreadsheet shows instead of computing.
+
+    Some also compute behind a full-width or small equals sign, or behind what is not seen.
+    """
     line = plain(text)
-    return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
+    seen = (
+        c for c in unicodedata.normalize("NFKC", line) if unicodedata.category(c)[0] not in "CZ"
+    )
+    return f"'{line}" if next(seen, "") in ("=", "+", "-", "@") else line
 
 
 def show_estimate(

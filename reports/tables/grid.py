@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from hevitpose.files import write_atomically
 from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS
@@ -363,7 +364,7 @@ def _verdict(row: ablation.Row) -> TableCell:
         parts.append(row.verdict + _evidence(row.comparison))
     for failure in row.failures:
         seed = f" seed {failure.seed}" if failure.seed is not None else ""
-        first = str(failure.error or "no reason given").strip().splitlines()[0]
+        first = first_line(failure.error)
         parts.append(f"{failure.kind}{seed} {failure.status}: {shorten(first, 120)}")
     if not parts:
         return TableCell("–") if row.is_default and row.accuracy else MISSING

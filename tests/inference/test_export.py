@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -216,3 +219,22 @@ def test_the_model_is_left_as_it_was(nano, tmp_path):
     export(model, tmp_path / "m.pt", "torchscript", input_size=SIZE)
     assert model.training
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_full_disk_is_one_line(tmp_path, to):
+    """In a process of its own: torch's writers used to end the interpreter."""
+    code = (
+        "import resource, sys; from hevitpose import create_model\n"
+        "from hevitpose.errors import HEViTPoseError\n"
+        "from hevitpose.inference.export import export\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: export(create_model('nano', 16), *sys.argv[1:], input_size=(64, 64))\n"
+        "except HEViTPoseError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x"), to], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1 and "x: cannot be written (File too" in done.stdout
+    assert not list(tmp_path.iterdir())

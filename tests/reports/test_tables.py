@@ -510,6 +510,9 @@ class TestBadInput:
         assert escape_markdown("[x](y)") == r"\[x\](y)"
         assert escape_latex("5% of a_b & {c}") == r"5\% of a\_b \& \{c\}"
         assert escape_csv("-1 +1") == "'-1 +1"
+        for text in ("\uff1d1+1", "\ufe661+1", "\uff0b1", "\u200b=1+1", "\u00a0@x"):
+            assert escape_csv(text).startswith("'")
+        assert escape_csv("\u2212 0.3") == "\u2212 0.3"
 
     def test_rows_must_fit_columns(self):
         with pytest.raises(ValueError, match="2 cells, 1 columns"):

@@ -1,0 +1,190 @@
+"""The one gate for files of weights: tensors and plain data, no more than the file has bytes for.
+
+Nothing is executed: pickles go through torch's restricted unpickler. What a file says of its
+network is built without memory first and compared with the file's own tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hevitpose import files, json_file
+from hevitpose.errors import DataError, HEViTPoseError, first_line
+
+#: Sides of an input in pixels; a crop of this size has 50 MB.
+LARGEST_SIDE = 4096
+#: Options whose modules are made one by one, each with entries of its own in a file.
+_COUNTS = ("depths", "groups", "num_heads", "heads")
+_FEWEST = 64
+_LARGEST = 1_000_000  # of any other integer
+_SMALL = 50_000_000  # parameters that any machine has the memory for
+
+
+def require_regular(path: Path) -> None:
+    """Refuse pipes, devices and folders before they are opened.
+
+    Raises:
+        DataError: it is one, or cannot be looked at.
+    """
+    try:
+        found = files.other_kind(path.stat().st_mode)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}, expected a file of weights") from None
+    if found:
+        raise DataError(f"{path}: is {found}, expected a file of weights")
+
+
+def unpickle(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """What ``torch.save`` wrote, on the CPU.
+
+    Args:
+        path: a file in the zip or in the older format.
+        allowed: stand-ins for more names than tensors need, as torch's ``safe_globals`` takes them.
+
+    Raises:
+        DataError: no regular file, damaged, larger inside than outside, or naming anything else.
+    """
+    require_regular(path)
+    try:
+        _require_stored(path)
+        with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an older pickle protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere inside the unpickler
+        raise DataError(f"{path}: not a readable file of weights ({_reason(error)})") from error
+
+
+def _require_stored(path: Path) -> None:
+    """Torch compresses nothing: what is larger inside is a bomb."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        inside = sum(entry.file_size for entry in archive.infolist())
+    if inside > path.stat().st_size:
+        raise DataError(f"{path}: holds {inside} bytes compressed, expected a file of weights")
+
+
+def _reason(error: Exception) -> str:
+    """What was refused, or the first line of what went wrong."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and "GLOBAL " in text:
+        name = (text.partition("GLOBAL ")[2].split() or ["something"])[0]
+        return f"it names {name}, which is not read"
+    return first_line(text, type(error).__name__)[:300]
+
+
+def tensors(path: Path, found: Any, what: str = "its state dict") -> dict[str, Tensor]:
+    """A state dict, if it is one.
+
+    Raises:
+        DataError: no mapping of names to tensors, or a tensor that the file has no bytes for.
+    """
+    if not isinstance(found, Mapping) or not found:
+        kind = f"a {type(found).__name__}" if found else "empty"
+        raise DataError(f"{path}: {what} is {kind}, expected names and tensors")
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise DataError(f"{path}: {key!r:.80} is a {type(value).__name__}, expected a tensor")
+        dense = value.layout == torch.strided and not value.is_meta and not value.is_quantized
+        if not dense or value.is_complex():
+            raise DataError(f"{path}: {key!r:.80} is no plain tensor of numbers")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DataError(
+                f"{path}: {key!r:.80} has {value.numel()} elements, more than its storage"
+            )
+    return dict(found)
+
+
+def plain(path: Path, found: Any) -> dict[str, Any]:
+    """A description out of a pickle, as if it had been read from JSON.
+
+    Raises:
+        DataError: it is not such data.
+    """
+    try:
+        value = json_file.parse(json.dumps(found))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: its description is not plain data ({error})") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: its description is not a mapping")
+    return value
+
+
+def require_size(path: Path, size: Any) -> None:
+    """Refuse an input that nobody has the memory for; None is none.
+
+    Raises:
+        DataError: no two sides, or one above :data:`LARGEST_SIDE`.
+    """
+    if size is None:
+        return
+    sides = size if isinstance(size, (list, tuple)) else ()
+    good = [type(side) is int and 0 < side <= LARGEST_SIDE for side in sides]
+    if len(good) != 2 or not all(good):
+        raise DataError(
+            f"{path}: an input of {size!r:.80}, expected two sides up to {LARGEST_SIDE}"
+        )
+
+
+def require_described(
+    path: Path,
+    state: Mapping[str, Tensor],
+    options: Mapping[str, Any],
+    build: Callable[[], nn.Module],
+) -> None:
+    """Refuse a description of a network that the file does not hold, before it takes memory.
+
+    Args:
+        path: the file.
+        state: its tensors.
+        options: of the described network.
+        build: makes it, with its own number of keypoints.
+
+    Raises:
+        DataError: it is much larger than the file, or cannot be.
+    """
+    for key, value in options.items():
+        most = max(_FEWEST, len(state)) if key in _COUNTS else _LARGEST
+        numbers = value if isinstance(value, (list, tuple)) else (value,)
+        total = sum(n for n in numbers if isinstance(n, (int, float)))
+        if not total <= most:
+            raise DataError(
+                f"{path}: describes {key} {value}, more than its {len(state)} tensors can be of"
+            )
+    require_size(path, options.get("input_size"))
+    try:
+        with torch.device("meta"):
+            network = build()
+    except HEViTPoseError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except Exception as error:  # any value may be wrong in any way
+        why = first_line(str(error), type(error).__name__)[:200]
+        raise DataError(f"{path}: describes no network that can be built ({why})") from None
+    described = sum(value.numel() for value in network.state_dict().values())
+    held = sum(value.numel() for value in state.values())
+    if described > 4 * held + _SMALL:  # of what is not so large, loading says where it differs
+        raise DataError(
+            f"{path}: describes a network of {described} numbers, the file holds {held}"
+        )
+
+
+__all__ = [
+    "LARGEST_SIDE",
+    "plain",
+    "require_described",
+    "require_regular",
+    "require_size",
+    "tensors",
+    "unpickle",
+]
