@@ -9,7 +9,6 @@ onnxruntime must be 1.23 or newer), ``torchscript`` (traced and frozen) and ``to
 from __future__ import annotations
 
 import copy
-import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -214,7 +213,7 @@ def _compare_elsewhere(
             worst = max(worst, _compare(run, crops, reference, batch, False))
         except Exception as error:  # of torch and of onnxruntime, which share no base class
             raise HEViTPoseError(
-                f"dynamic_size: not at {size[1]}x{size[0]} ({first_line(error)}); not written"
+                f"dynamic_size: not at {size[1]}x{size[0]} ({first_line(str(error), repr(error))}); not written"
             ) from error
     return worst
 

@@ -57,7 +57,9 @@ def _onnx(
                 dynamo=False,
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            raise HEViTPoseError(f"onnx: cannot export ({first_line(error)})") from error
+            raise HEViTPoseError(
+                f"onnx: cannot export ({first_line(str(error), repr(error))})"
+            ) from error
     model, opset = onnx.load_from_string(written.getvalue()), OPSET
     if any(node.op_type == "Attention" for node in model.graph.node):
         # Newer than the exporter knows; what else it wrote means the same there.
@@ -76,7 +78,9 @@ def _torchscript(
             traced = torch.jit.trace(network, _example(input_size, batch), check_trace=False)
             torch.jit.save(torch.jit.freeze(traced), written)
         except RuntimeError as error:
-            raise HEViTPoseError(f"torchscript: cannot export ({first_line(error)})") from error
+            raise HEViTPoseError(
+                f"torchscript: cannot export ({first_line(str(error), repr(error))})"
+            ) from error
     return written.getvalue()
 
 
@@ -90,7 +94,9 @@ def _torch_export(
         try:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except Exception as error:  # its errors share no base class; all mean the same here
-            raise HEViTPoseError(f"torch.export: cannot export ({first_line(error)})") from error
+            raise HEViTPoseError(
+                f"torch.export: cannot export ({first_line(str(error), repr(error))})"
+            ) from error
         written = io.BytesIO()
         torch.export.save(program, written)
     return written.getvalue()

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -60,3 +62,30 @@ def test_two_processes_give_the_metrics_of_one(synthetic_root, tmp_path):
     np.testing.assert_array_equal(a["index"], np.arange(len(a["index"])))
     np.testing.assert_array_equal(b["index"], a["index"])
     np.testing.assert_allclose(b["keypoints"], a["keypoints"], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_nobody_is_let_in_and_no_rank_outlives_the_first(synthetic_root, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = ["training.sync_bn=false", f"data.root={synthetic_root}", "data.people=60"]
+    words += ["data.image_size=128", "data.input_size=64,64", "training.steps=100000"]
+    words += ["training.batch_size=4", "training.warmup_steps=2", "training.threads=1"]
+    words += ["training.checkpoint_steps=10", "device=cpu", "--devices", "2", "--out", "run"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hevitpose.cli", "train", *words],
+        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not (tmp_path / "run" / "last.ckpt").exists():
+            assert run.poll() is None
+            time.sleep(0.1)
+        processes = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+        assert len(processes) > 1
+        found = [c for p in processes for c in p.net_connections() if c.status == "LISTEN"]
+        assert found and {c.laddr.ip for c in found} <= {"127.0.0.1", "::1"}
+    finally:
+        run.kill()
+        run.wait()
+    _, alive = psutil.wait_procs(processes[1:], timeout=5)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
