@@ -39,7 +39,7 @@ def record_of(job: Job, result: Result, folder: Path) -> Record:
         measured_on = {"machine": result["machine"], "versions": result["versions"]}
         inputs = job.run.inputs | measured_on
         about |= {"id": identity.digest(inputs), "inputs": inputs}
-    return Record.model_validate(about | fields)
+    return Record.of(about | fields)
 
 
 def failure_of(job: Job, outcome: Outcome, folder: Path) -> Record:
@@ -50,7 +50,7 @@ def failure_of(job: Job, outcome: Outcome, folder: Path) -> Record:
         **here(),
     }
     error = f"{outcome.reason}\n{last_lines(folder)}".strip()
-    return Record.model_validate(
+    return Record.of(
         job.about() | _circumstances(facts) | {"status": outcome.status, "error": error}
     )
 

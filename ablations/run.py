@@ -16,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ablations import display
 from ablations.options import WORK
 from ablations.plan import History, Job, Plan
@@ -255,7 +253,7 @@ class Runner:
             try:
                 record = record_of(job, outcome.result, folder)
                 new = runs.add(self.store, record)
-            except (ValidationError, DataError, ValueError) as error:
+            except (DataError, ValueError) as error:
                 reason = f"not recordable: {one_line(error)}"
                 outcome = replace(outcome, status="failed", reason=reason)
             else:

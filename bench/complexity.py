@@ -228,8 +228,8 @@ class Store:
         record = self.records.get(run.id)
         if record is None or record.flops is None:
             return None
-        known = record.flops.model_dump()
-        gflops = {name: known[name] for name in conventions if known[name] is not None}
+        counted = {name: getattr(record.flops, name) for name in conventions}
+        gflops = {name: value for name, value in counted.items() if value is not None}
         if len(gflops) < len(conventions):
             return None
         return replace(row, params=record.params, gflops=gflops, record=record.id)
@@ -244,7 +244,7 @@ class Store:
         config, run = self.identify(row)
         measured = {"params": row.params, "flops": row.gflops}
         taken = {"started_at": started, "seconds": seconds}
-        record = Record.model_validate(record_facts(config, run) | measured | taken)
+        record = Record.of(record_facts(config, run) | measured | taken)
         self.records.add(record)
         return replace(row, record=run.id)
 

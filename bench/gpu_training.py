@@ -168,7 +168,7 @@ def probe(job: TrainJob) -> dict[str, Any]:
     return {
         "images_per_s": (last - first) * config.total_batch / (ended - begun),
         "fixed_s": total - (ended - marks[0][1]),
-        "people": _trained(finished.training)["people"],
+        "people": finished.training.train.people,
     }
 
 
@@ -189,18 +189,16 @@ def train_for_real(job: TrainJob) -> dict[str, Any]:
     finished = train_and_record(config, runs=Path(job.runs), progress=progress)
     assert finished is not None
     training, scores = finished.training, finished.evaluation.metrics
-    trained = _trained(training)
     return {
         "record": training.id,
         "evaluation": finished.evaluation.id,
         **{name: scores[name] for name in ("AP", "AP50", "AP75") if name in scores},
-        **{name: trained[name] for name in ("steps", "epochs", "images_per_s", "loss")},
+        **{
+            name: getattr(training.train, name)
+            for name in ("steps", "epochs", "images_per_s", "loss")
+        },
         "memory_mib": training.peak_memory / 2**20 if training.peak_memory else None,
     }
-
-
-def _trained(record: Any) -> dict[str, Any]:
-    return record.train.model_dump()
 
 
 # ------------------------------------------------------------------------------ before the parts

@@ -247,12 +247,12 @@ class Store:
             "latency": {"conditions": conditions},
         }
         if outcome.status != "ok":
-            self.records.add_failure(Record.model_validate(facts))
+            self.records.add_failure(Record.of(facts))
             return Row(task, outcome, this.id)
         latency = outcome.result.record_fields()
         latency["details"].update(details)
         facts |= {"latency": latency, "peak_memory": outcome.result.peak_memory}
-        self.records.add(Record.model_validate(facts))
+        self.records.add(Record.of(facts))
         return Row(task, outcome, this.id)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from hevitpose.records import Record
 from reports.load import flatten, h_by_w, input_size
 from reports.output.text import join
@@ -48,7 +50,9 @@ def machine_words(record: Record, *, on_gpu: bool) -> str:
 
 def machine_key(record: Record) -> str:
     """Equal for timings of one machine: all that is recorded of it."""
-    return record.machine.model_dump_json(exclude={"ram"})
+    facts = msgspec.to_builtins(record.machine)
+    facts.pop("ram")
+    return msgspec.json.encode(facts).decode()
 
 
 def word(value: object) -> object:

@@ -13,8 +13,8 @@ from hevitpose.errors import DataError
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
 from hevitpose.records import Record
-from hevitpose.records.store import one_line
 from reports import ablation, captions, comparisons
+from reports.invalid import one_line
 from reports.load import Measured, h_by_w, input_size, is_plain_network
 from reports.output.text import MISSING, NOT_MEASURED, Column, Table, TableCell, number
 from reports.published import ROOT, Published

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
@@ -203,7 +205,7 @@ def with_trainings(records: Sequence[Record]) -> list[Record]:
     for record in records:
         of = trainings.get(record.training or "")
         if of is not None:
-            record = record.model_copy(update={"train": of.train, "curve": of.curve})
+            record = replace(record, train=of.train, curve=of.curve)
         joined.append(record)
     return joined
 
@@ -222,8 +224,8 @@ def load(roots: Sequence[Path]) -> Measured:
             suffix = "" if record.status == "ok" else ".failed"
             if record.latency is not None and record.latency.samples and not out_of_range(record):
                 # Thousands of raw times per record would fill the memory and are not shown.
-                slim = record.latency.model_copy(update={"samples": []})
-                record = record.model_copy(update={"latency": slim})
+                slim = replace(record.latency, samples=[])
+                record = replace(record, latency=slim)
             pairs.append((f"{root.name}/{record.id}{suffix}.json", record))
         problems += [Problem(f"{root.name}/{p.file}", p.reason) for p in store.problems]
         if root.is_dir():
@@ -242,8 +244,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as one mapping of dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -22,7 +22,7 @@ from pydantic import (
 
 from hevitpose.errors import DataError
 from hevitpose.models.spec import model_names
-from hevitpose.records.store import one_line
+from reports.invalid import one_line
 from reports.output.text import Reference, TableCell
 
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from ablations import measurements
 from hevitpose.config import load_config
@@ -106,7 +107,7 @@ def test_weights_are_known_by_their_bytes(config, done, tmp_path):
 def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):
     _, first = done
     store = store_of(tmp_path)
-    store.add(first.training.model_copy(update={"weights": "0" * 64}))
+    store.add(replace(first.training, weights="0" * 64))
     with pytest.raises(DataError, match="ran again and left weights"):
         train_and_record(config, runs=tmp_path)
     assert store.get(first.training.id).weights == "0" * 64  # never overwritten

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from hevitpose.errors import UsageError
@@ -116,7 +117,7 @@ def prepare_data(config: Any) -> None:
 
 def print_record(record: Any, as_json: bool) -> None:
     """An evaluation's metrics with what they were taken on."""
-    facts = record.dataset.model_dump()
+    facts = msgspec.to_builtins(record.dataset)
     metrics = {
         key: float("nan") if value is None else value for key, value in record.metrics.items()
     }

@@ -59,10 +59,10 @@ def _moved(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
         key: dict(value) if isinstance(value, dict) else value for key, value in config.items()
     }
     for old, new in names.items():
-        section, key = old.split(".")
-        if not isinstance(moved.get(section), dict) or key not in moved[section]:
+        section, _, key = old.partition(".")
+        if type(moved.get(section)) is not dict or key not in moved[section]:
             continue
-        target, name = new.split(".")
+        target, _, name = new.partition(".")
         there = moved.setdefault(target, {})
         if not isinstance(there, dict):
             continue  # the schema names what is wrong with it

@@ -18,21 +18,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Literal
+import numbers
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    NonNegativeFloat,
-    NonNegativeInt,
-    StringConstraints,
-    model_validator,
-)
+import msgspec
+from msgspec import Meta
 
 from hevitpose.records.identity import Kind
 
@@ -42,30 +35,19 @@ SCHEMA_VERSION = 3
 ID_PATTERN = r"[0-9a-f]{20}"
 
 Status = Literal["ok", "failed", "oom", "diverged", "skipped"]
-Scalar = str | int | FiniteFloat | bool | None
-Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
-Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-Gflops = NonNegativeFloat
+Scalar = str | int | float | bool | None
+Id = Annotated[str, Meta(pattern=rf"^{ID_PATTERN}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Count = Annotated[int, Meta(ge=0)]
+NonNegative = Annotated[float, Meta(ge=0.0)]  # every number is finite: see Record.of
+_LITERALS = {"kind": get_args(Kind), "status": get_args(Status)}
 
 
-def _check_source(source: str) -> str:
-    if source != "measured" and not (source.startswith("published: ") and source[11:].strip()):
-        raise ValueError('expected "measured" or "published: CITATION"')
-    return source
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Plain data without cycles, so that the garbage collector need not look at it."""
 
 
-def _nan_is_none(metrics: Any) -> Any:
-    """A metric that nothing was counted for (0 of 0) is None, never a number."""
-    if not isinstance(metrics, dict):
-        return metrics
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Dataset(_Part):
+class Dataset(_Part, frozen=True):
     """What was trained or evaluated on."""
 
     name: str
@@ -76,89 +58,89 @@ class Dataset(_Part):
     skipped: list[str] = []  # what was left out as bad: what, where, why
 
 
-class Flops(_Part):
+class Flops(_Part, frozen=True):
     """GFLOPs of one image under three conventions; None where not counted."""
 
-    mmcv: Gflops | None = None
-    fvcore: Gflops | None = None
-    torch: Gflops | None = None
+    mmcv: NonNegative | None = None
+    fvcore: NonNegative | None = None
+    torch: NonNegative | None = None
 
 
-class Latency(_Part):
+class Latency(_Part, frozen=True):
     """Times in milliseconds under named conditions."""
 
     conditions: dict[str, Scalar]  # device, batch, input, dtype, layout, mode, threads, scope ...
-    samples: list[NonNegativeFloat] = []
-    p50: NonNegativeFloat | None = None
-    p90: NonNegativeFloat | None = None  # from n >= 100
-    p99: NonNegativeFloat | None = None  # from n >= 1000
-    min: NonNegativeFloat | None = None
-    iqr: NonNegativeFloat | None = None
-    n: NonNegativeInt = 0
+    samples: list[NonNegative] = []
+    p50: NonNegative | None = None
+    p90: NonNegative | None = None  # from n >= 100
+    p99: NonNegative | None = None  # from n >= 1000
+    min: NonNegative | None = None
+    iqr: NonNegative | None = None
+    n: Count = 0
     noisy: bool = False  # IQR / median above 10%
-    parity: NonNegativeFloat | None = None  # largest relative error against eager fp32
+    parity: NonNegative | None = None  # largest relative error against eager fp32
     details: dict[str, Any] = {}  # harness overhead, warm-up, clocks before and after ...
 
 
-class Train(_Part):
+class Train(_Part, frozen=True):
     """What training cost."""
 
-    epochs: NonNegativeFloat | None = None  # passes over the training people, also part of one
-    steps: NonNegativeInt | None = None  # of the optimiser
-    seconds: NonNegativeFloat | None = None  # evaluation and loading included
-    images_per_s: NonNegativeFloat | None = None
-    best_epoch: NonNegativeFloat | None = None  # whose weights are reported
-    lr: NonNegativeFloat | None = None  # after scaling with the total batch
-    total_batch: NonNegativeInt | None = None  # images a step, over all devices
-    people: NonNegativeInt | None = None  # trained on
-    loss: FiniteFloat | None = None  # mean of the last chunk of steps
+    epochs: NonNegative | None = None  # passes over the training people, also part of one
+    steps: Count | None = None  # of the optimiser
+    seconds: NonNegative | None = None  # evaluation and loading included
+    images_per_s: NonNegative | None = None
+    best_epoch: NonNegative | None = None  # whose weights are reported
+    lr: NonNegative | None = None  # after scaling with the total batch
+    total_batch: Count | None = None  # images a step, over all devices
+    people: Count | None = None  # trained on
+    loss: float | None = None  # mean of the last chunk of steps
 
 
-class Interval(_Part):
+class Interval(_Part, frozen=True):
     """An interval around a metric of one run, and how it was made."""
 
-    low: FiniteFloat
-    high: FiniteFloat
+    low: float
+    high: float
     method: str  # "bootstrap over images"
-    n: NonNegativeInt
+    n: Count
 
 
-class JointScore(_Part):
+class JointScore(_Part, frozen=True):
     """One joint of an evaluation."""
 
-    n: NonNegativeInt  # counted
-    oks: FiniteFloat | None = None  # mean similarity, 0..1; None where the protocol has none
-    auc: FiniteFloat | None = None  # of the PCK curve from 0 to 0.5, 0..1
-    pck: list[FiniteFloat] = []  # at the thresholds
-    errors: dict[str, NonNegativeInt] = {}  # good, jitter, ... -> joints; {}: not computed
+    n: Count  # counted
+    oks: float | None = None  # mean similarity, 0..1; None where the protocol has none
+    auc: float | None = None  # of the PCK curve from 0 to 0.5, 0..1
+    pck: list[float] = []  # at the thresholds
+    errors: dict[str, Count] = {}  # good, jitter, ... -> joints; {}: not computed
 
 
-class GroupScore(_Part):
+class GroupScore(_Part, frozen=True):
     """Some of the people of an evaluation; None where there are none."""
 
-    people: NonNegativeInt
-    oks: FiniteFloat | None = None  # mean, 0..1; a missed person has 0
-    ap: FiniteFloat | None = None
-    ar: FiniteFloat | None = None
+    people: Count
+    oks: float | None = None  # mean, 0..1; a missed person has 0
+    ap: float | None = None
+    ar: float | None = None
 
 
-class Breakdown(_Part):
+class Breakdown(_Part, frozen=True):
     """An evaluation by joint and by group of people."""
 
     unit: str  # of PCK's thresholds: "head size", "longer side of the box"
-    thresholds: list[FiniteFloat]
+    thresholds: list[float]
     joints: dict[str, JointScore]
     groups: dict[str, dict[str, GroupScore]] = {}  # visible_joints, size, crowd_index
 
 
-class Artifact(_Part):
+class Artifact(_Part, frozen=True):
     """A file that the run left, by its path under the run folder."""
 
     path: str
     sha256: Sha256
 
 
-class Code(_Part):
+class Code(_Part, frozen=True):
     """The code that ran."""
 
     commit: str | None = None
@@ -166,7 +148,7 @@ class Code(_Part):
     version: str | None = None
 
 
-class Machine(_Part):
+class Machine(_Part, frozen=True):
     """The machine that ran it."""
 
     cpu: str | None = None
@@ -177,13 +159,15 @@ class Machine(_Part):
     details: dict[str, Any] = {}  # governor, power limit ...
 
 
-class Record(_Part):
+class Record(_Part, frozen=True, kw_only=True):
     """One measurement of one kind.
 
+    Made by :meth:`of`, which checks every field; a call of the class checks only whether the record
+    contradicts itself.
+
     Raises:
-        pydantic.ValidationError: an unknown field, a value out of range, a metric that is not a
-            finite number, or a record that contradicts itself (``status`` ok with an error or
-            without its measurement, not ok without a reason).
+        ValueError: ``status`` is ok with an error or without its measurement, or not ok without a
+            reason; or an unknown form of ``source``.
     """
 
     schema_version: Literal[3] = 3
@@ -211,25 +195,28 @@ class Record(_Part):
     selection: str | None = None  # which checkpoint is reported: last, minival, val
     threads: int | None = None
     precision: str | None = None
-    params: NonNegativeInt | None = None
+    params: Count | None = None
     flops: Flops | None = None
-    metrics: Annotated[dict[str, FiniteFloat | None], BeforeValidator(_nan_is_none)] = {}
+    metrics: dict[str, float | None] = {}  # None: nothing was counted for it (0 of 0)
     intervals: dict[str, Interval] = {}  # of single metrics of this one run
     breakdown: Breakdown | None = None  # of an evaluation; None: not computed
     latency: Latency | None = None
-    peak_memory: NonNegativeInt | None = None  # bytes
+    peak_memory: Count | None = None  # bytes
     train: Train | None = None
     curve: list[dict[str, Scalar]] = []  # one row per evaluation or epoch
     artifacts: dict[str, Artifact] = {}
-    code: Code = Code()
-    machine: Machine = Machine()
+    code: Code = msgspec.field(default_factory=Code)
+    machine: Machine = msgspec.field(default_factory=Machine)
     versions: dict[str, str | None] = {}
-    started_at: AwareDatetime
-    seconds: NonNegativeFloat = Field(default=0.0)
-    source: Annotated[str, AfterValidator(_check_source)] = "measured"
+    started_at: Annotated[datetime, Meta(tz=True)]
+    seconds: NonNegative = 0.0
+    source: str = "measured"  # or "published: CITATION"
 
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Record:
+    def __post_init__(self) -> None:
+        if self.source != "measured" and not re.match(r"published: +[^ ]", self.source):
+            raise ValueError(
+                f'source: {self.source!r}, expected "measured" or "published: CITATION"'
+            )
         if self.status == "ok":
             if self.error is not None:
                 raise ValueError("status is ok but there is an error")
@@ -243,13 +230,104 @@ class Record(_Part):
                 raise ValueError(f"status is ok but the {self.kind} measurement is missing")
         elif not self.error:
             raise ValueError(f"status is {self.status} but no reason is given")
-        return self
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], *, from_json: bool = False) -> Record:
+        """The record of these fields, each of them checked.
+
+        Args:
+            fields: plain data, numbers of numpy among them, or parts as they are. A metric that is
+                NaN becomes None.
+            from_json: they are as JSON holds them, every number finite: no look at each of them.
+
+        Raises:
+            ValueError: an unknown or a missing field, a value of another type or out of range, a
+                number that is not finite, or a record that contradicts itself; one line that says
+                where, what is there, and what was expected.
+        """
+        plain: dict[str, Any] = dict(fields) if from_json else _plain(_nan_is_none(fields), "")
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(_one_line(str(error), plain)) from None
 
     def to_json(self) -> str:
         """The record as its file holds it: one line per field, so that versions can be compared."""
-        fields = self.model_dump(mode="json")
         lines = (
             f" {json.dumps(key)}: {json.dumps(value, allow_nan=False, ensure_ascii=False)}"
-            for key, value in fields.items()
+            for key, value in self.to_dict().items()
         )
         return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as JSON has them: :meth:`of` makes an equal record of it."""
+        return msgspec.to_builtins(self)
+
+
+def _nan_is_none(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metrics without NaN: what nothing was counted for (0 of 0) is None, never a number."""
+    metrics = fields.get("metrics")
+    if not isinstance(metrics, Mapping):
+        return fields
+    counted = {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in metrics.items()
+    }
+    return {**fields, "metrics": counted}
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Numbers of other libraries as Python's own; none that is not finite."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        if not math.isfinite(value):
+            raise ValueError(f"{key}: {float(value)!r}, expected a finite number")
+        return float(value)
+    if isinstance(value, Mapping):
+        start = f"{key}." if key else ""
+        return {name: _plain(item, f"{start}{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{key}[{i}]") for i, item in enumerate(value)]
+    return value
+
+
+def _one_line(message: str, fields: dict[str, Any]) -> str:
+    """Msgspec's message with the key before it, and the value, which msgspec does not tell.
+
+    Args:
+        message: ``Expected `float` >= 0.0 - at `$.flops.mmcv```.
+        fields: that were refused; spoiled by the search.
+
+    Returns:
+        ``flops.mmcv: -1.0, expected `float` >= 0.0``.
+    """
+    what, _, path = message.partition(" - at `$")
+    value: Any = fields
+    where: list[str] = []
+    for step in re.findall(r"\w+|\.\.\.", path):
+        key = _refused(value, fields, message) if step == "..." else step
+        value = value[int(key)] if isinstance(value, list) else value[key]
+        where.append(key)
+    if not where:
+        return what
+    if what.startswith("Invalid enum value"):
+        what = f"expected one of {', '.join(_LITERALS.get(where[0], ()))}"
+    if not what.startswith(("Expected", "expected")):  # an unknown or a missing field of a part
+        return f"{'.'.join(where)}: {what}"
+    return f"{'.'.join(where)}: {repr(value)[:60]}, e{what[1:]}"
+
+
+def _refused(entries: dict[str, Any], fields: dict[str, Any], message: str) -> str:
+    """The key of the entry that a message is about: of a mapping, msgspec tells none."""
+    for key, value in list(entries.items()):
+        entries.clear()
+        entries[key] = value
+        try:
+            msgspec.convert(fields, Record)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return key
+    raise AssertionError(message)

@@ -14,14 +14,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from hevitpose import files, json_file
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.records.identity import digest
 from hevitpose.records.migrations import NewerSchemaError, migrate
 from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
 
+_LITERAL = re.compile(rb"NaN|Infinity")
 _FILE = re.compile(rf"({ID_PATTERN})(?:\.([1-9][0-9]*)\.failed)?\.json")
 
 
@@ -43,12 +42,11 @@ def parse_record(text: str | bytes) -> Record:
         ValueError: not a record; the message is one line.
     """
     data = json_file.parse(text, literals=True)
+    literals = bool(_LITERAL.search(text if isinstance(text, bytes) else text.encode()))
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     try:
-        record = Record.model_validate(migrate(data))
-    except ValidationError as error:
-        raise ValueError(one_line(error)) from None
+        record = Record.of(migrate(data), from_json=not literals)
     except UsageError as error:  # a key under its old and its new name
         raise ValueError(str(error)) from None
     except (KeyError, AttributeError, TypeError) as error:
@@ -267,10 +265,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """A validation error as ``field: what is wrong``; other errors as their first line."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        return f"{where + ': ' if where else ''}{first['msg']}{more}"
+    """The first line of an error."""
     return first_line(str(error), repr(error))

@@ -62,8 +62,7 @@ def export_records(
     }
     lines = [json.dumps(header)]
     lines += [
-        json.dumps(record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
-        for record in records
+        json.dumps(record.to_dict(), allow_nan=False, ensure_ascii=False) for record in records
     ]
     write_atomically(Path(file), "\n".join(lines) + "\n")
     return len(records)
@@ -139,7 +138,8 @@ def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> Impo
                 f"record {record.id}: trained on {data['train_split']}, the split that it is "
                 "scored on (an overfit proof, say), expected a result"
             )
-        for key, value in _absolute_paths(record.model_dump(include={"config", "artifacts"})):
+        named = {key: record.to_dict()[key] for key in ("config", "artifacts")}
+        for key, value in _absolute_paths(named):
             raise HEViTPoseError(
                 f"record {record.id}: {key} is {value!r}, expected no absolute path"
             )

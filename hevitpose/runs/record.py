@@ -195,16 +195,14 @@ def _recorded(
             status = "diverged" if isinstance(error, DivergedError) else "failed"
             seconds = time.perf_counter() - clock
             store.add_failure(
-                Record.model_validate(
-                    {**facts, "status": status, "error": str(error), "seconds": seconds}
-                )
+                Record.of({**facts, "status": status, "error": str(error), "seconds": seconds})
             )
         raise
     if fields is None:
         return None
     fields["artifacts"] = artifacts(fields["artifacts"], folder)
     seconds = time.perf_counter() - clock
-    record = Record.model_validate({**facts, **fields, "seconds": seconds})
+    record = Record.of({**facts, **fields, "seconds": seconds})
     add(store, record)
     return record
 

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hevitpose.records import Problem
-from hevitpose.records.store import one_line
 from reports.figures import style
+from reports.invalid import one_line
 from reports.load import Measured, metric
 from reports.output.text import plain
 from reports.tables.accuracy import DISPLAY

@@ -265,20 +265,20 @@ def _timing(record: Record) -> dict[str, Any]:
     return found
 
 
+#: Fields of a record that its details show.
+_SHOWN = frozenset(
+    ("kind", "status", "error", "config", "metrics", "intervals", "latency", "params", "flops",
+     "curve", "dataset", "train", "code", "machine", "versions", "started_at", "seconds",
+     "flip_test", "decoder", "selection", "threads", "precision", "peak_memory", "source", "axes")
+)  # fmt: skip
+
+
 def _details(records: Iterable[Record]) -> str:
     """One file of details: a call that hands them to the page."""
     data = {}
     for record in records:
         key = record.id if record.status == "ok" else f"{record.id}:{record.started_at.isoformat()}"
-        details = record.model_dump(
-            mode="json",
-            include={
-                "kind", "status", "error", "config", "metrics", "intervals", "latency", "params",
-                "flops", "curve", "dataset", "train", "code", "machine", "versions", "started_at",
-                "seconds", "flip_test", "decoder", "selection", "threads", "precision",
-                "peak_memory", "source", "axes",
-            },
-        )  # fmt: skip
+        details = {key: value for key, value in record.to_dict().items() if key in _SHOWN}
         details["command"] = repeat_command(record)
         data[key] = {k: v for k, v in details.items() if v not in (None, {}, [])}
     return f"hevitposeRuns({script_json(data)});\n"

@@ -109,9 +109,12 @@ class Table:
 
 def plain(text: object) -> str:
     """One printable line: no control characters, no bidirectional overrides, single spaces."""
+    text = str(text)
+    if text.isprintable():  # all but a few are, and need no look at each character
+        return " ".join(text.split())
     characters = (
         " " if character.isspace() else character
-        for character in str(text)
+        for character in text
         if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
     )
     return " ".join("".join(characters).split())

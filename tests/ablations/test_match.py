@@ -94,7 +94,7 @@ def test_a_complexity_record_counts(grid, tmp_path, monkeypatch):
 
     run = complexity_run(config)
     RecordStore(tmp_path / "records").add(
-        Record.model_validate(
+        Record.of(
             {
                 "id": run.id, "kind": "complexity", "model": "hevitpose_nano",
                 "inputs": run.inputs, "params": 7, "flops": {"mmcv": 0.093801},

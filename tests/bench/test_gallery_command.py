@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from bench.gallery import main
 from hevitpose.config import load_config
@@ -83,8 +84,8 @@ def test_weights_without_a_record(trained, synthetic_root, tmp_path, capsys):
 
 def test_photographs_are_refused(trained, synthetic_root, tmp_path, capsys):
     _, record, _ = trained
-    facts = record.dataset.model_copy(update={"name": "mpii"})
+    facts = replace(record.dataset, name="mpii")
     store = RecordStore(tmp_path / "s")
-    store.add(record.model_copy(update={"dataset": facts}))
+    store.add(replace(record, dataset=facts))
     assert main(given(trained, tmp_path / "g", synthetic_root, records=tmp_path / "s")) == 1
     assert "synthetic people" in capsys.readouterr().err

@@ -78,7 +78,7 @@ class Factory:
                 {"epoch": 2, "step": 300, "loss": 0.005, "Mean": mean},
             ],
         }  # fmt: skip
-        return Record.model_validate(values | changes)
+        return Record.of(values | changes)
 
     def complexity(
         self, cell="default", params=401_234, gflops=0.1234, grid="attention", **changes
@@ -92,7 +92,7 @@ class Factory:
                 "flops": {"mmcv": gflops},
             }
         )
-        return Record.model_validate(values | changes)
+        return Record.of(values | changes)
 
     def latency(self, cell="default", p50=9.5, grid="attention", batch=1, attempt=1, **changes):
         conditions = {
@@ -110,7 +110,7 @@ class Factory:
             },
             "started_at": START + timedelta(seconds=attempt),
         }  # fmt: skip
-        return Record.model_validate(values | changes)
+        return Record.of(values | changes)
 
     def failed(self, cell="mhsa", seed=0, status="failed", error="it broke", **changes) -> Record:
         return self.evaluation(cell, seed, metrics={}, status=status, error=error, **changes)

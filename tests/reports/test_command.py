@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.text import Annotation, Text
+from msgspec.structs import replace
 
 from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
@@ -224,7 +225,7 @@ def test_one_id_with_two_results_in_two_stores(project, make, tmp_path, capsys):
     """A preview that contradicts what is committed: neither is shown."""
     committed = next(r for r in RecordStore(project.measured).load() if r.kind == "evaluation")
     runs = tmp_path / "runs"
-    other = committed.model_copy(update={"metrics": {"Mean": 99.0}})
+    other = replace(committed, metrics={"Mean": 99.0})
     RecordStore(runs / "records").add(other)
     given = ["--measured", project.measured, "--readme", project.readme, "--runs", runs]
     assert main([*map(str, given), "--no-site"]) == 0
@@ -269,7 +270,7 @@ def test_unknown_block(tmp_path):
 
 def test_every_grid_name_is_a_safe_file_name(make, tmp_path):
     store = RecordStore(tmp_path / "s")
-    record = make.evaluation("mhsa").model_copy(update={"grid": "../../x"})
+    record = replace(make.evaluation("mhsa"), grid="../../x")
     store.add(record)
     made = build.make([tmp_path / "s"])
     names = [t.name for t in made.tables] + [p.name for p in made.plots]
@@ -298,7 +299,7 @@ def every_plot(make, write_gallery, tmp_path_factory):
             )
             config = {"model": {"name": model}, "data": {"input_size": [side, side]}}
             changes = {"grid": None, "inputs": {}, "config": config, "cell_id": None, "axes": {}}
-            store.add(record.model_copy(update=changes))
+            store.add(replace(record, **changes))
     return build.make([root / "s"], pictures=[root / "gallery"])
 
 
@@ -358,8 +359,8 @@ def test_joints_of_mpii_stand_in_no_picture_with_other_data(make):
 
     rendered = make.evaluation()
     assert profile(rendered) is None
-    mpii = rendered.dataset.model_copy(update={"name": "mpii", "fingerprint": "sha256:1"})
-    on_mpii = rendered.model_copy(update={"id": "a" * 20, "dataset": mpii})
+    mpii = replace(rendered.dataset, name="mpii", fingerprint="sha256:1")
+    on_mpii = replace(rendered, id="a" * 20, dataset=mpii)
     labels = [series[0] for series in profile(rendered, on_mpii).data["series"]]
     assert labels[0] == "HEViTPose-nano, measured (n = 1)"
     assert all(label.endswith("published") for label in labels[1:])

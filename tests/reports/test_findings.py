@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from hevitpose.records import RecordStore
 from reports import __main__, ablation, grid_files
@@ -20,7 +21,7 @@ def grid(make):
         mean = 60 + 0.5 * seed + wobble
         record = make.evaluation("sra", seed, mean)
         metrics = record.metrics | {"AP": 0.355 + 0.001 * (seed % 2)}
-        records.append(record.model_copy(update={"metrics": metrics}))
+        records.append(replace(record, metrics=metrics))
     return ablation.build(records, "attention")
 
 

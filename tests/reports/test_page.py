@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hevitpose.records import RecordStore
 from reports.__main__ import main
@@ -196,13 +197,13 @@ class TestRepeat:
         record = make.latency(
             cell="default", batch=4, conditions={"flip_test": True, "tf32": False}
         )
-        assert repeat_command(record.model_copy(update={"axes": {}})).endswith(
+        assert repeat_command(replace(record, axes={})).endswith(
             "python bench/latency.py --models hevitpose_nano --modes fused --batch 4 "
             "--input 128x128 --dtype fp32 --layout nchw --scope model --threads 2 --flip"
         )
 
     def test_cells_and_hostile_words(self, make):
-        record = make.complexity("mhsa").model_copy(update={"cell": "$(rm -rf ~)"})
+        record = replace(make.complexity("mhsa"), cell="$(rm -rf ~)")
         assert "--cells '$(rm -rf ~)'" in repeat_command(record)
 
     def test_training_names_what_differs_from_the_named_config(self, make):
@@ -211,7 +212,7 @@ class TestRepeat:
             "seed": 3,
             "training": {"steps": 450, "milestones": [170.0, 200.0]},
         }
-        command = repeat_command(record.model_copy(update={"config": config}))
+        command = repeat_command(replace(record, config=config))
         assert command.splitlines()[1] == (
             "hevitpose train --cfg synthetic preset=quick model.attention=mhsa seed=3 "
             "training.steps=450"

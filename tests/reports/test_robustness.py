@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from hevitpose.config.conditions import CORRUPTIONS, Condition
 from hevitpose.records import Record, digest
@@ -49,8 +50,8 @@ def evaluation(make, cell, seed, mean, condition=None, training=True, **changes)
     options = {} if cell == "default" else {"attention": cell}
     whole = {**base.config, "evaluation": section}
     whole["model"] = {"name": "hevitpose_nano", **options}
-    return Record.model_validate(
-        base.model_dump()
+    return Record.of(
+        base.to_dict()
         | {
             "id": digest(inputs), "inputs": inputs, "config": whole, "flip_test": False,
             "grid": "robustness", "cell": f"{cell} @ {name}", "condition": name,
@@ -77,7 +78,7 @@ def records(make, seeds=5):
             found.append(evaluation(make, cell, seed, clean, breakdown=errors))
             # The plain evaluation is older than error types.
             plain = make.evaluation(cell, seed, clean + 1)
-            found.append(plain.model_copy(update={"training": digest([cell, seed])}))
+            found.append(replace(plain, training=digest([cell, seed])))
             for condition in CONDITIONS:
                 share = 0.5 if (cell, condition) == ("none", "fog:3") else kept[condition]
                 value = share * clean + rng.normal(0, 0.1) + 0 * place

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import ablation, build, grid_files
@@ -168,14 +169,14 @@ class TestGrid:
         assert cell(table, "mhsa", "params_m").text == "0.401"
 
     def test_a_mean_over_some_seeds_is_not_shown(self, make):
-        gap = make.evaluation("mhsa", 1).model_copy(update={"metrics": {"Mean": 50.0}})
+        gap = replace(make.evaluation("mhsa", 1), metrics={"Mean": 50.0})
         records = [make.evaluation("mhsa", 0), gap, make.evaluation()]
         table = grid_table(ablation.build(records, "attention"))
         assert cell(table, "mhsa", "ap").text == "not measured"
         assert cell(table, "mhsa", "pckh_05").kind == "measured"
 
     def test_render_writes_and_names_what_it_left_out(self, make, tmp_path):
-        bad = make.evaluation("mhsa", 7, 60.0).model_copy(update={"metrics": {"Mean": 160.0}})
+        bad = replace(make.evaluation("mhsa", 7, 60.0), metrics={"Mean": 160.0})
         rendered = render_grid([*make.grid(seeds=1), bad], "attention", tmp_path)
         assert {p.name for p in rendered.paths} == {
             f"attention.{suffix}" for suffix in ("md", "csv", "tex", "svg", "png")
@@ -221,10 +222,10 @@ class TestTables:
 
     def test_complexity_names_its_conventions(self, make, published):
         config = {"model": {"name": "hevitpose_b", "num_keypoints": 16}}
-        record = make.complexity(
+        record = replace(make.complexity(
             model="hevitpose_b", variant="b", config=config, params=10_629_520,
             axes={}, inputs={}, flops={"mmcv": 5.5807, "fvcore": 6.1},
-        ).model_copy(update={"inputs": {"input": [256, 256]}})  # fmt: skip
+        ), inputs={"input": [256, 256]})  # fmt: skip
         table = complexity_table(measured([record]), published)
         assert cell(table, "HEViTPose-B", "gflops_mmcv").text == "5.5807"
         assert cell(table, "HEViTPose-B", "gflops_torch").text == "not measured"
@@ -241,9 +242,9 @@ class TestTables:
 
     def test_claims(self, make, published):
         def count(model, params, gflops):
-            return make.complexity(
+            return replace(make.complexity(
                 model, params, gflops, model=model, variant=None, axes={}, config={}, grid=None
-            ).model_copy(update={"inputs": {"input": [256, 256]}})  # fmt: skip
+            ), inputs={"input": [256, 256]})  # fmt: skip
 
         records = [
             count("hevitpose_b", 10_629_520, 5.5807),
@@ -279,9 +280,9 @@ class TestTables:
     ):
         def timing(model, **details):
             record = make.latency(cell="default", batch=4, grid=model)
-            latency = record.latency.model_copy(update={"details": details})
+            latency = replace(record.latency, details=details)
             changes = {"model": model, "config": {"model": {"name": model}}, "axes": {}}
-            return record.model_copy(update=changes | {"latency": latency})
+            return replace(record, **(changes | {"latency": latency}))
 
         ratio = {"to": f"{theirs}:{mode}", "ratio": 0.4, "low": 0.32, "high": 0.5, "rounds": 30}
         apart = [timing("hevitpose_b"), timing("hrformer_s")]
@@ -297,8 +298,8 @@ class TestTables:
         for ratio in ("fast", {"to": 3}, {"to": "hrformer_s:fused", "ratio": float("nan"),
                                           "low": 1, "high": 2}):  # fmt: skip
             record = make.latency(cell="default")
-            latency = record.latency.model_copy(update={"details": {"ratio": ratio}})
-            record = record.model_copy(update={"model": "hevitpose_b", "latency": latency})
+            latency = replace(record.latency, details={"ratio": ratio})
+            record = replace(record, model="hevitpose_b", latency=latency)
             table = claims_table(measured([record]), published, [])
             row = next(row for row in table.rows if "HRFormer" in row[0].text)
             assert row[2].text == "not measured"
@@ -310,8 +311,8 @@ class TestTables:
             assert cell(table, "HEViTPose-nano", column).text == "not measured"
         assert table.conditions.startswith("Times: example cpu; ")
         assert "n = 200" in table.conditions and "2025-01-02" in table.conditions
-        few = record.latency.model_copy(update={"n": 60})
-        table = speed_table(measured([record.model_copy(update={"latency": few})]))
+        few = replace(record.latency, n=60)
+        table = speed_table(measured([replace(record, latency=few)]))
         assert cell(table, "HEViTPose-nano", "p90").text == "n < 100"
         empty = speed_table(measured([]))
         assert empty.conditions == "Nothing has been timed yet."
@@ -319,8 +320,8 @@ class TestTables:
 
     def test_speed_shows_the_latest_of_equals_and_names_the_noisy(self, make):
         first, again = make.latency(p50=20.0), make.latency(p50=30.0, attempt=2)
-        noisy = again.latency.model_copy(update={"noisy": True})
-        table = speed_table(measured([again.model_copy(update={"latency": noisy}), first]))
+        noisy = replace(again.latency, noisy=True)
+        table = speed_table(measured([replace(again, latency=noisy), first]))
         assert len(table.rows) == 1
         found = cell(table, "HEViTPose-nano", "p50")
         assert found.text == "30.00" and "noisy" in found.notes[0]
@@ -329,8 +330,8 @@ class TestTables:
     def test_two_processors_of_one_name_are_two_machines(self, make):
         first = make.latency(p50=20.0)
         details = {"family": "25", "model": "17", "stepping": "1", "hypervisor": True}
-        machine = first.machine.model_copy(update={"details": details})
-        other = make.latency(p50=30.0, attempt=2).model_copy(update={"machine": machine})
+        machine = replace(first.machine, details=details)
+        other = replace(make.latency(p50=30.0, attempt=2), machine=machine)
         table = speed_table(measured([first, other]))
         assert [row[1].text for row in table.rows] == [
             "example cpu",
@@ -349,10 +350,10 @@ class TestTables:
         record = make.latency(cell="default", batch=4)
         ratio = {"to": "hevitpose_b:fused", "ratio": (low + high) / 2, "low": low, "high": high,
                  "rounds": 30}  # fmt: skip
-        latency = record.latency.model_copy(update={"details": {"ratio": ratio}})
+        latency = replace(record.latency, details={"ratio": ratio})
         config = {"model": {"name": "pose_hrnet_w32"}}
         changes = {"model": "pose_hrnet_w32", "latency": latency, "config": config, "axes": {}}
-        table = claims_table(measured([record.model_copy(update=changes)]), published, [])
+        table = claims_table(measured([replace(record, **changes)]), published, [])
         row = next(row for row in table.rows if "as fast as HRNet" in row[0].text)
         assert f", {similar}" in row[3].text and "on example cpu, batch 4" in row[3].text
 
@@ -412,7 +413,7 @@ class TestTables:
 
 class TestBadInput:
     def test_out_of_range_is_named_and_left_out(self, make):
-        bad = make.evaluation("mhsa").model_copy(update={"metrics": {"AP": 30.5}})
+        bad = replace(make.evaluation("mhsa"), metrics={"AP": 30.5})
         found = check([("x.json", bad), ("y.json", make.evaluation())])
         assert [r.cell for r in found.records] == ["default"]
         assert str(found.problems[0]) == "x.json: metrics.AP: 30.5, expected 0 to 1"
@@ -429,25 +430,23 @@ class TestBadInput:
         ],
     )
     def test_ranges(self, make, metrics, bad):
-        record = make.evaluation().model_copy(update={"metrics": metrics})
+        record = replace(make.evaluation(), metrics=metrics)
         assert bool(out_of_range(record)) == bad
 
     def test_one_id_with_two_results_is_contradictory(self, make):
         first = make.evaluation(mean=60.0)
-        second = first.model_copy(update={"metrics": {"Mean": 61.0}})
+        second = replace(first, metrics={"Mean": 61.0})
         found = check([("a.json", first), ("b.json", second), ("c.json", make.evaluation("mhsa"))])
         assert [r.cell for r in found.records] == ["mhsa"]
         assert len(found.problems) == 2 and "two results" in found.problems[1].reason
-        later = first.model_copy(
-            update={"seconds": 99.0, "started_at": first.started_at + timedelta(days=1)}
-        )
+        later = replace(first, seconds=99.0, started_at=first.started_at + timedelta(days=1))
         for pair in ((first, later), (later, first)):  # the same measured twice: the later one
             same = check(zip(("a.json", "b.json"), pair, strict=True))
             assert same.records == (later,) and not same.problems
 
     def test_counts_that_disagree(self, make):
         first = make.complexity(params=1000)
-        second = first.model_copy(update={"id": "f" * 20, "params": 1001})
+        second = replace(first, id="f" * 20, params=1001)
         found = check([("a.json", first), ("b.json", second)])
         assert not found.records
         assert "contradict: 1000, 1001" in found.problems[0].reason
@@ -472,7 +471,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_hostile_names_stay_text(self, make, text, tmp_path):
-        name = make.evaluation("mhsa").model_copy(update={"cell": text})
+        name = replace(make.evaluation("mhsa"), cell=text)
         failed = make.failed("none", error=text)
         grid = ablation.build([make.evaluation(), name, failed], "attention")
         table = grid_table(grid)
@@ -528,12 +527,8 @@ class TestHistory:
 
     def test_a_later_run_of_a_seed_replaces_the_earlier(self, make):
         old = make.evaluation(mean=50.0)
-        new = old.model_copy(
-            update={
-                "id": "e" * 20,
-                "metrics": {"Mean": 55.0},
-                "started_at": old.started_at + timedelta(days=1),
-            }
+        new = replace(
+            old, id="e" * 20, metrics={"Mean": 55.0}, started_at=old.started_at + timedelta(days=1)
         )
         grid = ablation.build([new, old], "attention")
         assert grid.default is not None and grid.default.scores["Mean"].value == 55.0
@@ -593,15 +588,15 @@ def test_the_default_is_named_by_its_value_where_that_says_something(make, cells
 
 
 def test_a_range_without_people_is_no_measurement(make):
-    record = make.evaluation().model_copy(update={"metrics": {"Mean": 60.0, "AP": -1.0}})
+    record = replace(make.evaluation(), metrics={"Mean": 60.0, "AP": -1.0})
     table = grid_table(ablation.build([record], "attention"))
     assert cell(table, "default", "ap").text == "not measured"
 
 
 def test_records_of_an_older_result_version_are_marked(make):
     now, then = make.complexity(), make.complexity("mhsa")
-    then = then.model_copy(update={"inputs": then.inputs | {"version": 0}})
-    before = make.evaluation().model_copy(update={"inputs": {"source": "of the first ids"}})
+    then = replace(then, inputs=then.inputs | {"version": 0})
+    before = replace(make.evaluation(), inputs={"source": "of the first ids"})
     assert older_records([now, then, before]) == {then.id, before.id}
     table = mark(grid_table(ablation.build([now, then], "attention")), frozenset([then.id]))
     assert cell(table, "mhsa", "params_m").notes == (NOTE,)
@@ -609,12 +604,10 @@ def test_records_of_an_older_result_version_are_marked(make):
 
 
 def test_an_evaluation_shows_what_its_training_cost(make):
-    trained = make.evaluation("mhsa").model_copy(
-        update={"kind": "training", "id": "d" * 20, "metrics": {}, "weights": "0" * 64}
+    trained = replace(
+        make.evaluation("mhsa"), kind="training", id="d" * 20, metrics={}, weights="0" * 64
     )
-    of_it = make.evaluation("mhsa").model_copy(
-        update={"training": trained.id, "train": None, "curve": []}
-    )
+    of_it = replace(make.evaluation("mhsa"), training=trained.id, train=None, curve=[])
     found = check([("a.json", of_it), ("b.json", trained)])
     (shown,) = found.of("evaluation")
     assert (shown.train, shown.curve) == (trained.train, trained.curve)
@@ -622,8 +615,10 @@ def test_an_evaluation_shows_what_its_training_cost(make):
 
 def test_a_condition_of_a_cell_has_the_costs_of_its_network(make):
     plain = [make.complexity("mhsa"), make.latency("mhsa"), make.evaluation("mhsa")]
-    dark = make.evaluation("mhsa", id_config={"codec": {"decode": "dark"}}).model_copy(
-        update={"cell": "dark", "condition": "dark"}
+    dark = replace(
+        make.evaluation("mhsa", id_config={"codec": {"decode": "dark"}}),
+        cell="dark",
+        condition="dark",
     )
     table = grid_table(ablation.build([*plain, dark], "attention"))
     assert cell(table, "dark", "params_m").text == cell(table, "mhsa", "params_m").text == "0.401"
@@ -633,9 +628,7 @@ def test_the_line_under_a_picture_of_several_grids_is_about_all_of_them(make):
     views = []
     for grid, cell, noisy in (("attention", "mhsa", False), ("ffn", "gated", True)):
         timed = make.latency(cell, grid=grid)
-        timed = timed.model_copy(
-            update={"latency": timed.latency.model_copy(update={"noisy": noisy})}
-        )
+        timed = replace(timed, latency=replace(timed.latency, noisy=noisy))
         own = [make.complexity(cell, grid=grid), timed, make.evaluation(cell, grid=grid)]
         views.append(ablation.build(own, grid))
     plot = tradeoff(views)
