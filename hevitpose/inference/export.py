@@ -212,8 +212,9 @@ def _compare_elsewhere(
                 reference = network(crops)
             worst = max(worst, _compare(run, crops, reference, batch, False))
         except Exception as error:  # of torch and of onnxruntime, which share no base class
+            why = first_line(str(error), repr(error))
             raise HEViTPoseError(
-                f"dynamic_size: not at {size[1]}x{size[0]} ({first_line(str(error), repr(error))}); not written"
+                f"dynamic_size: not at {size[1]}x{size[0]} ({why}); not written"
             ) from error
     return worst
 
