@@ -148,6 +148,12 @@ class Curve(Checkpoint):
             write_curve(self.out / "curve.csv", self.rows)
         trainer.save_checkpoint(self.out / "last.ckpt")
 
+    def add_end(self, metrics: dict[str, float]) -> None:
+        """The scores after the last step, where no chunk ended with an evaluation."""
+        if self.rows:
+            self.rows[-1] = self.rows[-1] | metrics
+            write_curve(self.out / "curve.csv", self.rows)
+
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds}
 

@@ -218,12 +218,14 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     selected_weights, last = out / "model.safetensors", out / "last.ckpt"
     with owning(out) if trainer.is_global_zero else nullcontext():
         complete = _fit(trainer, module, evaluate, curve, people, resume)
+        if config.training.selection != "last" and evaluate.step != plan.steps:
+            # The end competes too; again where a finished run is asked again, to say how it went.
+            alone = trainer.world_size == 1
+            final = make_trainer(config, [evaluate]) if alone else trainer
+            _evaluate(final, module, config, held)
+            curve.add_end(evaluate.metrics)
         if not (complete and selected_weights.exists()):
             if config.training.selection != "last":
-                if evaluate.step != plan.steps:  # the end competes too
-                    alone = trainer.world_size == 1
-                    final = make_trainer(config, [evaluate]) if alone else trainer
-                    _evaluate(final, module, config, held)
                 load_weights(module.model, out / "best.safetensors")
             if trainer.is_global_zero:
                 module.save(selected_weights)

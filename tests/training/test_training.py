@@ -472,3 +472,25 @@ def test_a_truncated_image_stops_before_the_first_step(tiny, tmp_path, synthetic
     assert not (tmp_path / "run").exists()
     result = train(config.with_overrides({"data.skip_bad": True}), tmp_path / "run")
     assert result.train["people"] < len(table)
+
+
+def test_the_curve_ends_with_the_evaluation_of_the_end(synthetic_root, tmp_path):
+    """``--tune`` chooses by it, also where a run is shorter than the first evaluation."""
+    from hevitpose.config import load_config
+
+    config = load_config(
+        "synthetic",
+        {
+            "data.root": str(synthetic_root),
+            "data.input_size": [64, 64],
+            "data.minival": 0.3,
+            "training.steps": 2,
+            "training.batch_size": 4,
+            "training.threads": 1,
+            "training.selection": "minival",
+        },
+    )
+    result = train(config, tmp_path)
+    assert result.curve[-1]["step"] == 2 and 0 <= result.curve[-1]["minival_pck"] <= 100
+    assert (tmp_path / "curve.csv").read_text().splitlines()[0].endswith("minival_pck")
+    assert train(config, tmp_path).curve == result.curve
