@@ -39,6 +39,9 @@ from reports.output.text import plain
 #: Metrics that a grid's table shows, as their headings say them.
 SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
 
+#: How the name of a cell ends that ``--match`` gave a width of equal cost: an axis of its own.
+_MATCHED = " matched)"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -101,14 +104,20 @@ class GridView:
 
     def disagreements(self) -> dict[str, dict[str, str]]:
         """Per secondary metric, the cells of which it says better or worse and the primary not."""
-        found: dict[str, dict[str, str]] = {}
-        for name, family in self.families.items():
-            for cell, comparison in family.comparisons.items():
-                own = self.family.comparisons.get(cell)
-                differs = own is None or own.verdict != comparison.verdict
-                if name != self.primary and comparison.verdict in (BETTER, WORSE) and differs:
-                    found.setdefault(name, {})[cell] = comparison.verdict
-        return found
+        return disagreements(self.families, self.primary)
+
+
+def disagreements(families: Mapping[str, Family], primary: str) -> dict[str, dict[str, str]]:
+    """Per secondary metric, the cells of which it says better or worse and the primary not."""
+    found: dict[str, dict[str, str]] = {}
+    main = families.get(primary, Family())
+    for name, family in families.items():
+        for cell, comparison in family.comparisons.items():
+            own = main.comparisons.get(cell)
+            differs = own is None or own.verdict != comparison.verdict
+            if name != primary and comparison.verdict in (BETTER, WORSE) and differs:
+                found.setdefault(name, {})[cell] = comparison.verdict
+    return found
 
 
 Cells = Mapping[str, Collection[str]]
@@ -146,7 +155,7 @@ def build(
     """
     records = list(records)
     if cells is None and not one_setting:
-        records = next(iter(split(records, name).values()), records)
+        records = next(iter(split(records, name, listed).values()), records)
     listed = listed or {}
     groups = _group(records, name, cells, default)
     if cells is None:
@@ -183,7 +192,8 @@ def build(
 
 def _default_name(rows: Sequence[Row]) -> str:
     """What the default's value is on the one axis that all other rows vary; else "default"."""
-    axes = {key for row in rows for record in row.records for key in record.axes}
+    named = [row for row in rows if not row.name.endswith(_MATCHED)]
+    axes = {key for row in named for record in row.records for key in record.axes}
     if len(axes) != 1:
         return DEFAULT_CELL
     (axis,) = axes
@@ -397,10 +407,17 @@ def _baseline(records: Iterable[Record]) -> dict[str, float]:
     }
 
 
-def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
+def split(
+    records: Iterable[Record], name: str, listed: Overrides | None = None
+) -> dict[str, list[Record]]:
     """A store's records of one grid, apart by setting (variant, data, recipe).
 
     Runs under different budgets or on different data never share a table.
+
+    Args:
+        records: any.
+        name: of the grid.
+        listed: the cells that its file describes; they differ in no setting.
 
     Returns:
         Per setting its records, costs included, the setting with the latest run first.
@@ -409,6 +426,7 @@ def split(records: Iterable[Record], name: str) -> dict[str, list[Record]]:
     own = [r for r in records if r.grid == name]
     foreign = [r for r in records if r.grid not in (None, name)]
     axes = {key for r in own for key in r.axes}
+    axes |= {key for overrides in (listed or {}).values() for key in overrides}
     defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT_CELL, None)]
     by_setting: dict[str, list[Record]] = defaultdict(list)
     for record in own:

@@ -13,6 +13,7 @@ from hevitpose.models.spec import MAIN_GRIDS
 from reports import ablation, comparisons, grid_files
 from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
+from reports.evidence import of_grid, of_robustness
 from reports.figures import gallery, plots
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
 from reports.findings import check_finding
@@ -161,9 +162,11 @@ def contradictions(book: Book) -> Iterator[str]:
     latest: dict[str, ablation.GridView] = {}
     for _, grid in book.grids:
         latest.setdefault(grid.name, grid)
+    tables = {name: of_grid(grid) for name, grid in latest.items()}
+    tables |= {view.grid: of_robustness(view, _primary(view)) for view in robustness(book.measured)}
     for path in sorted(grid_files.GRIDS.glob("*.yaml")):
-        grid = latest.get(path.stem) or ablation.build([], path.stem)
-        for line in check_finding(grid, grid_files.finding_of(path.stem)):
+        table = tables.get(path.stem) or of_grid(ablation.build([], path.stem))
+        for line in check_finding(table, grid_files.finding_of(path.stem)):
             yield f"{path.name}: finding {line}"
 
 
@@ -179,10 +182,10 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
     for name in sorted(names | set(MAIN_GRIDS)):
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         primary = grid_files.primary_of(name)
-        settings = ablation.split(measured.records, name)
+        listed = grid_files.listed_cells(name, None)
+        settings = ablation.split(measured.records, name, listed)
         if not settings:
-            cells = grid_files.listed_cells(name, None)
-            views.append((stem, ablation.build([], name, listed=cells, primary=primary)))
+            views.append((stem, ablation.build([], name, listed=listed, primary=primary)))
         for number, (key, records) in enumerate(settings.items()):
             mark = hashlib.sha256(key.encode()).hexdigest()[:6]
             default = next((r for r in records if r.grid is None and r.config), None)

@@ -327,14 +327,15 @@ def _interleaved(record: Record, claim: Claim) -> Interval | None:
 def _find_best(claim: Claim, grid_views: Sequence[ablation.GridView]) -> Finding:
     """Whether a level of an axis is best: every other significantly worse, by marginal means.
 
-    Of several grids with the axis, the one that averages over most cells; of these, the first.
+    Of several grids with the axis, the one with most levels; of these, the one that averages over
+    most cells; of these, the first.
     """
     assert claim.axis is not None and claim.level is not None
-    found: list[tuple[int, ablation.GridView, comparisons.Levels]] = []
+    found: list[tuple[tuple[int, int], ablation.GridView, comparisons.Levels]] = []
     for grid in grid_views:
         levels = _levels(grid, claim.axis, claim.level)
         if levels is not None:
-            found.append((levels.cells, grid, levels))
+            found.append(((len(levels.family.comparisons), levels.cells), grid, levels))
     if not found:
         return Finding(why=f"no ablation of {claim.axis} with the level {claim.level} is recorded")
     _, grid, levels = max(found, key=lambda item: item[0])

@@ -19,9 +19,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, WORSE
-from reports import ablation
-from reports.captions import condition
-from reports.output.text import plain
+from reports.evidence import Evidence
 
 NOTHING = "not measured yet"
 _NOT_BETTER = "not shown to be better"
@@ -32,7 +30,7 @@ _VERDICTS = re.compile(
 #: What "not shown" forbids: it is no proof that there is nothing.
 _TOO_MUCH = re.compile(r"\b(?:is|are|was|were) (?:not|no) (?:better|worse|different)\b", re.I)
 _CELL = re.compile(r"`([^`]+)`")
-_METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP)(?![\w@])")
+_METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP|mPC|rPC)(?![\w@])")
 _NUMBER = re.compile(r"(?<![\w.@-])[+−-]?\d+(?:\.\d+)?")
 _ALL, _NONE, _OTHERS = "every cell", "no cell", "the others"
 _GROUPS = re.compile(rf"\b(?:{_ALL}|{_NONE}|{_OTHERS})\b", re.I)
@@ -48,32 +46,30 @@ class Statement(NamedTuple):
     group: str | None
 
 
-def check_finding(grid: ablation.GridView, finding: str) -> list[str]:
+def check_finding(table: Evidence, finding: str) -> list[str]:
     """Where a finding and its table disagree, a line each; empty where they agree.
 
     Args:
-        grid: the table's rows.
+        table: what there is to say.
         finding: of the grid's file.
     """
-    judged = grid.family.spread is not None
+    judged = table.family.spread is not None
     if finding == NOTHING or not judged:
         if judged and finding == NOTHING:
             return [f"says {NOTHING!r}, but the table has verdicts"]
         return [] if finding == NOTHING else ["has no table with verdicts to stand on"]
     finding = finding.replace("+-", "±").replace("−", "-")
-    seeds = max(row.seeds for row in grid.rows)
-    opening = f"{condition(grid.facts)}, {seeds} seeds"
     found = []
     if _TOO_MUCH.search(finding):
         found.append("says more than a test can: write 'was not shown to be better'")
     start, colon, rest = finding.partition(":")
-    if start != opening or not colon:
-        found.append(f"opens with {start!r}, expected {opening!r}")
+    if start != table.opening or not colon:
+        found.append(f"opens with {start!r}, expected {table.opening!r}")
     statements = list(_statements(rest))
     told: dict[str, dict[str, str]] = {}
     for statement in statements:
-        found += _check(grid, statement, told)
-    found += _untold(grid, told)
+        found += _check(table, statement, told)
+    found += _untold(table, told)
     return found
 
 
@@ -96,24 +92,20 @@ def _statements(text: str) -> Iterator[Statement]:
         )
 
 
-def _check(
-    grid: ablation.GridView, clause: Statement, told: dict[str, dict[str, str]]
-) -> Iterator[str]:
+def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) -> Iterator[str]:
     """Checks one clause, and adds to what was told."""
     where = f"{clause.text!r}: "
-    names = {row.name for row in grid.rows}
     for cell in clause.cells:
-        if cell not in names:
+        if cell not in table.cells:
             yield f"{where}no cell {cell!r} in the table"
     if len(set(_METRIC.findall(clause.text))) > 1 or len(_VERDICTS.findall(clause.text)) > 1:
         yield f"{where}expected one metric and one verdict a clause"
         return
-    metric = next((m for m, title in ablation.SHOWN.items() if title == clause.metric), None)
-    family = grid.families.get(metric or "")
+    metric = clause.metric or ""
+    family = table.families.get(metric)
     if family is None or not family.comparisons:
         yield f"{where}names no metric of the table"
         return
-    assert metric is not None
     if clause.verdict is not None:
         mine = told.setdefault(metric, {})
         subjects = [c for c in clause.cells if c in family.comparisons]
@@ -130,10 +122,10 @@ def _check(
         for cell in subjects:
             actual = family.comparisons[cell].verdict
             if not _agrees(verdict, actual):
-                yield f"{where}`{cell}` {verdict!r}, the table says {actual!r} by {clause.metric}"
+                yield f"{where}`{cell}` {verdict!r}, the table says {actual!r} by {metric}"
             if verdict == actual:
                 mine[cell] = actual
-    yield from _check_numbers(grid, clause, metric)
+    yield from _check_numbers(table, clause, metric)
 
 
 def _agrees(said: str, actual: str) -> bool:
@@ -142,68 +134,29 @@ def _agrees(said: str, actual: str) -> bool:
     return said == actual
 
 
-def _untold(grid: ablation.GridView, told: dict[str, dict[str, str]]) -> Iterator[str]:
+def _untold(table: Evidence, told: dict[str, dict[str, str]]) -> Iterator[str]:
     """Verdicts of the primary metric, and disagreements of others, that the finding leaves out."""
-    for cell, comparison in grid.family.comparisons.items():
-        if comparison.verdict in (BETTER, WORSE) and cell not in told.get(grid.primary, {}):
-            shown = ablation.SHOWN[grid.primary]
-            yield f"leaves out that `{cell}` is {comparison.verdict} by {shown}"
-    for metric, cells in grid.disagreements().items():
+    for cell, comparison in table.family.comparisons.items():
+        if comparison.verdict in (BETTER, WORSE) and cell not in told.get(table.primary, {}):
+            yield f"leaves out that `{cell}` is {comparison.verdict} by {table.primary}"
+    for metric, cells in table.disagreements().items():
         for cell, verdict in cells.items():
             if cell not in told.get(metric, {}):
-                yield f"leaves out that `{cell}` is {verdict} by {ablation.SHOWN[metric]}"
+                yield f"leaves out that `{cell}` is {verdict} by {metric}"
 
 
-def _check_numbers(grid: ablation.GridView, clause: Statement, metric: str) -> Iterator[str]:
+def _check_numbers(table: Evidence, clause: Statement, metric: str) -> Iterator[str]:
     """Every number is one that the table has of its cell and metric."""
-    rows = {row.name: row for row in grid.rows}
-    marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in rows]
+    marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in table.cells]
     text = _CELL.sub(lambda m: " " * len(m[0]), clause.text)
     text = _METRIC.sub(lambda m: " " * len(m[0]), text)
     for number in _NUMBER.finditer(text):
         before = [name for at, name in marks if at < number.start()]
         after = [name for at, name in marks if at > number.start()]
         name = before[-1] if before else after[0] if after else None
-        known = _numbers(grid, rows[name], metric) if name else set()
+        known = table.numbers[metric][name] if name else frozenset()
         if number[0] not in known:
             yield (
                 f"{clause.text!r}: {number[0]} is no number of "
-                f"{f'`{name}`' if name else 'a cell'} by {clause.metric}"
+                f"{f'`{name}`' if name else 'a cell'} by {metric}"
             )
-
-
-def _numbers(grid: ablation.GridView, row: ablation.Row, metric: str) -> set[str]:
-    """What a table prints of a row by one metric, costs included."""
-    found: set[str] = {str(row.seeds)}
-    score = row.scores.get(metric)
-    if score is not None:
-        found |= {f"{score.value:.1f}", *([f"{score.half:.1f}"] if score.half is not None else [])}
-    family = grid.families[metric]
-    comparison = family.comparisons.get(row.name)
-    if comparison is not None:
-        gap = comparison.difference
-        found |= {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
-        if comparison.p is not None:
-            found |= {f"{comparison.p:.2g}"}
-    for value, digits in (
-        (row.complexity.params / 1e6 if row.complexity and row.complexity.params else None, 3),
-        (row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None, 3),
-        (row.latency.latency.p50 if row.latency and row.latency.latency else None, 2),
-    ):
-        if value is not None:
-            found.add(f"{value:.{digits}f}")
-    found |= _percent_of_default(grid, row)
-    return {plain(text) for text in found}
-
-
-def _percent_of_default(grid: ablation.GridView, row: ablation.Row) -> set[str]:
-    """How many percent more or fewer GFLOPs than the default's."""
-    if grid.default is None:
-        return set()
-    costs = [
-        r.complexity.flops.mmcv if r.complexity and r.complexity.flops else None
-        for r in (row, grid.default)
-    ]
-    if not costs[0] or not costs[1]:
-        return set()
-    return {f"{abs(100 * (costs[0] / costs[1] - 1)):.0f}"}

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import GridFile, read_grid_file
+from ablations.grid_file import OF, GridFile, read_grid_file
 from hevitpose.config import Config
-from hevitpose.models.spec import PRIMARY_METRICS, VARIANTS
+from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
 from reports.load import flatten
 
@@ -50,6 +50,8 @@ def _words(name: str, key: str) -> str:
 def listed_cells(name: str, default: Record | None) -> dict[str, dict[str, Any]]:
     """The cells that a grid's file describes, but for those that are the default.
 
+    A condition of one cell (``evaluate:``) is a row too; those of several are not listed.
+
     Args:
         name: of the grid.
         default: a record of the default cell, which says what needs no mention.
@@ -63,6 +65,10 @@ def listed_cells(name: str, default: Record | None) -> dict[str, dict[str, Any]]
         own = {k: v for k, v in entry.values.items() if not _is_default(k, v, default)}
         if own:
             found[entry.name] = own
+    for entry in file.conditions if file else ():
+        whose = entry.of if OF in entry.lines else DEFAULT_CELL
+        if isinstance(whose, str) and (whose in found or whose == DEFAULT_CELL):
+            found[entry.name] = {**found.get(whose, {}), **entry.values}
     return found
 
 

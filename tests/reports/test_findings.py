@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from hevitpose.records import RecordStore
 from reports import __main__, ablation, grid_files
+from reports.evidence import of_grid
 from reports.findings import check_finding
 
 OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
@@ -43,8 +44,8 @@ def test_what_the_table_says_passes(grid, true):
     assert {name: c.verdict for name, c in grid.family.comparisons.items()} == {
         "mhsa": "worse", "none": "worse", "sra": "not shown to differ",
     }  # fmt: skip
-    assert check_finding(grid, true) == []
-    assert check_finding(grid, true.replace("+-", "±").replace("(-", "(−")) == []
+    assert check_finding(of_grid(grid), true) == []
+    assert check_finding(of_grid(grid), true.replace("+-", "±").replace("(-", "(−")) == []
 
 
 @pytest.mark.parametrize(
@@ -70,20 +71,22 @@ def test_what_the_table_says_passes(grid, true):
 )
 def test_a_contradiction_is_named(grid, true, old, new, expected):
     assert old in true
-    found = check_finding(grid, true.replace(old, new, 1))
+    found = check_finding(of_grid(grid), true.replace(old, new, 1))
     assert any(expected in line for line in found), found
 
 
 def test_a_disagreement_must_be_told(grid, true):
-    found = check_finding(grid, true.partition(" By AP")[0])
+    found = check_finding(of_grid(grid), true.partition(" By AP")[0])
     assert found == ["leaves out that `sra` is better by AP"]
 
 
 def test_a_grid_without_verdicts_has_no_finding(make, grid):
     few = ablation.build(make.grid(seeds=3), "attention")
-    assert check_finding(few, "not measured yet") == []
-    assert check_finding(few, "`mhsa` is better.") == ["has no table with verdicts to stand on"]
-    assert "has verdicts" in check_finding(grid, "not measured yet")[0]
+    assert check_finding(of_grid(few), "not measured yet") == []
+    assert check_finding(of_grid(few), "`mhsa` is better.") == [
+        "has no table with verdicts to stand on"
+    ]
+    assert "has verdicts" in check_finding(of_grid(grid), "not measured yet")[0]
 
 
 def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from ablations.grid import available, load_grids
 from hevitpose.config import load_config
@@ -56,4 +57,40 @@ def test_a_cell_that_another_grid_measured_is_shown(make, monkeypatch, tmp_path)
     grid = dict(build.grid_views(Measured(tuple(found))))["ablation-both"]
     assert {row.name: row.seeds for row in grid.rows} == {
         "default": 2, "cgsr+mix": 0, "mhsa+std": 2, "mhsa+mix": 2,
+    }  # fmt: skip
+
+
+def test_a_condition_that_another_grid_scored_is_shown(make, monkeypatch, tmp_path):
+    """One flip test fewer is the recipe grid's row and another grid's reference."""
+    monkeypatch.setattr(grid_files, "GRIDS", tmp_path)
+    recipe = {
+        "cells": {"sigma-3": {"codec.sigma": 3}},
+        "evaluate": {
+            "no-flip-test": {"evaluation.flip_test": False},
+            "sigma-3-no-flip": {"of": "sigma-3", "evaluation.flip_test": False},
+            "both": {"of": "all", "codec.decoder": "dark"},
+        },
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert grid_files.listed_cells("recipe", None) == {
+        "sigma-3": {"codec.sigma": 3},
+        "no-flip-test": {"evaluation.flip_test": False},
+        "sigma-3-no-flip": {"codec.sigma": 3, "evaluation.flip_test": False},
+    }
+    found = []
+    for seed in (0, 1):
+        default = make.evaluation(seed=seed)
+        config = {"codec": {"sigma": 2}, "evaluation": {"flip_test": True}, **default.config}
+        sigma = config | {"codec": {"sigma": 3}}
+        clean = config | {"evaluation": {"flip_test": False}}
+        found += [
+            replace(default, config=config),
+            make.evaluation(
+                "sigma-3", seed=seed, grid="recipe", axes={"codec.sigma": 3}, config=sigma
+            ),
+            make.evaluation("default @ clean", seed=seed, grid="robustness", config=clean),
+        ]
+    grid = dict(build.grid_views(Measured(tuple(found))))["ablation-recipe"]
+    assert {row.name: row.seeds for row in grid.rows} == {
+        "default": 2, "sigma-3": 2, "no-flip-test": 2, "sigma-3-no-flip": 0,
     }  # fmt: skip

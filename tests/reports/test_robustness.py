@@ -9,9 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from hevitpose.config.conditions import CORRUPTIONS, Condition
+from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, WORSE
 from hevitpose.records import Record, digest
 from reports.build import grid_views
 from reports.changes import ERRORS, changes, error_rates
+from reports.evidence import of_robustness
 from reports.figures import style
 from reports.figures.robustness import (
     attention_against_none,
@@ -21,6 +23,7 @@ from reports.figures.robustness import (
     draw_heat_map,
     heat_map,
 )
+from reports.findings import check_finding
 from reports.load import check
 from reports.output.text import to_csv, to_latex, to_markdown
 from reports.robustness import robustness
@@ -190,3 +193,28 @@ def test_pictures(measured, tmp_path):
     assert errors["inversion"] == (pytest.approx(-4), "better")  # the default against none
     kept = {name: verdict for name, *_, verdict in plots[2].data["kept"]}
     assert kept["fog:3"] == "better" and kept["gaussian-noise:3"] == "not shown to differ"
+
+
+def test_a_finding_is_checked_against_mpc_and_rpc(measured):
+    view = robustness(measured)[0]
+    table = of_robustness(view, "Mean")
+    mpc = table.families["mPC"]
+    said = f"{table.opening}: by mPC "
+    for cell, comparison in mpc.comparisons.items():
+        gap = comparison.difference
+        verdict = "was not shown to differ" if comparison.verdict == NOT_SHOWN else (
+            f"is {comparison.verdict}"
+        )  # fmt: skip
+        said += f"`{cell}` ({gap.value:+.2f} +- {gap.half:.2f}) {verdict}; "
+    rest = "".join(
+        f"By rPC `{cell}` is {verdict}. "
+        for cell, verdict in table.disagreements().get("rPC", {}).items()
+    )
+    assert check_finding(table, f"{said.rstrip('; ')}. {rest}") == []
+    wrong = said.replace("by mPC", "by PCKh@0.5").rstrip("; ") + ". " + rest
+    assert any("names no metric" in line for line in check_finding(table, wrong))
+    first = next(iter(mpc.comparisons.values())).verdict
+    other = {BETTER: WORSE, WORSE: BETTER}.get(first, BETTER)
+    old = "was not shown to differ" if first == NOT_SHOWN else f"is {first}"
+    turned = said.replace(old, f"is {other}", 1).rstrip("; ") + ". " + rest
+    assert any(f"the table says {first!r}" in line for line in check_finding(table, turned))

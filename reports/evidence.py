@@ -1,0 +1,114 @@
+"""What a finding may say: the verdicts and numbers of a table, whichever kind of table it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from hevitpose.evaluation.statistics import Family, Interval
+from reports import ablation
+from reports.captions import condition
+from reports.output.text import plain
+from reports.robustness import Robustness
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A table as its finding is checked against it; metrics by the names that people read."""
+
+    opening: str  # the condition, with which the finding opens
+    cells: Collection[str]
+    primary: str
+    families: Mapping[str, Family]
+    numbers: Mapping[str, Mapping[str, frozenset[str]]]  # metric -> cell -> what is printed
+
+    @property
+    def family(self) -> Family:
+        """The comparisons by the primary metric."""
+        return self.families.get(self.primary, Family())
+
+    def disagreements(self) -> dict[str, dict[str, str]]:
+        """Per secondary metric, the cells of which it says better or worse and the primary not."""
+        return ablation.disagreements(self.families, self.primary)
+
+
+def of_grid(grid: ablation.GridView) -> Evidence:
+    """Of an ablation's table."""
+    seeds = max((row.seeds for row in grid.rows), default=0)
+    shown = ablation.SHOWN
+    numbers = {
+        shown[name]: {
+            row.name: _numbers(row.scores.get(name), row.seeds, family, row.name)
+            | _costs(grid, row)
+            for row in grid.rows
+        }
+        for name, family in grid.families.items()
+    }
+    return Evidence(
+        opening=f"{condition(grid.facts)}, {seeds} seeds" if grid.facts else "",
+        cells=[row.name for row in grid.rows],
+        primary=shown[grid.primary],
+        families={shown[name]: family for name, family in grid.families.items()},
+        numbers=numbers,
+    )
+
+
+def of_robustness(view: Robustness, primary: str) -> Evidence:
+    """Of a table of conditions: mPC, the mean under corruption, and rPC, its share of the clean.
+
+    Args:
+        view: the cells.
+        primary: the metric that mPC is the mean of.
+    """
+    seeds = max(len(runs) for runs in view.cells.values())
+    values = {"mPC": view.mpc(primary), "rPC": view.rpc(primary)}
+    families = {name: view.compare(value) for name, value in values.items()}
+    numbers = {
+        name: {
+            cell: _numbers(view.mean(cell, value), len(runs), families[name], cell)
+            for cell, runs in view.cells.items()
+        }
+        for name, value in values.items()
+    }
+    opening = f"{condition(view.facts)}, {seeds} seeds"
+    return Evidence(opening, list(view.cells), "mPC", families, numbers)
+
+
+def _numbers(score: Interval | None, seeds: int, family: Family, cell: str) -> frozenset[str]:
+    """What a table prints of a cell by one metric."""
+    found: set[str] = {str(seeds)}
+    if score is not None:
+        found |= {f"{score.value:.1f}", *([f"{score.half:.1f}"] if score.half is not None else [])}
+    comparison = family.comparisons.get(cell)
+    if comparison is not None:
+        gap = comparison.difference
+        found |= {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
+        if comparison.p is not None:
+            found |= {f"{comparison.p:.2g}"}
+    return frozenset(plain(text) for text in found)
+
+
+def _costs(grid: ablation.GridView, row: ablation.Row) -> frozenset[str]:
+    """Parameters, GFLOPs and milliseconds of a row, and its GFLOPs against the default's."""
+    found: set[str] = set()
+    for value, digits in (
+        (row.complexity.params / 1e6 if row.complexity and row.complexity.params else None, 3),
+        (row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None, 3),
+        (row.latency.latency.p50 if row.latency and row.latency.latency else None, 2),
+    ):
+        if value is not None:
+            found.add(f"{value:.{digits}f}")
+    return frozenset(plain(text) for text in found | _percent_of_default(grid, row))
+
+
+def _percent_of_default(grid: ablation.GridView, row: ablation.Row) -> set[str]:
+    """How many percent more or fewer GFLOPs than the default's."""
+    if grid.default is None:
+        return set()
+    costs = [
+        r.complexity.flops.mmcv if r.complexity and r.complexity.flops else None
+        for r in (row, grid.default)
+    ]
+    if not costs[0] or not costs[1]:
+        return set()
+    return {f"{abs(100 * (costs[0] / costs[1] - 1)):.0f}"}
