@@ -29,6 +29,7 @@ class Changes:
     rates: Mapping[str, Mapping[str, Mapping[int, float]]]  # type -> cell -> seed
     records: tuple[Record, ...]
     unit: str  # of the breakdown
+    without: tuple[str, ...] = ()  # cells of the grid whose evaluations have no error types
 
     def families(self) -> dict[str, Family]:
         """Per type every cell against the default; fewer errors are better."""
@@ -56,7 +57,7 @@ def error_rates(record: Record) -> dict[str, float] | None:
 
 
 def changes(grid: GridView, measured: Measured) -> Changes | None:
-    """The error types of a grid's cells; None where a cell has none.
+    """The error types of a grid's cells; None where most of its cells have none.
 
     A cell's own evaluations may be older than error types; then another plain evaluation of the
     same weights stands for them (one forward pass, say), the same kind for all cells.
@@ -83,10 +84,12 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
                     rates[error].setdefault(row.name, {})[record.seed or 0] = rate
     first = next(iter(rates.values()))
     cells = [row.name for row in grid.rows if row.accuracy]
-    if len(cells) < 2 or any(cell not in first for cell in cells):
+    without = tuple(cell for cell in cells if cell not in first)
+    if grid.default.name not in first or len(first) < 2 or len(without) > len(cells) / 2:
         return None  # a table of gaps says nothing of the grid
     assert used[0].breakdown is not None
-    return Changes(grid.name, grid.default.name, rates, tuple(used), used[0].breakdown.unit)
+    unit = used[0].breakdown.unit
+    return Changes(grid.name, grid.default.name, rates, tuple(used), unit, without)
 
 
 def _kind(record: Record) -> str:

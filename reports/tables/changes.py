@@ -23,6 +23,8 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         columns += [Column(error, f"{error}, %", "down"), Column(f"difference_{error}", "Δ")]
     rows = []
     for row in grid.rows:
+        if row.name not in found.rates["miss"]:
+            continue
         cells = [TableCell(shorten(row.name, 60))]
         for error, family in families.items():
             mean = found.mean(error, row.name)
@@ -53,6 +55,8 @@ def legend(found: Changes) -> str:
     )
     single = {record.flip_test for record in found.records} == {False}
     forward = " Predictions of one forward pass, without flip test." if single else ""
+    if found.without:
+        forward += f" Not computed for {', '.join(found.without)}."
     return (
         f"{types} ({rule}). ± is half the 95% t interval over seeds; Δ is to the default, with the "
         "simultaneous 95% interval of Dunnett's test over the cells, each type a family of its "

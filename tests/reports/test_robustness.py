@@ -218,3 +218,17 @@ def test_a_finding_is_checked_against_mpc_and_rpc(measured):
     old = "was not shown to differ" if first == NOT_SHOWN else f"is {first}"
     turned = said.replace(old, f"is {other}", 1).rstrip("; ") + ". " + rest
     assert any(f"the table says {first!r}" in line for line in check_finding(table, turned))
+
+
+def test_a_cell_without_error_types_is_named_and_left_out(make):
+    found = [
+        replace(r, breakdown=None) if (r.cell or "").startswith("mhsa") else r
+        for r in records(make)
+    ]
+    measured = check((f"{record.id}.json", record) for record in found)
+    (grid,) = (grid for name, grid in grid_views(measured) if name == "ablation-attention")
+    told = changes(grid, measured)
+    assert told.without == ("mhsa",) and set(told.rates["miss"]) == {"cgsr", "none"}
+    table = changes_table(told, grid, "changes-attention")
+    assert [row[0].text for row in table.rows] == ["cgsr", "none"]
+    assert "Not computed for mhsa." in table.legend[0]
