@@ -46,7 +46,7 @@ def test_a_row_is_a_dataset(mini):
         }
         for i in range(len(table))
     ]
-    assert score_results(table, results, "truth")["AP"] == pytest.approx(1.0)
+    assert score_results(table, results)["AP"] == pytest.approx(1.0)
     with pytest.raises(UsageError, match="expected one of val"):
         load("mini", mini, "train", input_size=(64, 64))
     assert json.loads(json.dumps(table.declared.training_inputs()))["format"] == "coco"

@@ -13,7 +13,7 @@ from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import declared
 from hevitpose.errors import DataError, Notice, UsageError
-from hevitpose.evaluation.score import results_of
+from hevitpose.evaluation.score import results_of, score
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models import create_for_input
 from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
@@ -90,6 +90,27 @@ def test_keypoint_names(tmp_path):
     content["categories"][0]["keypoints"] = names[::-1]
     with pytest.raises(DataError, match=r"another order: right_ankle.*expected nose"):
         read(custom(tmp_path, content))
+
+
+def test_what_is_missing(tmp_path):
+    """Every kind of it: see ``test_cases``."""
+    content = changed(bbox=None)
+    with pytest.raises(DataError, match=r"bbox is missing.*derive: true"):
+        read(custom(tmp_path, content))
+    table = read(custom(tmp_path, content, derive=True))
+    points = table.keypoints[0][table.visibility[0] > 0]
+    low, high = points.min(0), points.max(0)
+    margin = 0.1 * (high - low).max()
+    assert table.truth.boxes[0, :2] == pytest.approx(low - margin)
+    assert table.truth.boxes[0, 2:] == pytest.approx(high - low + 2 * margin)
+
+
+def test_people_a_photograph(tmp_path):
+    table = read(custom(tmp_path, files.coco(people=21)))
+    with pytest.warns(Notice, match=r"more than 20 people \(image 7: 21\)"):
+        assert score(table, perfect(table), nms_threshold=1.0)["AR"] == pytest.approx(20 / 21)
+    everybody = score(table, perfect(table), nms_threshold=1.0, max_detections=21)
+    assert everybody["AR"] == pytest.approx(1)
 
 
 def test_image_size(tmp_path):
