@@ -84,8 +84,15 @@ def ablation(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite on all cores, one thread a process."""
-    arguments = session.posargs or ["-n", "auto", "--dist", "worksteal"]
+    """The test suite on all cores, one thread a process; slow tests only where CI is set."""
+    arguments = list(session.posargs)
+    if not arguments:
+        arguments = ["-n", "auto", "--dist", "worksteal"]
+        if not os.environ.get("CI"):
+            arguments += ["-m", "not slow"]
+            session.log(
+                "slow tests are left out; all: CI=true nox -s tests, these: nox -s tests -- -m slow"
+            )
     _run(session, "-m", "pytest", *arguments, OMP_NUM_THREADS="1", MPLBACKEND="Agg")
 
 

@@ -10,6 +10,25 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# Networks of 8 to 90 million parameters, whose many tests take a third of the whole time.
+LARGE = frozenset(
+    "hrformer_s pose_hrnet_w32 pose_pvtv2_b2 pose_resnest50 pose_resnext50 pose_swin_b pose_swin_s "
+    "vitpose_b vitpose_b_original".split()
+)
+# One fast test of each stays, and what reads names alone.
+ALWAYS = ("test_output_shape_and_small_start", "test_the_speed_claim_takes_interleaved_times_only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests parametrised by a large network are slow ones."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.originalname in ALWAYS:
+            continue
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value in LARGE for value in values):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The folder of real samples; skips where there is none.

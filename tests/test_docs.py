@@ -250,6 +250,7 @@ def site(tmp_path_factory):
     return folder, ran
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(site):
     # Not with --quiet, which hides warnings from --strict as well.
     _, ran = site
@@ -257,6 +258,7 @@ def test_the_site_builds_without_a_warning(site):
     assert (ran.returncode, said) == (0, [])
 
 
+@pytest.mark.slow
 def test_pages_ask_nothing_of_other_hosts(site):
     """Links to read lead elsewhere; what a browser loads by itself does not."""
     folder, _ = site
@@ -270,6 +272,7 @@ def test_pages_ask_nothing_of_other_hosts(site):
         assert not loaded.search(page.read_text(encoding="utf-8")), page.name
 
 
+@pytest.mark.slow
 def test_docstrings_come_out_as_text(site):
     folder, _ = site
     for page in (folder / "api").glob("*.html"):

@@ -181,6 +181,7 @@ def test_no_child_outlives_its_parent(what):
     assert soon(lambda: all(map(gone, pids)))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on():
     """Parent, server and child are stopped for longer than the time-out of 2.5 seconds."""
     parent = run_parent("talk")

@@ -34,6 +34,7 @@ def widths(cell) -> tuple[int, ...]:
     return cell.config.model.spec().widths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["flops", "params"])
 def test_the_nearest_width_of_all(grid, tmp_path, by):
     body = (
@@ -71,6 +72,7 @@ def test_networks_of_equal_cost_have_no_twin(grid, tmp_path):
     assert len(Costs(tmp_path).known) == 1  # the default's network, whatever its codec
 
 
+@pytest.mark.slow
 def test_counted_once(grid, tmp_path, monkeypatch):
     grids = load_grids([grid("axes: {model.ffn_ratio: [1, 4]}")], base())
     first = match(grids, "flops", tmp_path)
@@ -150,6 +152,7 @@ def test_first():
         assert found == first
 
 
+@pytest.mark.slow
 def test_both_forms_are_rows(options_for, grid, capsys, monkeypatch):
     monkeypatch.setattr(Costs, "_recorded", lambda *_: None)  # the stub's counts are made up
     options = options_for(grid("axes: {model.ffn_ratio: [2, 4]}"), overrides=[SIZE])

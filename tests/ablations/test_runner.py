@@ -196,6 +196,7 @@ class TestRun:
         assert session(again) == 1
         assert len(store.failures(failed["raise"].id)) == 2
 
+    @pytest.mark.slow
     def test_executors_agree(self, options_for, grid, tmp_path):
         results = []
         for name, workers in (("local", None), ("processes", 2)):
@@ -340,6 +341,7 @@ class TestDryRun:
 
 
 class TestTwoRunners:
+    @pytest.mark.slow
     def test_one_record_per_id_and_hardly_a_cell_twice(self, options_for, grid):
         options = options_for(
             grid("axes: {model.ffn_ratio: [1, 2, 3, 4]}"), seeds="0,1",

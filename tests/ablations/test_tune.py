@@ -36,6 +36,7 @@ def test_seeds_that_choose_are_not_reported():
         Tuning.parse("training.lr=1e-3,2e-3", [0, SEEDS[0]])
 
 
+@pytest.mark.slow
 def test_each_cell_gets_its_own_best(grid, options_for, capsys):
     path = grid(AXES)
     out = options_for(path).out

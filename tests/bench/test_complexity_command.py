@@ -51,6 +51,7 @@ def test_an_incomplete_count_is_not_recorded(run, tmp_path):
     assert RecordStore(tmp_path / "records").load() == []
 
 
+@pytest.mark.slow
 def test_printed_numbers_and_per_module_table(run):
     code, out, _ = run("--models", "t", "--conventions", "mmcv,torch", "--per-module")
     assert code == 0
@@ -67,6 +68,7 @@ def test_peers_get_a_second_row_at_the_input_of_their_paper(run):
     assert second["agreement"] == "reproduced" and second["published"]["params_m"] == "5.47"
 
 
+@pytest.mark.slow
 def test_cost_by_side(run):
     code, out, _ = run("--models", "b,rtmpose_s", "--sides", "160,320", "--json")
     costs = json.loads(out)["sides"]
@@ -125,6 +127,7 @@ def test_names_and_wildcards():
     assert command.select_models("all") == [*VARIANTS, *PEERS]
 
 
+@pytest.mark.slow
 def test_it_runs_from_a_bare_checkout(tmp_path):
     arguments = ["--models", "nano", "--input", "32x32", "--conventions", "mmcv", "--json"]
     script = [sys.executable, str(ROOT / "bench" / "complexity.py"), *arguments]

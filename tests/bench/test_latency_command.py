@@ -153,6 +153,7 @@ def test_an_input_that_does_not_fit_is_skipped_with_the_reason():
     assert "multiples of 32" in outcome.reason
 
 
+@pytest.mark.slow
 def test_contenders_answer_in_turn_and_end():
     with worker.contenders({"a": task(), "b": task()}) as ready:
         children = [contender.child for contender in ready.values()]
@@ -241,6 +242,7 @@ def test_quick_ends(outcomes, tmp_path, monkeypatch, capsys):
     assert "the three minutes of --quick were over" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_vs_interleaves_and_records_the_ratio(tmp_path, capsys):
     arguments = ["--vs", "nano:eager,nano:torchscript", "--input", "64x64", "--rounds", "3"]
     arguments += ["--threads", "1"]  # two, beside other tests, wait for each other

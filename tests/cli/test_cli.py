@@ -42,6 +42,7 @@ def test_every_command_explains_itself(command, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_info_json(capsys):
     arguments = ["info", "hevitpose_b", "--input", "256x256", "--keypoints", "16", "--json"]
     assert execute([*arguments, "--convention", "mmcv"]) == 0
@@ -98,6 +99,7 @@ def test_options_and_overrides_meet_in_one_config(monkeypatch):
     assert make_config("coco", [], devices=2, nodes=3).total_batch == 64 * 6
 
 
+@pytest.mark.slow
 def test_public_names_stay_what_they_are_whatever_is_imported_first():
     """A submodule named like a public function would take its place once it is imported."""
     code = (

@@ -254,6 +254,7 @@ def test_sampling_stops_at_enough_or_when_the_time_is_over():
     assert len(few) == 4  # the fewest wanted, though two would have filled the time
 
 
+@pytest.mark.slow
 def test_processor_time_leaves_waiting_out():
     class Waits(Tiny):
         def forward(self, images):

@@ -321,6 +321,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=400)
 @given(
     key=st.sampled_from([*RESULT, "extra", None]),

@@ -183,6 +183,7 @@ class TestGrid:
         assert family.comparisons["up"] == alone
         assert family.comparisons["short"].verdict == "no verdict (n = 2, needs 5)"
 
+    @pytest.mark.slow
     def test_unequal_seeds(self):
         """A cell with more seeds than another has the narrower interval; false verdicts stay 5%."""
         rng = np.random.default_rng(19)

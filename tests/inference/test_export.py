@@ -40,7 +40,7 @@ def nano():
         ("onnx", True),
         ("torchscript", False),
         ("torchscript", True),
-        ("torch.export", True),
+        pytest.param("torch.export", True, marks=pytest.mark.slow),
     ],
 )
 def test_export_runs_and_agrees(nano, tmp_path, to, dynamic):

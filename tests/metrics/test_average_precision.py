@@ -60,7 +60,10 @@ def test_fuzz_against_pycocotools(dataset, source, count, request, tmp_path):
     assert thinned > 50 and np.std(spread) > 0.05  # the fuzz reaches what it is for
 
 
-@pytest.mark.parametrize(("source", "count"), [("generated", 200), ("real", 30)])
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [pytest.param("generated", 200, marks=pytest.mark.slow), ("real", 30)],
+)
 def test_fuzz_against_xtcocotools(source, count, request, tmp_path):
     pytest.importorskip("xtcocotools.cocoeval", reason="xtcocotools is not installed")
     spread = []

@@ -95,6 +95,7 @@ def test_attentions_use_what_the_spec_says() -> None:
         assert {asked[p] for p in parameters if p in asked} == set(used), name
 
 
+@pytest.mark.slow
 def test_the_paper_alone_needs_no_alternative() -> None:
     """``models/hevitpose.py`` can be read, and imported, without any other architecture."""
     code = (

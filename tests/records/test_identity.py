@@ -172,6 +172,7 @@ class Reword(ast.NodeTransformer):
         return node
 
 
+@pytest.mark.slow
 def test_rewording_and_moving_changes_no_id(tmp_path):
     """In a copy: every docstring, comment and error another, and a module under another name."""
     here, copy = ROOT / "hevitpose", tmp_path / "hevitpose"

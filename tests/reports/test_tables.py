@@ -535,6 +535,7 @@ class TestHistory:
         assert grid.older == (old.id,)
 
 
+@pytest.mark.slow
 def test_reports_never_import_torch():
     # Neither when loaded nor when it renders; what else is heavy only when it is loaded.
     code = (

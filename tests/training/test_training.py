@@ -112,15 +112,20 @@ SELECTION = {"data.minival": 0.3, "training.eval_every": 0.2}  # once a chunk
     ("changes", "places"),
     [
         ({"model.drop_path_rate": 0.5}, PLACES[:1]),
-        ({"training.ema_decay": 0.9, "training.clip_norm": 1.0}, PLACES),
-        ({"training.optimizer": "muon", "training.weight_decay": 0.1}, PLACES),
-        ({"training.selection": "minival", **SELECTION}, PLACES),
-        ({"training.selection": "minival", "training.ema_decay": 0.5, **SELECTION}, PLACES),
-        ({"training.selection": "val", **SELECTION}, PLACES[2:]),
-        ({"training.selection": "val", "training.ema_decay": 0.5, **SELECTION}, PLACES),
-        (  # the end alone competes
-            {"training.selection": "val", "training.ema_decay": 0.5},
-            ("before-final-evaluation", "before-final-save"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ({"training.ema_decay": 0.9, "training.clip_norm": 1.0}, PLACES),
+                ({"training.optimizer": "muon", "training.weight_decay": 0.1}, PLACES),
+                ({"training.selection": "minival", **SELECTION}, PLACES),
+                ({"training.selection": "minival", "training.ema_decay": 0.5, **SELECTION}, PLACES),
+                ({"training.selection": "val", **SELECTION}, PLACES[2:]),
+                ({"training.selection": "val", "training.ema_decay": 0.5, **SELECTION}, PLACES),
+                (  # the end alone competes
+                    {"training.selection": "val", "training.ema_decay": 0.5},
+                    ("before-final-evaluation", "before-final-save"),
+                ),
+            ]
         ),
     ],
     ids=["drop-path", "ema", "muon", "minival", "minival-ema", "val", "val-ema", "val-ema-end"],
@@ -426,6 +431,7 @@ def test_sync_bn_is_not_dropped_in_silence(tiny, tmp_path):
         train(tiny(devices=2), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupt_leaves_a_folder_that_continues(tiny, tmp_path, synthetic_root):
     overrides = [f"{k}={json.dumps(v) if v is not None else ''}" for k, v in TINY.items()]

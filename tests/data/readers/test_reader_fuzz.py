@@ -117,6 +117,7 @@ def fuzz(examples):
     return decorate
 
 
+@pytest.mark.slow
 @given(text=mutated(files.coco(people=1)))
 @fuzz(800)
 def test_coco(path, text):

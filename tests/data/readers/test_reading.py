@@ -195,6 +195,7 @@ def by_detections(path: Path, table, **changed) -> tuple[float, float]:
 SEEN = {"accepted": 0, "accepted with skip_bad": 0, "refused": 0}
 
 
+@pytest.mark.slow
 @given(file=annotations(), detections=st.booleans())
 @settings(
     max_examples=FILES,
