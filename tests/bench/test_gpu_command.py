@@ -212,6 +212,7 @@ def test_steps_are_chosen_from_the_pace_and_kept(tmp_path, monkeypatch):
     assert gpu_training.planned(here, "none left", pace, -1.0) == 1
 
 
+@pytest.mark.slow
 def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
     here = session(tmp_path, seconds=6.0)
     names = ("first", "hangs", "never")
@@ -271,6 +272,7 @@ def test_a_row_is_written_while_its_child_goes_on(tmp_path):
     assert here.log.rows[1]["found"] is True
 
 
+@pytest.mark.slow
 def test_the_server_of_children_leaves_the_gpu_alone():
     """Where it asked CUDA anything, no child that is forked from it could use the GPU."""
     code = (
@@ -389,8 +391,10 @@ def test_a_group_shares_a_child_until_one_fails():
     assert pids[0] == pids[1] and len(set(pids)) == 3
 
 
+@pytest.mark.slow
 def test_a_group_that_is_late_ends_with_that():
     tasks = [Task(name, 17, Conditions(), None) for name in ("first", "hangs", "never")]
+    list(run_group(tasks[:1], 60.0, _in_turn))  # starts the server of children, whatever it takes
     outcomes = list(run_group(tasks, 8.0, _in_turn))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed"]
     assert outcomes[1].is_late and outcomes[1].reason.endswith("for 8 s")

@@ -112,8 +112,9 @@ OTHERS = [
 ]
 
 
+@pytest.mark.slow
 def test_descriptions_of_other_networks_cost_nothing(tmp_path):
-    """In a process of its own: within 2 GB and 10 seconds each."""
+    """In a process of its own: within 2 GB and 10 seconds of processor time each."""
     state = create_model("nano", 16).state_dict()
     for number, changes in enumerate(OTHERS):
         metadata = {METADATA: json.dumps(description(**changes))}
@@ -123,10 +124,10 @@ def test_descriptions_of_other_networks_cost_nothing(tmp_path):
         "from hevitpose.models.checkpoint import from_pretrained\n"
         "from hevitpose.errors import HEViTPoseError\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
-        "    begin = time.monotonic()\n"
+        "    begin = time.process_time()\n"
         "    try: from_pretrained(path)\n"
         "    except HEViTPoseError as error: print(error)\n"
-        "    assert time.monotonic() - begin < 10, path\n"
+        "    assert time.process_time() - begin < 10, path\n"
         "    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2e6, path\n"
     )
     done = subprocess.run(

@@ -147,6 +147,7 @@ def test_onnx_computes_the_same(network, fuse, tmp_path):
     assert report.parity < 1e-4
 
 
+@pytest.mark.slow
 def test_positions_are_resized_to_the_input(tmp_path):
     """192 rows; 193 of the authors, the first added to all; 193 of mmpretrain, the first unused."""
     for network in ("vitpose_s", "vitpose_s_original"):
@@ -403,7 +404,7 @@ def record(**changes: Any) -> Record:
         "decoder": "default",
         "started_at": "2026-01-01T00:00:00Z",
     }
-    return Record(**fields | changes)
+    return Record.of(fields | changes)
 
 
 def test_a_model_card_is_filled_by_records(tmp_path):
