@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from hevitpose import yaml_file
 from hevitpose.config.renamed import todays_name
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError, first_line, unknown_name
@@ -107,13 +108,16 @@ def read_grid_file(path: Path) -> GridFile:
 
 def _compose(file: GridFile) -> yaml.MappingNode | None:
     try:
-        node = yaml.compose(file.path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        node = yaml_file.compose(file.path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file.path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or "damaged"
         file.note(mark.line + 1 if mark else 1, f"not yaml: {reason}")
+        return None
+    except yaml_file.YamlError as error:
+        file.note(1, f"not yaml: {error}")
         return None
     if not isinstance(node, yaml.MappingNode):
         file.note(1, "expected a mapping with question, axes, cells ...")

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from ablations.grid import Cell, Grid
 from ablations.refusals import refused
+from hevitpose import json_file
 from hevitpose.config import Config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
@@ -68,7 +69,7 @@ class Costs:
     def __post_init__(self) -> None:
         self.store = RecordStore(self.out / "records")
         with suppress(OSError, ValueError, TypeError):  # absent or damaged: counted again
-            kept = json.loads((self.out / "costs.json").read_text(encoding="utf-8"))
+            kept = json_file.parse((self.out / "costs.json").read_bytes())
             self.known = {key: Cost(int(p), int(f)) for key, (p, f) in kept.items()}
 
     def of(self, config: Config) -> Cost:

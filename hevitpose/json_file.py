@@ -124,10 +124,12 @@ def parse(text: bytes | str, *, literals: bool = False) -> Any:
         ) from None
     except RecursionError:
         raise JsonError(f"nested more than {DEPTH} deep") from None
-    if _HALF.search(text):
-        _refuse_halves(value)
     if _too_deep(value):
         raise JsonError(f"nested more than {DEPTH} deep")
+    if _HALF.search(text) and (broken := broken_text(value)) is not None:
+        raise JsonError(
+            f"text {broken[:40]!a} has half of a surrogate pair, expected whole characters"
+        )
     return value
 
 
@@ -218,21 +220,20 @@ def _too_deep(value: Any) -> bool:
     return True
 
 
-def _refuse_halves(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_halves(key)
-            _refuse_halves(item)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_halves(item)
-    elif isinstance(value, str):
+def broken_text(value: Any) -> str | None:
+    """The first text in plain data that has half of a surrogate pair: no file can hold it."""
+    if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise JsonError(
-                f"text {value[:40]!a} has half of a surrogate pair, expected whole characters"
-            ) from None
+            return value
+        return None
+    parts: Iterable[Any] = ()
+    if isinstance(value, dict):
+        parts = (*value, *value.values())
+    elif isinstance(value, (list, tuple, set)):
+        parts = value
+    return next((text for part in parts if (text := broken_text(part)) is not None), None)
 
 
 # Large files, record by record ------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """YAML of unknown origin, read one way: plain data, one meaning, bounded. Torch-free.
 
-Regular files up to a size; no tags but YAML's own; no anchors, which can make a few lines into a
-billion; no key twice, empty or of several parts; nesting up to :data:`DEPTH`.
+Regular files up to a size; no tags but YAML's own; no key twice, empty or of several parts; nesting
+up to :data:`DEPTH`. Anchors are followed up to :data:`NODES` values: with them a few lines can say
+a billion, or contain themselves.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import yaml
 
 from hevitpose.errors import DataError, first_line
 from hevitpose.files import other_kind
+from hevitpose.json_file import broken_text
 
 LIMIT = 4 * 2**20  # bytes
 DEPTH = 32
+NODES = 100_000  # values, as often as they are said
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class YamlError(ValueError):
@@ -30,9 +34,6 @@ class _Loader(yaml.SafeLoader):
         self.nesting = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise YamlError(f"line {event.start_mark.line + 1}: an anchor, expected plain values")
         self.nesting += 1
         if self.nesting > DEPTH:
             raise YamlError(f"nested more than {DEPTH} deep")
@@ -40,10 +41,18 @@ class _Loader(yaml.SafeLoader):
         self.nesting -= 1
         return node
 
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _size(node, {})[0] > NODES:
+            raise YamlError(f"its anchors say more than {NODES} values")
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.tag == _MERGE:
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError(f"line {line}: a key of several parts, expected a name")
             key = self.construct_object(key_node, deep=True)
@@ -53,6 +62,29 @@ class _Loader(yaml.SafeLoader):
                 raise YamlError(f"key {key!r} given twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Values that a node says with its anchors followed, and how deep they nest.
+
+    Raises:
+        YamlError: it contains itself, or nests too deep.
+    """
+    if id(node) in known:
+        found = known[id(node)]
+        if found is None:
+            raise YamlError(f"line {node.start_mark.line + 1}: a value that contains itself")
+        return found
+    known[id(node)] = None
+    children = node.value if isinstance(node, yaml.CollectionNode) else ()
+    if isinstance(node, yaml.MappingNode):
+        children = [part for pair in node.value for part in pair]
+    sizes = [_size(child, known) for child in children]
+    depth = 1 + max((depth for _, depth in sizes), default=0)
+    if depth > DEPTH:
+        raise YamlError(f"nested more than {DEPTH} deep")
+    known[id(node)] = found = 1 + sum(size for size, _ in sizes), depth
+    return found
 
 
 def parse(text: str) -> Any:
@@ -69,8 +101,20 @@ def parse(text: str) -> Any:
         raise YamlError(" ".join(str(error).split())[:300]) from None
     except Exception as error:  # of a value that looks like a date, a number or bytes, and is none
         raise YamlError(f"a value that is none ({first_line(str(error))})") from None
-    _require_whole(value)
+    broken = broken_text(value)
+    if broken is not None:
+        raise YamlError(f"text {broken[:40]!a} has half of a character")
     return value
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text, which know their lines; None for an empty one.
+
+    Raises:
+        YamlError: it nests too deep, or its anchors say too much.
+        yaml.YAMLError: it is not YAML; the error knows the line.
+    """
+    return _Loader(text).get_single_node()
 
 
 def read(path: Path) -> Any:
@@ -90,18 +134,3 @@ def read(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({error})") from None
     except YamlError as error:
         raise DataError(f"{path}: not yaml: {error}") from None
-
-
-def _require_whole(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _require_whole(key)
-            _require_whole(item)
-    elif isinstance(value, (list, tuple, set)):
-        for item in value:
-            _require_whole(item)
-    elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise YamlError(f"text {value[:40]!a} has half of a character") from None

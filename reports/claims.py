@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from hevitpose import yaml_file
 from hevitpose.errors import DataError
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
@@ -96,10 +96,7 @@ def load_claims(root: Path = ROOT) -> dict[str, Claim]:
     """
     path = root / "claims.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, Claim]).validate_python(data)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        return TypeAdapter(dict[str, Claim]).validate_python(yaml_file.read(path))
     except ValidationError as error:
         raise DataError(f"{path}: {one_line(error)}") from None
 

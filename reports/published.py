@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from hevitpose import yaml_file
 from hevitpose.errors import DataError
 from hevitpose.models.spec import model_names
 from reports.invalid import one_line
@@ -241,10 +241,7 @@ def _number(
 
 def _read_yaml(path: Path, kind: type[Any]) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, kind]).validate_python(data)  # type: ignore[valid-type]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        return TypeAdapter(dict[str, kind]).validate_python(yaml_file.read(path))  # type: ignore[valid-type]
     except ValidationError as error:
         raise DataError(f"{path}: {one_line(error)}") from None
 

@@ -13,8 +13,19 @@ from hevitpose.errors import DataError, HEViTPoseError
 BAD = {
     "a tag": ("a: !!python/name:os.system", "not determine a constructor"),
     "an object": ("!!python/object/apply:os.system ['touch pwned']", "constructor"),
-    "an anchor": ("a: &x [1]\nb: *x", "line 1: an anchor"),
-    "an alias of nothing": ("a: *x", "an anchor"),
+    "a billion in a few lines": (
+        "".join(
+            f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 10)}]\n"
+            for i in range(9)
+        ).replace("*a", "1"),
+        "anchors say more than 100000",
+    ),
+    "deep by anchors": (
+        "a0: &a0 1\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 40)),
+        "nested more than 32",
+    ),
+    "what contains itself": ("a: &x [*x]", "contains itself"),
+    "an alias of nothing": ("a: *x", "undefined alias"),
     "an unhashable key": ("? [1, 2]\n: 3", "a key of several parts"),
     "a mapping as key": ("{{a: 1}: 2}", "a key of several parts"),
     "an empty key": ("? \n: 1", "an empty key"),
@@ -58,6 +69,12 @@ def test_overrides_fail_with_a_line(word):
     with pytest.raises(HEViTPoseError) as caught:
         load_config("synthetic", [word])
     assert "\n" not in str(caught.value)
+
+
+def test_anchors_are_followed():
+    """PyYAML writes them by itself, for what a program has twice."""
+    text = "a: &x {c: 1}\nb: *x\nd: {<<: *x, e: 2}"
+    assert yaml_file.parse(text) == {"a": {"c": 1}, "b": {"c": 1}, "d": {"c": 1, "e": 2}}
 
 
 def test_taken():

@@ -35,15 +35,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hevitpose import yaml_file
 from hevitpose.data.files import find_boxes
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.coco_format import read
 from hevitpose.data.registry import Declared, Pck, refuse_reserved
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
 
@@ -160,13 +160,7 @@ def describe(path: Path) -> tuple[CustomDataset, Declared]:
         UsageError: it says something that cannot be.
         DataError: it is absent or is not yaml.
     """
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a dataset's yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: not yaml ({first})") from None
+    content = yaml_file.read(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected keys (name, keypoints, flip_pairs, sigmas, splits)")
     try:
