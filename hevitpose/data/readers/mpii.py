@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,70 @@ def read(
     Raises:
         DataError: the file or a record is not what it should be.
     """
-    problems, own, count = Problems(path), declared.protocol == "pck", len(declared.layout)
-    joints_expected = own or split != "test"
-    names: dict[str, int] = {}
-    ids, image_index = array("q"), array("q")
-    places, points, flags = array("d"), array("d"), array("b")
-    dropped = 0
+    problems, own = Problems(path), declared.protocol == "pck"
+    found = _people(path, problems, len(declared.layout), split, own=own)
+    skipped = problems.raise_or_list(skip_bad)
+    bboxes = _boxes(np.array(found.places, np.float64).reshape(-1, 3))
+    labelled = np.array(found.flags, np.uint8).reshape(-1, len(declared.layout))
+    keypoints = np.array(found.points, np.float64).reshape(*labelled.shape, 2) - 1
+    keypoints[labelled == 0] = 0
+    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
+    heads = None
+    if truth and split == "val" and not own:
+        matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+        heads = _heads(matrices[0], path, found.ids) if matrices else None
+    return PoseTable(
+        declared=declared,
+        split=split,
+        image_root=image_root,
+        annotation_file=path,
+        image_ids=np.arange(len(found.names), dtype=np.int64),
+        image_names=image_name_array(list(found.names)),
+        image_sizes=np.zeros((len(found.names), 2), np.int32),
+        image_index=np.array(found.image_index, np.int32),
+        person_ids=np.array(found.ids, np.int64),
+        centers=centers.astype(np.float32),
+        sizes=sizes.astype(np.float32),
+        bboxes=bboxes.astype(np.float32),
+        keypoints=keypoints.astype(np.float32),
+        visibility=labelled,
+        areas=np.zeros(len(found.ids), np.float32),
+        box_scores=np.ones(len(found.ids), np.float32),
+        counts={
+            "images": len(found.names),
+            "people": len(found.ids),
+            "dropped_unlabelled": found.dropped,
+            "skipped": len(skipped),
+        },
+        skipped=skipped,
+        heads=heads,
+    )
+
+
+@dataclass
+class _People:
+    """The people of a file, as flat numbers in its order."""
+
+    names: dict[str, int] = field(default_factory=dict)  # image -> its index
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    image_index: array[int] = field(default_factory=lambda: array("q"))
+    places: array[float] = field(default_factory=lambda: array("d"))  # x, y, scale
+    points: array[float] = field(default_factory=lambda: array("d"))  # x, y of every joint
+    flags: array[int] = field(default_factory=lambda: array("b"))  # whether it is labelled
+    dropped: int = 0
+
+
+def _people(path: Path, problems: Problems, joints: int, split: str, *, own: bool) -> _People:
+    """Everybody who counts; MPII's val keeps all, so that its order stays the ground truth's.
+
+    Args:
+        path: the file.
+        problems: told what is wrong with a person, who is left out.
+        joints: K.
+        split: its name.
+        own: of a user's dataset in this format, whose splits all have joints.
+    """
+    found, labelled = _People(), own or split != "test"
     for key, position, record in json_file.records(path, "annotations"):
         if key != "" or (position < 0 and record != []):
             raise DataError(f"{path}: an object, expected MPII's list of people")
@@ -106,58 +165,22 @@ def read(
             break
         try:
             name, center, scale = _place(record)
-            joints, visible = [0.0] * (2 * count), [0] * count
-            if joints_expected:
-                joints, visible = _joints(record, count)
+            points, visible = [0.0] * (2 * joints), [0] * joints
+            if labelled:
+                points, visible = _joints(record, joints)
         except ValueError as error:
             problems.add("person", f"[{position}]", str(error))
             continue
-        index = names.setdefault(name, len(names))
-        if joints_expected and not any(visible) and (own or split != "val"):
-            dropped += 1  # val keeps everybody, so that its order stays the ground truth's
+        index = found.names.setdefault(name, len(found.names))
+        if labelled and not any(visible) and (own or split != "val"):
+            found.dropped += 1
             continue
-        ids.append(position)
-        image_index.append(index)
-        places.extend((*center, scale))
-        points.extend(joints)
-        flags.extend(visible)
-    skipped = problems.raise_or_list(skip_bad)
-    place = np.array(places, np.float64).reshape(-1, 3)
-    labelled = np.array(flags, np.uint8).reshape(-1, count)
-    keypoints = np.array(points, np.float64).reshape(-1, count, 2) - 1
-    keypoints[labelled == 0] = 0
-    bboxes = _boxes(place)
-    centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
-    heads = None
-    if truth and split == "val" and not own:
-        matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
-        heads = _heads(matrices[0], path, ids) if matrices else None
-    return PoseTable(
-        declared=declared,
-        split=split,
-        image_root=image_root,
-        annotation_file=path,
-        image_ids=np.arange(len(names), dtype=np.int64),
-        image_names=image_name_array(list(names)),
-        image_sizes=np.zeros((len(names), 2), np.int32),
-        image_index=np.array(image_index, np.int32),
-        person_ids=np.array(ids, np.int64),
-        centers=centers.astype(np.float32),
-        sizes=sizes.astype(np.float32),
-        bboxes=bboxes.astype(np.float32),
-        keypoints=keypoints.astype(np.float32),
-        visibility=labelled,
-        areas=np.zeros(len(ids), np.float32),
-        box_scores=np.ones(len(ids), np.float32),
-        counts={
-            "images": len(names),
-            "people": len(ids),
-            "dropped_unlabelled": dropped,
-            "skipped": len(skipped),
-        },
-        skipped=skipped,
-        heads=heads,
-    )
+        found.ids.append(position)
+        found.image_index.append(index)
+        found.places.extend((*center, scale))
+        found.points.extend(points)
+        found.flags.extend(visible)
+    return found
 
 
 def _heads(matrix: Path, path: Path, ids: Sequence[int]) -> MpiiGroundTruth:
