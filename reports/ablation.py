@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hevitpose.evaluation.statistics import (
@@ -25,14 +25,14 @@ from hevitpose.evaluation.statistics import (
 from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
 from reports.captions import describe_conditions, machine_key, shared
-from reports.grid_files import Overrides, cell_of
+from reports.cells import Cells, group, share, split
+from reports.grid_files import Overrides
 from reports.load import (
     BASELINE_PREFIX,
     METRIC_ALIASES,
     flatten,
     metric,
     newest,
-    setting,
 )
 from reports.output.text import plain
 
@@ -120,9 +120,6 @@ def disagreements(families: Mapping[str, Family], primary: str) -> dict[str, dic
     return found
 
 
-Cells = Mapping[str, Collection[str]]
-
-
 def build(
     records: Iterable[Record],
     name: str,
@@ -157,10 +154,10 @@ def build(
     if cells is None and not one_setting:
         records = next(iter(split(records, name, listed).values()), records)
     listed = listed or {}
-    groups = _group(records, name, cells, default)
+    groups = group(records, name, cells, default)
     if cells is None:
         groups.setdefault(default, [])
-        _share(groups, records, name, listed, default)
+        share(groups, records, name, listed, default)
     for cell in listed:
         groups.setdefault(cell, [])
     conditions = _common_conditions(r for group in groups.values() for r in group)
@@ -208,49 +205,6 @@ def _default_name(rows: Sequence[Row]) -> str:
     if not isinstance(value, str) and not all(re.fullmatch(r"[\d.]+", other) for other in others):
         return DEFAULT_CELL
     return DEFAULT_CELL if name in others else name
-
-
-def _group(
-    records: Iterable[Record], name: str, cells: Cells | None, default: str
-) -> dict[str, list[Record]]:
-    records = list(records)
-    if cells is not None:
-        by_id: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_id[record.id].append(record)
-        return {
-            cell: [r for record_id in dict.fromkeys(ids) for r in by_id[record_id]]
-            for cell, ids in cells.items()
-        }
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.grid == name:
-            groups[record.cell or DEFAULT_CELL].append(record)
-        elif record.grid is None and record.cell in (default, None) and record.cell_id:
-            groups[default].append(record)
-    return {cell: groups[cell] for cell in sorted(groups)}
-
-
-def _share(
-    groups: dict[str, list[Record]],
-    records: Sequence[Record],
-    name: str,
-    listed: Overrides,
-    default: str,
-) -> None:
-    """Adds the records by which other grids measured cells that this one describes too."""
-    stock = next((r for r in groups[default] if r.kind == "evaluation" and r.config), None)
-    if stock is None:
-        return
-    axes = {key for overrides in listed.values() for key in overrides}
-    foreign = [r for r in records if r.grid not in (None, name)]
-    for record in foreign:
-        if record.kind == "evaluation" and (cell := cell_of(record, listed, axes, stock)):
-            groups.setdefault(cell, []).append(record)
-    for group in groups.values():
-        networks = {r.cell_id for r in group if r.kind == "evaluation"}
-        costs = [r for r in foreign if r.kind in ("complexity", "latency")]
-        group += [r for r in costs if r.cell_id in networks]
 
 
 def _row(
@@ -405,50 +359,3 @@ def _baseline(records: Iterable[Record]) -> dict[str, float]:
         for name, values in found.items()
         if len(values) == 1
     }
-
-
-def split(
-    records: Iterable[Record], name: str, listed: Overrides | None = None
-) -> dict[str, list[Record]]:
-    """A store's records of one grid, apart by setting (variant, data, recipe).
-
-    Runs under different budgets or on different data never share a table.
-
-    Args:
-        records: any.
-        name: of the grid.
-        listed: the cells that its file describes; they differ in no setting.
-
-    Returns:
-        Per setting its records, costs included, the setting with the latest run first.
-    """
-    records = list(records)
-    own = [r for r in records if r.grid == name]
-    foreign = [r for r in records if r.grid not in (None, name)]
-    axes = {key for r in own for key in r.axes}
-    axes |= {key for overrides in (listed or {}).values() for key in overrides}
-    defaults = [r for r in records if r.grid is None and r.cell in (DEFAULT_CELL, None)]
-    by_setting: dict[str, list[Record]] = defaultdict(list)
-    for record in own:
-        if record.kind == "evaluation":
-            by_setting[setting(record, axes)].append(record)
-    for record in (*defaults, *foreign):
-        if record.kind == "evaluation" and (key := setting(record, axes)) in by_setting:
-            by_setting[key].append(record)
-    costs = [r for r in records if r.kind in ("complexity", "latency")]
-    for group in by_setting.values():
-        networks = {r.cell_id for r in group if r.cell_id}
-        models = {r.model for r in group}
-        # A cell of the grid whose accuracy is missing still has its costs.
-        group += [
-            r for r in costs if r.cell_id in networks or (r.grid == name and r.model in models)
-        ]
-    if not by_setting and own:
-        models = {r.model for r in own}
-        by_setting[""] = own + [
-            r for r in defaults if r.kind in ("complexity", "latency") and r.model in models
-        ]
-    newest_first = sorted(
-        by_setting.items(), key=lambda item: max(r.started_at for r in item[1]), reverse=True
-    )
-    return dict(newest_first)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hevitpose.models.spec import MAIN_GRIDS
 from reports import ablation, comparisons, grid_files
+from reports.cells import split
 from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
 from reports.evidence import of_grid, of_robustness
@@ -183,7 +184,7 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
         stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         primary = grid_files.primary_of(name)
         listed = grid_files.listed_cells(name, None)
-        settings = ablation.split(measured.records, name, listed)
+        settings = split(measured.records, name, listed)
         if not settings:
             views.append((stem, ablation.build([], name, listed=listed, primary=primary)))
         for number, (key, records) in enumerate(settings.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import subprocess
 import sys
@@ -409,6 +410,11 @@ class TestTables:
         table = claims_table(measured(records), published, [ablation.build(records, "heads")])
         row = next(row for row in table.rows if "attention heads" in row[0].text)
         assert row[3].text.startswith("supported: every other level is worse than 4")
+        # A grid that varies fewer levels has nothing to say of the largest, wherever it stands.
+        fewer = ablation.build([r for r in records if r.cell != "h4"], "heads")
+        both = [dataclasses.replace(fewer, name="few"), ablation.build(records, "heads")]
+        again = claims_table(measured(records), published, both)
+        assert row[3].text in [each[3].text for each in again.rows]
 
 
 class TestBadInput:
