@@ -11,7 +11,7 @@ from reports.captions import condition, describe_conditions
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import PCKH_JOINTS, Measured, metric
-from reports.output.text import plain, shorten
+from reports.output.text import plain
 from reports.published import JOINTS, Published
 from reports.tables.accuracy import measured_groups
 from reports.tables.cost import counted
@@ -185,7 +185,7 @@ def draw_tradeoff(data: Any) -> Any:
     for axes, panel in zip(panels, data["panels"], strict=True):
         points = panel["points"]
         names = {point[0] for point in front(points)}
-        for name, cost, value, low, high, n in points:
+        for name, cost, value, low, high, n in sorted(points, key=lambda p: p[0] == "default"):
             color = style.ORANGE if name == "default" else style.BLUE
             if low is not None:
                 axes.plot([cost, cost], [low, high], color=color, lw=0.9, alpha=0.35)
@@ -200,13 +200,15 @@ def draw_tradeoff(data: Any) -> Any:
         axes.set_ylabel(f"{data['metric']}, %")
     figure.suptitle(data["title"], x=0.01, ha="left", fontsize=10)
     note = (
-        "filled: no cell is cheaper and scores higher (by the means)   ◆ default   "
+        "filled and named: no cell is cheaper and scores higher (by the means)   ◆ default   "
         "bars: 95% interval over seeds"
     )
     lines = [note, *textwrap.wrap(data["note"], 150)]
     figure.supxlabel("\n".join(lines), fontsize=6.5, color=style.GREY)
     for axes, panel in zip(panels, data["panels"], strict=True):
-        labels = [(p[1], p[2], shorten(p[0], 24)) for p in panel["points"]]
+        named = {p[0] for p in front(panel["points"])} | {"default"}
+        # The others keep clear of the labels, and tell their names under the pointer.
+        labels = [(p[1], p[2], p[0] if p[0] in named else "") for p in panel["points"]]
         style.place_labels(axes, labels, size=6.5)
     return figure
 

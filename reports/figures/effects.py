@@ -86,7 +86,7 @@ def draw_effects(data: Any) -> Any:
     axes.set_yticks(range(len(dots)), [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in dots])
     what = f"Δ {data['metric']}, points" if data["relative"] else data["metric"]
     bars = any(dot[2] is not None for dot in dots)
-    axes.set_xlabel(f"{what}; simultaneous 95% interval" if bars else f"{what}; no interval")
+    axes.set_xlabel(f"{what}\nsimultaneous 95% interval" if bars else f"{what}\nno interval")
     for panel, (column, heading) in zip(others, costs, strict=True):
         _cost_panel(panel, dots, column, heading)
     for panel in (axes, *others):
