@@ -17,7 +17,7 @@ from hevitpose.records import RecordStore
 from reports import ablation, build
 from reports.__main__ import main
 from reports.figures import style
-from reports.figures.accuracy import front, joint_profile
+from reports.figures.accuracy import draw_tradeoff, front, joint_profile
 from reports.figures.effects import effects
 from reports.load import check
 from reports.output import readme
@@ -316,20 +316,42 @@ def test_every_plot_is_drawn_and_carries_its_digest(every_plot, tmp_path):
         assert "<text" not in svg  # glyphs are drawn: no font is needed
 
 
-@pytest.mark.parametrize("name", ["bubble", "pareto"])
-def test_labels_do_not_overlap(every_plot, name):
-    plot = every_plot.plot(name)
-    figure = plot.draw(plot.data)
-    figure.draw_without_rendering()
-    boxes = {
+def labels_of(axes):
+    """Where each label of finished axes stands."""
+    axes.figure.draw_without_rendering()
+    return {
         text.get_text(): Text.get_window_extent(text)
-        for text in figure.axes[0].texts
+        for text in axes.texts
         if isinstance(text, Annotation) and text.get_text()
     }
-    assert len(boxes) > 3
+
+
+def require_apart(boxes):
     for (a, one), (b, other) in itertools.combinations(boxes.items(), 2):
         # A pixel of leading is no overlap.
         assert not one.padded(-1).overlaps(other.padded(-1)), (a, b)
+
+
+def test_labels_of_the_bubble_chart_do_not_overlap(every_plot):
+    plot = every_plot.plot("bubble")
+    figure = plot.draw(plot.data)
+    boxes = labels_of(figure.axes[0])
+    assert len(boxes) > 3
+    require_apart(boxes)
+    style.close(figure)
+
+
+def test_a_tradeoff_names_its_front_and_the_default():
+    """Forty names on as many points nobody can read."""
+    best = [[f"front-{i}", 0.07 + 0.002 * i, 63 + 0.1 * i, 62.0, 66.0, 5] for i in range(5)]
+    others = [[f"cell-{i}", 0.09 + 0.001 * i, 62 - 0.05 * i, 61.0, 63.0, 5] for i in range(30)]
+    default = ["default", 0.095, 61.9, 61.2, 62.6, 5]
+    panel = {"unit": "GFLOPs (mmcv)", "points": [default, *others, *best]}
+    figure = draw_tradeoff({"panels": [panel], "metric": "PCKh@0.5", "title": "t", "note": ""})
+    boxes = labels_of(figure.axes[0])
+    assert set(boxes) == {"default", *(point[0] for point in best)}
+    require_apart(boxes)
+    assert figure.hover_tips[-1].startswith("default: ")  # drawn last, hidden by none
     style.close(figure)
 
 
