@@ -21,6 +21,7 @@ from hevitpose.evaluation.statistics import (
     Interval,
     compare_grid,
     mean_interval,
+    paired_difference,
 )
 from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
 from hevitpose.records import Record
@@ -56,6 +57,7 @@ class Row:
     scores: dict[str, Interval]  # by metric, in percent
     comparison: Comparison | None = None  # with the default, by the primary metric
     others: dict[str, Comparison] = field(default_factory=dict)  # by the secondary metrics
+    photographs: Interval | None = None  # difference in AP over draws of the val set's photographs
 
     @property
     def seeds(self) -> int:
@@ -311,6 +313,7 @@ def _families(rows: Sequence[Row]) -> dict[str, Family]:
 
 def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -> tuple[Row, ...]:
     """The rows with what the statistics say about each."""
+    draws = next((_draws(row) for row in rows if row.is_default), {})
     return tuple(
         replace(
             row,
@@ -320,9 +323,19 @@ def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -
                 for name, family in families.items()
                 if name != primary and row.name in family.comparisons
             },
+            photographs=None if row.is_default else paired_difference(_draws(row), draws),
         )
         for row in rows
     )
+
+
+def _draws(row: Row) -> dict[int, list[float]]:
+    """A row's AP in each draw of the photographs, in percent, per seed."""
+    return {
+        -1 if r.seed is None else r.seed: [100 * value for value in r.resampled.values]
+        for r in row.accuracy
+        if r.resampled is not None
+    }
 
 
 def _conditions(record: Record) -> str:

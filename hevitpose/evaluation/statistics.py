@@ -425,6 +425,33 @@ def bootstrap_ratio(
     return _percentiles(float(top.sum() / bottom.sum()), values, n, confidence)
 
 
+def paired_difference(
+    cell: Mapping[int, Sequence[float]], default: Mapping[int, Sequence[float]]
+) -> Interval | None:
+    """A cell against the default over draws of photographs, at the seeds that were trained.
+
+    Args:
+        cell: per seed, what it scored in each draw.
+        default: likewise, in the same draws.
+
+    Returns:
+        The mean over draws and its 95% percentile interval, in the values' unit; ``n`` is the
+        number of seeds that both have. None where they share none.
+    """
+    seeds = sorted(cell.keys() & default.keys())
+    if not seeds:
+        return None
+    gaps = np.mean([np.subtract(cell[s], default[s]) for s in seeds], axis=0)
+    low, high = np.percentile(gaps, [50 * ALPHA, 100 - 50 * ALPHA])
+    return Interval(
+        float(np.mean(gaps)),
+        float(low),
+        float(high),
+        len(seeds),
+        "paired bootstrap over photographs",
+    )
+
+
 def _percentiles(
     value: float, values: Sequence[float] | np.ndarray, n: int, confidence: float
 ) -> Interval:

@@ -133,6 +133,14 @@ class Breakdown(_Part, frozen=True):
     groups: dict[str, dict[str, GroupScore]] = {}  # visible_joints, size, crowd_index
 
 
+class Resampled(_Part, frozen=True):
+    """A metric in draws of a small val set's photographs, the same draws in every record."""
+
+    metric: str  # AP
+    photographs: Count
+    values: list[float]  # 0..1, one per draw
+
+
 class Artifact(_Part, frozen=True):
     """A file that the run left, by its path under the run folder."""
 
@@ -200,6 +208,7 @@ class Record(_Part, frozen=True, kw_only=True):
     metrics: dict[str, float | None] = {}  # None: nothing was counted for it (0 of 0)
     intervals: dict[str, Interval] = {}  # of single metrics of this one run
     breakdown: Breakdown | None = None  # of an evaluation; None: not computed
+    resampled: Resampled | None = None  # of an evaluation on a small val set of COCO's format
     latency: Latency | None = None
     peak_memory: Count | None = None  # bytes
     train: Train | None = None

@@ -309,6 +309,7 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
     """
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
     from hevitpose.evaluation.predict import pckh_intervals
+    from hevitpose.evaluation.resampling import resampled_ap
     from hevitpose.training.fit import evaluate, world
 
     result: EvaluationResult = evaluate(config, progress=progress)
@@ -317,13 +318,13 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
     path = folder / "predictions.npz"
     write_predictions(path, result.predictions)
     weights = config.model.checkpoint  # type: ignore[attr-defined]
+    people, predictions, nms = result.people, result.predictions, config.evaluation.nms_threshold
     return {
         "weights": file_digest(weights),
         "metrics": result.metrics,
-        "intervals": pckh_intervals(result.people, result.predictions, config.seed),
-        "breakdown": breakdown(
-            result.people, result.predictions, nms_threshold=config.evaluation.nms_threshold
-        ),
+        "intervals": pckh_intervals(people, predictions, config.seed),
+        "breakdown": breakdown(people, predictions, nms_threshold=nms),
+        "resampled": resampled_ap(people, predictions, nms_threshold=nms),
         "artifacts": {"predictions": path},
         "dataset": result.dataset,
         "peak_memory": result.peak_memory,

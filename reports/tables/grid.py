@@ -191,7 +191,15 @@ def _columns(grid: ablation.GridView, shown: tuple[str, ...]) -> tuple[Column, .
             ]
         else:
             columns.append(Column(f"difference_{key}", f"Δ {heading}"))
+    if _resampled(grid):
+        columns.append(Column("difference_photographs", "Δ AP, other photographs"))
     return (*columns, Column("seeds", "n seeds"))
+
+
+def _resampled(grid: ablation.GridView) -> int | None:
+    """Photographs of a val set so small that their choice has an interval of its own."""
+    sizes = {r.resampled.photographs for row in grid.rows for r in row.accuracy if r.resampled}
+    return next(iter(sizes), None)
 
 
 def _legend(
@@ -207,6 +215,12 @@ def _legend(
         "not counted.",
     ]
     legend += _model_lines(grid)
+    if photographs := _resampled(grid):
+        legend.append(
+            f"Δ AP, other photographs: 95% paired bootstrap interval over the {photographs} "
+            "photographs of the val set, at the seeds that were trained; the intervals over seeds "
+            "leave the choice of photographs out."
+        )
     for name, cells in grid.disagreements().items():
         said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
         legend.append(f"By {ablation.SHOWN[name]} it is otherwise: {', '.join(said)}.")
@@ -328,6 +342,8 @@ def _grid_row(
         else:
             cells.append(_score(row, metric, 1, ids))
             cells.append(_difference(row, row.others.get(metric), marked=True))
+    if _resampled(grid):
+        cells.append(_over_photographs(row))
     return (*cells, TableCell(str(row.seeds), value=row.seeds, kind="measured"))
 
 
@@ -358,6 +374,14 @@ def _difference(
     return TableCell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
 
 
+def _over_photographs(row: ablation.Row) -> TableCell:
+    gap = row.photographs
+    if gap is None or gap.low is None or gap.high is None:
+        return TableCell("(reference)") if row.is_default else MISSING
+    bounds = f"{gap.low:+.2f} to {gap.high:+.2f}".replace("-", "−")
+    return TableCell(bounds, gap.value, "measured", records=tuple(r.id for r in row.accuracy))
+
+
 def _verdict(row: ablation.Row) -> TableCell:
     parts = []
     if row.verdict:
@@ -386,4 +410,4 @@ def _baseline_row(grid: ablation.GridView, shown: tuple[str, ...]) -> tuple[Tabl
         cells += [number(grid.baseline.get(metric), 1), empty]
         if metric == grid.primary:
             cells.append(TableCell("baseline"))
-    return (*cells, empty)
+    return (*cells, *([empty] if _resampled(grid) else []), empty)

@@ -94,6 +94,25 @@ class TestGrid:
         assert "batch 1" in table.conditions and "torch 2.6.0" in table.conditions
         assert "Synthetic people" in table.caption and "ground truth" in table.caption
 
+    def test_a_small_val_set_shows_what_other_photographs_would_change(self, make):
+        values = [0.2 + 0.0001 * draw for draw in range(1000)]
+        records = []
+        for seed in (0, 1):
+            for name, shift in (("default", 0.0), ("mhsa", 0.02)):
+                drawn = {
+                    "metric": "AP", "photographs": 491,
+                    "values": [value * (1 + (name == "mhsa") / 10) + shift for value in values],
+                }  # fmt: skip
+                records.append(make.evaluation(name, seed, resampled=drawn))
+        table = grid_table(ablation.build(records, "attention"))
+        # 10% of 20.25 and of 29.74, the percentiles, and two points.
+        place = "difference_photographs"
+        assert cell(table, "mhsa", place).text == "+4.02 to +4.97"
+        assert cell(table, "cgsr (default)", place).text == "(reference)"
+        assert any("paired bootstrap interval over the 491 photographs" in x for x in table.legend)
+        plain = grid_table(ablation.build(make.grid(), "attention"))
+        assert place not in [c.key for c in plain.columns]
+
     @pytest.mark.parametrize("seeds", [1, 2, 4])
     def test_no_verdict_and_no_bold_below_five_seeds(self, make, seeds):
         table = grid_table(ablation.build(make.grid(seeds=seeds, shift=-20), "attention"))

@@ -19,7 +19,8 @@ from hevitpose.evaluation.diagnosis.scene import Scene
 THRESHOLDS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
 #: Detections of an image that COCO's evaluators look at.
 MAX_DETECTIONS = 20
-_RECALLS = np.linspace(0, 1, 101)
+#: Recalls at which COCO's evaluators read the precision.
+RECALLS = np.linspace(0, 1, 101)
 _ALMOST_ONE = 1 - 1e-10  # an OKS of 1 matches at any threshold, also after rounding
 
 
@@ -119,6 +120,13 @@ def _by_rank(scene: Scene, rank: np.ndarray) -> list[np.ndarray]:
     return [part for part in parts if len(part)]
 
 
+def counted_detections(matches: Matches) -> np.ndarray:
+    """Detections that COCO's evaluators look at, in their order: by falling score."""
+    top = np.flatnonzero(matches.rank < MAX_DETECTIONS)
+    key = (matches.rank[top], matches.image[top], -matches.scores[top])
+    return top[np.lexsort(key)]
+
+
 def average_precision(
     matches: Matches,
     *,
@@ -135,9 +143,7 @@ def average_precision(
     Returns:
         (T,) and (T,) in 0..1; -1 where nobody counts.
     """
-    top = np.flatnonzero(matches.rank < MAX_DETECTIONS)
-    key = (matches.rank[top], matches.image[top], -matches.scores[top])
-    top = top[np.lexsort(key)]
+    top = counted_detections(matches)
     ignored = matches.ignored if also_ignored is None else matches.ignored | also_ignored
     right = (matches.person[:, top] >= 0) & ~ignored[:, top]
     wrong = (matches.person[:, top] < 0) & ~ignored[:, top]
@@ -151,7 +157,7 @@ def average_precision(
     ap, recall = np.full(len(people), -1.0), np.full(len(people), -1.0)
     for level in np.flatnonzero(people):
         share = hits[level] / people[level]
-        place = np.searchsorted(share, _RECALLS, side="left")
+        place = np.searchsorted(share, RECALLS, side="left")
         padded = np.append(precision[level], 0.0)
         ap[level] = padded[place].mean()
         recall[level] = share[-1] if len(share) else 0.0
