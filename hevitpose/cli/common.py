@@ -27,7 +27,7 @@ BoxThreshold = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--weights", "--checkpoint", help="Weights: .safetensors or .ckpt."),
+    typer.Option("--weights", "--checkpoint", help="Weights: a file, or a name that ships."),
 ]
 Gpus = Annotated[str | None, typer.Option("--gpus", help="CUDA device numbers: 0,1.")]
 Devices = Annotated[int | None, typer.Option("--devices", min=1, help="Processes per node.")]

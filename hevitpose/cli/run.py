@@ -224,7 +224,10 @@ def infer_testdev(
 
 def predict(
     images: Annotated[list[str], typer.Argument(help="Images, folders, or globs in quotes.")],
-    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="Weights.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--weights", "--checkpoint", help="Weights. [default: the nano that ships]"),
+    ] = None,
     ids: Annotated[
         Path | None,
         typer.Option("--ids", help="COCO-style annotations with the images' ids. [default: 1, 2]"),

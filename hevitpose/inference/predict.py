@@ -18,6 +18,7 @@ from hevitpose.inference.pictures import Pictures, find_images, match_boxes, nam
 from hevitpose.inference.predictor import Pose, PosePredictor
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
 from hevitpose.metrics.oks import rescore
+from hevitpose.models.checkpoint import DEFAULT_WEIGHTS
 from hevitpose.progress import Progress, silent
 
 
@@ -34,7 +35,7 @@ class Written:
 
 def predict_files(
     sources: Sequence[str],
-    checkpoint: Path,
+    checkpoint: Path | None,
     out: Path,
     *,
     ids: Path | None = None,
@@ -50,7 +51,7 @@ def predict_files(
 
     Args:
         sources: images, folders, globs.
-        checkpoint: the network.
+        checkpoint: the network; None for the nano that ships.
         out: folder for what is written; a picture lies there as its image lies in the folder that
             holds all images.
         ids: annotations in COCO's format that say the images' ids; without them, the images are
@@ -72,7 +73,7 @@ def predict_files(
     images = name_images(find_images(sources), ids)
     detections = None if boxes is None else match_boxes(boxes, images, box_threshold, category_id)
     pictures = _targets(images, out)
-    predictor = PosePredictor(checkpoint, device=device)
+    predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=device)
     if heatmaps:
         predictor.require_heatmaps()
     results: list[dict[str, Any]] = []

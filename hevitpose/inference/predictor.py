@@ -19,7 +19,7 @@ from hevitpose.data.transforms import crop_people
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
-from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained, read_checkpoint
 from hevitpose.models.forms import optimize
 from hevitpose.models.keypoints import KeypointLayout
 
@@ -40,7 +40,7 @@ class PosePredictor:
 
     Args:
         model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network,
-            of which a copy is used.
+            of which a copy is used. By default the nano network that ships.
         config: geometry, decoder and flip test; the checkpoint's own where it has one.
         layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
@@ -53,7 +53,7 @@ class PosePredictor:
 
     def __init__(
         self,
-        model: nn.Module | Path | str,
+        model: nn.Module | Path | str = DEFAULT_WEIGHTS,
         *,
         config: Config | None = None,
         layout: KeypointLayout | None = None,

@@ -123,6 +123,7 @@ def save_pretrained(
     *,
     config: Mapping[str, Any] | None = None,
     records: Iterable[Record] = (),
+    half: bool = False,
 ) -> Path:
     """Write a network to a folder as the Hugging Face hub has it, and as ``from_pretrained`` reads.
 
@@ -134,6 +135,7 @@ def save_pretrained(
         config: of the run that trained it; by default what came with its weights.
         records: evaluations of these weights, for the card. Nothing is measured here but counts of
             parameters and multiply-accumulates.
+        half: weights as float16.
 
     Returns:
         The folder.
@@ -150,7 +152,9 @@ def save_pretrained(
             raise UsageError(
                 f"record {record.id} is of {record.model}, expected records of {model.name}"
             )
-    save_checkpoint(model, folder / "model.safetensors", config, about.layout, about.source)
+    save_checkpoint(
+        model, folder / "model.safetensors", config, about.layout, about.source, half=half
+    )
     card = model_card(model, folder.name, config, about.source, records)
     write_atomically(folder / "README.md", card)
     return folder

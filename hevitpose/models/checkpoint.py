@@ -35,6 +35,8 @@ LIGHTNING_PREFIX = "model."
 INPUT = {"channels": "RGB", "mean": list(MEAN), "std": list(STD)}
 #: Networks that come with the package: NAME/model.safetensors.
 SHIPPED = Path(__file__).parents[1] / "weights"
+#: The network of ``hevitpose predict`` and :class:`~hevitpose.PosePredictor` unless one is named.
+DEFAULT_WEIGHTS = "hevitpose_nano"
 #: Name of the weights' file in a folder.
 WEIGHTS = "model.safetensors"
 
@@ -82,6 +84,8 @@ def save_checkpoint(
     config: Mapping[str, Any] | None = None,
     layout: KeypointLayout | None = None,
     source: Mapping[str, Any] | None = None,
+    *,
+    half: bool = False,
 ) -> Path:
     """Write a network's weights and description as one safetensors file, in one step.
 
@@ -91,8 +95,10 @@ def save_checkpoint(
         config: the run's resolved config, kept beside the weights.
         layout: what the keypoints mean, so that a reader can name and draw them.
         source: of foreign weights, where they came from.
+        half: floats as float16, half the size; they are float32 again once loaded.
 
     Raises:
+        UsageError: a weight is too large for float16.
         HEViTPoseError: the file cannot be written; nothing half-written is left.
     """
     path = Path(path)
@@ -108,7 +114,19 @@ def save_checkpoint(
     # One entry: safetensors writes several in an order of its own, and equal runs must be equal.
     metadata = {METADATA: json.dumps(description, sort_keys=True)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {key: _as_half(key, value) for key, value in state.items()}
     return write_atomically(path, to_safetensors(state, metadata))
+
+
+def _as_half(key: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    halved = value.half()
+    if not halved.isfinite().all():
+        largest = float(value.abs().max())
+        raise UsageError(f"{key}: a weight of {largest:.3g} does not fit float16 (largest 65504)")
+    return halved
 
 
 def read_checkpoint(path: Path | str) -> Stored:
@@ -120,13 +138,13 @@ def read_checkpoint(path: Path | str) -> Stored:
     Raises:
         DataError: absent, truncated, malicious, or not one of ours.
     """
-    path = _locate(path)
+    path = locate(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_lightning(path)
 
 
-def _locate(path: Path | str) -> Path:
+def locate(path: Path | str) -> Path:
     """The file of a checkpoint, of a folder that holds one, or of a name that ships.
 
     Raises:
@@ -238,7 +256,7 @@ def checkpoint_config(
         if section not in own:
             continue
         theirs = merged[section]
-        kept = {key: theirs.get(key) for key in ("checkpoint",) if section == "model"}
+        kept = {"checkpoint": str(locate(path))} if section == "model" else {}
         wanted = own[section].keys() if keys is None else keys
         brought = {key: own[section][key] for key in wanted} | kept
         for key in (k.partition(".")[2] for k in given if k.startswith(f"{section}.")):

@@ -434,6 +434,27 @@ def test_a_name_that_ships(tmp_path, monkeypatch):
     assert torch.equal(again.head.final.weight, nano.head.final.weight)
     with pytest.raises(DataError, match=r"nano_tset: no such.* ships: hevitpose_nano_test\)"):
         hevitpose.from_pretrained("hevitpose_nano_tset")
+    config, _ = checkpoint_config(
+        load_config("synthetic", {"model.checkpoint": "hevitpose_nano_test"})
+    )
+    assert config.model.checkpoint == tmp_path / "hevitpose_nano_test" / "model.safetensors"
+
+
+def test_half_weights_are_half_the_size_and_float32_once_loaded(tmp_path):
+    nano = hevitpose.create_model("nano", seed=1).eval()
+    whole = hevitpose.save_pretrained(nano, tmp_path / "whole") / "model.safetensors"
+    half = hevitpose.save_pretrained(nano, tmp_path / "half", half=True) / "model.safetensors"
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    again = hevitpose.from_pretrained(half)
+    for key, value in nano.state_dict().items():
+        loaded = again.state_dict()[key]
+        assert loaded.dtype == value.dtype
+        assert torch.equal(loaded, value.half().float() if value.is_floating_point() else value)
+    with torch.no_grad():
+        nano.head.final.bias[0] = 1e5
+    with pytest.raises(UsageError, match=r"head.final.bias: a weight of 1e\+05 does not fit fl"):
+        hevitpose.save_pretrained(nano, tmp_path / "large", half=True)
+    assert not (tmp_path / "large" / "model.safetensors").exists()
 
 
 # ------------------------------------------------------------------------------ ImageNet
