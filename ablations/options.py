@@ -46,7 +46,9 @@ class Options:
     variant: Annotated[str | None, typer.Option(help="nano, t, s, b, or a peer.")] = None
     dataset: Annotated[str | None, typer.Option(help="synthetic, coco, mpii, ...")] = None
     data: Annotated[Path | None, typer.Option(help="The folder that holds coco/, mpii/.")] = None
-    preset: Annotated[str | None, typer.Option(help="quick, standard or paper.")] = None
+    preset: Annotated[
+        str | None, typer.Option(help="quick, standard, paper, real_quick, real.")
+    ] = None
     cfg: Annotated[str | None, typer.Option(help="A config's name or yaml file.")] = None
     seeds: Annotated[str | None, typer.Option(help="A list: 0,1,2.")] = None
     num_seeds: Annotated[int | None, typer.Option(min=1, help="A count, from 0.")] = None

@@ -15,7 +15,7 @@ from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError, Notice, UsageError, unknown_name
 
 CONFIGS = Path(__file__).parent / "yaml"
-PRESETS = ("quick", "standard", "paper", "overfit")
+PRESETS = ("quick", "standard", "paper", "overfit", "real_quick", "real")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def load_config(
     Args:
         source: a shipped name (``mpii``), a yaml file, or ``None`` for the defaults.
         overrides: words as on the command line, or a flat mapping of dotted keys.
-        preset: ``quick``, ``standard`` or ``paper``; wins over the file's own ``preset`` key.
+        preset: one of :data:`PRESETS`; wins over the file's own ``preset`` key.
 
     Raises:
         UsageError: unknown name, key or value.

@@ -6,6 +6,7 @@ import pytest
 
 from hevitpose.config import Config, load_config, shipped
 from hevitpose.config.author_keys import ALIASES
+from hevitpose.config.load import PRESETS
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 
 
@@ -138,7 +139,7 @@ def test_shipped_configs_load():
         load_config(name)
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "paper"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_flip_true_is_the_rate_and_not_every_picture(preset):
     words = ["DATASET.FLIP", "True", f"preset={preset}"]
     assert load_config("synthetic", words).training.augmentation.flip == 0.5
