@@ -124,6 +124,7 @@ def save_pretrained(
     config: Mapping[str, Any] | None = None,
     records: Iterable[Record] = (),
     half: bool = False,
+    notes: str = "",
 ) -> Path:
     """Write a network to a folder as the Hugging Face hub has it, and as ``from_pretrained`` reads.
 
@@ -133,9 +134,10 @@ def save_pretrained(
         model: a network, from ``from_pretrained``, ``from_published`` or ``create_model``.
         folder: made where it is absent.
         config: of the run that trained it; by default what came with its weights.
-        records: evaluations of these weights, for the card. Nothing is measured here but counts of
-            parameters and multiply-accumulates.
+        records: evaluations of these weights, and the training that left them, for the card.
+            Nothing is measured here but counts of parameters and multiply-accumulates.
         half: weights as float16.
+        notes: what the card says first: what the network is for, and what it is not.
 
     Returns:
         The folder.
@@ -155,7 +157,7 @@ def save_pretrained(
     save_checkpoint(
         model, folder / "model.safetensors", config, about.layout, about.source, half=half
     )
-    card = model_card(model, folder.name, config, about.source, records)
+    card = model_card(model, folder.name, config, about.source, records, notes)
     write_atomically(folder / "README.md", card)
     return folder
 
@@ -166,6 +168,7 @@ def model_card(
     config: Mapping[str, Any],
     source: Mapping[str, Any],
     records: list[Record],
+    notes: str = "",
 ) -> str:
     """A model card: counts by convention, settings, where the weights come from, results."""
     settings = parse_config(config, "config") if config else None
@@ -185,10 +188,12 @@ def model_card(
         f"`{model.name}`, {model.num_keypoints} keypoints. "
         f'`hevitpose.from_pretrained("{name}")` gives the network.',
         "",
+        *([notes, ""] if notes else []),
         "| | |",
         "| --- | --- |",
         *(f"| {key} | {value} |" for key, value in _counts(model, size)),
         *(f"| {key} | {value} |" for key, value in _settings(model, settings)),
+        *(f"| recipe | {_recipe(r)} |" for r in records if r.kind == "training"),
         f"| weights from | {_origin(source, records)} |",
         f"| training data | {dataset or 'not said'}{_terms(dataset)} |",
         "",
@@ -225,10 +230,28 @@ def _settings(model: nn.Module, settings: Any) -> list[tuple[str, str]]:
     ]
 
 
+def _recipe(record: Record) -> str:
+    """How a training went, by its record."""
+    training, cost = record.config["training"], record.train
+    assert cost is not None  # a training that succeeded says it
+    start = training.get("start_from")
+    parts = [
+        f"training `{record.id}`",
+        f"from {start}" if start else "from random weights",
+        f"{cost.steps} steps of {cost.total_batch} people, {cost.epochs:.1f} passes over "
+        f"{cost.people}",
+        f"{training['optimizer']}, learning rate {cost.lr:g}, {training['schedule']}",
+        f"{cost.seconds / 60:.0f} minutes on {record.machine.cpu or 'a machine not named'}"
+        if cost.seconds
+        else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
 def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
     if source:
         return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`"
-    ids = sorted({record.id for record in records})
+    ids = sorted({record.id for record in records if record.kind == "evaluation"})
     return f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project"
 
 
