@@ -11,6 +11,7 @@ import typer
 
 from ablations.explain import describe, explain_record
 from ablations.grid import Grid, available, load_grids, select_cells
+from ablations.grid_file import MAIN_GRIDS
 from ablations.match import match
 from ablations.options import Options, command_of
 from ablations.plan import Plan, plan
@@ -21,7 +22,6 @@ from ablations.workers import check_executor, create_workers
 from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.errors import HEViTPoseError
-from hevitpose.models.spec import MAIN_GRIDS
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import RecordStore

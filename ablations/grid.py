@@ -29,11 +29,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import OF, Entry, GridFile, Problem, read_grid_file
+from ablations.grid_file import DEFAULT_CELL, OF, Entry, GridFile, Problem, read_grid_file
 from ablations.refusals import refused, refused_condition, refused_key
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.models.spec import DEFAULT_CELL
 from hevitpose.records.identity import config_hash
 
 FOLDER = Path(__file__).parent / "grids"

@@ -17,13 +17,18 @@ from hevitpose import yaml_file
 from hevitpose.config.renamed import todays_name
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError, first_line, unknown_name
-from hevitpose.models.spec import PRIMARY_METRICS
 
+#: The grids of the main job, which have a table even before anything was run.
+MAIN_GRIDS = ("attention", "downsampling", "ffn")
+#: The cell that every grid compares with.
+DEFAULT_CELL = "default"
 MODES = ("one-factor", "product", "zip")
 #: What a grid may be judged by: PCKh at two thresholds, AP and AR of the evaluators.
 PRIMARIES = ("Mean", "Mean@0.1", "AP", "AR")
 #: In ``primary:``, datasets that are not named.
 OTHER = "other"
+#: What verdicts are about where a grid's file names no primary metric, by dataset.
+PRIMARY_METRICS = {name: row.primary_metric for name, row in ROWS.items()} | {OTHER: "AP"}
 #: In ``evaluate:``, whose weights.
 OF = "of"
 _TEXTS = ("question", "command", "expected", "finding")

@@ -16,11 +16,12 @@ from statistics import median
 from typing import Any
 
 from ablations.grid import Cell, Grid
+from ablations.grid_file import DEFAULT_CELL
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config, start_config
 from hevitpose.errors import first_line
-from hevitpose.models.spec import DEFAULT_CELL, full_name
+from hevitpose.models.spec import full_name
 from hevitpose.records import Record, RecordStore, Run
 
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.evaluation.statistics import (
     BETTER,
     WORSE,
@@ -23,7 +24,7 @@ from hevitpose.evaluation.statistics import (
     mean_interval,
     paired_difference,
 )
-from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
+from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports.captions import describe_conditions, machine_key, shared
 from reports.cells import Cells, group, share, split

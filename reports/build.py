@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hevitpose.models.spec import MAIN_GRIDS
+from ablations.grid_file import MAIN_GRIDS
 from reports import ablation, comparisons, grid_files
 from reports.cells import split
 from reports.changes import Changes, changes

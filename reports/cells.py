@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hevitpose.models.spec import DEFAULT_CELL
+from ablations.grid_file import DEFAULT_CELL
 from hevitpose.records import Record
 from reports.grid_files import Overrides, cell_of
 from reports.load import setting

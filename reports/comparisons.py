@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import (
     BETTER,
     NOT_SHOWN,
@@ -15,7 +16,6 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     contrasts,
 )
-from hevitpose.models.spec import DEFAULT_CELL
 from reports.ablation import GridView, Row, by_seed
 from reports.grid_files import value_of
 from reports.output.text import plain, shorten

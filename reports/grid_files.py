@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import OF, GridFile, read_grid_file
+from ablations.grid_file import DEFAULT_CELL, OF, PRIMARY_METRICS, GridFile, read_grid_file
 from hevitpose.config import Config
-from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS, VARIANTS
+from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports.load import flatten
 

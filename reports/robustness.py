@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ablations.grid_file import DEFAULT_CELL
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Condition, parse_condition
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
-from hevitpose.models.spec import DEFAULT_CELL
 from hevitpose.records import Record, identity
 from reports.captions import shared
 from reports.load import Measured, condition_of, metric, setting

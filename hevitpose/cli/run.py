@@ -183,7 +183,8 @@ def infer_testdev(
         data__val_split="test",
         data__skip_bad=skip_bad or None,
     )
-    from hevitpose.data.registry import ROWS, declared
+    from hevitpose.data.files import declared
+    from hevitpose.data.registry import ROWS
 
     said = declared(config.data.dataset)
     in_mpii_format = said.format == "mpii"

@@ -23,6 +23,7 @@ from hevitpose.config.conditions import parse_condition
 from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.config.start import start_kind
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import (
     PEERS,
@@ -155,8 +156,6 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        from hevitpose.data.registry import ROWS
-
         if self.dataset not in ROWS and not self.dataset.endswith((".yaml", ".yml")):
             raise unknown_name("dataset", self.dataset, ROWS)
         for axis, side in zip("WH", self.input_size, strict=True):

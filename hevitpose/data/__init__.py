@@ -1,4 +1,4 @@
-"""Datasets: readers, crops, loading. Only ``loader`` and ``stream`` import torch.
+"""Datasets: readers, crops, loading. Only ``loader`` imports torch.
 
 What configs ask the registry must not cost them the image library: the rest loads on first use.
 """
@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hevitpose.data.files import declared
     from hevitpose.data.reading import load
-    from hevitpose.data.registry import Declared, declared
+    from hevitpose.data.registry import Declared
     from hevitpose.data.table import PoseTable, verify_images
 
 __all__ = ["Declared", "PoseTable", "declared", "load", "verify_images"]
@@ -18,7 +19,7 @@ __all__ = ["Declared", "PoseTable", "declared", "load", "verify_images"]
 _LAZY = {
     "Declared": "registry",
     "PoseTable": "table",
-    "declared": "registry",
+    "declared": "files",
     "load": "reading",
     "verify_images": "table",
 }

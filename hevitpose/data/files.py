@@ -1,12 +1,32 @@
-"""Where a dataset's files are, under any of the names that the field gives them."""
+"""What a dataset declares and where its files are, by a row's name or the path of a yaml."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from hevitpose.data.registry import files_of
-from hevitpose.errors import DataError, UsageError
+from hevitpose.data.registry import ROWS, Declared, files_of
+from hevitpose.errors import DataError, UsageError, unknown_name
+
+
+def declared(dataset: str | Path) -> Declared:
+    """What a dataset declares; neither annotations nor images are opened.
+
+    Args:
+        dataset: a name of the registry, or the yaml file of a custom dataset.
+
+    Raises:
+        UsageError: an unknown name, or a yaml that says something that cannot be.
+        DataError: the yaml is absent or is not yaml.
+    """
+    name = str(dataset)
+    if not name.endswith((".yaml", ".yml")):
+        if name not in ROWS:
+            raise unknown_name("dataset", name, (*ROWS, "FILE.yaml"))
+        return ROWS[name]
+    from hevitpose.data.readers.custom import describe
+
+    return describe(Path(dataset))[1]
 
 
 def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hevitpose.data.registry import declared
+from hevitpose.data.files import declared
 from hevitpose.data.table import (
     PoseTable,
     drop_missing_images,

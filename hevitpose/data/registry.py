@@ -120,6 +120,11 @@ class Declared:
         return "mpii" if self.protocol.startswith("pck") else "coco"
 
     @property
+    def primary_metric(self) -> str:
+        """What comparisons are judged by: mean PCKh@0.5 where there are head boxes, else AP."""
+        return "Mean" if self.protocol.startswith("pckh") else "AP"
+
+    @property
     def _who_counts(self) -> dict[str, Any]:
         several = isinstance(self.category, tuple)
         return {
@@ -243,26 +248,6 @@ def files_of(dataset: str) -> Files:
     if found is None:
         raise unknown_name("dataset", dataset, placed())
     return found
-
-
-def declared(dataset: str | Path) -> Declared:
-    """What a dataset declares; neither annotations nor images are opened.
-
-    Args:
-        dataset: a name of the registry, or the yaml file of a custom dataset.
-
-    Raises:
-        UsageError: an unknown name, or a yaml that says something that cannot be.
-        DataError: the yaml is absent or is not yaml.
-    """
-    name = str(dataset)
-    if not name.endswith((".yaml", ".yml")):
-        if name not in ROWS:
-            raise unknown_name("dataset", name, (*ROWS, "FILE.yaml"))
-        return ROWS[name]
-    from hevitpose.data.readers.custom import describe
-
-    return describe(Path(dataset))[1]
 
 
 def refuse_reserved(name: str) -> str:

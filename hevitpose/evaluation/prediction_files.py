@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose.data.files import declared
 from hevitpose.data.readers import coco_format, custom
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
-from hevitpose.data.registry import Declared, declared
+from hevitpose.data.registry import Declared
 from hevitpose.data.table import PoseTable, require_people, require_truth
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.score import Predictions, score_pck, score_results

@@ -25,23 +25,9 @@ from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
 from hevitpose.files import replacing
-from hevitpose.inference.writers import INPUT, OPSET, quiet, write_file
+from hevitpose.models.exported import FORMATS, load_exported, quiet, write_file
 from hevitpose.records.provenance import machine
 
-__all__ = [
-    "FORMATS",
-    "OPSET",
-    "ExportReport",
-    "example_crops",
-    "export",
-    "load_exported",
-    "onnx_session",
-    "picture_crops",
-    "write_file",
-]
-
-#: What ``to`` may be, and the usual suffix of the file.
-FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
 #: Largest error of the exported form relative to the largest output value.
 PARITY_LIMIT = 1e-4
 #: The same in half precision, whose numbers have eleven bits.
@@ -249,55 +235,6 @@ def picture_crops(paths: Sequence[Path], input_size: tuple[int, int]) -> Tensor:
 def _normalised(windows: Sequence[np.ndarray]) -> Tensor:
     """BGR crops of several images in one batch for the network."""
     return normalise(torch.from_numpy(np.concatenate(windows)[..., ::-1].copy()))
-
-
-def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
-    """What an exported file computes, as a function of images (N, 3, H, W) on the CPU.
-
-    Args:
-        path: written by :func:`export`.
-        to: its format.
-        threads: of onnxruntime; None takes what torch is set to. The other formats run in torch.
-
-    Raises:
-        UsageError: unknown format.
-        HEViTPoseError: onnxruntime is not installed.
-    """
-    if to not in FORMATS:
-        raise unknown_name("export format", to, FORMATS)
-    if to == "torchscript":
-        with quiet():
-            return torch.jit.load(str(path), map_location="cpu")
-    if to == "torch.export":
-        return torch.export.load(str(path)).module()
-    session = onnx_session(path, threads=threads or torch.get_num_threads())
-
-    def run(images: Tensor) -> Any:
-        outputs = [torch.from_numpy(o) for o in session.run(None, {INPUT: images.cpu().numpy()})]
-        return tuple(outputs) if len(outputs) > 1 else outputs[0]
-
-    return run
-
-
-def onnx_session(path: Path, threads: int) -> Any:
-    """An onnxruntime session with all graph optimisations and so many threads per operator.
-
-    Raises:
-        HEViTPoseError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise HEViTPoseError(
-            "onnxruntime is not installed: pip install 'hevitpose[export]'"
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads wait busily within a call; after it they would go on and slow down whatever runs next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _fused(network: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What exists, as visible data: variants, alternatives, peers, datasets, presets.
+"""What exists, as visible data: variants, alternatives, peers.
 
 Torch-free, so that configuration, the command line, records and reports can name things without
 loading a framework. Sizes are (W, H); a model's numbers are those of the reconstruction described
@@ -183,13 +183,6 @@ PEERS = (
 )
 #: What ``training.start_from`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"
-#: The grids of the main job, which have a table even before anything was run.
-MAIN_GRIDS = ("attention", "downsampling", "ffn")
-#: The cell that every grid compares with.
-DEFAULT_CELL = "default"
-#: What verdicts of a grid are about where its file names no primary metric, by dataset: PCKh@0.5
-#: ("Mean") where there are head boxes.
-PRIMARY_METRICS = {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}
 
 
 def model_names() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hevitpose
+from hevitpose import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What ``dirty`` looks at: paths whose content decides results.
@@ -88,7 +88,7 @@ def code() -> dict[str, Any]:
     return {
         "commit": commit,
         "dirty": dirty,
-        "version": hevitpose.__version__,
+        "version": __version__,
     }
 
 

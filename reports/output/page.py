@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-import hevitpose
+from hevitpose import __version__
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
@@ -114,7 +114,7 @@ def write_site(book: Book, out: Path, figures: Path) -> int:
                 "failed": sum(1 for r in book.measured.records if r.status != "ok"),
                 "published": len(book.published.numbers),
             },
-            version=hevitpose.__version__,
+            version=__version__,
         )
     )
     changed = 0

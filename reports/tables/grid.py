@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from hevitpose.files import write_atomically
-from hevitpose.models.spec import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.records import Record
 from reports import ablation, comparisons
 from reports.captions import condition

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
-from hevitpose.models.spec import DEFAULT_CELL
 from reports.ablation import SHOWN
 from reports.captions import condition as words_of
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate

@@ -9,12 +9,12 @@ import pytest
 from ablations import cli
 from ablations import grid as grids
 from ablations.grid import select_cells
+from ablations.grid_file import MAIN_GRIDS
 from ablations.options import Options
 from ablations.refusals import refused
 from hevitpose.config import load_config
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, parse_condition
 from hevitpose.errors import UsageError
-from hevitpose.models.spec import MAIN_GRIDS
 from hevitpose.records.identity import config_hash
 
 
@@ -201,7 +201,8 @@ class TestRefusals:
         text = path.read_text()
         path.write_text("\n".join(x for x in text.splitlines() if not x.startswith("primary")))
         (loaded,) = grids.load_grids([str(path)], base())
-        assert loaded.primary == {"synthetic": "Mean", "mpii": "Mean", "other": "AP"}
+        judged = {"synthetic": "Mean", "mpii": "Mean", "coco": "AP", "crowdpose": "AP"}
+        assert loaded.primary.items() >= {**judged, "other": "AP"}.items()
 
     @pytest.mark.parametrize(
         ("primary", "expected"),

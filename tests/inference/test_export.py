@@ -14,15 +14,9 @@ from hevitpose import data
 from hevitpose.cost.latency import randomise_norms_
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.inference.export import (
-    FORMATS,
-    OPSET,
-    example_crops,
-    export,
-    load_exported,
-    picture_crops,
-)
+from hevitpose.inference.export import example_crops, export, picture_crops
 from hevitpose.models import create_model
+from hevitpose.models.exported import FORMATS, OPSET, load_exported
 
 SIZE = (64, 96)  # (W, H): a swap would show
 

@@ -204,7 +204,7 @@ def _exported(network: nn.Module, conditions: Conditions) -> Network:
         for package in ("onnx", "onnxruntime"):
             if importlib.util.find_spec(package) is None:
                 raise UnavailableError(f"{package} is not installed (extra `export`)")
-    from hevitpose.inference.export import load_exported, write_file
+    from hevitpose.models.exported import load_exported, write_file
 
     with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
         path = Path(folder) / "model"

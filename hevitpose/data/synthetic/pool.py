@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import hevitpose
 from hevitpose.errors import DataError
 
 
@@ -27,7 +26,7 @@ class _Worker:
     """One child process and its two pipes."""
 
     def __init__(self) -> None:
-        above = str(Path(hevitpose.__file__).parents[1])
+        above = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, (above, os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hevitpose.data.synthetic.worker", str(os.getpid())],

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.data.files import find
+from hevitpose.data.files import declared, find
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import read_results
-from hevitpose.data.registry import ROWS, Declared, declared, files_of
+from hevitpose.data.registry import ROWS, Declared, files_of
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.calibration import (

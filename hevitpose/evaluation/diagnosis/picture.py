@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from hevitpose.data.images import read_image
+from hevitpose.data.skeleton import draw_skeleton
 from hevitpose.errors import DataError
 from hevitpose.evaluation.diagnosis.labels import LETTERS, TYPES
 from hevitpose.evaluation.diagnosis.report import STEP_NAMES
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person
 from hevitpose.files import write_atomically
-from hevitpose.inference.visualize import draw_skeleton
 from hevitpose.models.keypoints import KeypointLayout
 
 #: By type; Okabe and Ito's palette, also for people who see colours differently.

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose.data.files import declared
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.readers.coco_format import read
 from hevitpose.data.readers.results import check_results
-from hevitpose.data.registry import declared
 from hevitpose.data.table import PoseTable
 from hevitpose.evaluation.diagnosis.diagnose import Diagnosis, diagnose_results
 

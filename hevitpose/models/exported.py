@@ -1,6 +1,7 @@
-"""The bare files of an export, one writer a format; :mod:`.export` compares and times them.
+"""The files that a network is exported to, one writer and one reader a format.
 
-Exporters write to memory: on a full disk torch's own writers end the interpreter.
+:mod:`hevitpose.inference.export` compares what is written with the network. Exporters write to
+memory: on a full disk torch's own writers end the interpreter.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hevitpose.errors import HEViTPoseError, first_line
+from hevitpose.errors import HEViTPoseError, first_line, unknown_name
 
+#: Formats by name, and the usual suffix of the file.
+FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
 OPSET = 20
 INPUT = "images"
 
@@ -117,7 +121,7 @@ def write_file(
     dynamic_batch: bool = False,
     dynamic_size: bool = False,
 ) -> int | None:
-    """The bare file, not compared with anything: :func:`export` is what users call.
+    """Write the bare file, not compared with the network.
 
     Returns:
         The opset of an ONNX file.
@@ -132,6 +136,55 @@ def write_file(
         content = _WRITERS[to](network, input_size, batch, dynamic_batch)
     path.write_bytes(content)
     return opset
+
+
+def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
+    """What an exported file computes, as a function of images (N, 3, H, W) on the CPU.
+
+    Args:
+        path: written by :func:`write_file`.
+        to: its format.
+        threads: of onnxruntime; None takes what torch is set to. The other formats run in torch.
+
+    Raises:
+        UsageError: unknown format.
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if to == "torchscript":
+        with quiet():
+            return torch.jit.load(str(path), map_location="cpu")
+    if to == "torch.export":
+        return torch.export.load(str(path)).module()
+    session = onnx_session(path, threads=threads or torch.get_num_threads())
+
+    def run(images: Tensor) -> Any:
+        outputs = [torch.from_numpy(o) for o in session.run(None, {INPUT: images.cpu().numpy()})]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    return run
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """An onnxruntime session with all graph optimisations and so many threads per operator.
+
+    Raises:
+        HEViTPoseError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise HEViTPoseError(
+            "onnxruntime is not installed: pip install 'hevitpose[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads wait busily within a call; after it they would go on and slow down whatever runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _example(input_size: tuple[int, int], batch: int) -> Tensor:
