@@ -11,15 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import stats
 from scipy.sparse import csgraph
+
+from hevitpose.evaluation.dunnett import (
+    ALPHA,
+    adjusted_p,
+    critical_value,
+    detectable_shift,
+    one_factor,
+)
 
 #: Fewest runs on either side of a comparison for a verdict and its interval.
 VERDICT_SEEDS = 5
-ALPHA = 0.05
 POWER = 0.8
 SIMULTANEOUS = "simultaneous over the grid (Dunnett)"
 
@@ -158,7 +164,7 @@ def contrasts(
         return Family(found)
     covariance = matrix @ model.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
-    loadings = _one_factor(covariance / np.outer(scale, scale)).tolist()
+    loadings = one_factor(covariance / np.outer(scale, scale)).tolist()
     critical = critical_value(loadings, model.degrees, alpha)
     found = {}
     for name, value, unit in zip(wanted, values, scale, strict=True):
@@ -169,8 +175,8 @@ def contrasts(
         )
         found[name] = Comparison(
             interval,
-            _adjusted_p(float(value), error, model.rounding, loadings, model.degrees),
-            error * _detectable_shift(critical, model.degrees, POWER),
+            adjusted_p(float(value), error, model.rounding, loadings, model.degrees),
+            error * detectable_shift(critical, model.degrees, POWER),
             _verdict(interval, model.rounding, higher_is_better),
         )
     return Family(found, model.spread, model.degrees, critical, model.variance_ratio)
@@ -229,117 +235,6 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
         degrees,
         max(per_cell) / min(per_cell) if spread and min(per_cell) > rounding**2 else None,
         rounding,
-    )
-
-
-# Dunnett's distribution --------------------------------------------------------------------------
-# P(max |T| < c) for T multivariate t with correlations b_i b_j: a double integral over the common
-# factor and the spread. scipy.stats.multivariate_t gives the same numbers (the tests compare them),
-# by quasi-random sampling that takes seconds for one critical value.
-
-_Z, _Z_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
-_Z_WEIGHTS = _Z_WEIGHTS / _Z_WEIGHTS.sum()
-_V, _V_WEIGHTS = np.polynomial.legendre.leggauss(64)
-# Nodes in the spread's probability, dense near 0: small spreads are what makes small p.
-_U = ((_V + 1) / 2) ** 4
-_U_WEIGHTS = _V_WEIGHTS / 2 * 4 * ((_V + 1) / 2) ** 3
-
-
-def critical_value(loadings: Sequence[float], degrees: int, alpha: float = ALPHA) -> float:
-    """Two-sided critical value of Dunnett's test.
-
-    Args:
-        loadings: b per comparison, where comparisons i and j correlate by b_i b_j; sqrt(0.5) each
-            for equal n.
-        degrees: of freedom of the spread.
-        alpha: level of the family.
-    """
-    return _critical(tuple(round(float(b), 6) for b in sorted(loadings)), degrees, alpha)
-
-
-@cache
-def _critical(loadings: tuple[float, ...], degrees: int, alpha: float) -> float:
-    def missing(c: float) -> float:
-        return _inside(c, loadings, degrees) - (1 - alpha)
-
-    upper = 4.0
-    while missing(upper) < 0:
-        upper *= 1.5
-    return float(optimize.brentq(missing, 0.1, upper, xtol=1e-7))
-
-
-def _inside(c: float, loadings: Sequence[float], degrees: int) -> float:
-    """P(max |T| < c)."""
-    bound = c * _spreads(degrees)[:, None]
-    product = np.ones((len(_U), len(_Z)))
-    values, counts = np.unique(np.asarray(loadings), return_counts=True)
-    for b, count in zip(values, counts, strict=True):
-        rest = math.sqrt(1 - b * b)
-        shift = b * _Z[None, :]
-        inside = special.ndtr((bound - shift) / rest) - special.ndtr((-bound - shift) / rest)
-        product *= inside**count
-    return float(_U_WEIGHTS @ product @ _Z_WEIGHTS)
-
-
-@cache
-def _spreads(degrees: int) -> np.ndarray:
-    """Quantiles of the estimated spread around a true one of 1, at the nodes in probability."""
-    return np.sqrt(stats.chi2.ppf(_U, degrees) / degrees)
-
-
-def _adjusted_p(
-    value: float, error: float, rounding: float, loadings: Sequence[float], degrees: int
-) -> float:
-    if error == 0 or abs(value) <= rounding:  # no spread: t is 0 / 0 or infinite
-        return float(abs(value) <= rounding)
-    return min(1.0, max(0.0, 1 - _inside(abs(value) / error, loadings, degrees)))
-
-
-def _one_factor(correlation: np.ndarray) -> np.ndarray:
-    """Loadings b with correlations b_i b_j; exact for complete blocks, else the nearest.
-
-    Source: Hsu (1992), the factor analytic approach to simultaneous inference.
-    """
-    count = len(correlation)
-    if count == 1:
-        return np.zeros(1)
-    upper = np.triu_indices(count, 1)
-    wanted = correlation[upper]
-    if np.ptp(wanted) < 1e-9 and wanted[0] >= 0:
-        return np.full(count, math.sqrt(wanted[0]))
-    start = np.full(count, math.sqrt(max(float(wanted.mean()), 0.01)))
-    found = optimize.least_squares(
-        lambda b: np.outer(b, b)[upper] - wanted, start, bounds=(-0.999, 0.999)
-    )
-    return found.x
-
-
-# Power -------------------------------------------------------------------------------------------
-
-
-def power(shift: float, critical: float, degrees: int) -> float:
-    """Probability that one comparison is found, whichever its sign.
-
-    Args:
-        shift: true difference in standard errors of the difference.
-        critical: of the family.
-        degrees: of freedom of the spread.
-
-    Source: the noncentral t distribution, integrated here because scipy's gives NaN in its tails.
-    """
-    bounds = critical * _spreads(degrees)
-    found = special.ndtr(shift - bounds) + special.ndtr(-shift - bounds)
-    return float(found @ _U_WEIGHTS)
-
-
-@cache
-def _detectable_shift(critical: float, degrees: int, wanted: float) -> float:
-    """The difference in standard errors that is found with the wanted power."""
-    upper = critical
-    while power(upper, critical, degrees) < wanted:
-        upper *= 1.5
-    return float(
-        optimize.brentq(lambda shift: power(shift, critical, degrees) - wanted, 1e-9, upper)
     )
 
 
