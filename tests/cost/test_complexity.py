@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from hevitpose.cost.complexity import (
     CONVENTIONS,
-    attention_products,
     count,
     describe_uncounted,
     meta_copy,
     parameters,
     render,
 )
+from hevitpose.cost.conventions import attention_products
 from hevitpose.errors import HEViTPoseError, UsageError
 
 SIZE = (10, 8)  # W, H: not square, so that a swap shows

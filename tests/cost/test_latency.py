@@ -23,7 +23,6 @@ from hevitpose.cost.latency import (
     Prepared,
     UnavailableError,
     WallTimer,
-    compare,
     forms,
     interleave,
     measure,
@@ -346,18 +345,6 @@ def test_settled_statistics_are_those_of_a_trained_network(nano):
     with torch.no_grad():
         heatmaps = nano(torch.randn(1, 3, 64, 64))
     assert 1e-6 < heatmaps.std() < 10
-
-
-def test_compare_in_one_process(nano):
-    conditions = Conditions(input_size=(64, 64))
-    ratio = compare(
-        nano, conditions, Tiny(), conditions,
-        generator=np.random.default_rng(0), rounds=3, budget=BRIEF,
-    )  # fmt: skip
-    assert ratio.rounds == 3
-    assert ratio.low <= ratio.ratio <= ratio.high
-    with pytest.raises(ValueError, match="thread counts"):
-        compare(nano, conditions, nano, Conditions(threads=2), generator=np.random.default_rng(0))
 
 
 def test_peak_memory_is_of_its_own_pass():

@@ -1,8 +1,8 @@
 """Latency: how a model is timed, here and nowhere else.
 
-:func:`measure` times one model under named :class:`Conditions`; :func:`compare` says which of two
-is faster, from interleaved rounds. ``bench/latency.py`` is the command around them. The rules:
-``docs/measurement.md``.
+:func:`measure` times one model under named :class:`Conditions`; :func:`interleave` and
+:func:`ratio_of_rounds` say which of two is faster. ``bench/latency.py`` is the command around them.
+The rules: ``docs/measurement.md``.
 """
 
 from hevitpose.cost.latency.conditions import DTYPES, MEMORY_LAYOUTS, MODES, SCOPES, Conditions
@@ -14,7 +14,6 @@ from hevitpose.cost.latency.measure import (
     LatencyResult,
     Prepared,
     WarmUp,
-    compare,
     measure,
 )
 from hevitpose.cost.latency.statistics import Ratio, Summary, interleave, ratio_of_rounds, summarize
@@ -39,7 +38,6 @@ __all__ = [
     "UnavailableError",
     "WallTimer",
     "WarmUp",
-    "compare",
     "interleave",
     "measure",
     "randomise_norms_",

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from hevitpose.cost.latency import forms
 from hevitpose.cost.latency.conditions import Conditions
 from hevitpose.cost.latency.machine_state import energy_per_call, machine_state
-from hevitpose.cost.latency.statistics import Ratio, Summary, interleave, ratio_of_rounds, summarize
+from hevitpose.cost.latency.statistics import Summary, summarize
 from hevitpose.cost.latency.timers import Call, EventTimer, Timer, WallTimer, no_garbage_collection
 
 #: Two consecutive warm-up blocks whose medians differ by no more than this are stable.
@@ -329,43 +328,6 @@ def measure(
     )
     with Prepared(model, conditions, budget, seed=seed) as prepared:
         return prepared.result()
-
-
-def compare(
-    model_a: nn.Module,
-    conditions_a: Conditions,
-    model_b: nn.Module,
-    conditions_b: Conditions,
-    *,
-    generator: np.random.Generator,
-    rounds: int = 20,
-    budget: Budget = STANDARD,
-    seed: int = 0,
-) -> Ratio:
-    """time(A) / time(B) in interleaved rounds A B A B ..., in this process.
-
-    Args:
-        model_a: as ``create_model`` returns it.
-        conditions_a: of A; the thread count must be B's.
-        model_b: like A.
-        conditions_b: of B.
-        generator: of the bootstrap.
-        rounds: of each.
-        budget: of the warm-ups; ``block_seconds`` is the length of a round.
-        seed: of the random inputs.
-
-    Raises:
-        ValueError: different thread counts, which one process cannot have.
-    """
-    if conditions_a.threads != conditions_b.threads:
-        raise ValueError("compare: A and B have different thread counts")
-    with (
-        Prepared(model_a, conditions_a, budget, seed=seed) as a,
-        Prepared(model_b, conditions_b, budget, seed=seed) as b,
-        no_garbage_collection(),
-    ):
-        times = interleave({"a": a.round, "b": b.round}, rounds)
-    return ratio_of_rounds(times["a"], times["b"], generator)
 
 
 def cache_flush(conditions: Conditions) -> Callable[[], None] | None:
