@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hevitpose.config.schema import Config, ids_of
+from hevitpose.config.schema import Config
+from hevitpose.config.section import ids_of
 from hevitpose.errors import unknown_name
 from hevitpose.models.imports import registered
 from hevitpose.models.spec import PARTS, PEERS, full_name

@@ -7,11 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_type_hints
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     create_model,
@@ -22,6 +20,7 @@ from pydantic import (
 from hevitpose.config.conditions import parse_condition
 from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
+from hevitpose.config.section import IdKind, Section, free, ids_of, inputs_of, scored, shared
 from hevitpose.config.start import start_kind
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError, unknown_name
@@ -34,53 +33,11 @@ from hevitpose.models.spec import (
     resolve,
 )
 
-#: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
-IdKind = Literal["training", "evaluation"]
-
-
-def _ids(default: Any, *kinds: IdKind, **kwargs: Any) -> Any:
-    """A field that is an input of exactly these ids; an undecorated field decides a training."""
-    return Field(default, json_schema_extra={"ids": list(kinds)}, **kwargs)
-
-
-def _free(default: Any, **kwargs: Any) -> Any:
-    """A field whose own value is in no id: a path, a display setting, a worker count."""
-    return _ids(default, **kwargs)
-
-
-def _scored(default: Any, **kwargs: Any) -> Any:
-    """A field that decides an evaluation and no training."""
-    return _ids(default, "evaluation", **kwargs)
-
-
-def _shared(default: Any, **kwargs: Any) -> Any:
-    """A field that decides the people or the crops of both."""
-    return _ids(default, "training", "evaluation", **kwargs)
-
-
-class Section(BaseModel):
-    """Base of every part of the config: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_switch_for_a_number(cls, data: Any) -> Any:
-        """``training.augmentation.flip=true`` would be a rate of 1."""
-        for name, value in data.items() if isinstance(data, Mapping) else ():
-            field = cls.model_fields.get(name)
-            if field is None or not isinstance(value, bool):
-                continue
-            kinds = {field.annotation, *get_args(field.annotation)}
-            if kinds & {int, float} and bool not in kinds:
-                raise UsageError(f"{name}: {value}, expected a number")
-        return data
-
 
 class _ModelFields(Section):
     name: str = "hevitpose_b"
     num_keypoints: int | None = Field(None, ge=1)  # None: the dataset's
-    checkpoint: Path | None = _free(None)  # weights to evaluate; whose they are is in the id
+    checkpoint: Path | None = free(None)  # weights to evaluate; whose they are is in the id
 
     @model_validator(mode="after")
     def _resolve_now(self) -> _ModelFields:
@@ -131,21 +88,21 @@ class DataConfig(Section):
     """``data``: which people, cropped how."""
 
     # A name of the registry, or the yaml of a custom dataset; what it declares is in the ids.
-    dataset: str = _free("synthetic")
-    root: Path | None = _free(None)  # the folder that holds coco/, mpii/, ...; see folder
+    dataset: str = free("synthetic")
+    root: Path | None = free(None)  # the folder that holds coco/, mpii/, ...; see folder
     train_split: str = "train"
-    val_split: str = _scored("val")
-    input_size: tuple[int, int] = _shared((256, 256))  # W, H
+    val_split: str = scored("val")
+    input_size: tuple[int, int] = shared((256, 256))  # W, H
     # "gt", or a detector's json, whose sha256 is in the evaluation's id.
-    box_source: str = _free("gt")
-    box_threshold: float = _scored(0.0)
-    present_only: bool = _shared(False)  # leave out people whose image is absent, and count them
-    skip_bad: bool = _shared(False)  # leave out what cannot be read, and list it in the record
+    box_source: str = free("gt")
+    box_threshold: float = scored(0.0)
+    present_only: bool = shared(False)  # leave out people whose image is absent, and count them
+    skip_bad: bool = shared(False)  # leave out what cannot be read, and list it in the record
     minival: float = Field(0.05, gt=0, lt=1)  # share of training images held out for selection
-    people: int = _free(5000, ge=20)  # synthetic: how many; in the ids by the fingerprint
-    image_size: int = _free(256, ge=64)  # synthetic: side of an image; likewise
-    workers: int | None = _free(None, ge=0)  # None: by the machine
-    eval_batch_size: int = _free(64, ge=1)
+    people: int = free(5000, ge=20)  # synthetic: how many; in the ids by the fingerprint
+    image_size: int = free(256, ge=64)  # synthetic: side of an image; likewise
+    workers: int | None = free(None, ge=0)  # None: by the machine
+    eval_batch_size: int = free(64, ge=1)
 
     @property
     def folder(self) -> Path:
@@ -169,12 +126,10 @@ class DataConfig(Section):
 class CodecConfig(Section):
     """``codec``: keypoints to heatmaps and back."""
 
-    method: Literal["standard", "unbiased", "udp"] = _shared("standard")
+    method: Literal["standard", "unbiased", "udp"] = shared("standard")
     sigma: float = Field(2.0, gt=0)  # heatmap pixels
-    decoder: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = _scored(
-        "default"
-    )
-    simcc_split_ratio: float = _shared(2.0, gt=0)  # bins per pixel
+    decoder: Literal["argmax", "default", "default-1x", "dark", "udp", "udp-1x"] = scored("default")
+    simcc_split_ratio: float = shared(2.0, gt=0)  # bins per pixel
     simcc_sigma: tuple[float, float] = (4.9, 5.66)  # bins, x and y; RTMPose's at 192x256 (W x H)
 
     @property
@@ -208,7 +163,7 @@ class TrainingConfig(Section):
     """``training``: the recipe. Defaults are the ``paper`` preset."""
 
     # PRESET:DATASET, a training's id, a file or "imagenet"; in the id by what it names.
-    start_from: str | None = _free(None)
+    start_from: str | None = free(None)
     epochs: float = Field(210, gt=0)
     steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
     batch_size: int = Field(64, ge=1)  # per device
@@ -232,7 +187,7 @@ class TrainingConfig(Section):
     sync_bn: bool = True  # with several devices
     eval_every: float = Field(10, gt=0)  # epochs between evaluations; the end is always evaluated
     selection: Literal["last", "minival", "val"] = "minival"
-    checkpoint_steps: int | None = _free(None, ge=1)  # None: one epoch or a tenth of the run
+    checkpoint_steps: int | None = free(None, ge=1)  # None: one epoch or a tenth of the run
     augmentation: AugmentationConfig = AugmentationConfig()
 
     @field_validator("start_from")
@@ -246,8 +201,8 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """``evaluation``: how trained weights are scored, under which NAME:LEVEL of conditions.py."""
 
-    flip_test: bool = _scored(True)
-    nms_threshold: float = _scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
+    flip_test: bool = scored(True)
+    nms_threshold: float = scored(0.9, gt=0, le=1)  # OKS above which the lower score is dropped
     # People a photograph that count for AP; COCO's evaluators have 20.
     max_detections: int = Field(20, ge=1, json_schema_extra={"ids": ["evaluation"], "neutral": 20})
     condition: str | None = Field(None, json_schema_extra={"ids": ["evaluation"], "neutral": None})
@@ -262,17 +217,17 @@ class EvaluationConfig(Section):
 class Config(Section):
     """One run, completely."""
 
-    preset: str | None = _free(None)  # which preset it started from; its values are what counts
+    preset: str | None = free(None)  # which preset it started from; its values are what counts
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     codec: CodecConfig = CodecConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = _free("auto")  # its type is in the ids
-    devices: int = _free(1, ge=1)  # per node; the total batch is in the id
-    nodes: int = _free(1, ge=1)  # likewise
-    imports: tuple[Path, ...] = _free(())  # users' own modules; their sha256 is in the ids
+    device: Literal["auto", "cpu", "cuda"] = free("auto")  # its type is in the ids
+    devices: int = free(1, ge=1)  # per node; the total batch is in the id
+    nodes: int = free(1, ge=1)  # likewise
+    imports: tuple[Path, ...] = free(())  # users' own modules; their sha256 is in the ids
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -295,11 +250,9 @@ class Config(Section):
     def id_inputs(self, kind: IdKind) -> dict[str, Any]:
         """The fields that decide a training, or the condition of an evaluation, by section.
 
-        The network is not among them (:func:`hevitpose.records.identity.model_inputs`). A field
-        added later declares ``json_schema_extra={"neutral": value}`` with the value that means the
-        behaviour of before; at that value it is left out, so old ids stay.
+        The network is not among them (:func:`hevitpose.records.identity.model_inputs`).
         """
-        inputs = with_first_names(_id_inputs(self, kind))
+        inputs = with_first_names(inputs_of(self, kind, without="model"))
         if kind == "training":
             inputs["total_batch"] = self.total_batch
         return inputs
@@ -354,30 +307,6 @@ class Config(Section):
         for key, value in given.items():
             put(data, todays_name(key), value)
         return parse_config(data, "override")
-
-
-def ids_of(field: Any) -> tuple[str, ...]:
-    """The ids that a field's own value is an input of."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    return tuple(extra.get("ids", ("training",)))
-
-
-def _id_inputs(section: BaseModel, kind: str) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, _ModelFields):
-            continue
-        if isinstance(value, BaseModel):
-            inner = _id_inputs(value, kind)
-            if inner:
-                inputs[name] = inner
-            continue
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        neutral = "neutral" in extra and value == extra["neutral"]
-        if kind in ids_of(field) and not neutral:
-            inputs[name] = list(value) if isinstance(value, tuple) else value
-    return inputs
 
 
 def parse_config(data: Mapping[str, Any], where: str) -> Config:

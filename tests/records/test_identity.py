@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from hevitpose.config import load_config
-from hevitpose.config.schema import Config, _ModelFields, ids_of
+from hevitpose.config.schema import Config, _ModelFields
+from hevitpose.config.section import ids_of
 from hevitpose.records import identity
 from hevitpose.runs import complexity_run, evaluation_run, latency_run, training_run
 

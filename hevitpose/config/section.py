@@ -1,0 +1,88 @@
+"""Base of the config's sections, and which ids each of their fields is an input of.
+
+A field says it where it is declared: :func:`free`, :func:`scored` or :func:`shared`; undecorated it
+decides a training. One that is added later also declares ``json_schema_extra={"neutral": value}``
+with the value that means the behaviour of before; at that value it is left out, so old ids stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hevitpose.errors import UsageError
+
+#: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
+IdKind = Literal["training", "evaluation"]
+
+
+def _ids(default: Any, *kinds: IdKind, **kwargs: Any) -> Any:
+    """A field that is an input of exactly these ids; an undecorated field decides a training."""
+    return Field(default, json_schema_extra={"ids": list(kinds)}, **kwargs)
+
+
+def free(default: Any, **kwargs: Any) -> Any:
+    """A field whose own value is in no id: a path, a display setting, a worker count."""
+    return _ids(default, **kwargs)
+
+
+def scored(default: Any, **kwargs: Any) -> Any:
+    """A field that decides an evaluation and no training."""
+    return _ids(default, "evaluation", **kwargs)
+
+
+def shared(default: Any, **kwargs: Any) -> Any:
+    """A field that decides the people or the crops of both."""
+    return _ids(default, "training", "evaluation", **kwargs)
+
+
+class Section(BaseModel):
+    """Base of every part of the config: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, data: Any) -> Any:
+        """``training.augmentation.flip=true`` would be a rate of 1."""
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if field is None or not isinstance(value, bool):
+                continue
+            kinds = {field.annotation, *get_args(field.annotation)}
+            if kinds & {int, float} and bool not in kinds:
+                raise UsageError(f"{name}: {value}, expected a number")
+        return data
+
+
+def ids_of(field: Any) -> tuple[str, ...]:
+    """The ids that a field's own value is an input of."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return tuple(extra.get("ids", ("training",)))
+
+
+def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, Any]:
+    """The fields of a section, and of those in it, that are inputs of an id.
+
+    Args:
+        section: whose values are taken.
+        kind: of the id.
+        without: a field that is left out.
+    """
+    inputs: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name == without:
+            continue
+        if isinstance(value, BaseModel):
+            inner = inputs_of(value, kind)
+            if inner:
+                inputs[name] = inner
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        neutral = "neutral" in extra and value == extra["neutral"]
+        if kind in ids_of(field) and not neutral:
+            inputs[name] = list(value) if isinstance(value, tuple) else value
+    return inputs
