@@ -7,9 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from hevitpose.data.registry import placed
 from hevitpose.records import Record
 from reports.load import flatten, h_by_w, input_size
 from reports.output.text import join
+
+
+def about_data(dataset: str) -> str:
+    """The sentence that has to stand wherever numbers on a dataset do; empty where none has to.
+
+    Args:
+        dataset: its name, or several side by side.
+    """
+    if "synthetic" in dataset:
+        return "Synthetic people, not photographs: what holds here need not hold on real data. "
+    labels = [row.files.label for name, row in placed().items() if row.files and name == dataset]
+    return f"{labels[0]}. " if labels and labels[0] else ""
 
 
 def describe_conditions(records: Sequence[Record]) -> str:

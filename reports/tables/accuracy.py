@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hevitpose.records import Record
 from reports import ablation
-from reports.captions import shared
+from reports.captions import about_data, shared
 from reports.load import (
     PCKH_JOINTS,
     Measured,
@@ -74,6 +74,9 @@ TABLES = (
         "mpii-test", "MPII test, PCKh@0.5", "mpii", "test", (*_PCKH, ("Mean", "Mean", "mean"))
     ),
     AccuracyTable("coco-val", "COCO val2017, OKS AP", "coco", "val", _OKS),
+    AccuracyTable(
+        "coco-small", "coco_small val: COCO val2017 people, own split", "coco_small", "val", _OKS
+    ),
     AccuracyTable("coco-test-dev", "COCO test-dev2017, OKS AP", "coco", "test-dev", _OKS),
     AccuracyTable(
         "crowdpose", "CrowdPose test, OKS AP", "crowdpose", "test",
@@ -147,14 +150,10 @@ def _caption(spec: AccuracyTable, shown: Sequence[Record]) -> str:
     if not shown:
         return f"Nothing has been measured on {spec.dataset} {spec.split} yet."
     words = shared(shown)
-    synthetic = (
-        "Synthetic people, not photographs: what holds here need not hold on real data. "
-        if spec.dataset == "synthetic"
-        else ""
-    )
     return (
-        f"{synthetic}Measured rows: boxes: {words['boxes']}; flip test: {words['flip_test']}; "
-        f"decoder: {words['decoder']}; checkpoint: {words['selection']}; data fingerprint "
+        f"{about_data(spec.dataset)}Measured rows: boxes: {words['boxes']}; "
+        f"flip test: {words['flip_test']}; decoder: {words['decoder']}; "
+        f"checkpoint: {words['selection']}; data fingerprint "
         f"{words['fingerprint']}; commit {words['commit']}; {words['date']}."
     )
 

@@ -16,7 +16,7 @@ from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Compar
 from hevitpose.files import write_atomically
 from hevitpose.records import Record
 from reports import ablation, comparisons
-from reports.captions import condition
+from reports.captions import about_data, condition
 from reports.figures.style import read_digest
 from reports.load import METRIC_ALIASES, Measured, check, flatten
 from reports.output.text import (
@@ -292,14 +292,9 @@ def caption(facts: dict[str, str]) -> str:
         if part
     )
     people = f" ({facts['people']} people)" if facts["people"] else ""
-    honest = (
-        "Synthetic people, not photographs: what holds here at this scale need not hold on real "
-        "data. "
-        if "synthetic" in data
-        else ""
-    )
     return (
-        f"{honest}Data: {data} {facts['split']}{people}; {scale}; boxes: {facts['boxes']}; "
+        f"{about_data(data)}Data: {data} {facts['split']}{people}; {scale}; "
+        f"boxes: {facts['boxes']}; "
         f"flip test: {facts['flip_test']}; decoder: {facts['decoder']}; "
         f"checkpoint: {facts['selection']}; data fingerprint {facts['fingerprint']}; "
         f"commit {facts['commit']}; {facts['date']}."
