@@ -15,9 +15,9 @@ import hevitpose
 from hevitpose import PosePredictor
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import COCO
-from hevitpose.files import file_digest
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, SHIPPED, read_checkpoint
 from hevitpose.records import Record
+from hevitpose.records.identity import file_digest
 
 FOLDER = SHIPPED / DEFAULT_WEIGHTS
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
