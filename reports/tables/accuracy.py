@@ -223,10 +223,14 @@ def _measured_row(
     counts = measured.counts_of(first)
     by = (counts.id,) if counts else ()
     boxes = first.dataset.boxes if first.dataset else ""
-    preset = first.config.get("preset")
+    # Weights from elsewhere were trained by another config than the one that scored them.
+    if first.training is None and first.weights is not None:
+        made_by = f"weights {first.weights[:8]}"
+    else:
+        made_by = first.config.get("preset") or ""
     return (
         TableCell(DISPLAY.get(first.model, plain(first.model))),
-        TableCell("measured here" + (f" ({plain(preset)})" if preset else "")),
+        TableCell("measured here" + (f" ({plain(made_by)})" if made_by else "")),
         TableCell(h_by_w(input_size(first))),
         *([TableCell({"gt": "ground truth"}.get(boxes, plain(boxes)))] if with_boxes else []),
         number(counts.params / 1e6 if counts and counts.params else None, 2, records=by),
