@@ -267,7 +267,7 @@ class TestStartFrom:
 
     def test_other_keypoints_are_said(self, done, tmp_path):
         from hevitpose.errors import Notice
-        from hevitpose.training.fit import build
+        from hevitpose.training.trainer import build
 
         config = load_config(None, {"model.name": "hevitpose_nano", "data.input_size": [64, 64]})
         with pytest.warns(Notice, match=r"head\..*initialised anew, for 17 keypoints"):

@@ -205,7 +205,8 @@ def infer_testdev(
                 )
     from hevitpose.evaluation.prediction_files import write_pred_mat, write_testdev
     from hevitpose.evaluation.score import results_of
-    from hevitpose.training.fit import infer, world
+    from hevitpose.training.devices import world
+    from hevitpose.training.fit import infer
 
     config = of_checkpoint(config, overrides)
     with bar("inference", "batches") as progress:

@@ -129,7 +129,7 @@ def with_start(config: Config, weights: Path | None) -> Config:
 
 
 def _alone() -> bool:
-    from hevitpose.training.fit import world
+    from hevitpose.training.devices import world
 
     return world()[1] == 1
 
@@ -282,7 +282,8 @@ def train_fields(
 
     None on every process but the first.
     """
-    from hevitpose.training.fit import train, world
+    from hevitpose.training.devices import world
+    from hevitpose.training.fit import train
 
     result: TrainResult = train(config, folder, resume=resume, progress=progress)
     if world()[0] != 0:
@@ -310,7 +311,8 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
     from hevitpose.evaluation.predict import pckh_intervals
     from hevitpose.evaluation.resampling import resampled_ap
-    from hevitpose.training.fit import evaluate, world
+    from hevitpose.training.devices import world
+    from hevitpose.training.fit import evaluate
 
     result: EvaluationResult = evaluate(config, progress=progress)
     if world()[0] != 0:

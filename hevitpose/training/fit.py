@@ -8,24 +8,19 @@ epoch, so that a resumed run always starts at a clean boundary.
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
-import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
-from torch import nn
+from pytorch_lightning.callbacks import Callback
 
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError, Notice, UsageError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
     Predictions,
@@ -35,25 +30,20 @@ from hevitpose.evaluation.predict import (
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
 from hevitpose.models.checkpoint import load_weights, read_checkpoint
-from hevitpose.models.forms import optimize
 from hevitpose.models.imports import import_files
-from hevitpose.models.published import start_from
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import (
-    AtomicCheckpointIO,
     AveragedWeights,
     Collect,
     Curve,
     Evaluate,
     Report,
 )
-from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory, world
+from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
 from hevitpose.training.module import PoseModule
-from hevitpose.training.processes import strategy
 from hevitpose.training.schedule import Plan
-
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+from hevitpose.training.trainer import build, determinism, make_trainer, quiet
 
 
 @dataclass(frozen=True)
@@ -78,83 +68,6 @@ class EvaluationResult:
     peak_memory: int  # bytes
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's notes on hardware and workers say nothing that a record does not."""
-    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def make_trainer(config: Config, callbacks: list[Callback], plan: Plan | None = None) -> L.Trainer:
-    """Lightning's trainer for a config: devices, precision, determinism, no loggers of its own."""
-    device, many = device_of(config), config.devices * config.nodes > 1
-    if many and device == "cpu" and plan is not None and config.training.sync_bn:
-        raise UsageError(
-            "training.sync_bn: SyncBN needs CUDA; several CPU processes need training.sync_bn=false"
-        )
-    limits: dict[str, Any] = {}
-    if plan is not None:
-        limits = {
-            "max_epochs": math.ceil(plan.steps / plan.chunk),
-            "reload_dataloaders_every_n_epochs": 1,
-            "check_val_every_n_epoch": plan.eval_chunks,
-        }
-    return L.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=config.devices,
-        num_nodes=config.nodes,
-        strategy=strategy(config),
-        precision=_PRECISION[config.training.precision],  # type: ignore[arg-type]
-        sync_batchnorm=many and config.training.sync_bn and device == "cuda",
-        gradient_clip_val=config.training.clip_norm,
-        deterministic=config.training.deterministic,
-        use_distributed_sampler=False,  # the streams know their rank
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **limits,
-    )
-
-
-def build(config: Config, num_keypoints: int, start: str | None = None) -> nn.Module:
-    """The config's network in its training form, from its seed or from ``imagenet`` or a file.
-
-    Raises:
-        DataError: the file is of another network.
-    """
-    import_files(config.imports)
-    options = config.model.options()
-    if config.model.num_keypoints not in (None, num_keypoints):
-        raise UsageError(
-            f"model.num_keypoints: {config.model.num_keypoints}, the dataset has {num_keypoints}"
-        )
-    model = create_for_input(
-        config.model.name, num_keypoints, config.data.input_size, seed=config.seed, **options
-    )
-    if start is not None:
-        reset = start_from(model, start)
-        if reset:
-            told = f"{', '.join(reset)} initialised anew, for {num_keypoints} keypoints"
-            warnings.warn(f"{start}: {told}", Notice, stacklevel=2)
-    if config.training.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return optimize(model, mode="train") if config.training.fast_form else model
-
-
 def train(
     config: Config, out: Path, *, resume: bool = True, progress: Progress = silent
 ) -> TrainResult:
@@ -176,25 +89,8 @@ def train(
     """
     if device_of(config) == "cpu":
         keep_freed_memory()
-    with _quiet(), _determinism(config):
+    with quiet(), determinism(config):
         return _train(config, out, resume=resume, progress=progress)
-
-
-@contextmanager
-def _determinism(config: Config) -> Iterator[None]:
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    filling: Any = torch.utils.deterministic
-    fills = filling.fill_uninitialized_memory
-    torch.set_num_threads(config.training.threads)
-    # Nothing here reads memory before it is written; writing NaN first costs a pass over every map.
-    filling.fill_uninitialized_memory = False
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
-        filling.fill_uninitialized_memory = fills
 
 
 def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
@@ -370,7 +266,7 @@ def infer(
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
     if device_of(config) == "cpu":
         keep_freed_memory()
-    with _quiet(), _determinism(config):
+    with quiet(), determinism(config):
         table = load_split(config, config.data.val_split, training=False, scored=scored)
         applied = apply(config, table)
         table = table if applied is None else applied.people()
@@ -397,6 +293,3 @@ def infer(
         found = collect.predictions
         assert found is not None
         return table, found if applied is None else applied.restore(found)
-
-
-__all__ = ["EvaluationResult", "PoseModule", "TrainResult", "evaluate", "infer", "train", "world"]

@@ -27,8 +27,9 @@ from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import PoseDataset
 from hevitpose.models import create_for_input
 from hevitpose.models.spec import PEERS, VARIANTS
-from hevitpose.training.fit import build, train
+from hevitpose.training.fit import train
 from hevitpose.training.loaders import augmentation
+from hevitpose.training.trainer import build
 
 pytestmark = pytest.mark.golden
 

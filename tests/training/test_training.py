@@ -28,6 +28,7 @@ from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import PeopleModule, split_minival
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan, learning_rate_factor
+from hevitpose.training.trainer import build, make_trainer
 
 TINY = {
     "data.input_size": [64, 64],
@@ -204,10 +205,10 @@ def test_average_is_not_swapped_in_over_selected_weights(tiny, tmp_path):
     config = tiny(**{"training.ema_decay": 0.5})
     people = load("synthetic", config.data.folder, "train", input_size=(64, 64))
     plan = Plan.of(config, len(people))
-    module = PoseModule(config, training.build(config, 16), people, plan)
+    module = PoseModule(config, build(config, 16), people, plan)
     evaluate = Evaluate(tmp_path, people, config)
     averaged = AveragedWeights(decay=0.5)
-    trainer = training.make_trainer(config, [evaluate, averaged], plan)
+    trainer = make_trainer(config, [evaluate, averaged], plan)
     trainer.fit(module, datamodule=PeopleModule(config, plan, people, people))
     torch.nn.init.ones_(module.model.head.final.bias)
     seen = []
@@ -378,7 +379,7 @@ def counted(config, tmp_path, monkeypatch, scores):
         callbacks.append(AveragedWeights(decay=config.training.ema_decay))
     monkeypatch.setattr("hevitpose.evaluation.predict.Predictions.join", lambda parts: parts)
     loader = torch.utils.data.DataLoader([0], batch_size=1)
-    trainer = training.make_trainer(config, callbacks, plan)
+    trainer = make_trainer(config, callbacks, plan)
     trainer.fit(module, loader, loader)
     return module, evaluate
 
