@@ -12,7 +12,7 @@ from hevitpose.records import Record, RecordStore
 
 def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
     """Writes a table and a plot per grid, and prints the tables."""
-    from reports.tables.grid import render_grid
+    from reports.render import render_grid
 
     ids = {i for cells in made.members.values() for of in cells.values() for i in of}
     everything: list[Record] = []

@@ -25,16 +25,10 @@ from reports.published import load as load_published
 from reports.robustness import Robustness, robustness
 from reports.tables.accuracy import TABLES, accuracy_table, published_table
 from reports.tables.changes import changes_table
-from reports.tables.cost import (
-    complexity_table,
-    fastest_table,
-    peers_table,
-    published_speed_table,
-    speed_table,
-    summary_table,
-)
+from reports.tables.cost import complexity_table, peers_table, summary_table
 from reports.tables.grid import grid_table
 from reports.tables.robustness import robustness_table
+from reports.tables.speed import fastest_table, published_speed_table, speed_table
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from reports.figures.plot import Plot, shown_name
 from reports.load import Measured, input_size
 from reports.output.text import plain
 from reports.tables.accuracy import measured_groups
-from reports.tables.cost import latest_timings
+from reports.tables.speed import latest_timings
 
 
 def learning_curves(measured: Measured) -> Plot | None:

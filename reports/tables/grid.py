@@ -1,24 +1,15 @@
-"""Tables as data, from records and published numbers.
-
-:func:`render_grid` is what an ablation run ends with; the rest is what ``python -m reports`` makes.
-"""
+"""One ablation grid as a table: scores, differences to the default, verdicts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
+from ablations.grid_file import DEFAULT_CELL
 from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
-from hevitpose.files import write_atomically
-from hevitpose.records import Record
 from reports import ablation, comparisons
 from reports.captions import about_data, condition
-from reports.figures.style import read_digest
-from reports.load import METRIC_ALIASES, Measured, check, flatten
+from reports.load import METRIC_ALIASES, flatten
 from reports.output.text import (
     MISSING,
     Column,
@@ -27,20 +18,10 @@ from reports.output.text import (
     number,
     shorten,
     show_estimate,
-    to_csv,
-    to_latex,
-    to_markdown,
 )
 
 if TYPE_CHECKING:
-    from reports.figures.plot import Plot
-
-
-class Rendered(NamedTuple):
-    """Files that were written, and what to print."""
-
-    paths: list[Path]
-    text: str
+    pass
 
 
 _SYNTHETIC_AP = (
@@ -49,80 +30,6 @@ _SYNTHETIC_AP = (
 _KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap"}
 #: Kinds whose failure leaves a cell without a score.
 SCORED = ("training", "evaluation")
-
-
-def render_grid(
-    records: Iterable[Record],
-    grid_name: str,
-    out: Path,
-    *,
-    cells: ablation.Cells | None = None,
-    default: str = DEFAULT_CELL,
-    title: str | None = None,
-    question: str = "",
-    primary: Mapping[str, str] = PRIMARY_METRICS,
-    latex: bool = True,
-) -> Rendered:
-    """Writes one ablation grid's table (Markdown, CSV, LaTeX) and plot (SVG, PNG).
-
-    Args:
-        records: any, also failed ones; those of other grids are left out.
-        grid_name: the grid's name; also the stem of the files.
-        out: the folder; made if absent, files replaced as a whole.
-        cells: per cell, in the order of the rows, the ids that belong to it (all kinds and seeds;
-            also of runs that have no record yet). None: what the records say themselves.
-        default: the cell that the others are compared with.
-        title: of the table; by default the grid's name.
-        question: what the grid asks, one line for the caption.
-        primary: dataset, or "other", to the metric of the verdicts.
-        latex: also write LaTeX.
-
-    Returns:
-        The files, and the Markdown table for the terminal.
-
-    Raises:
-        HEViTPoseError: a file cannot be written.
-    """
-    measured = check((f"{record.id}.json", record) for record in records)
-    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
-    robust = _robustness(measured, grid_name, stem, primary)
-    if robust is None:
-        from reports.figures.effects import effects
-
-        grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
-        table, plot = grid_table(grid, title=title, question=question), effects(grid, stem)
-    else:
-        table, plot = robust
-    text = to_markdown(table)
-    if measured.problems:
-        text += f"\n{len(measured.problems)} records left out:\n"
-        text += "".join(f"- {shorten(problem, 200)}\n" for problem in measured.problems)
-    paths = [out / f"{stem}.md", out / f"{stem}.csv"]
-    write_atomically(paths[0], text)
-    write_atomically(paths[1], to_csv(table))
-    if latex:
-        paths.append(out / f"{stem}.tex")
-        write_atomically(paths[-1], to_latex(table))
-    if plot is not None:
-        pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
-        fresh = all(read_digest(path) == plot.digest for path in pictures)
-        paths += pictures if fresh else plot.save(out)
-    return Rendered(paths, text)
-
-
-def _robustness(
-    measured: Measured, name: str, stem: str, primary: Mapping[str, str]
-) -> tuple[Table, Plot] | None:
-    """The table and the heat map of a grid under robustness conditions; None for other grids."""
-    from reports.figures.robustness import heat_map
-    from reports.robustness import view_of
-    from reports.tables.robustness import robustness_table
-
-    view = view_of(name, measured.under, measured)
-    if view is None:
-        return None
-    metric = view.primary(primary)
-    return robustness_table(view, metric), heat_map(view, metric)._replace(name=stem)
 
 
 def grid_table(

@@ -32,9 +32,11 @@ from reports.output.text import (
     to_markdown,
 )
 from reports.published import load as load_published
+from reports.render import render_grid
 from reports.tables.accuracy import TABLES, accuracy_table
-from reports.tables.cost import complexity_table, fastest_table, speed_table
-from reports.tables.grid import grid_table, render_grid
+from reports.tables.cost import complexity_table
+from reports.tables.grid import grid_table
+from reports.tables.speed import fastest_table, speed_table
 from reports.versions import NOTE, mark, older_records
 
 FIXTURES = Path(__file__).parents[1] / "records" / "examples"

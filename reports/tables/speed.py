@@ -1,0 +1,259 @@
+"""How fast networks are: every timing, each network's fastest form, what others printed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+
+from hevitpose.models.spec import PEERS, VARIANTS
+from hevitpose.records import Latency, Record
+from reports import captions
+from reports.load import Measured, is_plain_network, newest
+from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain
+from reports.published import Published
+from reports.tables.accuracy import DISPLAY
+
+#: Fewest calls with a p90; what hevitpose.cost.latency does (it imports torch, reports do not).
+P90_SAMPLES = 100
+_CONDITION_COLUMNS = (
+    ("device", "Device"), ("batch", "Batch"), ("input", "Input (H x W)"), ("dtype", "Dtype"),
+    ("tf32", "TF32"), ("layout", "Layout"), ("mode", "Mode"), ("threads", "Threads"),
+    ("flip_test", "Flip test"), ("scope", "Scope"), ("l2", "L2"),
+)  # fmt: skip
+
+
+def latest_timings(measured: Measured) -> list[Record]:
+    """Per network, conditions and machine the latest attempt; cells of grids are left out."""
+    return measured.kept("timings", lambda: _latest_timings(measured))
+
+
+def _latest_timings(measured: Measured) -> list[Record]:
+    found = (newest(group) for group in attempts(measured).values())
+    return sorted((r for r in found if r), key=_speed_order)
+
+
+def attempts(measured: Measured) -> dict[str, list[Record]]:
+    """Every complete timing by network, conditions and machine: none is chosen for its value."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in measured.of("latency"):
+        if record.latency is None or not is_plain_network(record):
+            continue
+        groups[timing_key(record)].append(record)
+    return groups
+
+
+def timing_key(record: Record) -> str:
+    """Equal for attempts at one timing."""
+    assert record.latency is not None
+    conditions = {k: v for k, v in record.latency.conditions.items() if k != "attempt"}
+    key = [record.model, conditions, captions.machine_key(record)]
+    return json.dumps(key, sort_keys=True, default=str)
+
+
+def _speed_order(record: Record) -> tuple[str, ...]:
+    assert record.latency is not None
+    conditions = record.latency.conditions
+    names = [*VARIANTS, *PEERS]
+    rank = names.index(record.model) if record.model in names else len(names)
+    return (
+        str(conditions.get("device")),
+        record.machine.gpu or record.machine.cpu or "",
+        *(str(conditions.get(key)).rjust(8, "0") for key in ("input", "batch", "mode", "dtype")),
+        f"{rank:04d}",
+        record.id,
+    )
+
+
+def speed_table(measured: Measured) -> Table:
+    """Every timing of a network as it is named, its conditions as columns."""
+    timings = latest_timings(measured)
+    used = [
+        (key, title)
+        for key, title in _CONDITION_COLUMNS
+        if any(r.latency and r.latency.conditions.get(key) is not None for r in timings)
+    ]
+    columns = (
+        Column("model", "Model", numeric=False),
+        Column("machine", "Machine", numeric=False),
+        *(Column(key, title, numeric=False) for key, title in used),
+        Column("p50", "p50 (ms)", "down"),
+        Column("p90", "p90 (ms)", "down"),
+        Column("iqr", "IQR (ms)", "down"),
+        Column("n", "n"),
+        Column("attempt", "Attempt", numeric=False),
+        Column("images_per_s", "Images/s", "up"),
+        Column("peak_memory", "Peak memory (MiB)", "down"),
+        Column("parity", "Relative error to eager fp32", "down"),
+    )
+    tried = attempts(measured)
+    rows = [
+        _speed_row(record, [key for key, _ in used], len(tried[timing_key(record)]))
+        for record in timings
+    ]
+    if not rows:
+        empty = (TableCell("HEViTPose-B"), *([MISSING] * (len(columns) - 1)))
+        rows = [empty]
+    return Table(
+        "speed",
+        "Speed",
+        columns,
+        tuple(rows),
+        conditions=_timings_line(timings),
+        legend=(
+            "p50 and p90 are percentiles of single calls (p90 from 100 calls on); images/s = "
+            "batch / p50. The latest attempt is shown, and all are kept in the records. Two rows "
+            "make no ratio: networks are compared by interleaved runs only. Memory is measured in "
+            "a pass of its own.",
+        ),
+    )
+
+
+def _on_gpu(record: Record) -> bool:
+    assert record.latency is not None
+    return str(record.latency.conditions.get("device", "")).startswith("cuda")
+
+
+def _machine(record: Record) -> str:
+    return captions.machine_words(record, on_gpu=_on_gpu(record))
+
+
+def _images_per_s(latency: Latency) -> float | None:
+    batch = latency.conditions.get("batch")
+    return 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
+
+
+def _median(record: Record) -> TableCell:
+    assert record.latency is not None
+    notes = ("noisy: IQR above 10% of the median",) if record.latency.noisy else ()
+    return number(record.latency.p50, 2, records=(record.id,), notes=notes)
+
+
+def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[TableCell, ...]:
+    latency = record.latency
+    assert latency is not None
+    by = (record.id,)
+    conditions = latency.conditions
+    return (
+        TableCell(DISPLAY.get(record.model, plain(record.model))),
+        TableCell(plain(_machine(record))),
+        *(TableCell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
+        _median(record),
+        TableCell(f"n < {P90_SAMPLES}", kind="missing")
+        if latency.p90 is None and latency.n < P90_SAMPLES
+        else number(latency.p90, 2, records=by),
+        number(latency.iqr, 2, records=by),
+        TableCell(str(latency.n), latency.n, "measured"),
+        TableCell(f"{tried} of {tried}"),
+        number(_images_per_s(latency), 1, records=by),
+        number(record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by),
+        TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+        if latency.parity is not None
+        else MISSING,
+    )
+
+
+def _timings_line(timings: list[Record]) -> str:
+    if not timings:
+        return "Nothing has been timed yet."
+    counts = sorted(r.latency.n for r in timings if r.latency)
+    return (
+        f"Times: {join([_machine(r) for r in timings])}; precision and mode as in the columns; "
+        f"n = {counts[0]} to {counts[-1]}; "
+        f"torch {join([r.versions.get('torch') for r in timings])}; "
+        f"commit {captions.commits(timings)}; {captions.dates(timings)}."
+    )
+
+
+def fastest_table(measured: Measured) -> Table:
+    """Each network in its fastest form and precision, by machine, input and batch."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in latest_timings(measured):
+        assert record.latency is not None
+        conditions = record.latency.conditions
+        if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
+            key = (_machine(record), *(str(conditions.get(k)) for k in ("input", "batch")))
+            groups.setdefault((*key, record.model), []).append(record)
+    rows, shown = [], []
+    for group in groups.values():
+        best = min(group, key=lambda r: r.latency.p50 if r.latency and r.latency.p50 else 0.0)
+        shown.append(best)
+        rows.append(_fastest_row(best))
+    empty = (TableCell("HEViTPose-B"), *([MISSING] * 5))
+    return Table(
+        "fastest",
+        "Speed of each network's fastest measured form",
+        (
+            Column("model", "Model", numeric=False),
+            Column("where", "Machine, batch, input", numeric=False),
+            Column("form", "Form and precision", numeric=False),
+            Column("p50", "p50 (ms)", "down"),
+            Column("images_per_s", "Images/s", "up"),
+            Column("parity", "Error to fp32", "down"),
+        ),
+        tuple(rows) or (empty,),
+        conditions=_timings_line(shown),
+        legend=(
+            "Of the forms and precisions that were measured, the one with the lowest median. The "
+            "error is the largest difference to eager fp32 over its largest value, on untrained "
+            "weights; the accuracy in a reduced precision is not measured.",
+        ),
+    )
+
+
+def _fastest_row(record: Record) -> tuple[TableCell, ...]:
+    latency = record.latency
+    assert latency is not None
+    given, by = latency.conditions, (record.id,)
+    count = given.get("threads")
+    threads = "" if _on_gpu(record) else f", {count} thread{'' if count == 1 else 's'}"
+    precision = "tf32" if given.get("tf32") and given.get("dtype") == "fp32" else given.get("dtype")
+    error = MISSING if given.get("mode") != "eager" else TableCell("–")
+    if latency.parity is not None:
+        error = TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+    where = f"{_machine(record)}{threads}, {given.get('batch')}, {given.get('input')}"
+    return (
+        TableCell(DISPLAY.get(record.model, plain(record.model))),
+        TableCell(plain(where)),
+        TableCell(plain(f"{given.get('mode')} {precision}")),
+        _median(record),
+        number(_images_per_s(latency), 0, records=by),
+        error,
+    )
+
+
+def published_speed_table(published: Published) -> Table:
+    """What others printed about speed, each with what it leaves unsaid."""
+    fields = ("fps_gpu", "fps_cpu", "latency_gpu_ms", "latency_cpu_ms")
+    rows = []
+    sources: dict[str, None] = {}
+    for row in published.numbers:
+        if any(getattr(row, name) is not None for name in fields):
+            sources[row.source] = None
+            rows.append(
+                (
+                    TableCell(row.model, kind="published"),
+                    TableCell(f"[{published.sources[row.source].short}]", kind="published"),
+                    TableCell(row.input, kind="published"),
+                    *(
+                        published.cell(row, name, 1 if name.startswith("fps") else 2)
+                        for name in fields
+                    ),
+                )
+            )
+    return Table(
+        "speed-published",
+        "Speed as others printed it",
+        (
+            Column("model", "Model", numeric=False),
+            Column("origin", "Origin", numeric=False),
+            Column("input", "Input (H x W)", numeric=False),
+            Column("fps_gpu", "FPS, GPU", "up"),
+            Column("fps_cpu", "FPS, CPU", "up"),
+            Column("latency_gpu_ms", "ms, GPU", "down"),
+            Column("latency_cpu_ms", "ms, CPU", "down"),
+        ),
+        tuple(rows),
+        caption="Published numbers only; not comparable with each other or with this suite's.",
+        sources=tuple(published.cite(key) for key in sources),
+    )
