@@ -88,8 +88,10 @@ def list_grids() -> None:
         print(f"  cells     {', '.join(name for name, at, _ in named if not at)}")
         if conditions := dict.fromkeys(condition for _, at, condition in named if at):
             print(f"  each at   {', '.join(conditions)}")
-        for key in ("command", "expected", "finding"):
+        for key in ("command", "expected"):
             print(f"  {key:<9} {' '.join(getattr(grid, key).split())}")
+        for finding in grid.findings:
+            print(f"  finding   {finding}")
 
 
 @app.command()

@@ -62,7 +62,7 @@ class Grid:
     question: str
     command: str
     expected: str
-    finding: str
+    findings: tuple[str, ...]  # one per setting that was measured
     cells: tuple[Cell, ...]
     primary: Mapping[str, str] = field(default_factory=dict)  # dataset, or "other" -> metric
 
@@ -132,7 +132,13 @@ def _grid(file: GridFile, base: Config) -> Grid:
     """A file's entries as cells, what is wrong with them noted in the file."""
     cells = _trained(file, base)
     cells += _conditions(file, cells)
-    return Grid(file.path.stem, **file.texts, cells=tuple(cells), primary=file.primary)
+    return Grid(
+        file.path.stem,
+        **file.texts,
+        findings=file.findings,
+        cells=tuple(cells),
+        primary=file.primary,
+    )
 
 
 def _trained(file: GridFile, base: Config) -> list[Cell]:

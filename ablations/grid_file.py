@@ -31,8 +31,8 @@ OTHER = "other"
 PRIMARY_METRICS = {name: row.primary_metric for name, row in ROWS.items()} | {OTHER: "AP"}
 #: In ``evaluate:``, whose weights.
 OF = "of"
-_TEXTS = ("question", "command", "expected", "finding")
-_KEYS = (*_TEXTS, "primary", "mode", "axes", "cells", "evaluate")
+_TEXTS = ("question", "command", "expected")
+_KEYS = (*_TEXTS, "finding", "primary", "mode", "axes", "cells", "evaluate")
 _Entries = dict[str, tuple[int, yaml.Node]]  # key -> (line, node of the value)
 
 
@@ -74,6 +74,7 @@ class GridFile:
 
     path: Path
     texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(_TEXTS, ""))
+    findings: tuple[str, ...] = ()  # one per setting under which the grid was measured
     primary: dict[str, str] = field(default_factory=lambda: dict(PRIMARY_METRICS))
     cells: list[Entry] = field(default_factory=list)
     conditions: list[Entry] = field(default_factory=list)
@@ -102,6 +103,7 @@ def read_grid_file(path: Path) -> GridFile:
         file.texts[key] = str(_value(file, entries[key][1])) if key in entries else ""
         if not file.texts[key].strip():
             file.note(1, f"{key}: missing, expected a text")
+    file.findings = _findings(file, entries)
     file.cells = [*_axes(file, entries), *_named(file, entries, "cells")]
     file.conditions = list(_named(file, entries, "evaluate"))
     if "primary" in entries:
@@ -109,6 +111,17 @@ def read_grid_file(path: Path) -> GridFile:
     if not file.cells and "evaluate" not in entries and not file.problems:
         file.note(1, "the grid has no cells")
     return file
+
+
+def _findings(file: GridFile, entries: _Entries) -> tuple[str, ...]:
+    """``finding:`` is a text, or a list of texts, each of which opens with its setting."""
+    line, node = entries.get("finding", (1, None))
+    value = None if node is None else _value(file, node)
+    texts = value if isinstance(value, list) else [value]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        file.note(line, "finding: missing, expected a text, or a list of texts")
+        return ()
+    return tuple(" ".join(text.split()) for text in texts)
 
 
 def _compose(file: GridFile) -> yaml.MappingNode | None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.grid_file import MAIN_GRIDS
+from hevitpose.records import Record
 from reports import ablation, comparisons, grid_files
 from reports.cells import split
 from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
-from reports.evidence import of_grid, of_robustness
+from reports.evidence import Evidence, of_grid, of_robustness
 from reports.figures import gallery, plots
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
-from reports.findings import check_finding
+from reports.findings import check_findings
 from reports.load import Measured, load
 from reports.output.text import Table, to_csv, to_latex, to_markdown
 from reports.published import Published
@@ -152,23 +154,23 @@ def contradictions(book: Book) -> Iterator[str]:
     """Lines about findings of the project's grids that their tables do not bear out.
 
     Args:
-        book: of the committed records; a grid's latest setting is what its finding is of.
+        book: of the committed records.
     """
-    latest: dict[str, ablation.GridView] = {}
+    tables: dict[str, list[Evidence]] = defaultdict(list)
     for _, grid in book.grids:
-        latest.setdefault(grid.name, grid)
-    tables = {name: of_grid(grid) for name, grid in latest.items()}
-    tables |= {view.grid: of_robustness(view, _primary(view)) for view in robustness(book.measured)}
+        tables[grid.name].append(of_grid(grid))
+    for view in robustness(book.measured):
+        tables[view.grid].append(of_robustness(view, _primary(view)))
     for path in sorted(grid_files.GRIDS.glob("*.yaml")):
-        table = tables.get(path.stem) or of_grid(ablation.build([], path.stem))
-        for line in check_finding(table, grid_files.finding_of(path.stem)):
+        for line in check_findings(tables[path.stem], grid_files.findings_of(path.stem)):
             yield f"{path.name}: finding {line}"
 
 
 def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
     """Every grid that has records, one view per setting; the embedded ones in any case.
 
-    The setting with the latest run has the plain name, others a suffix from their content.
+    The first has the plain name: rendered people and one recipe for all cells, the latest run. The
+    others are called by what is different, and by their content where that is the same.
     """
     # A grid that only evaluates under conditions has a table of its own.
     own = {r.grid for r in measured.records if r.grid and r.condition is None}
@@ -181,10 +183,22 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
         settings = split(measured.records, name, listed)
         if not settings:
             views.append((stem, ablation.build([], name, listed=listed, primary=primary)))
-        for number, (key, records) in enumerate(settings.items()):
-            mark = hashlib.sha256(key.encode()).hexdigest()[:6]
+        in_order = sorted(settings.items(), key=lambda item: _different(item[1]))
+        taken: set[str] = set()
+        for key, records in in_order:
             default = next((r for r in records if r.grid is None and r.config), None)
             cells = grid_files.listed_cells(name, default)
             grid = ablation.build(records, name, listed=cells, one_setting=True, primary=primary)
-            views.append((stem if number == 0 else f"{stem}-{mark}", grid))
+            called = "-".join((stem, *_different(records))) if taken else stem
+            if called in taken:
+                called += "-" + hashlib.sha256(key.encode()).hexdigest()[:6]
+            taken.add(called)
+            views.append((called, grid))
     return views
+
+
+def _different(records: Sequence[Record]) -> tuple[str, ...]:
+    """In what a setting differs from that by which a grid is known."""
+    runs = [r for r in records if r.kind == "evaluation"]
+    data = {r.dataset.name for r in runs if r.dataset} - {"synthetic"}
+    return (*sorted(data), *(["tuned"] if any(r.tuned for r in runs) else []))

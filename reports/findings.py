@@ -15,7 +15,7 @@ secondary metric that disagrees must be named.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, WORSE
@@ -44,6 +44,33 @@ class Statement(NamedTuple):
     verdict: str | None
     cells: tuple[str, ...]
     group: str | None
+
+
+def check_findings(tables: Sequence[Evidence], findings: Sequence[str]) -> Iterator[str]:
+    """Where a grid's findings and its tables disagree, a line each.
+
+    A finding is of the table whose condition it opens with; every table with verdicts has one.
+
+    Args:
+        tables: of one grid, one per setting; the one that the grid is known by first.
+        findings: of the grid's file.
+    """
+    left = list(findings)
+    judged = [table for table in tables if table.family.spread is not None]
+    for table in judged:
+        own = next((text for text in left if text.partition(":")[0] == table.opening), None)
+        if own is not None:
+            left.remove(own)
+            yield from check_finding(table, own)
+        elif len(judged) == 1 and len(left) == 1:
+            yield from check_finding(table, left.pop())  # says what is wrong with its opening
+        else:
+            yield f"is missing for {table.opening!r}"
+    for text in left:
+        if judged or text != NOTHING:
+            openings = ", ".join(repr(table.opening) for table in judged)
+            expected = f"expected one of {openings}" if judged else "has no table with verdicts"
+            yield f"opens with {text.partition(':')[0]!r}: {expected}"
 
 
 def check_finding(table: Evidence, finding: str) -> list[str]:

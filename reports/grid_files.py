@@ -32,9 +32,10 @@ def primary_of(name: str) -> dict[str, str]:
     return file.primary if file else dict(PRIMARY_METRICS)
 
 
-def finding_of(name: str) -> str:
-    """What the grid's file says was found."""
-    return _words(name, "finding")
+def findings_of(name: str) -> tuple[str, ...]:
+    """What the grid's file says was found, a text per setting that was measured."""
+    file = _read(name)
+    return file.findings if file else ()
 
 
 def question_of(name: str) -> str:

@@ -228,6 +228,8 @@ def _measured_row(
         made_by = f"weights {first.weights[:8]}"
     else:
         made_by = first.config.get("preset") or ""
+    if first.tuned:
+        made_by = f"{made_by}, tuned" if made_by else "tuned"
     return (
         TableCell(DISPLAY.get(first.model, plain(first.model))),
         TableCell("measured here" + (f" ({plain(made_by)})" if made_by else "")),

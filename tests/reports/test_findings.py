@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from hevitpose.records import RecordStore
 from reports import __main__, ablation, grid_files
 from reports.evidence import of_grid
-from reports.findings import check_finding
+from reports.findings import check_finding, check_findings
 
 OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
 
@@ -87,6 +87,21 @@ def test_a_grid_without_verdicts_has_no_finding(make, grid):
         "has no table with verdicts to stand on"
     ]
     assert "has verdicts" in check_finding(of_grid(grid), "not measured yet")[0]
+
+
+def test_each_setting_has_a_finding_of_its_own(make, grid, true):
+    tuned = {"training.lr": [0.004, 0.008]}
+    runs = [replace(r, tuned=tuned) for row in grid.rows for r in row.records]
+    again = of_grid(ablation.build(runs, "attention"))
+    of_tuned = true.replace("one learning rate", "each cell's best training.lr of 0.004, 0.008")
+    tables = [of_grid(grid), again]
+    assert list(check_findings(tables, [true, of_tuned])) == []
+    assert list(check_findings(tables, [of_tuned, true])) == []
+    assert list(check_findings(tables, [true])) == [f"is missing for {again.opening!r}"]
+    wrong = of_tuned.replace("are worse", "are better")
+    assert any("'better', the table says" in x for x in check_findings(tables, [true, wrong]))
+    (spare,) = check_findings(tables[:1], [true, of_tuned])
+    assert spare.startswith(f"opens with {again.opening!r}: expected one of {OPENING[:20]!r}"[:60])
 
 
 def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
