@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import gpu_latency, gpu_training
 from bench.command import Parser, exit_code
+from bench.gpu_data import make_stand_in
 from bench.gpu_session import FULL, REHEARSAL, Log, Session
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
@@ -150,7 +151,7 @@ def _run(options: argparse.Namespace, start: float) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     scale = REHEARSAL if options.rehearse else FULL
     if options.rehearse and not (options.data / "coco_small").exists():
-        gpu_training.make_stand_in(options.data)
+        make_stand_in(options.data)
     session = Session(
         out=options.out,
         device="cpu" if options.rehearse else "cuda",

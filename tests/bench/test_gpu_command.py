@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench import gpu, gpu_latency, gpu_training, worker
+from bench import gpu, gpu_data, gpu_latency, gpu_training, worker
 from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
 from bench.training_step import check_form
 from bench.worker import Task, run_group
@@ -287,19 +287,19 @@ def test_the_server_of_children_leaves_the_gpu_alone():
 
 def test_a_reduced_form_of_the_data_has_its_own_name(tmp_path, monkeypatch):
     here = session(tmp_path)
-    gpu_training.make_stand_in(here.data)
-    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small_96px.yaml")
+    gpu_data.make_stand_in(here.data)
+    assert gpu_data.dataset_of(here) == str(tmp_path / "coco_small_96px.yaml")
     path = here.data / "coco_small/annotations/coco_small_val.json"
     path.write_text(path.read_text().replace("Reduced", "Drawn"))
-    monkeypatch.setattr(gpu_training, "ROWS", ("coco",))
-    assert gpu_training.dataset_of(here) == str(tmp_path / "coco_small.yaml")
-    monkeypatch.setattr(gpu_training, "ROWS", ("coco", "coco_small"))
-    assert gpu_training.dataset_of(here) == "coco_small"
+    monkeypatch.setattr(gpu_data, "ROWS", ("coco",))
+    assert gpu_data.dataset_of(here) == str(tmp_path / "coco_small.yaml")
+    monkeypatch.setattr(gpu_data, "ROWS", ("coco", "coco_small"))
+    assert gpu_data.dataset_of(here) == "coco_small"
 
 
 def test_data_that_are_not_there_are_one_line(tmp_path):
     with pytest.raises(DataError, match=r"coco_small_val\.json: .*, expected --data ROOT"):
-        gpu_training.dataset_of(session(tmp_path, data=tmp_path / "nowhere"))
+        gpu_data.dataset_of(session(tmp_path, data=tmp_path / "nowhere"))
 
 
 # Without a GPU, what would run on one ----------------------------------------------------------
@@ -401,7 +401,7 @@ def test_a_group_that_is_late_ends_with_that():
 
 
 def test_stand_in_has_the_layout_of_coco_small(tmp_path):
-    gpu_training.make_stand_in(tmp_path)
+    gpu_data.make_stand_in(tmp_path)
     names = {str(path.relative_to(tmp_path)) for path in Path(tmp_path).rglob("*.json")}
     assert names == {f"coco_small/annotations/coco_small_{s}.json" for s in ("train", "val")}
     assert len(list((tmp_path / "coco_small/images").iterdir())) == 18

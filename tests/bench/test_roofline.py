@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import roofline
-from bench.roofline import Operation, Peaks, at_depth, grouped, record
+from bench.operations import Operation, Peaks, at_depth, grouped, record
 from hevitpose.cost.latency import Conditions, forms, randomise_norms_
 from hevitpose.models import create_model
 
