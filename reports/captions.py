@@ -110,6 +110,7 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "preset": join([c.get("preset") for c in configs], ""),
         "steps": join([r.train.steps for r in runs if r.train and r.train.steps], ""),
         "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
+        "start": join([c.get("training.start_from") for c in configs], ""),
         "tuned": join([tuned_words(r) for r in runs], ""),
         "commit": commits(runs or records),
         "date": dates(runs or records),
@@ -129,8 +130,14 @@ def condition(facts: Mapping[str, str]) -> str:
     Args:
         facts: of :func:`shared`.
     """
-    people = {"synthetic": "rendered people"}.get(facts["dataset"], facts["dataset"])
+    people = _people(facts["dataset"])
+    _, colon, on = facts["start"].partition(":")
+    start = f"started on {_people(on)}" if colon else facts["start"] and f"from {facts['start']}"
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
     model = facts["model"].replace("hevitpose_", "")
-    return ", ".join(filter(None, (model, steps, people, rate)))
+    return ", ".join(filter(None, (model, steps, people, start, rate)))
+
+
+def _people(dataset: str) -> str:
+    return {"synthetic": "rendered people"}.get(dataset, dataset)

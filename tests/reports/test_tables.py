@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import ablation, build, grid_files
+from reports.captions import condition
 from reports.claims import claims_table
 from reports.figures.accuracy import tradeoff
 from reports.load import Measured, check, load, out_of_range
@@ -70,6 +71,23 @@ def measured(records):
     found = check((f"{r.id}.json", r) for r in records)
     assert not found.problems
     return found
+
+
+@pytest.mark.parametrize(
+    ("dataset", "start", "expected"),
+    [
+        ("synthetic", "", "nano, 300 steps, rendered people, one learning rate"),
+        (
+            "coco_small",
+            "standard:synthetic",
+            "nano, 300 steps, coco_small, started on rendered people, one learning rate",
+        ),
+        ("coco_small", "w.pth", "nano, 300 steps, coco_small, from w.pth, one learning rate"),
+    ],
+)
+def test_a_condition_says_what_the_training_started_from(dataset, start, expected):
+    facts = {"model": "hevitpose_nano", "steps": "300", "tuned": ""}
+    assert condition(facts | {"dataset": dataset, "start": start}) == expected
 
 
 class TestGrid:
