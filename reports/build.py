@@ -188,6 +188,8 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
         for key, records in in_order:
             default = next((r for r in records if r.grid is None and r.config), None)
             cells = grid_files.listed_cells(name, default)
+            if taken:  # costs of cells that only the first setting has are no rows of this one
+                records = _with_scores(records)
             grid = ablation.build(records, name, listed=cells, one_setting=True, primary=primary)
             called = "-".join((stem, *_different(records))) if taken else stem
             if called in taken:
@@ -195,6 +197,12 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
             taken.add(called)
             views.append((called, grid))
     return views
+
+
+def _with_scores(records: Sequence[Record]) -> list[Record]:
+    """Without the costs of networks that were not scored."""
+    scored = {r.cell_id for r in records if r.kind == "evaluation"}
+    return [r for r in records if r.kind == "evaluation" or r.cell_id in scored]
 
 
 def _different(records: Sequence[Record]) -> tuple[str, ...]:

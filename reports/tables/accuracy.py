@@ -109,7 +109,6 @@ def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published
     shown: list[Record] = []
     sources: dict[str, None] = {}
     printed = list(published.of(spec.dataset, spec.split))
-    done: set[str] = set()
     for row in printed:
         sources[row.source] = None
         rows.append(_published_row(spec, published, row, with_boxes))
@@ -117,24 +116,18 @@ def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published
             other.network == row.network for other in printed[printed.index(row) + 1 :]
         )
         if row.network and is_last:
-            done.add(row.network)
             found = groups.pop(row.network, [])
             for group in found:
                 rows.append(_measured_row(spec, measured, group, with_boxes))
                 shown += group
             if not found and row.network in OWN_NETWORKS:
                 rows.append(_missing_row(spec, row.model, with_boxes))
-    for network, found in sorted(groups.items()):
-        done.add(network)
+    for _, found in sorted(groups.items()):
         for group in found:
             rows.append(_measured_row(spec, measured, group, with_boxes))
             shown += group
-    if not printed:
-        rows += [
-            _missing_row(spec, DISPLAY[network], with_boxes)
-            for network in OWN_NETWORKS
-            if network not in done
-        ]
+    if not rows:
+        rows += [_missing_row(spec, DISPLAY[network], with_boxes) for network in OWN_NETWORKS]
     return Table(
         spec.name,
         spec.title,
