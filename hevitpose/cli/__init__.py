@@ -26,13 +26,8 @@ app = typer.Typer(
 )
 for _command in (
     *(run.info, run.train, run.valid, run.infer_testdev, run.predict),
-    *(
-        run.evaluate_predictions,
-        diagnose,
-        run.export,
-        run.export_checkpoint,
-        weights.import_weights,
-    ),
+    *(run.evaluate_predictions, diagnose),
+    *(weights.export, weights.export_checkpoint, weights.import_weights),
 ):
     app.command()(_command)
 app.add_typer(data.app, name="data")

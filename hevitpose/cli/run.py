@@ -1,4 +1,4 @@
-"""Commands on models and runs: info, train, valid, infer-testdev, predict, export and scoring."""
+"""Commands on models and runs: info, train, valid, infer-testdev, predict and scoring."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from hevitpose.cli.common import (
     prepare_data,
     print_record,
 )
+from hevitpose.config import Config
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.sizes import parse_size
@@ -183,6 +184,34 @@ def infer_testdev(
         data__val_split="test",
         data__skip_bad=skip_bad or None,
     )
+    in_mpii_format = _withheld_format(config) == "mpii"
+    from hevitpose.evaluation.prediction_files import write_pred_mat, write_testdev
+    from hevitpose.evaluation.score import results_of
+    from hevitpose.training.devices import world
+    from hevitpose.training.fit import infer
+
+    config = of_checkpoint(config, overrides)
+    with bar("inference", "batches") as progress:
+        table, found = infer(config, scored=False, progress=progress)
+    if world()[0] != 0:
+        return
+    rows = table.take(found.index)
+    if in_mpii_format:
+        path = write_pred_mat(found.keypoints, rows.person_ids, out)
+        print(f"{path}: {len(found.index)} people")
+        return
+    results = results_of(rows, found, nms_threshold=config.evaluation.nms_threshold)
+    files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
+    print(f"{files[0]}: {len(results)} people\n{files[1]}: for the evaluation server")
+    print("No AP: test-dev's answers are the server's alone.")
+
+
+def _withheld_format(config: Config) -> str:
+    """The format of a dataset whose test split a server scores.
+
+    Raises:
+        UsageError: its answers are public, or the options do not suit what the server takes.
+    """
     from hevitpose.data.files import declared
     from hevitpose.data.registry import ROWS
 
@@ -203,25 +232,7 @@ def infer_testdev(
                     f"infer-testdev: data.{key}=true would leave people out, and pred.mat has one "
                     "row for each person of the test file"
                 )
-    from hevitpose.evaluation.prediction_files import write_pred_mat, write_testdev
-    from hevitpose.evaluation.score import results_of
-    from hevitpose.training.devices import world
-    from hevitpose.training.fit import infer
-
-    config = of_checkpoint(config, overrides)
-    with bar("inference", "batches") as progress:
-        table, found = infer(config, scored=False, progress=progress)
-    if world()[0] != 0:
-        return
-    rows = table.take(found.index)
-    if in_mpii_format:
-        path = write_pred_mat(found.keypoints, rows.person_ids, out)
-        print(f"{path}: {len(found.index)} people")
-        return
-    results = results_of(rows, found, nms_threshold=config.evaluation.nms_threshold)
-    files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
-    print(f"{files[0]}: {len(results)} people\n{files[1]}: for the evaluation server")
-    print("No AP: test-dev's answers are the server's alone.")
+    return said.format
 
 
 def predict(
@@ -271,91 +282,6 @@ def predict(
     print(f"{written.pictures}: pictures")
     for item in written.skipped:
         print(f"left out: {item}")
-
-
-def export_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's last.ckpt, or any checkpoint.")],
-    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    keypoints: Annotated[
-        int | None, typer.Option("--keypoints", min=1, help="Another number of keypoints.")
-    ] = None,
-    imports: Imports = None,
-) -> None:
-    """Weights alone, complete in themselves, from a training checkpoint."""
-    from hevitpose.models.checkpoint import (
-        from_pretrained,
-        load_weights,
-        read_checkpoint,
-        save_checkpoint,
-    )
-    from hevitpose.models.imports import import_files
-
-    import_files(imports or ())
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: expected a file name that ends in .safetensors")
-    stored = read_checkpoint(checkpoint)
-    model = from_pretrained(
-        checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints is not None
-    )
-    reset = load_weights(model, checkpoint, reset_keypoints=keypoints is not None)
-    layout = stored.layout if keypoints in (None, stored.model["num_keypoints"]) else None
-    save_checkpoint(model, out, stored.config, layout, stored.source)
-    print(f"{out}: {stored.model['name']}, {model.num_keypoints} keypoints")
-    for name in reset:
-        print(f"reinitialised: {name}")
-
-
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights.")],
-    out: Annotated[Path, typer.Argument(help="The file to write.")],
-    to: Annotated[str, typer.Option("--to", help="onnx, torchscript or torch.export.")] = "onnx",
-    input_size: Annotated[
-        str | None, typer.Option("--input", help="HEIGHTxWIDTH. [default: the checkpoint's]")
-    ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
-    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
-    dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="onnx: any multiples of 32.")
-    ] = False,
-    half: Annotated[bool, typer.Option("--half", help="onnx: in float16.")] = False,
-    fuse: Annotated[bool, typer.Option("--fuse", help="Fold norms into convolutions.")] = False,
-    pictures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pictures",
-            help="Compare on these pictures of people (files, folders, globs). [default: rendered]",
-        ),
-    ] = None,
-    imports: Imports = None,
-) -> None:
-    """Write a network for another runtime, compared with the original before it is kept.
-
-    Prints the difference and what a call of the file takes on this machine.
-    """
-    from hevitpose.inference.export import export as write
-    from hevitpose.inference.export import picture_crops
-    from hevitpose.inference.pictures import find_images
-    from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
-    from hevitpose.models.imports import import_files
-
-    import_files(imports or ())
-    config = read_checkpoint(checkpoint).config
-    size = tuple(config.get("data", {}).get("input_size", (256, 256)))
-    size = size if input_size is None else parse_size(input_size, "--input")
-    found = find_images(pictures)[: batch + 1] if pictures else []
-    report = write(
-        from_pretrained(checkpoint),
-        out,
-        to,
-        input_size=size,
-        crops=picture_crops(found, size) if found else None,
-        batch=batch,
-        dynamic_batch=dynamic_batch,
-        dynamic_size=dynamic_size,
-        half=half,
-        fuse=fuse,
-    )
-    print(report)
 
 
 def evaluate_predictions(

@@ -114,11 +114,7 @@ def export(
         HEViTPoseError: the model cannot be exported, or the file computes something else; then
             nothing is written.
     """
-    if to not in FORMATS:
-        raise unknown_name("export format", to, FORMATS)
-    if batch < 1:
-        raise UsageError(f"batch: {batch!r}, expected a positive integer")
-    _require_onnx(to, dynamic_size, half, fuse)
+    _check_request(to, batch, dynamic_size, half, fuse)
     path, limit = Path(path), HALF_PARITY_LIMIT if half else PARITY_LIMIT
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
@@ -165,7 +161,11 @@ def export(
     )
 
 
-def _require_onnx(to: str, dynamic_size: bool, half: bool, fuse: bool) -> None:
+def _check_request(to: str, batch: int, dynamic_size: bool, half: bool, fuse: bool) -> None:
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if batch < 1:
+        raise UsageError(f"batch: {batch!r}, expected a positive integer")
     for name, given in (("dynamic_size", dynamic_size), ("half", half)):
         if given and to != "onnx":
             raise UsageError(f"{name}: {to} has no such option, expected onnx")

@@ -30,6 +30,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
 GREY = "#767676"
 SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_Sides = tuple[float, float, float, float]  # left, bottom, right, top
 #: Where a label may stand, as seen from its point.
 _AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.7), (-0.8, 0.7), (0.8, -0.7), (-0.8, -0.7))
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -239,59 +240,72 @@ def place_labels(
     # Paper under a label keeps a line that runs below it apart; bubbles would be cut by it.
     box = {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.9}
     paper = None if radii else box
-    reach = [(r or 3.0) * figure.dpi / 72 for r in radii] if radii else [5.0] * len(points)
+    pixels = figure.dpi / 72  # of a typographic point
+    clear = [r * pixels for r in radii] if radii else [3.0 * pixels] * len(points)
+    reach = [(r or 3.0) * pixels for r in radii] if radii else [5.0] * len(points)
     renderer = figure.canvas.get_renderer()
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
-    taken: list[Any] = []
-    frame = axes.get_window_extent(renderer)
-    order = sorted(range(len(points)), key=lambda i: -spots[i][1])
-    for i in order:
+    frame, taken = _sides(axes.get_window_extent(renderer)), []
+    for i in sorted(range(len(points)), key=lambda i: -spots[i][1]):
         x, y, text = points[i]
         label = axes.annotate(
             text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
             ha="center", va="center", zorder=6, bbox=paper,
         )  # fmt: skip
-        box = label.get_window_extent(renderer)
-        width, height = box.width, box.height
-        best = None
-        clear = (radii[i] if radii else 3.0) * figure.dpi / 72
-        for distance in (clear + extra for extra in (4, 8, 14, 22, 32, 44, 60)):
-            for dx, dy in _AROUND:
-                center_x = spots[i][0] + dx * (distance + width / 2)
-                center_y = spots[i][1] + dy * (distance + height / 2)
-                trial = (
-                    center_x - width / 2 - 1, center_y - height / 2 - 1,
-                    center_x + width / 2 + 1, center_y + height / 2 + 1,
-                )  # fmt: skip
-                inside = (
-                    trial[0] >= frame.x0 and trial[2] <= frame.x1
-                    and trial[1] >= frame.y0 and trial[3] <= frame.y1
-                )  # fmt: skip
-                free = not any(_overlap(trial, other) for other in taken) and not any(
-                    trial[0] - reach[j] < sx < trial[2] + reach[j]
-                    and trial[1] - reach[j] < sy < trial[3] + reach[j]
-                    for j, (sx, sy) in enumerate(spots)
-                    if j != i
-                )
-                if inside and free:
-                    best = (center_x, center_y, trial, distance)
-                    break
-            if best:
-                break
-        if best is None:
-            center_x, center_y = spots[i][0], spots[i][1] + 12
-            best = (center_x, center_y, (center_x, center_y, center_x, center_y), 0)
-        scale = 72 / figure.dpi
-        label.set_position(((best[0] - spots[i][0]) * scale, (best[1] - spots[i][1]) * scale))
-        taken.append(best[2])
-        if best[3] > clear + 16:
+        extent = label.get_window_extent(renderer)
+        others = [
+            (sx - r, sy - r, sx + r, sy + r)
+            for j, ((sx, sy), r) in enumerate(zip(spots, reach, strict=True))
+            if j != i
+        ]
+        found = _free_place(
+            spots[i], (extent.width, extent.height), clear[i], frame, [*taken, *others]
+        )
+        if found is None:
+            above = spots[i][0], spots[i][1] + 12
+            found = (0.0, 12.0), 0.0, (*above, *above)
+        (dx, dy), distance, sides = found
+        label.set_position((dx / pixels, dy / pixels))
+        taken.append(sides)
+        if distance > clear[i] + 16:
             axes.annotate(
-                "", (x, y), xytext=((best[0] - spots[i][0]) * scale * 0.72,
-                                    (best[1] - spots[i][1]) * scale * 0.72),
+                "", (x, y), xytext=(dx / pixels * 0.72, dy / pixels * 0.72),
                 textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
             )  # fmt: skip
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _free_place(
+    spot: Sequence[float],
+    size: tuple[float, float],
+    clear: float,
+    frame: _Sides,
+    taken: Sequence[_Sides],
+) -> tuple[tuple[float, float], float, _Sides] | None:
+    """The first place around a point where a label is in the frame and on nothing else.
+
+    Returns:
+        Its centre as seen from the point, how far the label is from it, and its sides, in pixels;
+        None where every place is taken.
+    """
+    width, height = size
+    for distance in (clear + extra for extra in (4, 8, 14, 22, 32, 44, 60)):
+        for right, up in _AROUND:
+            dx, dy = right * (distance + width / 2), up * (distance + height / 2)
+            x, y = spot[0] + dx, spot[1] + dy
+            sides = (x - width / 2 - 1, y - height / 2 - 1, x + width / 2 + 1, y + height / 2 + 1)
+            inside = (
+                sides[0] >= frame[0] and sides[1] >= frame[1]
+                and sides[2] <= frame[2] and sides[3] <= frame[3]
+            )  # fmt: skip
+            if inside and not any(_overlap(sides, other) for other in taken):
+                return (dx, dy), distance, sides
+    return None
+
+
+def _sides(box: Any) -> _Sides:
+    return box.x0, box.y0, box.x1, box.y1
+
+
+def _overlap(a: _Sides, b: _Sides) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

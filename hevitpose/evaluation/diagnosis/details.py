@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose.evaluation.diagnosis.labels import Labels
 from hevitpose.evaluation.diagnosis.matching import THRESHOLDS, mean_counted
 from hevitpose.evaluation.diagnosis.progressive import STEPS, AreaDiagnosis
 from hevitpose.evaluation.diagnosis.scene import Scene
@@ -28,25 +29,7 @@ def details(scene: Scene, areas: list[AreaDiagnosis]) -> dict[str, Any]:
     levels = [(f"{threshold:g}", level) for level, threshold in enumerate(THRESHOLDS)]
     return {
         "keypoints": int(scene.labelled[labels.person].sum()),
-        "matches": [
-            {
-                "detection": int(detection) + 1,
-                "gt": int(scene.ids[person]),
-                "oks": float(oks),
-                "ignore": int(ignored),
-                "labels": letters,
-                "corrected": points.round(4).ravel().tolist(),
-            }
-            for detection, person, oks, ignored, letters, points in zip(
-                labels.detection,
-                labels.person,
-                labels.oks,
-                labels.ignored,
-                labels.letters(),
-                labels.corrected,
-                strict=True,
-            )
-        ],
+        "matches": _matches(scene, labels),
         "coco_stats": stats,
         "opt_score_and_max_oks": {
             str(number): [float(score), float(best)]
@@ -79,3 +62,26 @@ def details(scene: Scene, areas: list[AreaDiagnosis]) -> dict[str, Any]:
             for area in areas
         ],
     }
+
+
+def _matches(scene: Scene, labels: Labels) -> list[dict[str, Any]]:
+    """One row a matched detection: whom it is of, how good it is, and its joints' labels."""
+    return [
+        {
+            "detection": int(detection) + 1,
+            "gt": int(scene.ids[person]),
+            "oks": float(oks),
+            "ignore": int(ignored),
+            "labels": letters,
+            "corrected": points.round(4).ravel().tolist(),
+        }
+        for detection, person, oks, ignored, letters, points in zip(
+            labels.detection,
+            labels.person,
+            labels.oks,
+            labels.ignored,
+            labels.letters(),
+            labels.corrected,
+            strict=True,
+        )
+    ]
