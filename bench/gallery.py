@@ -30,6 +30,7 @@ from bench.command import Parser, exit_code
 from hevitpose.data import PoseTable
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
+from hevitpose.data.registry import is_rendered
 from hevitpose.data.transforms import affine_matrix, transform_points
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import predict_batch
@@ -85,7 +86,7 @@ def people_of(predictor: PosePredictor, record: Record, data: Path, count: int) 
         DataError: not the synthetic people that the record was evaluated on.
     """
     facts = record.dataset
-    if facts is None or facts.name != "synthetic" or facts.split != "val":
+    if facts is None or not is_rendered(facts.name) or facts.split != "val":
         raise DataError(f"record {record.id}: expected a run on the val split of synthetic people")
     config = predictor.config.with_overrides({"data.root": str(data)})
     table = load_split(config, "val", training=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.grid_file import MAIN_GRIDS
+from hevitpose.data.registry import is_rendered
 from hevitpose.records import Record
 from reports import ablation, comparisons, grid_files
 from reports.cells import split
@@ -25,7 +26,8 @@ from reports.output.text import Table, to_csv, to_latex, to_markdown
 from reports.published import Published
 from reports.published import load as load_published
 from reports.robustness import Robustness, robustness
-from reports.tables.accuracy import TABLES, accuracy_table, published_table
+from reports.tables.accuracy import accuracy_table, published_table
+from reports.tables.accuracy import tables as accuracy_tables
 from reports.tables.changes import changes_table
 from reports.tables.cost import complexity_table, peers_table, summary_table
 from reports.tables.grid import grid_table
@@ -85,7 +87,7 @@ def make(
     views = grid_views(measured)
     robust = robustness(measured)
     tables = [summary_table(measured, published)]
-    tables += [accuracy_table(spec, measured, published) for spec in TABLES]
+    tables += [accuracy_table(spec, measured, published) for spec in accuracy_tables()]
     tables += [
         complexity_table(measured, published),
         peers_table(measured, published),
@@ -208,5 +210,5 @@ def _with_scores(records: Sequence[Record]) -> list[Record]:
 def _different(records: Sequence[Record]) -> tuple[str, ...]:
     """In what a setting differs from that by which a grid is known."""
     runs = [r for r in records if r.kind == "evaluation"]
-    data = {r.dataset.name for r in runs if r.dataset} - {"synthetic"}
+    data = {r.dataset.name for r in runs if r.dataset and not is_rendered(r.dataset.name)}
     return (*sorted(data), *(["tuned"] if any(r.tuned for r in runs) else []))

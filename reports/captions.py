@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hevitpose.data.registry import placed
+from hevitpose.data.registry import is_rendered, placed
 from hevitpose.records import Record
 from reports.load import flatten, h_by_w, input_size
 from reports.output.text import join
@@ -140,4 +140,4 @@ def condition(facts: Mapping[str, str]) -> str:
 
 
 def _people(dataset: str) -> str:
-    return {"synthetic": "rendered people"}.get(dataset, dataset)
+    return "rendered people" if is_rendered(dataset) else dataset

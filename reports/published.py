@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from hevitpose import yaml_file
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError
 from hevitpose.models.spec import model_names
 from reports.invalid import one_line
@@ -98,7 +99,7 @@ class Number(_Strict):
 
     model: Annotated[str, Field(min_length=1)]
     network: str = ""  # this project's name for it; empty where it has none
-    dataset: Literal["mpii", "coco", "crowdpose", "ochuman", "none"]
+    dataset: str  # of the registry, or "none" of what is no score
     split: Literal["val", "test", "test-dev", "complexity"]
     input: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]  # H x W
     params_m: Positive = None
@@ -132,6 +133,8 @@ class Number(_Strict):
     def _agrees_with_itself(self) -> Number:
         if self.network and self.network not in model_names():
             raise ValueError(f"network {self.network!r} is none of this project's")
+        if self.dataset not in (*ROWS, "none"):
+            raise ValueError(f"dataset {self.dataset!r} is none of the registry's")
         if (self.how == "figure") != (self.status == "measured from a figure"):
             raise ValueError(f"how {self.how!r} contradicts status {self.status!r}")
         for name in self.from_figure:

@@ -12,6 +12,7 @@ from hevitpose.config.overrides import merge, parse_overrides, put
 from hevitpose.config.renamed import RENAMED, todays_name, with_todays_names
 from hevitpose.config.schema import NETWORK_FIELDS, Config, parse_config
 from hevitpose.config.start import start_kind
+from hevitpose.data.registry import is_rendered
 from hevitpose.errors import DataError, Notice, UsageError, unknown_name
 
 CONFIGS = Path(__file__).parent / "yaml"
@@ -116,7 +117,7 @@ def start_config(config: Config) -> Config | None:
     if text is None or start_kind(text) != "preset":
         return None
     preset, _, dataset = text.partition(":")
-    same = dataset != "synthetic" or config.data.dataset == dataset
+    same = not is_rendered(dataset) or config.data.dataset == dataset
     model: Any = config.model
     try:
         start = load_config(

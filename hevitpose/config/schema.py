@@ -22,7 +22,7 @@ from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.config.section import IdKind, Section, free, ids_of, inputs_of, scored, shared
 from hevitpose.config.start import start_kind
-from hevitpose.data.registry import ROWS
+from hevitpose.data.registry import ROWS, is_rendered
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import (
     PEERS,
@@ -109,7 +109,7 @@ class DataConfig(Section):
         """The root, ``data`` (``data/synthetic`` for synthetic people) where none was given."""
         if self.root is not None:
             return self.root
-        return Path("data/synthetic" if self.dataset == "synthetic" else "data")
+        return Path("data/synthetic" if is_rendered(self.dataset) else "data")
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -231,7 +231,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        if self.data.dataset != "synthetic" and "occluders" in (self.evaluation.condition or ""):
+        if "occluders" in (self.evaluation.condition or "") and not is_rendered(self.data.dataset):
             why = f"occluders are for rendered people, {self.data.dataset} has photographs"
             raise UsageError(f"evaluation.condition: {why}, expected data.dataset=synthetic")
         return self

@@ -91,7 +91,7 @@ def decoded_images(
         DataError: a picture is absent or damaged, or the file is.
         Notice: the file is done without.
     """
-    if table.dataset != "synthetic" or table.skipped:
+    if not table.declared.rendered_as or table.skipped:
         return None
     folder = table.annotation_file.parent.parent.parent / "decoded"
     stem = table.split if change is None else f"{table.split}@{_file_name(change.key)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hevitpose.config.schema import DataConfig
 from hevitpose.data.files import locate
+from hevitpose.data.registry import is_rendered
 from hevitpose.errors import DataError
 from hevitpose.records.identity import file_digest
 
@@ -28,7 +29,7 @@ def fingerprint(data: DataConfig, split: str) -> str:
         UsageError: the dataset has no such split.
         DataError: its files are absent.
     """
-    if data.dataset == "synthetic":
+    if is_rendered(data.dataset):
         from hevitpose.data.synthetic import expected_fingerprint
 
         return expected_fingerprint(data.folder, data.people, data.image_size)

@@ -64,7 +64,7 @@ def load(
     elif said.format == "mpii":
         from hevitpose.data.readers import mpii
 
-        table = mpii.load(root, split, dataset=dataset, **options)
+        table = mpii.load(root, split, said, **options)
     else:
         from hevitpose.data.readers import coco_format
 

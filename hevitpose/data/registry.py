@@ -72,6 +72,10 @@ class Declared:
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
     files: Files | None = field(default=None, compare=False, repr=False)  # None: not in data.root
+    rendered_as: str = ""  # rendered by this package, into files laid out as this dataset's
+    terms: str = field(default="", compare=False, repr=False)  # of photographs and annotations
+    # Accuracy tables of the reports: name -> (split, title).
+    reported: Mapping[str, tuple[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
     def training_inputs(self) -> dict[str, Any]:
         """What changes the weights of a training on this dataset, as plain json data.
@@ -120,6 +124,11 @@ class Declared:
         return "mpii" if self.protocol.startswith("pck") else "coco"
 
     @property
+    def layout_on_disk(self) -> Files | None:
+        """How its files are laid out below a root: as its own, or as those it is rendered into."""
+        return ROWS[self.rendered_as].files if self.rendered_as else self.files
+
+    @property
     def primary_metric(self) -> str:
         """What comparisons are judged by: mean PCKh@0.5 where there are head boxes, else AP."""
         return "Mean" if self.protocol.startswith("pckh") else "AP"
@@ -136,6 +145,8 @@ class Declared:
 
 
 _COCO_AUGMENTATION: dict[str, Any] = {"shift": True, "half_body": True}
+_COCO_TERMS = "annotations CC BY 4.0; photographs under their own Flickr terms"
+_PAGE_TERMS = "see the dataset's page"
 _TARS = "https://download.openmmlab.com/mmpose/datasets"
 
 
@@ -148,12 +159,25 @@ def _of_every(splits: str, *names: str) -> dict[str, tuple[str, ...]]:
 ROWS = {
     row.name: row
     for row in (
-        Declared("synthetic", MPII, "pckh+oks", use_area=False),
+        Declared(
+            "synthetic",
+            MPII,
+            "pckh+oks",
+            use_area=False,
+            rendered_as="mpii",
+            terms="rendered by this package, no terms of others",
+            reported={"synthetic-val": ("val", "Synthetic people, val, PCKh@0.5")},
+        ),
         Declared(
             "coco",  # Lin et al., ECCV 2014
             COCO,
             "oks",
             **_COCO_AUGMENTATION,
+            terms=_COCO_TERMS,
+            reported={
+                "coco-val": ("val", "COCO val2017, OKS AP"),
+                "coco-test-dev": ("test-dev", "COCO test-dev2017, OKS AP"),
+            },
             files=Files(
                 "coco",
                 "https://cocodataset.org/#download",
@@ -171,6 +195,11 @@ ROWS = {
             MPII,
             "pckh",
             use_area=False,
+            terms=_PAGE_TERMS,
+            reported={
+                "mpii-val": ("val", "MPII val, PCKh@0.5"),
+                "mpii-test": ("test", "MPII test, PCKh@0.5"),
+            },
             files=Files(
                 "mpii",
                 "http://human-pose.mpi-inf.mpg.de/#download",
@@ -193,6 +222,8 @@ ROWS = {
             "crowdpose",
             use_area=False,
             **_COCO_AUGMENTATION,
+            terms=_PAGE_TERMS,
+            reported={"crowdpose": ("test", "CrowdPose test, OKS AP")},
             files=Files(
                 "crowdpose",
                 "https://github.com/jeffffffli/CrowdPose",
@@ -207,6 +238,8 @@ ROWS = {
             "ochuman",  # Zhang et al., CVPR 2019: trained on val, or a test set of COCO's models
             COCO,
             "oks",
+            terms=_PAGE_TERMS,
+            reported={"ochuman": ("test", "OCHuman, OKS AP")},
             files=Files(
                 "ochuman",
                 "https://github.com/liruilong940607/OCHumanApi",
@@ -221,6 +254,10 @@ ROWS = {
             COCO,
             "oks",
             **_COCO_AUGMENTATION,
+            terms=_COCO_TERMS,
+            reported={
+                "coco-small": ("val", "coco_small val: COCO val2017 people, own split"),
+            },
             files=Files(
                 "coco_small",
                 "https://cocodataset.org/#download",
@@ -236,6 +273,11 @@ ROWS = {
 def placed() -> dict[str, Declared]:
     """The datasets that have a folder below ``data.root``."""
     return {name: row for name, row in ROWS.items() if row.files is not None}
+
+
+def is_rendered(dataset: str) -> bool:
+    """Whether a dataset's people are rendered by this package."""
+    return dataset in ROWS and bool(ROWS[dataset].rendered_as)
 
 
 def files_of(dataset: str) -> Files:

@@ -18,7 +18,7 @@ from hevitpose.config import parse_config
 from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
-from hevitpose.data.registry import files_of, placed
+from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
 _LAYOUTS = {len(layout): layout for layout in (COCO, MPII, CROWDPOSE)}
 
-#: Terms of the photographs and annotations that a network was trained on.
-TERMS = {
-    "coco": "annotations CC BY 4.0; photographs under their own Flickr terms",
-    "coco_small": "annotations CC BY 4.0; photographs under their own Flickr terms",
-    "mpii": "see the dataset's page",
-    "crowdpose": "see the dataset's page",
-    "ochuman": "see the dataset's page",
-    "synthetic": "rendered by this package, no terms of others",
-}
 #: Licence of published weights, by whose code wrote the file.
 LICENCES = {"MMPose": "apache-2.0", "ViTPose": "apache-2.0"}
 
@@ -256,10 +247,10 @@ def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
 
 
 def _terms(dataset: str) -> str:
-    if dataset not in TERMS:
+    if dataset not in ROWS:
         return ""
-    page = files_of(dataset).page if dataset in placed() else ""
-    return f" ([page]({page}); {TERMS[dataset]})" if page else f" ({TERMS[dataset]})"
+    files, terms = ROWS[dataset].files, ROWS[dataset].terms
+    return f" ([page]({files.page}); {terms})" if files else f" ({terms})"
 
 
 def _results(records: list[Record]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config, DataConfig
 from hevitpose.config.start import start_kind
+from hevitpose.data.registry import is_rendered
 from hevitpose.records import Run, identity, provenance
 from hevitpose.records.identity import DataInputs, file_digest
 
@@ -83,7 +84,7 @@ def unrendered(configs: Iterable[Config]) -> list[DataConfig]:
         while each is not None:
             data, each = each.data, start_config(each)
             key = (data.folder, data.people, data.image_size)
-            if data.dataset == "synthetic" and not synthetic.is_complete(*key):
+            if is_rendered(data.dataset) and not synthetic.is_complete(*key):
                 missing[key] = data
     return list(missing.values())
 

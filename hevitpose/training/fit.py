@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback
 
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
+from hevitpose.data.registry import is_rendered
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.conditions import Applied, apply
@@ -193,7 +194,7 @@ def _floor(config: Config, val: PoseTable) -> dict[str, float]:
 
     Only of the plain evaluation: it sees no picture, so a condition tells nothing of it.
     """
-    if config.data.dataset != "synthetic" or config.evaluation.condition is not None:
+    if not is_rendered(config.data.dataset) or config.evaluation.condition is not None:
         return {}
     people = load_split(config, config.data.train_split, training=True, look=False)
     metrics = score(val, mean_pose(people, val))

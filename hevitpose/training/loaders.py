@@ -17,7 +17,7 @@ from hevitpose.data import declared, load, verify_images
 from hevitpose.data.decoded import Change, DecodedImages, decoded_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
-from hevitpose.data.registry import ROWS
+from hevitpose.data.registry import ROWS, is_rendered
 from hevitpose.data.sampler import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
@@ -121,7 +121,7 @@ def load_split(
     if training and look:
         for line in unused_augmentation(config):
             warnings.warn(line, Notice, stacklevel=2)
-    if look and data.dataset == "synthetic":
+    if look and is_rendered(data.dataset):
         fingerprint(data, split)  # looks at every file, too, and knows what was rendered
     table = load(
         data.dataset,

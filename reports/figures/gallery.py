@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hevitpose.data.registry import is_rendered
 from hevitpose.records import Problem
 from reports.figures import style
 from reports.invalid import one_line
@@ -97,7 +98,7 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
     reason = None
     if record is None:
         reason = f"of record {gallery.record}, which is not here"
-    elif record.dataset is None or record.dataset.name != "synthetic":
+    elif record.dataset is None or not is_rendered(record.dataset.name):
         reason = "of real photographs, expected synthetic people"
     elif hashlib.sha256(picture).hexdigest() != gallery.sheet:
         reason = f"{sheet.name} is not the picture that it names"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from hevitpose.data.registry import ROWS, Declared
 from hevitpose.records import Record
 from reports import ablation
 from reports.captions import about_data, shared
@@ -55,45 +56,40 @@ class AccuracyTable(NamedTuple):
 
     name: str
     title: str
-    dataset: str
+    declared: Declared
     split: str
     metrics: tuple[tuple[str, str, str], ...]  # record's name, heading, published field
 
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        return self.declared.name
 
-_PCKH = tuple((joint, joint, joint.lower()) for joint in PCKH_JOINTS)
-_OKS = (
-    ("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"),
-    ("APM", "AP (M)", "ap_m"), ("APL", "AP (L)", "ap_l"), ("AR", "AR", "ar"),
-)  # fmt: skip
-TABLES = (
-    AccuracyTable(
-        "mpii-val", "MPII val, PCKh@0.5", "mpii", "val",
-        (*_PCKH, ("Mean", "Mean", "mean"), ("Mean@0.1", "Mean@0.1", "")),
-    ),
-    AccuracyTable(
-        "mpii-test", "MPII test, PCKh@0.5", "mpii", "test", (*_PCKH, ("Mean", "Mean", "mean"))
-    ),
-    AccuracyTable("coco-val", "COCO val2017, OKS AP", "coco", "val", _OKS),
-    AccuracyTable(
-        "coco-small", "coco_small val: COCO val2017 people, own split", "coco_small", "val", _OKS
-    ),
-    AccuracyTable("coco-test-dev", "COCO test-dev2017, OKS AP", "coco", "test-dev", _OKS),
-    AccuracyTable(
-        "crowdpose", "CrowdPose test, OKS AP", "crowdpose", "test",
-        (("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"),
-         ("AP_easy", "AP easy", ""), ("AP_medium", "AP medium", ""), ("AP_hard", "AP hard", "")),
-    ),
-    AccuracyTable("ochuman", "OCHuman, OKS AP", "ochuman", "test", _OKS),
-    AccuracyTable(
-        "synthetic-val", "Synthetic people, val, PCKh@0.5", "synthetic", "val",
-        (*_PCKH, ("Mean", "Mean", ""), ("Mean@0.1", "Mean@0.1", ""), ("AP", "AP", "")),
-    ),
-)  # fmt: skip
+
+_PCKH = (*((joint, joint, joint.lower()) for joint in PCKH_JOINTS), ("Mean", "Mean", "mean"))
+_STRICT = ("Mean@0.1", "Mean@0.1", "")
+_AP = (("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"))
+#: What a table shows by the dataset's protocol, in the order of the tables.
+_METRICS = {
+    "pckh": (*_PCKH, _STRICT),
+    "oks": (*_AP, ("APM", "AP (M)", "ap_m"), ("APL", "AP (L)", "ap_l"), ("AR", "AR", "ar")),
+    "crowdpose": (*_AP, *((f"AP_{x}", f"AP {x}", "") for x in ("easy", "medium", "hard"))),
+    "pckh+oks": (*_PCKH, _STRICT, ("AP", "AP", "")),
+}
+
+
+def tables() -> Iterator[AccuracyTable]:
+    """The accuracy tables that the registry's rows ask for."""
+    for row in sorted(ROWS.values(), key=lambda row: list(_METRICS).index(row.protocol)):
+        for name, (split, title) in row.reported.items():
+            withheld = row.files is not None and split in row.files.withheld
+            shown = tuple(m for m in _METRICS[row.protocol] if not (withheld and m == _STRICT))
+            yield AccuracyTable(name, title, row, split, shown)
 
 
 def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published) -> Table:
     """One dataset's table: the published rows, then below each what was measured here."""
-    with_boxes = spec.dataset != "mpii"
+    with_boxes = spec.declared.protocol != "pckh"  # which gives centre and scale
     columns = [
         Column("model", "Model", numeric=False),
         Column("origin", "Origin", numeric=False),

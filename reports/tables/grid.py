@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ablations.grid_file import DEFAULT_CELL
+from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from reports import ablation, comparisons
@@ -138,7 +139,7 @@ def _legend(
             f"({together.cells} cells), {together.survive} of their {together.alone} verdicts "
             "survive."
         )
-    if grid.facts.get("dataset") == "synthetic" and "AP" in shown:
+    if is_rendered(grid.facts.get("dataset", "")) and "AP" in shown:
         legend.append(_SYNTHETIC_AP)
     if grid.older:
         legend.append(f"{len(grid.older)} older runs of the same cell and seed are not shown.")

@@ -19,53 +19,42 @@ from hevitpose import json_file
 from hevitpose.data.files import find
 from hevitpose.data.keypoints import MPII_TO_CROWDPOSE
 from hevitpose.data.readers import fields
-from hevitpose.data.registry import ROWS, Declared, files_of
+from hevitpose.data.registry import Declared, files_of
 from hevitpose.data.table import PoseTable, Problems, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
 from hevitpose.errors import DataError, UsageError
 from hevitpose.metrics.pckh import MpiiGroundTruth, load_ground_truth
 
-_FILES = files_of("mpii")
-#: What PCKh is computed from, beside val's people.
-GROUND_TRUTH = _FILES.beside["val"]
-
-
-def ground_truth_path(root: Path) -> Path:
-    """The .mat file with val's ground truth that PCKh is computed from, in ROOT/mpii.
-
-    Raises:
-        DataError: it is not there.
-    """
-    return find(root / "mpii" / "annotations", {"val": GROUND_TRUTH}, "val")
-
 
 def load(
     root: Path,
     split: str,
+    declared: Declared,
     *,
     input_size: tuple[int, int],
     boxes: str = "gt",
     truth: bool = True,
     skip_bad: bool = False,
-    dataset: str = "mpii",
 ) -> PoseTable:
-    """MPII people of one split, from ROOT/mpii. ``person_ids`` are positions in the file."""
+    """The people of one split of a dataset laid out as MPII; ``person_ids`` are positions in it."""
     if boxes != "gt":
         raise UsageError(f"boxes {boxes!r}: MPII's protocol gives centre and scale, expected gt")
-    folder = root / "mpii"
+    files = declared.layout_on_disk
+    assert files is not None
     table = read(
-        find(folder / "annotations", _FILES.annotations, split),
-        folder / "images",
-        ROWS[dataset],
+        find(root / files.folder / "annotations", files.annotations, split),
+        files.image_folder(root, split),
+        declared,
         split=split,
         input_size=input_size,
         truth=truth,
         skip_bad=skip_bad,
     )
     if table.declared.protocol == "pckh+oks" and table.heads is not None:
-        crowdpose = root / "crowdpose" / "annotations" / f"crowdpose_{split}.json"
-        return dataclasses.replace(table, truth=_crowdpose_truth(table, crowdpose))
+        joints = files_of("crowdpose")  # the 14 that the protocol's AP is over
+        people = find(root / joints.folder / "annotations", joints.annotations, split)
+        return dataclasses.replace(table, truth=_crowdpose_truth(table, people))
     return table
 
 
@@ -103,8 +92,9 @@ def read(
     keypoints[labelled == 0] = 0
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
     heads = None
-    if truth and split == "val" and not own:
-        matrices = [path.parent / name for name in GROUND_TRUTH if (path.parent / name).is_file()]
+    if truth and not own:
+        matrices = [path.parent / name for name in head_files(declared, split)]
+        matrices = [file for file in matrices if file.is_file()]
         heads = _heads(matrices[0], path, found.ids) if matrices else None
     return PoseTable(
         declared=declared,
@@ -132,6 +122,12 @@ def read(
         skipped=skipped,
         heads=heads,
     )
+
+
+def head_files(declared: Declared, split: str) -> tuple[str, ...]:
+    """Names of the .mat that PCKh's head boxes are read from, beside a split's people."""
+    files = declared.layout_on_disk
+    return files.beside.get(split, ()) if files else ()
 
 
 @dataclass

@@ -195,7 +195,7 @@ def _present(
 def _read(root: Path, dataset: str, split: str) -> PoseTable:
     size = (256, 256)  # the counts do not depend on it
     if ROWS[dataset].format == "mpii":
-        return mpii.load(root, split, input_size=size, skip_bad=True)
+        return mpii.load(root, split, ROWS[dataset], input_size=size, skip_bad=True)
     return coco_format.load(root, split, ROWS[dataset], input_size=size, skip_bad=True)
 
 

@@ -18,7 +18,7 @@ from hevitpose.data.files import declared, find
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import read_results
-from hevitpose.data.registry import ROWS, Declared, files_of
+from hevitpose.data.registry import Declared
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.calibration import (
@@ -219,14 +219,15 @@ def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person
 
 
 def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: bool) -> Diagnosis:
+    said = declared(dataset)
+    files = said.layout_on_disk
+    assert files is not None
     if path.suffix.lower() == ".mat":  # who is in one photograph, only the list of people says
-        path = find(path.parent, files_of("mpii").annotations, "val")
-    table = mpii.read(
-        path, path.parent, ROWS[dataset], split="val", input_size=_SIZE, skip_bad=skip_bad
-    )
+        path = find(path.parent, files.annotations, "val")
+    table = mpii.read(path, path.parent, said, split="val", input_size=_SIZE, skip_bad=skip_bad)
     if table.heads is None:
         raise DataError(
-            f"{path}: no {' or '.join(mpii.GROUND_TRUTH)} beside it, "
+            f"{path}: no {' or '.join(mpii.head_files(said, 'val'))} beside it, "
             "expected the head boxes that distances are measured in"
         )
     people = int(table.person_ids.max()) + 1 if skip_bad else len(table)
