@@ -25,6 +25,8 @@ PUBLISHED = ROOT / "results" / "published"
 GALLERY = "gallery"
 OUT = ROOT / "results" / "rendered"
 README = ROOT / "README.md"
+#: Pages of the documentation that hold the tables which the README has in short.
+PAGES = ROOT / "docs" / "results"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,10 +90,10 @@ def _run(options: argparse.Namespace) -> int:
         for line in untrue:
             print(f"warning: {line}", file=sys.stderr)
     if options.check:
-        return _check(book, out, options.readme, untrue)
+        return _check(book, out, _documents(options.readme), untrue)
     written = _write(book, out)
-    if not preview and options.readme.is_file():
-        written += _write_readme(book, options.readme)
+    if not preview:
+        written += sum(_write_document(book, path) for path in _documents(options.readme))
     if not options.no_site:
         from reports.output.page import write_site
 
@@ -143,10 +145,16 @@ def _others(folder: Path, names: object, suffixes: tuple[str, ...]) -> list[Path
     )
 
 
-def _write_readme(book: Book, path: Path) -> int:
+def _documents(readme_path: Path) -> list[Path]:
+    """The README, and beside the project's own the pages of results."""
+    pages = sorted(PAGES.glob("*.md")) if readme_path == README else []
+    return [path for path in (readme_path, *pages) if path.is_file()]
+
+
+def _write_document(book: Book, path: Path) -> int:
     text = path.read_bytes().decode("utf-8")
     new = readme.render(text, book, path.name)
-    for number in readme.uncited(new, book):
+    for number in readme.uncited(new, book, path.name):
         print(f"warning: {number}", file=sys.stderr)
     if new == text:
         return 0
@@ -154,7 +162,7 @@ def _write_readme(book: Book, path: Path) -> int:
     return 1
 
 
-def _check(book: Book, out: Path, readme_path: Path, untrue: Sequence[str]) -> int:
+def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[str]) -> int:
     """Compares what is there with what the records say; prints the differences."""
     lines: list[str] = []
     texts = book.texts()
@@ -177,12 +185,12 @@ def _check(book: Book, out: Path, readme_path: Path, untrue: Sequence[str]) -> i
         f"{p.name}: no plot of this name any more"
         for p in _others(out / "figures", names, (".svg",))
     ]
-    if readme_path.is_file():
-        text = readme_path.read_bytes().decode("utf-8")
-        new = readme.render(text, book, readme_path.name)
+    for path in documents:
+        text = path.read_bytes().decode("utf-8")
+        new = readme.render(text, book, path.name)
         if new != text:
-            lines += readme.difference(readme_path.name, text, new)
-        lines += [str(number) for number in readme.uncited(text, book)]
+            lines += readme.difference(path.name, text, new)
+        lines += [str(number) for number in readme.uncited(text, book, path.name)]
     for line in (*lines, *untrue):
         print(line)
     problems = len(book.measured.problems) + len(untrue)

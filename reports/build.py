@@ -32,6 +32,7 @@ from reports.tables.changes import changes_table
 from reports.tables.cost import complexity_table, peers_table, summary_table
 from reports.tables.grid import grid_table
 from reports.tables.robustness import robustness_table
+from reports.tables.short import short_tables
 from reports.tables.speed import fastest_table, published_speed_table, speed_table
 from reports.versions import mark, older_records
 
@@ -50,8 +51,9 @@ class Book:
     older: frozenset[str] = frozenset()  # ids of records made by code that has changed since
 
     def table(self, name: str) -> Table | None:
-        """A table by its name."""
-        return next((table for table in self.tables if table.name == name), None)
+        """A table by its name, or the short form that the README has of it."""
+        everything = (*self.tables, *short_tables(self.tables))
+        return next((table for table in everything if table.name == name), None)
 
     def plot(self, name: str) -> plots.Plot | None:
         """A plot by its name."""

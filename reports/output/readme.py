@@ -1,4 +1,5 @@
-"""README blocks that a script writes, and a check on the numbers that people write around them.
+"""Blocks of the README and of the results pages that a script writes, and a check on the numbers
+that people write around them.
 
 A block lies between ``<!-- BEGIN table:NAME -->`` and ``<!-- END table:NAME -->``. Outside of
 blocks, a number that looks like a result must be one: it is published, or stands in a rendered
@@ -47,11 +48,12 @@ _NOT_A_RESULT = re.compile(
 class Uncited(NamedTuple):
     """A number in prose that nothing backs."""
 
+    file: str
     line: int
     text: str
 
     def __str__(self) -> str:
-        return f"README.md:{self.line}: {self.text!r} has no record and no citation"
+        return f"{self.file}:{self.line}: {self.text!r} has no record and no citation"
 
 
 class Block(NamedTuple):
@@ -109,7 +111,7 @@ def render(text: str, book: Book, where: str = "README.md") -> str:
     return "".join(parts)
 
 
-def uncited(text: str, book: Book) -> list[Uncited]:
+def uncited(text: str, book: Book, where: str = "README.md") -> list[Uncited]:
     """Numbers outside of blocks that look like results and are none."""
     known = known_numbers(book)
     keys = set(book.published.sources) | {r.id for r in book.measured.records}
@@ -137,7 +139,8 @@ def uncited(text: str, book: Book) -> list[Uncited]:
             continue
         if value in known or any(a <= match.start() < b for a, b in cited):
             continue
-        found.append(Uncited(visible.count("\n", 0, match.start()) + 1, match[0].strip()))
+        line = visible.count("\n", 0, match.start()) + 1
+        found.append(Uncited(where, line, match[0].strip()))
     return found
 
 

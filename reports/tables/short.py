@@ -1,0 +1,170 @@
+"""The README's tables: a few columns of the full ones, at most 100 characters wide.
+
+What is not measured has no row here; the full tables, on the results pages, have it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from reports.output.text import Column, Table, TableCell, shorten
+
+#: Widest statement of a claim, and widest answer to it.
+_CLAIM, _ANSWER = 52, 26
+_OWN = "HEViTPose-"
+_JOINTS = {name: name for name in ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")}
+_AP = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APM": "AP (M)", "APL": "AP (L)", "AR": "AR"}
+_GRID = {
+    "cell": "Cell",
+    "gflops_mmcv": "GFLOPs",
+    "latency_p50_ms": "p50 (ms)",
+    "difference": "Difference",
+    "verdict": "Verdict",
+}
+_NETWORKS = {
+    "model": "Model",
+    "params_m": "Params (M)",
+    "gflops_mmcv": "GFLOPs",
+    "mpii_val_published": "MPII val",
+    "mpii_test_published": "MPII test",
+    "coco_val_published": "COCO val AP",
+}
+_FLOOR = TableCell("baseline")  # the mean pose's row
+_GRIDS = ("attention", "downsampling", "ffn")
+
+
+def short_tables(tables: Sequence[Table]) -> list[Table]:
+    """The short form of each table that the README shows, by the name ``short-...``."""
+    by_name = {table.name: table for table in tables}
+    made = []
+    if "summary" in by_name:
+        made.append(_columns(by_name["summary"], "short-networks", _NETWORKS))
+    made.append(
+        _splits(
+            by_name,
+            "short-mpii",
+            {"mpii-val": "val", "mpii-test": "test"},
+            {**_JOINTS, "Mean": "Mean"},
+        )
+    )
+    made.append(
+        _splits(by_name, "short-coco", {"coco-val": "val", "coco-test-dev": "test-dev"}, _AP)
+    )
+    for grid in _GRIDS:
+        table = by_name.get(f"ablation-{grid}")
+        if table is not None:
+            condition = re.search(r"\((.*)\)$", table.title)
+            short = _columns(table, f"short-{grid}", _GRID, lambda row: row["verdict"] != _FLOOR)
+            rows = tuple((*row[:-1], _in_a_word(row[-1], "(")) for row in short.rows)
+            metric = next(c.title for c in table.columns if c.key == "difference").strip("Δ ")
+            caption = f"Difference in {metric}; {condition[1]}." if condition else ""
+            made.append(replace(short, rows=rows, caption=caption))
+    if "fastest" in by_name:
+        made.append(_fastest(by_name["fastest"]))
+    if "claims" in by_name:
+        made.append(_claims(by_name["claims"]))
+    return made
+
+
+def _columns(
+    table: Table,
+    name: str,
+    keys: Mapping[str, str],
+    keep: Callable[[Mapping[str, TableCell]], bool] = lambda row: True,
+) -> Table:
+    """Some columns under other headings, without notes and legend."""
+    places = [[column.key for column in table.columns].index(key) for key in keys]
+    columns = tuple(
+        replace(table.columns[place], title=title, direction="")
+        for place, title in zip(places, keys.values(), strict=True)
+    )
+    rows = [
+        {key: replace(row[place], notes=()) for key, place in zip(keys, places, strict=True)}
+        for row in table.rows
+    ]
+    kept = tuple(tuple(row.values()) for row in rows if keep(row))
+    return Table(name, table.title, columns, kept)
+
+
+def _splits(
+    tables: Mapping[str, Table], name: str, splits: Mapping[str, str], keys: Mapping[str, str]
+) -> Table:
+    """HEViTPose's rows of several splits; where nothing of ours is measured, a line says so."""
+    columns = (
+        Column("model", "Model", numeric=False),
+        Column("split", "Split", numeric=False),
+        *(Column(key, title) for key, title in keys.items()),
+    )
+    rows: list[tuple[TableCell, ...]] = []
+    ours = False
+    for full, split in splits.items():
+        if full not in tables:
+            continue
+        part = _columns(tables[full], name, {"model": "Model", **keys})
+        for model, *values in part.rows:
+            kinds = {cell.kind for cell in values}
+            if model.text.startswith(_OWN) and kinds & {"measured", "published"}:
+                rows.append((model, TableCell(split), *values))
+                ours |= "measured" in kinds
+    legend = (
+        "Italic: published." if ours else "Italic: published. Nothing of ours was trained on it."
+    )
+    return Table(name, name, columns, tuple(rows), caption=legend)
+
+
+def _fastest(table: Table) -> Table:
+    """One row a network, one column a machine and batch; the nano network stands elsewhere."""
+    keys = [column.key for column in table.columns]
+    times: dict[str, dict[str, TableCell]] = {}
+    where: dict[str, None] = {}
+    for row in table.rows:
+        cells = dict(zip(keys, row, strict=True))
+        machine, _, size = cells["where"].text.rpartition(", ")
+        if size == "256x256":
+            where[machine] = None
+            cell = replace(cells["p50"], notes=())
+            times.setdefault(cells["model"].text, {})[machine] = cell
+    columns = [Column("model", "Network", numeric=False)]
+    columns += [Column(machine, f"{machine.replace('NVIDIA ', '')}") for machine in where]
+    rows = tuple(
+        (TableCell(model), *(by_machine.get(machine, TableCell("–")) for machine in where))
+        for model, by_machine in times.items()
+    )
+    caption = (
+        "p50 in ms of the fastest form and precision that was measured; machine, then batch; "
+        "256x256, weights untrained."
+    )
+    return Table("short-speed", table.title, tuple(columns), rows, caption=caption)
+
+
+def _in_a_word(cell: TableCell, ends: str) -> TableCell:
+    """What a verdict says before its evidence."""
+    return replace(cell, text=re.split(f"[{re.escape(ends)}]", cell.text)[0].strip())
+
+
+def _claims(table: Table) -> Table:
+    """What was checked, each with its verdict in a word."""
+    keys = {"claim": "Claim", "measured": "Ours", "verdict": "Verdict"}
+    short = _columns(table, "short-claims", keys, lambda row: row["measured"].kind == "measured")
+    rows = []
+    for claim, ours, verdict in short.rows:
+        statement = re.sub(r"\s*\[[^\]]*\]$", "", claim.text)
+        why = re.search(r": (.*?)(?: \(|$)", verdict.text)
+        of_levels = why is not None and ours.value is None
+        rows.append(
+            (
+                replace(claim, text=shorten(statement, _CLAIM)),
+                replace(ours, text=shorten(why[1] if why and of_levels else ours.text, _ANSWER)),
+                _in_a_word(verdict, ":,;("),
+            )
+        )
+    fitted = [row for row in rows if row[-1].text == "fitted"]
+    rows = [row for row in rows if row not in fitted]
+    waiting = len(table.rows) - len(rows) - len(fitted)
+    caption = (
+        f"{len(fitted)} printed counts agree because the reconstruction was fitted to them; "
+        f"{waiting} claims on accuracy wait for trainings on MPII and COCO."
+    )
+    return Table(short.name, short.title, short.columns, tuple(rows), caption=caption)
