@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.errors import DivergedError, HEViTPoseError, UnavailableError, first_line
+from hevitpose.server import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent
 _GRACE_SECONDS = 5.0
@@ -198,7 +199,8 @@ def context(preload: Sequence[str] = ()) -> Any:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(ROOT) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
-    server.set_forkserver_preload([__name__, *preload])
+    os.environ[STARTER] = str(os.getpid())
+    server.set_forkserver_preload(["hevitpose.server", __name__, *preload])
     return server
 
 

@@ -194,3 +194,44 @@ def test_a_run_that_was_stopped_goes_on():
     os.kill(child, signal.SIGCONT)
     assert parent.stdout.readline() == "ok\n"
     assert parent.wait(60) == 0
+
+
+STARTER = """
+import sys, time
+from multiprocessing import forkserver
+from hevitpose import isolated
+server = isolated.context(["slow"])
+forkserver.ensure_running()
+print(forkserver._forkserver._forkserver_pid, flush=True)
+server.Process(target=time.sleep, args=(0,)).start()  # asks, and waits, for a child
+print("loaded", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a closed pipe")
+@pytest.mark.parametrize("slow", ["to load", "to end"])
+def test_the_server_ends_with_who_started_it(tmp_path, slow):
+    """Also while it loads, or takes apart, what needs longer."""
+    (tmp_path / "slow.py").write_text(
+        "import time; time.sleep(60)"
+        if slow == "to load"
+        else "import atexit, time; atexit.register(time.sleep, 60)"
+    )
+    paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, slow],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert starter.stdout is not None
+    server = int(starter.stdout.readline())
+    if slow == "to end":
+        assert starter.stdout.readline() == "loaded\n"
+    else:
+        time.sleep(0.7)
+    assert not gone(server)
+    starter.kill()
+    starter.wait()
+    assert soon(lambda: gone(server))
