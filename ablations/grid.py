@@ -111,7 +111,7 @@ def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
         grids.append(_grid(file, base))
         problems += file.problems
     if problems:
-        raise UsageError("\n".join(str(p) for p in sorted(set(problems))))
+        raise UsageError(*(str(p) for p in sorted(set(problems))))
     return grids
 
 

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import warnings
 from collections.abc import Iterable
 
+#: What ends a line or moves a terminal's cursor, and halves of surrogate pairs.
+_UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+_LONGEST = 2000  # letters of a line
+
+
+def on_one_line(text: str) -> str:
+    """A text with escapes for what breaks lines or cannot be printed: messages quote files.
+
+    Of a very long one, the beginning and the end.
+    """
+    text = _UNPRINTED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-400:]}"
+
 
 class HEViTPoseError(Exception):
-    """Anything the project refuses or fails at. The command line prints it and exits with 1."""
+    """Anything the project refuses or fails at. The command line prints it and exits with 1.
+
+    Args:
+        lines: of the message; each is printed on a line of its own.
+    """
 
     exit_code = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(on_one_line(str(line)) for line in self.args)
 
 
 class UsageError(HEViTPoseError):
@@ -65,4 +91,4 @@ def notice_once(line: str) -> None:
     Warns:
         Notice: the line.
     """
-    warnings.warn(line, Notice, stacklevel=3)
+    warnings.warn(on_one_line(line), Notice, stacklevel=3)
