@@ -39,6 +39,7 @@ LIMITS: dict[Kind, int] = {
 #: Lists and objects inside each other.
 DEPTH = 32
 _NESTED = (dict, list)
+_PLAIN = bytes(set(range(256)) - set(b'[]{}"\\'))
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a surrogate pair, as an escape
 _SPACED = re.compile(rb'"\s+:')
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -151,7 +152,9 @@ def _at_first_sight(data: bytes) -> Any:
         quotes = msgspec.json.encode(value).count(b'"')
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return _UNSURE
-    return value if data.count(b'"') == quotes and not _too_deep(value) else _UNSURE
+    if data.count(b'"') != quotes or not (_shallow(data) or not _too_deep(value)):
+        return _UNSURE
+    return value
 
 
 def decoded(data: bytes) -> str:
@@ -204,6 +207,19 @@ _LITERALS = json.JSONDecoder(
     parse_float=_real,
     parse_int=_integer,
 )
+
+
+def _shallow(data: bytes) -> bool:
+    """Whether JSON is surely not too deep, by its brackets alone.
+
+    Without escapes and brackets, a text is two quotes; what else has quotes is left to others.
+    """
+    brackets = data.translate(None, _PLAIN).replace(b'""', b"")
+    if b"\\" in brackets or b'"' in brackets:
+        return False
+    for _ in range(DEPTH // 2):  # each round takes away one or two levels
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return not brackets
 
 
 def _too_deep(value: Any) -> bool:

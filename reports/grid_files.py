@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ def _read(name: str) -> GridFile | None:
     """The grid's own description, where the project has one."""
     path = GRIDS / f"{name}.yaml"
     known = re.fullmatch(r"[A-Za-z0-9_-]+", name) and path.is_file()
-    return read_grid_file(path) if known else None
+    return _parsed(path, path.stat().st_mtime_ns) if known else None
+
+
+@cache
+def _parsed(path: Path, changed: int) -> GridFile:
+    return read_grid_file(path)
 
 
 def primary_of(name: str) -> dict[str, str]:

@@ -8,15 +8,19 @@ the later one is shown.
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from hevitpose.config.renamed import with_todays_names
@@ -218,37 +222,94 @@ def load(roots: Sequence[Path]) -> Measured:
     """
     problems: list[Problem] = []
     pairs: list[tuple[str, Record]] = []
+    slim = _Slim()
     for root in roots:
         store = RecordStore(root)
-        for record in store.iter():
-            suffix = "" if record.status == "ok" else ".failed"
-            if record.latency is not None and record.latency.samples and not out_of_range(record):
-                # Thousands of raw times per record would fill the memory and are not shown.
-                slim = replace(record.latency, samples=[])
-                record = replace(record, latency=slim)
-            pairs.append((f"{root.name}/{record.id}{suffix}.json", record))
+        with _without_collector():
+            for record in store.iter():
+                suffix = "" if record.status == "ok" else ".failed"
+                pairs.append((f"{root.name}/{record.id}{suffix}.json", slim(record)))
         problems += [Problem(f"{root.name}/{p.file}", p.reason) for p in store.problems]
         if root.is_dir():
             problems += [
-                Problem(f"{root.name}/{path.name}", "foreign file: not a record")
-                for path in sorted(root.iterdir())
-                if path.suffix != ".json"
-                and path.name not in _IGNORED_FILES
-                and not (path.name.startswith(".") and path.name.endswith(".tmp"))
-                and path.is_file()
+                Problem(f"{root.name}/{name}", "foreign file: not a record")
+                for name in sorted(os.listdir(root))  # noqa: PTH208 (as of a store)
+                if not name.endswith(".json")
+                and name not in _IGNORED_FILES
+                and not (name.startswith(".") and name.endswith(".tmp"))
+                and (root / name).is_file()
             ]
     return check(pairs, problems)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+class _Section(dict[str, Any]):
+    """A part of a config that many records share, with its dotted keys."""
+
+    dotted: Mapping[str, Any]
+
+
+class _Slim:
+    """Records as they fit into the memory by ten thousands: what is not shown left out, what many
+    share (a config's sections, a machine, versions) kept once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, bytes], Any] = {}
+
+    def __call__(self, record: Record) -> Record:
+        changes: dict[str, Any] = {
+            "config": {k: self._section(k, v) for k, v in record.config.items()},
+            "inputs": {k: self._once(v) for k, v in record.inputs.items()},
+            "machine": self._once(record.machine),
+            "versions": self._once(record.versions),
+        }
+        if record.latency is not None and record.latency.samples and not out_of_range(record):
+            changes["latency"] = replace(record.latency, samples=[])
+        if record.breakdown is not None:
+            joints = {name: replace(j, pck=[]) for name, j in record.breakdown.joints.items()}
+            changes["breakdown"] = replace(record.breakdown, joints=joints, groups={})
+        return replace(record, **changes)
+
+    def _once(self, value: T) -> T:
+        return self._kept.setdefault((type(value), msgspec.json.encode(value)), value)
+
+    def _section(self, name: str, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        key = (name, msgspec.json.encode(value))
+        if key not in self._kept:
+            self._kept[key] = section = _Section(value)
+            section.dotted = flatten({name: value})
+        return self._kept[key]
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No garbage collection inside: it would look again and again at records that all stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Nested sections as one mapping of dotted keys."""
     flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
+    _flatten_into(flat, config, "")
     return flat
+
+
+def _flatten_into(flat: dict[str, Any], section: Mapping[str, Any], prefix: str) -> None:
+    for key, value in section.items():
+        if isinstance(value, _Section):
+            flat.update(value.dotted)
+        elif isinstance(value, dict):
+            _flatten_into(flat, value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
 
 
 def setting(record: Record, without: Iterable[str] = ()) -> str:

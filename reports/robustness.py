@@ -86,7 +86,7 @@ class Robustness:
 
     def mean(self, name: str, value: Callable[[Run], float | None]) -> Interval | None:
         """A cell's mean over seeds with its t interval."""
-        values = list(self.per_seed(value)[name].values())
+        values = [found for run in self.cells[name].values() if (found := value(run)) is not None]
         return mean_interval(values) if values else None
 
     def mpc(self, name: str) -> Callable[[Run], float | None]:

@@ -45,6 +45,27 @@ def test_taken(tmp_path):
     assert json_file.parse(deepest) is not None
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        (b"[", b"]"),
+        (b'["]",', b',"["]'),
+        (b'{"]":[', b"]}"),
+        (b'{"[":', b"}"),
+        (b'["\\"]",', b',"[\\""]'),
+    ],
+)
+def test_depth_is_counted_whatever_texts_hold(opening, closing):
+    each = 2 if opening.endswith(b":[") else 1
+    for levels in (8, 16, 17, 32, 33, 40):
+        data = opening * (levels // each) + b"1" + closing * (levels // each)
+        if levels // each * each > json_file.DEPTH:
+            with pytest.raises(json_file.JsonError, match="nested"):
+                json_file.parse(data)
+        else:
+            assert json_file.parse(data) is not None
+
+
 def test_only_regular_files_of_a_size(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")  # nobody writes to it: opening it plainly would wait for ever
     (tmp_path / "endless").symlink_to("/dev/zero")

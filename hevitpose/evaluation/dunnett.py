@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
+_LARGEST_LOADING = 0.999
 #: Level of a whole family.
 ALPHA = 0.05
 
-_Z, _Z_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+# The integrand is even in the common factor: the nodes above 0, of 64, stand for those below too.
+_Z, _Z_WEIGHTS = (nodes[32:] for nodes in np.polynomial.hermite_e.hermegauss(64))
 _Z_WEIGHTS = _Z_WEIGHTS / _Z_WEIGHTS.sum()
 _V, _V_WEIGHTS = np.polynomial.legendre.leggauss(64)
 # Nodes in the spread's probability, dense near 0: small spreads are what makes small p.
@@ -64,7 +66,7 @@ def _inside(c: float, loadings: Sequence[float], degrees: int) -> float:
 @cache
 def _spreads(degrees: int) -> np.ndarray:
     """Quantiles of the estimated spread around a true one of 1, at the nodes in probability."""
-    return np.sqrt(stats.chi2.ppf(_U, degrees) / degrees)
+    return np.sqrt(2 * special.gammaincinv(degrees / 2, _U) / degrees)
 
 
 def adjusted_p(
@@ -97,10 +99,38 @@ def one_factor(correlation: np.ndarray) -> np.ndarray:
     if np.ptp(wanted) < 1e-9 and wanted[0] >= 0:
         return np.full(count, math.sqrt(wanted[0]))
     start = np.full(count, math.sqrt(max(float(wanted.mean()), 0.01)))
-    found = optimize.least_squares(
-        lambda b: np.outer(b, b)[upper] - wanted, start, bounds=(-0.999, 0.999)
-    )
-    return found.x
+    found = _gauss_newton(correlation, start)
+    return bounded_loadings(correlation, start) if found is None else found
+
+
+def _gauss_newton(correlation: np.ndarray, start: np.ndarray) -> np.ndarray | None:
+    """The nearest loadings by steps of normal equations; None where they do not settle inside."""
+    b, wanted = start.copy(), correlation - np.diag(np.diag(correlation))
+    for _ in range(50):
+        squares = b * b
+        slope = b * (squares.sum() - squares) - wanted @ b
+        normal = np.outer(b, b)
+        np.fill_diagonal(normal, squares.sum() - squares)
+        try:
+            step = np.linalg.solve(normal, slope)
+        except np.linalg.LinAlgError:
+            return None
+        b = b - step
+        if not np.abs(b).max() < _LARGEST_LOADING:
+            return None
+        if np.abs(step).max() < 1e-12:
+            return b
+    return None
+
+
+def bounded_loadings(correlation: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The nearest loadings by scipy, within bounds: slower, and to a millionth."""
+    upper = np.triu_indices(len(start), 1)
+    return optimize.least_squares(
+        lambda b: (np.outer(b, b) - correlation)[upper],
+        start,
+        bounds=(-_LARGEST_LOADING, _LARGEST_LOADING),
+    ).x
 
 
 def power(shift: float, critical: float, degrees: int) -> float:

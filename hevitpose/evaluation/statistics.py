@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
-from scipy.sparse import csgraph
+from scipy import special
 
 from hevitpose.evaluation.dunnett import (
     ALPHA,
@@ -220,8 +219,7 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
     means = inverse @ (np.bincount(cell, centred) - runs @ seed_means)
     effects = seed_means - means @ runs / per_seed
     residuals = centred - means[cell] - effects[seed]
-    free, _ = csgraph.connected_components(csgraph.csgraph_from_dense(runs @ runs.T))
-    degrees = len(y) - (len(cells) + len(seeds) - free)
+    degrees = len(y) - (len(cells) + len(seeds) - _blocks(runs))
     rounding = 1e-9 * max(1.0, float(np.abs(y).max()))
     squares = float(residuals @ residuals)
     spread = math.sqrt(squares / degrees) if degrees > 0 else 0.0
@@ -236,6 +234,14 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
         max(per_cell) / min(per_cell) if spread and min(per_cell) > rounding**2 else None,
         rounding,
     )
+
+
+def _blocks(runs: np.ndarray) -> int:
+    """Groups of cells that share seeds, directly or through others: each has a level of its own."""
+    joined, before = runs @ runs.T > 0, None
+    while before is None or (joined != before).any():
+        before, joined = joined, joined @ joined
+    return len(np.unique(joined, axis=0))
 
 
 # Other intervals ---------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ def mean_interval(
     mean, n = float(x.mean()), len(x)
     if n < 2:
         return Interval(mean, None, None, n, "")
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(x))
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * x.std(ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n, method)
 
 

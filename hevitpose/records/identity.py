@@ -21,8 +21,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from hevitpose.config.renamed import with_first_names
 from hevitpose.config.start import start_kind
@@ -114,6 +117,26 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
+def digest_of_json(value: Mapping[str, Any]) -> str:
+    """:func:`digest` of an object from a JSON file: quick where thousands share most of its parts.
+
+    Args:
+        value: with finite numbers, as a parser gives it.
+    """
+    try:
+        parts = [(key, msgspec.json.encode(part)) for key, part in sorted(value.items())]
+    except (OverflowError, ValueError):  # an integer of more than 64 bits
+        return digest(value)
+    text = ",".join(f"{json.dumps(key)}:{_canonical_text(part)}" for key, part in parts)
+    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:ID_LENGTH]
+
+
+@lru_cache(maxsize=4096)
+def _canonical_text(encoded: bytes) -> str:
+    value = _canonical(msgspec.json.decode(encoded))
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def _canonical(value: Any) -> Any:
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
@@ -122,7 +145,7 @@ def _canonical(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {key: _canonical(item) for key, item in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -57,6 +57,44 @@ class TestDunnett:
         found = dunnett.critical_value(equal(comparisons), degrees)
         assert found == pytest.approx(published, abs=0.01)
 
+    def test_half_of_the_nodes_stand_for_all(self):
+        """The integral over all 64 nodes of the common factor, as it is written down."""
+        z, weights = np.polynomial.hermite_e.hermegauss(64)
+        for loadings in (equal(3), [0.4, 0.7, 0.8]):
+            bound = 2.3 * dunnett._spreads(20)[:, None, None]
+            b = np.array(loadings)[:, None]
+            rest, shift = np.sqrt(1 - b**2), b * z
+            inside = stats.norm.cdf((bound - shift) / rest) - stats.norm.cdf(
+                (-bound - shift) / rest
+            )
+            wanted = dunnett._U_WEIGHTS @ inside.prod(1) @ (weights / weights.sum())
+            assert dunnett._inside(2.3, loadings, 20) == pytest.approx(wanted, abs=1e-12)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_loadings_are_the_nearest(self, seed):
+        """Scipy's bounded least squares find the same, of contrasts where cells lack seeds."""
+        rng = np.random.default_rng(seed)
+        runs = (rng.random((rng.integers(4, 20), 8)) < 0.8).astype(float)
+        runs[0] = 1
+        runs[:, :2] = 1
+        normal = np.diag(runs.sum(1)) - (runs / runs.sum(0)) @ runs.T
+        gaps = np.eye(len(runs))[1:] - np.eye(len(runs))[0]
+        covariance = gaps @ np.linalg.pinv(normal, rcond=1e-12, hermitian=True) @ gaps.T
+        scale = np.sqrt(np.diag(covariance))
+        correlation = covariance / np.outer(scale, scale)
+        found = dunnett.one_factor(correlation)
+        wanted = dunnett.bounded_loadings(correlation, np.full(len(found), 0.7))
+        assert found == pytest.approx(wanted, abs=1e-6)
+        misfit = np.outer(found, found) - correlation
+        np.fill_diagonal(misfit, 0)
+        assert np.abs(misfit @ found).max() < 1e-10  # the slope of the squares, 0 at the nearest
+
+    def test_loadings_stay_below_1(self):
+        """Three of which no common factor gives the correlations: scipy's way, at its bound."""
+        correlation = np.array([[1, 0.9, 0.9], [0.9, 1, 0.3], [0.9, 0.3, 1]])
+        found = dunnett.one_factor(correlation)
+        assert found.max() == pytest.approx(0.999, abs=1e-6)
+
     @pytest.mark.parametrize("loadings", [equal(3), [0.4, 0.7, 0.8]])
     def test_scipy_agrees(self, loadings):
         """``multivariate_t`` puts 95% between the critical values."""

@@ -196,3 +196,20 @@ def test_rewording_and_moving_changes_no_id(tmp_path):
     file, ids = json.loads(done.stdout)
     assert Path(file).parent == copy
     assert ids == runs(load_config("synthetic", ["data.root=nowhere"]))
+
+
+def test_the_quick_digest_of_json_is_the_digest():
+    values = {
+        "floats": [2.0, 2.5, -0.0, 1e16, 1e300, 0.1, -1e-7],
+        "nested": {"b": {"z": [1.0, {"y": True}], "a": None}, "a": 2},
+        "text": 'a "quote", ünïcode, \\ and 2.0',
+        "big": 2**70,
+        "empty": {},
+    }
+    for names in (["floats"], ["nested", "text"], ["text", "empty"], list(values)):
+        given = {name: values[name] for name in names}
+        same = json.loads(json.dumps(given))
+        assert identity.digest_of_json(same) == identity.digest(given), names
+    whole = {"x": {"lr": 1}}
+    assert identity.digest_of_json(whole) == identity.digest({"x": {"lr": 1.0}})
+    assert identity.digest_of_json(whole) != identity.digest({"x": {"lr": 1.5}})
