@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ablations.grid_file import MAIN_GRIDS
 from ablations.plan import Plan
+from hevitpose.evaluation.statistics import VERDICT_SEEDS
 from hevitpose.records import Record, RecordStore
 
 
@@ -29,7 +31,28 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
             primary=grid.primary,
         )
         print(f"\n{rendered.text}")
-        print("written: " + ", ".join(str(path) for path in rendered.paths))
+        suffixes = ",".join(path.suffix.removeprefix(".") for path in rendered.paths)
+        print(f"everything: {rendered.paths[0].with_suffix('')}.{{{suffixes}}}")
+    for line in next_step(made, everything):
+        print(f"\n{line}")
+
+
+def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
+    """What to run for verdicts, and about how long that takes; none where there are the seeds."""
+    trained = [r for r in records if r.kind == "training" and r.status == "ok" and r.seconds]
+    seeds = len({r.seed for r in trained})
+    if not trained or seeds >= VERDICT_SEEDS:
+        return []
+    each = sum(r.seconds for r in trained) / len(trained)  # type: ignore[misc]
+    missing = (VERDICT_SEEDS - seeds) * len(trained) / seeds
+    names = " ".join(f"--grid {grid.name}" for grid in made.grids)
+    if {grid.name for grid in made.grids} == set(MAIN_GRIDS):
+        names = ""
+    command = f"nox -s ablation -- {names} --num-seeds {VERDICT_SEEDS}".replace("  ", " ")
+    return [
+        f"for verdicts, {VERDICT_SEEDS} seeds: {command}  "
+        f"(about {max(1, round(missing * each / 60))} minutes of trainings, side by side in part)"
+    ]
 
 
 def reproduced(made: Sequence[Record], committed: RecordStore) -> list[str]:

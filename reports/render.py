@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +18,12 @@ from reports.figures.plot import Plot
 from reports.figures.robustness import heat_map
 from reports.figures.style import read_digest
 from reports.load import Measured, check
+from reports.output.terminal import WIDTH, to_terminal
 from reports.output.text import Table, shorten, to_csv, to_latex, to_markdown
 from reports.robustness import view_of
 from reports.tables.grid import grid_table
 from reports.tables.robustness import robustness_table
+from reports.tables.short import short_grid
 
 
 class Rendered(NamedTuple):
@@ -56,7 +60,7 @@ def render_grid(
         latex: also write LaTeX.
 
     Returns:
-        The files, and the Markdown table for the terminal.
+        The files, and a short table for the terminal.
 
     Raises:
         HEViTPoseError: a file cannot be written.
@@ -69,12 +73,12 @@ def render_grid(
         table, plot = grid_table(grid, title=title, question=question), effects(grid, stem)
     else:
         table, plot = robust
-    text = to_markdown(table)
+    left_out = ""
     if measured.problems:
-        text += f"\n{len(measured.problems)} records left out:\n"
-        text += "".join(f"- {shorten(problem, 200)}\n" for problem in measured.problems)
+        left_out = f"\n{len(measured.problems)} records left out:\n"
+        left_out += "".join(f"- {shorten(problem, 200)}\n" for problem in measured.problems)
     paths = [out / f"{stem}.md", out / f"{stem}.csv"]
-    write_atomically(paths[0], text)
+    write_atomically(paths[0], to_markdown(table) + left_out)
     write_atomically(paths[1], to_csv(table))
     if latex:
         paths.append(out / f"{stem}.tex")
@@ -83,7 +87,9 @@ def render_grid(
         pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
         fresh = all(read_digest(path) == plot.digest for path in pictures)
         paths += pictures if fresh else plot.save(out)
-    return Rendered(paths, text)
+    screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    text = to_terminal(short_grid(table, score=True), width=screen, colour=sys.stdout.isatty())
+    return Rendered(paths, text + left_out)
 
 
 def _robustness(

@@ -1,4 +1,4 @@
-"""The README's tables: a few columns of the full ones, at most 100 characters wide.
+"""Short tables, for the README and the screen: a few columns of the full ones, 100 characters wide.
 
 What is not measured has no row here; the full tables, on the results pages, have it.
 """
@@ -32,6 +32,7 @@ _NETWORKS = {
     "coco_val_published": "COCO val AP",
 }
 _FLOOR = TableCell("baseline")  # the mean pose's row
+_FIRST = 5  # columns of another table
 _GRIDS = ("attention", "downsampling", "ffn")
 
 
@@ -55,17 +56,42 @@ def short_tables(tables: Sequence[Table]) -> list[Table]:
     for grid in _GRIDS:
         table = by_name.get(f"ablation-{grid}")
         if table is not None:
-            condition = re.search(r"\((.*)\)$", table.title)
-            short = _columns(table, f"short-{grid}", _GRID, lambda row: row["verdict"] != _FLOOR)
-            rows = tuple((*row[:-1], _in_a_word(row[-1], "(")) for row in short.rows)
-            metric = next(c.title for c in table.columns if c.key == "difference").strip("Δ ")
-            caption = f"Difference in {metric}; {condition[1]}." if condition else ""
-            made.append(replace(short, rows=rows, caption=caption))
+            made.append(replace(short_grid(table), name=f"short-{grid}"))
     if "fastest" in by_name:
         made.append(_fastest(by_name["fastest"]))
     if "claims" in by_name:
         made.append(_claims(by_name["claims"]))
     return made
+
+
+def short_grid(table: Table, *, score: bool = False) -> Table:
+    """An ablation's cells with cost, difference and verdict; other tables as far as they fit.
+
+    Args:
+        table: of a grid.
+        score: the primary metric itself too.
+    """
+    keys = [column.key for column in table.columns]
+    if not _GRID.keys() <= set(keys):
+        return _columns(table, table.name, {c.key: c.heading for c in table.columns[:_FIRST]})
+    shown = dict(_GRID)
+    if score:
+        primary = table.columns[keys.index("difference") - 1]
+        shown = {k: v for k, v in _GRID.items() if k not in ("difference", "verdict")}
+        shown |= {primary.key: primary.title, **_GRID}
+    short = _columns(table, table.name, shown, lambda row: row["verdict"] != _FLOOR)
+    condition = re.search(r"\((.*)\)$", table.title)
+    metric = table.columns[keys.index("difference")].title.strip("Δ ")
+    caption = f"Difference in {metric}; {condition[1]}." if condition else ""
+    verdicts = {row[-1].text for row in short.rows} - {"–"}
+    if len(verdicts) == 1 and (none := verdicts.pop()).startswith("no verdict"):
+        without = tuple(row[:-1] for row in short.rows)
+        short = replace(short, columns=short.columns[:-1], rows=without)
+        caption = f"{caption} {none[0].upper()}{none[1:]}.".strip()
+    else:
+        rows = tuple((*row[:-1], _in_a_word(row[-1], "(")) for row in short.rows)
+        short = replace(short, rows=rows)
+    return replace(short, title=re.sub(r" \(.*\)$", "", table.title), caption=caption)
 
 
 def _columns(
