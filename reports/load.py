@@ -23,7 +23,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from hevitpose.config import Config
 from hevitpose.config.renamed import with_todays_names
+from hevitpose.config.section import neutral_values
 from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
 
@@ -48,6 +50,7 @@ _FREE_KEYS = frozenset(
 )  # fmt: skip
 
 
+_NEUTRAL = neutral_values(Config)
 #: Keys of the config's model section that are not options of the network.
 _NOT_OPTIONS = frozenset(("name", "num_keypoints", "checkpoint"))
 _OPTIONS = frozenset(field.name for field in fields(HEViTPoseSpec))
@@ -327,7 +330,9 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         # An option that is spelled out at its own value is the same network.
         if key not in left_out
         and not (key in stock and stock[key] == value)
-        and value is not None  # a key that came later, where it is not used
+        # A key that came later, where it changes nothing.
+        and value is not None
+        and not (key in _NEUTRAL and _NEUTRAL[key] == value)
     }
     dataset = record.dataset
     facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None

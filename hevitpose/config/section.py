@@ -63,6 +63,21 @@ def ids_of(field: Any) -> tuple[str, ...]:
     return tuple(extra.get("ids", ("training",)))
 
 
+def neutral_values(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys that were added later, each with the value that means the behaviour of before.
+
+    A config that lacks such a key and one that has it at this value are the same.
+    """
+    found: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= neutral_values(field.annotation, f"{prefix}{name}.")
+        elif "neutral" in extra:
+            found[f"{prefix}{name}"] = extra["neutral"]
+    return found
+
+
 def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, Any]:
     """The fields of a section, and of those in it, that are inputs of an id.
 

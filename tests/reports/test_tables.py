@@ -19,7 +19,7 @@ from reports import ablation, build, grid_files
 from reports.captions import condition
 from reports.claims import claims_table
 from reports.figures.accuracy import tradeoff
-from reports.load import Measured, check, load, out_of_range
+from reports.load import Measured, check, load, out_of_range, setting
 from reports.output.text import (
     Column,
     Table,
@@ -638,6 +638,17 @@ def test_a_range_without_people_is_no_measurement(make):
     record = replace(make.evaluation(), metrics={"Mean": 60.0, "AP": -1.0})
     table = grid_table(ablation.build([record], "attention"))
     assert cell(table, "default", "ap").text == "not measured"
+
+
+def test_a_key_that_came_later_separates_nothing(make):
+    """Of two seeds one was recorded before ``evaluation.max_detections`` and ``start_from``."""
+    before, after = make.evaluation("mhsa", 0), make.evaluation("mhsa", 1)
+    later = {"evaluation": {**after.config.get("evaluation", {}), "max_detections": 20}}
+    later["training"] = {**after.config.get("training", {}), "start_from": None}
+    after = replace(after, config={**after.config, **later})
+    assert setting(before) == setting(after)
+    other = replace(after, config={**after.config, "evaluation": {"max_detections": 100}})
+    assert setting(other) != setting(after)
 
 
 def test_records_of_an_older_result_version_are_marked(make):
