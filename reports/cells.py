@@ -99,7 +99,8 @@ def share(
     for record in foreign:
         if record.kind == "evaluation" and (cell := cell_of(record, listed, axes, stock)):
             groups.setdefault(cell, []).append(record)
+    costs = [r for r in records if r.grid != name and r.kind in ("complexity", "latency")]
     for group in groups.values():
         networks = {r.cell_id for r in group if r.kind == "evaluation"}
-        costs = [r for r in foreign if r.kind in ("complexity", "latency")]
-        group += [r for r in costs if r.cell_id in networks]
+        there = {r.id for r in group}
+        group += [r for r in costs if r.cell_id in networks and r.id not in there]
