@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ablations import display
-from ablations.plan import History, Plan, changes
+from ablations.plan import History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -26,7 +26,7 @@ def describe(
         retry_failed: failed jobs would run again.
     """
     history = History(*stores)
-    again = history.trainings_to_run(made, lambda job: job.id in history.done, out)
+    again = trainings_to_run(made, lambda job: job.id in history.done, out)
     lines, total, unknown, count = [], 0.0, 0, 0
     width = made.label_width
     for job in made.jobs:

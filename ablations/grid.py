@@ -24,6 +24,7 @@ trains, and all problems are told at once with their lines.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from ablations.grid_file import DEFAULT_CELL, OF, Entry, GridFile, Problem, read
 from ablations.refusals import refused, refused_condition, refused_key
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
-from hevitpose.records.identity import config_hash
+from hevitpose.records.identity import config_hash, training_hash
 
 FOLDER = Path(__file__).parent / "grids"
 #: In ``evaluate:``, the weights of every trained cell.
@@ -196,7 +197,8 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
     """Each condition of ``evaluate:`` on the cells that it names."""
     cells: list[Cell] = []
     names = {DEFAULT_CELL: trained[0], **{cell.name: cell for cell in trained}}
-    seen = {config_hash(cell.config): cell.name for cell in trained}
+    trainings = {cell.name: training_hash(cell.config) for cell in trained}
+    seen = {_scored_as(trainings[cell.name], cell.config): cell.name for cell in trained}
     taken = set(names)
     for entry in file.conditions:
         of = _named_cells(file, entry, names)
@@ -214,7 +216,7 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
             found = _condition(file, entry, row, cell)
             if found is None:
                 continue
-            key = config_hash(found.config)
+            key = _scored_as(trainings[cell.name], found.config)
             if row in taken or "," in row:
                 message = f"condition {row!r}: a cell has this name, or it has a comma"
                 file.note(entry.line, message)
@@ -224,6 +226,11 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
             seen[key] = row
             cells.append(found)
     return cells
+
+
+def _scored_as(training: str, config: Config) -> tuple[str, str]:
+    """Equal for evaluations that are one; a condition changes nothing of its cell's training."""
+    return training, json.dumps(config.id_inputs("evaluation"), sort_keys=True)
 
 
 def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> list[Cell]:

@@ -146,6 +146,22 @@ def training_jobs(
     yield Job(runs.training_run(config), config, grid, cell, axes, config.seed)
 
 
+def trainings_to_run(plan: Plan, recorded: Callable[[Job], bool], out: Path) -> set[str]:
+    """Recorded trainings whose weights are gone and which an evaluation still needs.
+
+    Args:
+        plan: all jobs.
+        recorded: whether a job has its record.
+        out: the runs folder, which holds weights.
+    """
+    again: set[str] = set()
+    for job in reversed(plan.jobs):  # what needs weights comes after what leaves them
+        runs_now = not recorded(job) or job.id in again
+        if job.needs is not None and runs_now and runs.weights_of(out, job.needs) is None:
+            again.add(job.needs)
+    return again
+
+
 # Why, and how long -----------------------------------------------------------------------------
 
 
@@ -174,21 +190,6 @@ class History:
         for key in _keys(record.kind, record.seed, record.config_hash, record.cell_id, names):
             self._alike.setdefault(key, []).append(record)
         self._took.setdefault((record.kind, *_size(record.config)), []).append(record.seconds)
-
-    def trainings_to_run(self, plan: Plan, recorded: Callable[[Job], bool], out: Path) -> set[str]:
-        """Recorded trainings whose weights are gone and which an evaluation still needs.
-
-        Args:
-            plan: all jobs.
-            recorded: whether a job has its record.
-            out: the runs folder, which holds weights.
-        """
-        again: set[str] = set()
-        for job in reversed(plan.jobs):  # what needs weights comes after what leaves them
-            runs_now = not recorded(job) or job.id in again
-            if job.needs is not None and runs_now and runs.weights_of(out, job.needs) is None:
-                again.add(job.needs)
-        return again
 
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""

@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ablations import display
 from ablations.options import WORK
-from ablations.plan import History, Job, Plan
+from ablations.plan import History, Job, Plan, trainings_to_run
 from ablations.recording import failure_of, record_of, tidy
 from ablations.workers import Workers
 from ablations.workers.job import Payload
@@ -85,12 +86,16 @@ class Runner:
         self.retry_failed, self.work, self.committed = retry_failed, work, committed
         self.store = RecordStore(out / "records")
         self.leases = Leases(out / "leases")
-        self.history = History(self.store, *committed)
         self.summary = Summary()
         self.waiting: deque[Job] = deque()
         self.running: dict[str, tuple[Job, float]] = {}
         self.costs: dict[tuple[str, str], Record] = {}  # (cell_id, kind)
         self.took: dict[str, list[float]] = {}  # kind -> seconds of the jobs of this run
+
+    @cached_property
+    def history(self) -> History:
+        """Earlier records of any job: thousands, which are read where something is to be run."""
+        return History(self.store, *self.committed)
 
     def run(self) -> Summary:
         """Runs everything that is missing.
@@ -101,7 +106,7 @@ class Runner:
         """
         self.store.check_writable()
         self.store.sweep()
-        needed = self.history.trainings_to_run(self.plan, self._recorded, self.out)
+        needed = trainings_to_run(self.plan, self._recorded, self.out)
         for job in self.plan.jobs:
             if self._recorded(job) and job.id not in needed:
                 self._cached(job)
@@ -237,7 +242,7 @@ class Runner:
         """Counts a job that has its record, and tidies what a kill after recording left."""
         self.summary.cached += 1
         stores = (self.store, *self.committed)
-        record = self.history.done.get(job.id) or next(s.get(job.id) for s in stores if job.id in s)
+        record = next(store.get(job.id) for store in stores if job.id in store)
         if record is not None:
             self._remember(record)
             if self._folder(job).exists() and self.leases.acquire(job.id):

@@ -41,7 +41,9 @@ def shared(default: Any, **kwargs: Any) -> Any:
 class Section(BaseModel):
     """Base of every part of the config: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -173,7 +173,7 @@ def model_inputs(config: Config, num_keypoints: int | None) -> dict[str, Any]:
     """
     model: Any = config.model
     name = full_name(model.name)
-    options = {} if name in PEERS else with_first_names({"model": asdict(model.spec())})["model"]
+    options = {} if name in PEERS else with_first_names({"model": vars(model.spec())})["model"]
     inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints} | {
         key: value
         for key, value in options.items()
@@ -289,13 +289,21 @@ def latency_run(
 
 def config_hash(config: Config) -> str:
     """Equal for configs that are the same training and evaluation but for the seed and the data."""
+    return digest({**_training_of(config), "evaluation": config.id_inputs("evaluation")})
+
+
+def training_hash(config: Config) -> str:
+    """Equal for configs that are the same training but for the seed and the data."""
+    return digest(_training_of(config))
+
+
+def _training_of(config: Config) -> dict[str, Any]:
     training = config.id_inputs("training")
     training.pop("seed")
-    model = model_inputs(config, config.model.num_keypoints)  # type: ignore[attr-defined]
     if config.training.start_from is not None:
         training["start_from"] = _weights_named(config.training.start_from)
-    evaluation = config.id_inputs("evaluation")
-    return digest({"model": model, "training": training, "evaluation": evaluation})
+    model = model_inputs(config, config.model.num_keypoints)  # type: ignore[attr-defined]
+    return {"model": model, "training": training}
 
 
 def _weights_named(start_from: str) -> str:
