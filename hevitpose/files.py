@@ -12,9 +12,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hevitpose.errors import HEViTPoseError
 
@@ -118,3 +118,19 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def broken_text(value: Any) -> str | None:
+    """The first text in plain data that has half of a surrogate pair: no file can hold it."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value
+        return None
+    parts: Iterable[Any] = ()
+    if isinstance(value, dict):
+        parts = (*value, *value.values())
+    elif isinstance(value, (list, tuple, set)):
+        parts = value
+    return next((text for part in parts if (text := broken_text(part)) is not None), None)

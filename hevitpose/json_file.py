@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from hevitpose.errors import DataError
-from hevitpose.files import other_kind
+from hevitpose.files import broken_text, other_kind
 
 Kind = Literal[
     "annotations", "results", "detections", "record", "export", "lease", "description", "gallery"
@@ -234,22 +234,6 @@ def _too_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def broken_text(value: Any) -> str | None:
-    """The first text in plain data that has half of a surrogate pair: no file can hold it."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value
-        return None
-    parts: Iterable[Any] = ()
-    if isinstance(value, dict):
-        parts = (*value, *value.values())
-    elif isinstance(value, (list, tuple, set)):
-        parts = value
-    return next((text for part in parts if (text := broken_text(part)) is not None), None)
 
 
 # Large files, record by record ------------------------------------------------------------------

@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from hevitpose.errors import DataError, first_line
-from hevitpose.files import other_kind
-from hevitpose.json_file import broken_text
+from hevitpose.files import broken_text, other_kind
 
 LIMIT = 4 * 2**20  # bytes
 DEPTH = 32
