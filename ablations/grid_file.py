@@ -16,7 +16,7 @@ import yaml
 from hevitpose import yaml_file
 from hevitpose.config.renamed import todays_name
 from hevitpose.data.registry import ROWS
-from hevitpose.errors import UsageError, first_line, unknown_name
+from hevitpose.errors import DataError, UsageError, first_line, unknown_name
 
 #: The grids of the main job, which have a table even before anything was run.
 MAIN_GRIDS = ("attention", "downsampling", "ffn")
@@ -126,9 +126,9 @@ def _findings(file: GridFile, entries: _Entries) -> tuple[str, ...]:
 
 def _compose(file: GridFile) -> yaml.MappingNode | None:
     try:
-        node = yaml_file.compose(file.path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file.path}: cannot be read ({error})") from None
+        node = yaml_file.compose(yaml_file.text_of(file.path))
+    except DataError as error:
+        raise UsageError(f"{error} of a grid") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or "damaged"

@@ -68,8 +68,9 @@ class Costs:
 
     def __post_init__(self) -> None:
         self.store = RecordStore(self.out / "records")
-        with suppress(OSError, ValueError, TypeError):  # absent or damaged: counted again
-            kept = json_file.parse((self.out / "costs.json").read_bytes())
+        # Absent or damaged: counted again.
+        with suppress(DataError, ValueError, TypeError, AttributeError, OverflowError):
+            kept = json_file.read(self.out / "costs.json", "description")
             self.known = {key: Cost(int(p), int(f)) for key, (p, f) in kept.items()}
 
     def of(self, config: Config) -> Cost:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import DataError, HEViTPoseError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -82,6 +82,66 @@ def sweep(folder: Path) -> list[str]:
             continue
         removed.append(name)
     return removed
+
+
+class NotRegularError(ValueError):
+    """A file of another kind, or a larger one, than is read; one line without its name."""
+
+
+def read_regular(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file.
+
+    A pipe, a device or a folder is refused before anything is read, and so is a link to one.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+        what: it is, for messages.
+
+    Raises:
+        OSError: it cannot be opened.
+        NotRegularError: it is no regular file, or too large.
+    """
+    # Without O_NONBLOCK opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        state = os.fstat(descriptor)
+        if found := other_kind(state.st_mode):
+            raise NotRegularError(f"is {found}, expected {what} as a regular file")
+        if state.st_size > limit:
+            raise NotRegularError(f"{state.st_size} bytes, expected {what} of at most {limit}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(state.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def content(path: Path, limit: int, what: str) -> bytes:
+    """As :func:`read_regular`, for callers without a line of their own.
+
+    Raises:
+        DataError: it cannot be opened, is no regular file, or too large.
+    """
+    try:
+        return read_regular(path, limit, what)
+    except NotRegularError as error:
+        raise DataError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected {what}") from None
+
+
+def require_regular(path: Path, what: str) -> None:
+    """Refuse pipes, devices and folders before they are opened.
+
+    Raises:
+        DataError: it is one, or cannot be looked at.
+    """
+    try:
+        found = other_kind(path.stat().st_mode)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}, expected {what}") from None
+    if found:
+        raise DataError(f"{path}: is {found}, expected {what}")
 
 
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,8 +17,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from hevitpose import files
 from hevitpose.errors import DataError
-from hevitpose.files import broken_text, other_kind
+from hevitpose.files import broken_text
 
 Kind = Literal[
     "annotations", "results", "detections", "record", "export", "lease", "description", "gallery"
@@ -87,18 +87,10 @@ def read_regular(path: Path, kind: Kind) -> bytes:
         OSError: it cannot be opened.
         JsonError: it is no regular file, or too large.
     """
-    # Without O_NONBLOCK opening a pipe waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        state = os.fstat(descriptor)
-        if found := other_kind(state.st_mode):
-            raise JsonError(f"is {found}, expected {kind} as a regular file")
-        if state.st_size > LIMITS[kind]:
-            raise JsonError(f"{state.st_size} bytes, expected {kind} of at most {LIMITS[kind]}")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(state.st_size)
-    finally:
-        os.close(descriptor)
+        return files.read_regular(path, LIMITS[kind], kind)
+    except files.NotRegularError as error:
+        raise JsonError(str(error)) from None
 
 
 def parse(text: bytes | str, *, literals: bool = False) -> Any:
@@ -380,7 +372,7 @@ def _record(raw: msgspec.Raw, wanted: frozenset[str] | None, marked: bool) -> An
 
 def _no_key_twice(raw: msgspec.Raw) -> None:
     try:
-        json.loads(bytes(raw), object_pairs_hook=_object)
+        json.loads(bytes(raw), object_pairs_hook=_object, parse_int=str)  # of any length
     except json.JSONDecodeError:
         return  # whose fields are read by a stricter rule
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hevitpose.errors import DataError, first_line
-from hevitpose.files import broken_text, other_kind
+from hevitpose.files import broken_text, content
 
 LIMIT = 4 * 2**20  # bytes
 DEPTH = 32
@@ -123,13 +123,18 @@ def read(path: Path) -> Any:
         DataError: it is absent, no regular file, too large, or no YAML as the module says.
     """
     try:
-        state = path.stat()
-        if found := other_kind(state.st_mode):
-            raise DataError(f"{path}: is {found}, expected a yaml file")
-        if state.st_size > LIMIT:
-            raise DataError(f"{path}: {state.st_size} bytes, expected yaml of at most {LIMIT}")
-        return parse(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+        return parse(text_of(path))
     except YamlError as error:
         raise DataError(f"{path}: not yaml: {error}") from None
+
+
+def text_of(path: Path) -> str:
+    """The text of a file of YAML.
+
+    Raises:
+        DataError: it is absent, no regular file, too large, or not UTF-8.
+    """
+    try:
+        return content(path, LIMIT, "a yaml file").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8, expected a yaml file") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +23,12 @@ from pydantic import (
 from hevitpose import yaml_file
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError
+from hevitpose.files import content
 from hevitpose.models.spec import model_names
 from reports.invalid import one_line
 from reports.output.text import Reference, TableCell
 
+_LIMIT = 16 * 2**20  # bytes
 ROOT = Path(__file__).resolve().parent.parent / "results" / "published"
 
 JOINTS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -208,10 +211,11 @@ def load(root: Path = ROOT) -> Published:
     path = root / "numbers.csv"
     numbers = []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file, restkey="surplus"), start=2):
-                numbers.append(_number(path, line, row, sources, cautions))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = content(path, _LIMIT, "numbers of papers").decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="surplus")
+        for line, row in enumerate(reader, start=2):
+            numbers.append(_number(path, line, row, sources, cautions))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     seen: dict[tuple[str, ...], int] = {}
     for line, number in enumerate(numbers, start=2):

@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from hevitpose.errors import DataError
+from hevitpose.files import content, other_kind, require_regular
 
+LIMIT = 256 * 2**20  # bytes of an image file
 _RAW = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"  # how such files begin
 _EXIF_ORIENTATION = 0x0112
@@ -66,6 +68,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: absent, empty or not an image.
     """
+    require_regular(path, "a photograph, which says its width and height")
     try:
         with Image.open(path) as header:
             turned = header.getexif().get(_EXIF_ORIENTATION, 1) in range(5, 9)
@@ -101,10 +104,7 @@ def read_image(path: Path, size: tuple[int, int] = (0, 0)) -> np.ndarray:
     Raises:
         DataError: absent, empty, not an image, truncated, or of another size than stated.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected an image") from None
+    data = np.frombuffer(content(path, LIMIT, "an image"), np.uint8)
     if not data.size:
         raise DataError(f"{path}: zero bytes, expected an image")
     image = _decode(data, cv2.IMREAD_COLOR)
@@ -137,10 +137,14 @@ def look(path: Path, size: tuple[int, int] = (0, 0)) -> Looked:
         size: (W, H) that the annotations state; (0, 0) where they do not.
     """
     try:
+        if kind := other_kind(path.stat().st_mode):
+            return Looked(f"is {kind}")
         with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
             if not length:
                 return Looked("zero bytes")
+            if length > LIMIT:
+                return Looked(f"{length} bytes")
             file.seek(max(0, length - 64))
             tail = file.read()
             file.seek(0)

@@ -16,17 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose import files, mat_file
 from hevitpose.data.files import declared
 from hevitpose.data.readers import coco_format, custom
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
 from hevitpose.data.registry import Declared
 from hevitpose.data.table import PoseTable, require_people, require_truth
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.evaluation.score import Predictions, score_pck, score_results
 from hevitpose.files import write_atomically
 from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.pckh import load_ground_truth, pckh
+
+_LIST_LIMIT = 64 * 2**20  # bytes of a list of images
 
 
 def evaluate_predictions(
@@ -107,12 +110,10 @@ def read_image_list(path: Path) -> list[str]:
         DataError: it cannot be read as text.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a list of images") from None
+        text = files.content(path, _LIST_LIMIT, "a list of images").decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text in UTF-8, expected an id or a name a line") from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _image_ids(table: PoseTable) -> ImageIds:
@@ -257,26 +258,19 @@ def write_pred_mat(predictions_NK2: np.ndarray, people: np.ndarray, out: str | P
 
 
 def _load_npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a .npy array") from None
+    files.require_regular(path, "a .npy array")
+    try:  # mapped: a header cannot ask for more than the file has
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
     except Exception as error:  # numpy raises what the damage happens to hit
-        raise DataError(f"{path}: not a .npy array or truncated ({error})") from error
+        why = first_line(str(error), type(error).__name__)
+        raise DataError(f"{path}: not a .npy array or truncated ({why})") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: an archive of arrays, expected one array (.npy)")
     return array
 
 
 def _load_mat(path: Path) -> np.ndarray:
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(str(path), variable_names=("preds", "pos_pred_src"), appendmat=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a .mat file") from None
-    except Exception as error:  # scipy raises what the damage happens to hit
-        raise DataError(f"{path}: not a MATLAB 5 file or truncated ({error})") from error
+    content = mat_file.read(path, ("preds", "pos_pred_src"))
     found = [key for key in ("preds", "pos_pred_src") if key in content]
     if len(found) != 1:
         there = "both 'preds' and" if found else "no 'preds' or"

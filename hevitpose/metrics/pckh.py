@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hevitpose import mat_file
 from hevitpose.errors import DataError, UsageError
 
 #: MPII's joints as its ground-truth file names them.
@@ -63,16 +64,9 @@ def load_ground_truth(path: str | Path) -> MpiiGroundTruth:
         DataError: absent, truncated or not such a file; the message has the key and what was
             expected.
     """
-    from scipy.io import loadmat
-
     path = Path(path)
     keys = ("jnt_missing", "pos_gt_src", "headboxes_src", "dataset_joints")
-    try:
-        content = loadmat(str(path), variable_names=keys, appendmat=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected mpii_gt_val.mat") from None
-    except Exception as error:  # scipy raises what the damage happens to hit
-        raise DataError(f"{path}: not a MATLAB 5 file or truncated ({error})") from error
+    content = mat_file.read(path, keys)
     for key in keys:
         if key not in content:
             raise DataError(f"{path}: no {key!r}, expected MPII's ground truth of val")

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from hevitpose import json_file
+from hevitpose import files, json_file
 from hevitpose.config import Config, parse_config
 from hevitpose.config.renamed import with_first_names, with_todays_names
 from hevitpose.errors import DataError, UsageError, first_line
@@ -162,7 +162,7 @@ def locate(path: Path | str) -> Path:
 
 
 def _read_safetensors(path: Path) -> Stored:
-    gate.require_regular(path)
+    files.require_regular(path, gate.WHAT)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

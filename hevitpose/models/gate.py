@@ -20,27 +20,15 @@ from torch import Tensor, nn
 from hevitpose import files, json_file
 from hevitpose.errors import DataError, HEViTPoseError, first_line
 
+WHAT = "a file of weights"
 #: Sides of an input in pixels; a crop of this size has 50 MB.
 LARGEST_SIDE = 4096
 #: Options whose modules are made one by one, each with entries of its own in a file.
 _COUNTS = ("depths", "groups", "num_heads", "heads")
 _FEWEST = 64
 _LARGEST = 1_000_000  # of any other integer
+_VALUES = 100_000  # of a description
 _SMALL = 50_000_000  # parameters that any machine has the memory for
-
-
-def require_regular(path: Path) -> None:
-    """Refuse pipes, devices and folders before they are opened.
-
-    Raises:
-        DataError: it is one, or cannot be looked at.
-    """
-    try:
-        found = files.other_kind(path.stat().st_mode)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}, expected a file of weights") from None
-    if found:
-        raise DataError(f"{path}: is {found}, expected a file of weights")
 
 
 def unpickle(path: Path, allowed: Sequence[Any] = ()) -> Any:
@@ -53,7 +41,7 @@ def unpickle(path: Path, allowed: Sequence[Any] = ()) -> Any:
     Raises:
         DataError: no regular file, damaged, larger inside than outside, or naming anything else.
     """
-    require_regular(path)
+    files.require_regular(path, WHAT)
     try:
         _require_stored(path)
         with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
@@ -113,12 +101,32 @@ def plain(path: Path, found: Any) -> dict[str, Any]:
         DataError: it is not such data.
     """
     try:
+        _require_few(found)
         value = json_file.parse(json.dumps(found))
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: its description is not plain data ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: its description is not a mapping")
     return value
+
+
+def _require_few(found: Any) -> None:
+    """Refuse what says much in few bytes: a pickle's parts may be there many times.
+
+    Raises:
+        ValueError: it does, or nests too deep.
+    """
+    level, count = [found], 1
+    for _ in range(json_file.DEPTH + 2):
+        level = [
+            item
+            for each in level
+            if isinstance(each, (dict, list, tuple))
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        count += len(level)
+        if count > _VALUES:
+            raise ValueError(f"more than {_VALUES} values")
 
 
 def require_size(path: Path, size: Any) -> None:
@@ -183,7 +191,6 @@ __all__ = [
     "LARGEST_SIDE",
     "plain",
     "require_described",
-    "require_regular",
     "require_size",
     "tensors",
     "unpickle",

@@ -16,7 +16,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hevitpose import json_file
 from hevitpose.data.registry import is_rendered
+from hevitpose.errors import DataError
+from hevitpose.files import content
 from hevitpose.records import Problem
 from reports.figures import style
 from reports.invalid import one_line
@@ -88,10 +91,11 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
     if not folder.is_dir():
         return None, []
     try:
-        picture = sheet.read_bytes()
-        gallery = Gallery.model_validate_json(path.read_bytes())
-    except OSError as error:
-        return None, [_problem(folder, Path(error.filename or path).name, "cannot be read")]
+        picture = content(sheet, LIMIT, "a picture")
+        gallery = Gallery.model_validate(json_file.read(path, "gallery"))
+    except DataError as error:
+        name, _, reason = str(error).removeprefix(f"{folder}/").partition(": ")
+        return None, [_problem(folder, name, reason)]
     except ValidationError as error:
         return None, [_problem(folder, path.name, one_line(error))]
     record = next((r for r in measured.of("evaluation") if r.id == gallery.record), None)
@@ -102,8 +106,6 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
         reason = "of real photographs, expected synthetic people"
     elif hashlib.sha256(picture).hexdigest() != gallery.sheet:
         reason = f"{sheet.name} is not the picture that it names"
-    elif len(picture) > LIMIT:
-        reason = f"{sheet.name} has {len(picture)} bytes, expected at most {LIMIT}"
     if reason or record is None:
         return None, [_problem(folder, path.name, reason or "")]
     mean = metric(record, "Mean")

@@ -225,7 +225,7 @@ class TestRefusals:
     def test_names(self, tmp_path):
         with pytest.raises(UsageError, match="did you mean 'attention'"):
             grids.load_grids(["attenton"], base())
-        with pytest.raises(UsageError, match="cannot be read"):
+        with pytest.raises(UsageError, match="No such file"):
             grids.load_grids([str(tmp_path / "absent.yaml")], base())
 
     def test_bad_default(self):

@@ -88,7 +88,7 @@ def test_absent_and_half_there(make, write_gallery, tmp_path):
     write_gallery(tmp_path / "g", found.records[0])
     (tmp_path / "g" / "people.jpg").unlink()
     _, (problem,) = gallery.load(tmp_path / "g", found)
-    assert str(problem) == "g/people.jpg: cannot be read"
+    assert str(problem) == "g/people.jpg: No such file or directory, expected a picture"
     (tmp_path / "g" / "people.jpg").write_bytes(b"x")
     (tmp_path / "g" / "gallery.json").write_text('{"record": NaN')
     assert len(gallery.load(tmp_path / "g", found)[1]) == 1

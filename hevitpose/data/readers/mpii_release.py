@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from scipy.spatial import cKDTree
 
+from hevitpose import mat_file
 from hevitpose.errors import DataError
 
 _JOINTS = 16
@@ -77,18 +76,9 @@ def _place(person: _Person) -> dict[str, Any]:
     return {"image": person.image, "center": list(person.center or ()), "scale": person.scale}
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return loadmat(path, squeeze_me=True, struct_as_record=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected a .mat file") from None
-    except (MatReadError, ValueError, TypeError, NotImplementedError, KeyError) as error:
-        raise DataError(f"{path}: {error}, expected a MATLAB 5 .mat file") from None
-
-
 def _people(path: Path) -> Iterator[_Person]:
     """Every rectangle of the release that is a person."""
-    content = _load(path)
+    content = mat_file.read(path, squeeze_me=True, struct_as_record=False)
     try:
         release = content["RELEASE"]
         images = np.atleast_1d(release.annolist)
@@ -139,6 +129,8 @@ def _points(rectangle: Any) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= joint < _JOINTS:
             raise ValueError(f"point id {joint}, expected 0 to {_JOINTS - 1}")
         joints[joint], labelled[joint] = (float(point.x), float(point.y)), True
+    if not np.isfinite(joints).all():
+        raise ValueError("a joint is not finite")
     return joints, labelled
 
 
@@ -149,14 +141,20 @@ def _find_val(people: list[_Person], path: Path) -> list[int]:
     a coordinate of zero. So the nearest few people are found first, and compared again where the
     ground truth is not zero.
     """
-    content = _load(path)
+    content = mat_file.read(path, squeeze_me=True, struct_as_record=False)
     try:
         points = np.asarray(content["pos_gt_src"], float).reshape(_JOINTS, 2, -1)
         missing = np.asarray(content["jnt_missing"]).reshape(_JOINTS, -1).T != 0
+        if not len(missing) or points.shape[2] != len(missing):
+            raise ValueError(f"{points.shape[2]} and {len(missing)} people")
         points = np.where(missing[..., None], 0, points.transpose(2, 0, 1))
+        if not np.isfinite(points).all():
+            raise ValueError("a joint is not finite")
         truth = points.reshape(len(missing), -1)
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: {error}, expected pos_gt_src and jnt_missing") from None
+    if not people:
+        raise DataError(f"{path}: its people are not in the release, which has none")
     joints = np.stack([person.joints for person in people]).reshape(len(people), -1)
     _, near = cKDTree(joints).query(truth, k=range(1, min(_CANDIDATES, len(people)) + 1), p=1)
     known = (np.abs(truth) > 0.5)[:, None]

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.files import write_atomically
+from hevitpose.files import NotRegularError, read_regular, write_atomically
 from hevitpose.records.identity import file_digest
 
 if TYPE_CHECKING:
     from hevitpose.data.synthetic.formats import Picture
 
 FORMATS = ("coco", "mpii", "crowdpose", "ochuman")
+_LIMIT = 2**30  # bytes; a line of 120 for each picture
 SEAL = "synthetic.sha256"
 #: Remembers sizes and times under which the seal held.
 CHECKED = ".synthetic.checked"
@@ -55,9 +56,11 @@ def check(root: Path) -> None:
         DataError: a file is another one, or is gone; or the seal is damaged.
     """
     try:
-        text = (root / SEAL).read_bytes()
+        text = read_regular(root / SEAL, _LIMIT, "a seal")
     except FileNotFoundError:
         return
+    except NotRegularError as error:
+        raise DataError(f"{root / SEAL}: {error}") from None
     except OSError as error:
         raise DataError(f"{root / SEAL}: cannot be read ({error.strerror})") from None
     digests = _parse(root, text)
