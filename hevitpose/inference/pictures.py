@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from hevitpose import json_file
 from hevitpose.data.readers import fields
+from hevitpose.data.readers.detections import read_boxes
 from hevitpose.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -96,10 +97,10 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected id and file_name")
             number, name = fields.whole(record, "id"), fields.file_name(record, "file_name")
+            place = _only(pictures, name)
         except ValueError as error:
             raise DataError(f"{annotations}: images[{position}]: {error}") from None
         listed.append(name)
-        place = _only(pictures, name, f"{annotations}: images[{position}]")
         if place is not None and ids.setdefault(place, number) != number:
             raise DataError(f"{annotations}: {names[place]} has two ids, {ids[place]} and {number}")
     for place, name in enumerate(names):
@@ -114,79 +115,94 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
 
 
 def match_boxes(
-    path: Path, images: Pictures, threshold: float, category_id: int = 1
-) -> list[list[Detection]]:
-    """Boxes per image from a list of detections.
+    path: Path,
+    images: Pictures,
+    threshold: float,
+    category_id: int = 1,
+    skip_bad: bool = False,
+) -> tuple[list[list[Detection]], tuple[str, ...]]:
+    """Boxes per image from a list of detections, read as ``valid --boxes`` reads it.
 
     Args:
         path: json, ``[{bbox: [x, y, w, h], score, image_id or file_name}, ...]``; an ``image_id``
             is one of the annotation file that ``images`` have theirs from.
         images: whose boxes are wanted.
-        threshold: detections scored lower are dropped.
+        threshold: detections scored lower are dropped; one without a score is sure.
         category_id: likewise of any other category; an entry without one counts.
+        skip_bad: leave bad entries out.
 
     Returns:
-        Per image its (box, score) pairs; an image nobody was detected in has none.
+        (per image its (box, score) pairs, where nobody was detected none; what was left out).
 
     Raises:
         DataError: not such a list, all of it is of other categories or of other images, or an
-            entry leaves open which image it means.
+            entry is bad.
     """
-    entries = json_file.read(path, "detections")
-    if not isinstance(entries, list):
-        raise DataError(f"{path}: expected a list of detections")
-    found: list[list[Detection]] = [[] for _ in images.paths]
-    place_of = {number: place for place, number in enumerate(images.ids)}
-    kinds: set[int] = set()
-    theirs: dict[str | int, bool] = {}  # whom the detections are of: whether it is one of images
-    for number, entry in enumerate(entries):
-        try:
-            box, score = [float(v) for v in entry["bbox"]], float(entry.get("score", 1.0))
-            named = "file_name" in entry
-            key = str(entry["file_name"]) if named else int(entry["image_id"])
-            kind = int(entry.get("category_id", category_id))
-        except (TypeError, KeyError, ValueError, AttributeError):
-            box, score, named, key, kind = [], 0.0, True, "", category_id
-        if len(box) != 4 or not np.isfinite([*box, score]).all() or min(box[2:]) <= 0:
-            raise DataError(
-                f"{path}: entry {number}: expected bbox [x, y, w, h] with w, h > 0, a score, and "
-                "image_id or file_name"
-            )
-        kinds.add(kind)
-        if kind != category_id:
-            continue
-        if not named and not images.has_ids:
-            raise DataError(
-                f"{path}: entry {number} is of image_id {key}, the first image is "
-                f"{images.names[0]}; --ids FILE names the annotations that say whose id that is"
-            )
-        where = f"{path}: entry {number}"
-        place = _only(images, str(key), where) if named else place_of.get(int(key))
-        theirs[key] = place is not None
-        if place is not None and score >= threshold:
-            found[place].append((box, score))
-    if kinds and category_id not in kinds:
+    places = _Places(images)
+    defaults = {"category_id": category_id, "score": 1.0}
+    read = read_boxes(path, -math.inf, places, skip_bad, (category_id,), defaults)
+    if read.others and not places.met:
         raise DataError(
-            f"{path}: no box of category {category_id}, it has {sorted(kinds)}; "
+            f"{path}: no box of category {category_id}, it has {list(read.others)}; "
             "--category names the one of people"
         )
-    if theirs and not any(theirs.values()):
-        ours: list[str | int] = [*images.names]
-        if isinstance(next(iter(theirs)), int):
-            ours = [*images.ids]
+    if places.met and not any(places.met.values()):
+        met = list(places.met)
+        ours: Sequence[str | int] = images.ids if isinstance(met[0], int) else images.names
         raise DataError(
-            f"{path}: no detection is of any image: detections of {_first(list(theirs))}, "
+            f"{path}: no detection is of any image: detections of {_first(met)}, "
             f"images {_first(ours)}"
         )
-    return found
+    found: list[list[Detection]] = [[] for _ in images.paths]
+    for place, box, score in zip(read.image_ids, read.bboxes, read.scores, strict=True):
+        if place >= 0 and score >= threshold:
+            found[place].append((box.tolist(), float(score)))
+    return found, tuple(f"{path}: {item}" for item in read.skipped)
 
 
-def _only(images: Pictures, name: str, where: str) -> int | None:
-    """The place of the image that a file name means; None where it means none of them."""
+class _Places:
+    """Finds the image that a detection means, by id or file name: its place, -1 for none of them.
+
+    Attributes:
+        met: what detections called their images, and whether that is one of these.
+    """
+
+    def __init__(self, images: Pictures) -> None:
+        self._images = images
+        self._by_id = {number: place for place, number in enumerate(images.ids)}
+        self.met: dict[str | int, bool] = {}
+
+    def of(self, entry: dict[str, Any]) -> int:
+        images = self._images
+        key: str | int
+        given = entry.get("image_id")
+        if "file_name" in entry:
+            key = fields.file_name(entry, "file_name")
+            place = _only(images, key)
+        elif isinstance(given, str) and images.find(given):
+            key, place = given, _only(images, given)
+        else:
+            key = fields.identity(entry, "image_id", text=True)
+            place = self._by_id.get(key)
+            if not images.has_ids:
+                raise ValueError(
+                    f"image_id {key}, the first image is {images.names[0]}; --ids FILE names the "
+                    "annotations that say whose id that is"
+                )
+        self.met[key] = place is not None
+        return -1 if place is None else place
+
+
+def _only(images: Pictures, name: str) -> int | None:
+    """The place of the image that a file name means; None where it means none of them.
+
+    Raises:
+        ValueError: it means several.
+    """
     places = images.find(name)
     if len(places) > 1:
         both = " and ".join(images.names[place] for place in places[:2])
-        raise DataError(f"{where}: {name} is both {both}, expected more of the path")
+        raise ValueError(f"{name} is both {both}, expected more of the path")
     return places[0] if places else None
 
 

@@ -14,7 +14,13 @@ from hevitpose.data.images import read_image
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.prediction_files import write_results
 from hevitpose.files import write_atomically
-from hevitpose.inference.pictures import Pictures, find_images, match_boxes, name_images
+from hevitpose.inference.pictures import (
+    Detection,
+    Pictures,
+    find_images,
+    match_boxes,
+    name_images,
+)
 from hevitpose.inference.predictor import Pose, PosePredictor
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
 from hevitpose.metrics.oks import rescore
@@ -30,7 +36,7 @@ class Written:
     pictures: Path  # folder
     images: int
     people: int
-    skipped: tuple[str, ...]  # images that could not be read, and why
+    skipped: tuple[str, ...]  # images and boxes that could not be read, and why
 
 
 def predict_files(
@@ -61,7 +67,7 @@ def predict_files(
         category_id: of people, in ``boxes`` and in what is written.
         heatmaps: also a picture of every map per person.
         device: ``cpu``, ``cuda``, ``cuda:1``.
-        skip_bad: leave out images that cannot be read, and list them.
+        skip_bad: leave out images and boxes that cannot be read, and list them.
         progress: told the images done.
 
     Raises:
@@ -71,13 +77,17 @@ def predict_files(
             replace an image.
     """
     images = name_images(find_images(sources), ids)
-    detections = None if boxes is None else match_boxes(boxes, images, box_threshold, category_id)
+    detections: list[list[Detection]] | None = None
+    skipped: list[str] = []
+    if boxes is not None:
+        found = match_boxes(boxes, images, box_threshold, category_id, skip_bad)
+        detections, skipped = found[0], list(found[1])
     pictures = _targets(images, out)
     predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=device)
     if heatmaps:
         predictor.require_heatmaps()
     results: list[dict[str, Any]] = []
-    skipped: list[str] = []
+    unread = 0
     for number, image in enumerate(images.paths):
         try:
             pixels = np.ascontiguousarray(read_image(image)[..., ::-1])
@@ -85,10 +95,11 @@ def predict_files(
             if not skip_bad:
                 raise
             skipped.append(str(error))
+            unread += 1
             continue
         given = None if detections is None else detections[number]
-        found = None if given is None else [np.array([b for b, _ in given], np.float32)]
-        pose = predictor(pixels, found, heatmaps=heatmaps)[0]
+        people = None if given is None else [np.array([b for b, _ in given], np.float32)]
+        pose = predictor(pixels, people, heatmaps=heatmaps)[0]
         scores = np.ones(len(pose.boxes)) if given is None else np.array([s for _, s in given])
         results += _entries(pose, scores, images.ids[number], images.names[number], category_id)
         target = pictures[number]
@@ -98,7 +109,7 @@ def predict_files(
             _write_picture(target.with_name(f"{target.stem}_person{person}_heatmaps.jpg"), panel)
         progress(number + 1, len(images.paths))
     written = write_results(results, out / "keypoints.json")
-    return Written(written, out, len(images.paths) - len(skipped), len(results), tuple(skipped))
+    return Written(written, out, len(images.paths) - unread, len(results), tuple(skipped))
 
 
 def _targets(images: Pictures, out: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from hevitpose.data.keypoints import COCO, MPII
 from hevitpose.data.loader import PoseDataset
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
-from hevitpose.inference.pictures import find_images
+from hevitpose.inference.pictures import find_images, match_boxes, name_images
 from hevitpose.inference.predict import predict_files
 from hevitpose.inference.predictor import Pose
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
@@ -318,6 +318,30 @@ def test_bad_boxes(checkpoint, tmp_path, content):
         predict_files(
             [str(tmp_path / "1.png")], checkpoint, tmp_path / "out", boxes=tmp_path / "boxes.json"
         )
+
+
+def test_boxes_are_read_as_valid_reads_them(tmp_path):
+    """Texts as ids, file names in their place; bad entries are named, or left out and listed."""
+    for name in ("000000000007.png", "b.png"):
+        grey(tmp_path / name)
+    ids = annotations(tmp_path / "ids.json", {"000000000007.png": 7, "b.png": 8})
+    images = name_images(find_images([str(tmp_path)]), ids)
+    boxes = tmp_path / "boxes.json"
+    entries = [
+        {"image_id": value, "bbox": [1, 2, 3, 4 + number], "score": 0.5}
+        for number, value in enumerate((7, "7", 7.0, "000000000007.png"))
+    ]
+    boxes.write_text(json.dumps([*entries, {"file_name": "b.png", "bbox": [0, 0, 1, 1]}]))
+    found, skipped = match_boxes(boxes, images, 0.1)
+    assert [box[3] for box, _ in found[0]] == [4, 5, 6, 7] and not skipped
+    assert found[1] == [([0, 0, 1, 1], 1.0)]
+    entries[1]["bbox"] = [1, 2, 0, 4]
+    entries[2]["image_id"] = [7]
+    boxes.write_text(json.dumps(entries))
+    with pytest.raises(DataError, match=r"box \[1\]: bbox is .*; box \[2\]: image_id is"):
+        match_boxes(boxes, images, 0.1)
+    found, skipped = match_boxes(boxes, images, 0.1, skip_bad=True)
+    assert len(found[0]) == 2 and len(skipped) == 2 and "box [1]" in skipped[0]
 
 
 def test_left_and_right_are_drawn_apart():

@@ -201,7 +201,7 @@ class _ImageCollector:
         self.names.append(name)
         self.sizes.extend(size)
         index: Any = record.get("crowdIndex")  # CrowdPose's, and needed for scoring only
-        self.crowd_index.append(float(index) if type(index) in (int, float) else float("nan"))
+        self.crowd_index.append(float(index) if fields.is_number(index) else float("nan"))
 
     def _size(self, record: dict[str, Any]) -> list[int]:
         """(W, H); zeros where the photograph is to say it."""

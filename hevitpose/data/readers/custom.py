@@ -31,6 +31,7 @@ Paths are relative to the yaml file. Optional:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -203,7 +204,7 @@ def read_truth(dataset: Path, annotations: Path, skip_bad: bool) -> PoseTable:
     """
     said, images = describe(dataset)[1], annotations.parent
     for split in describe(dataset)[0].splits.values():
-        if (dataset.parent / split.annotations).resolve() == annotations.resolve():
+        if os.path.realpath(dataset.parent / split.annotations) == os.path.realpath(annotations):
             images = dataset.parent / split.images
     reader = mpii.read if said.format == "mpii" else read
     # The crop's size has no part in a score.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 
 from hevitpose import json_file
 from hevitpose.data.readers import fields
-from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.table import Problems, Skipped
 from hevitpose.errors import DataError
 
-_KEYS = ("image_id", "category_id", "bbox", "score")
+_KEYS = ("image_id", "file_name", "category_id", "bbox", "score")
 #: Pixels; a narrower box would be of no width in float32.
 SMALLEST = 1e-3
 
@@ -29,15 +30,28 @@ class Detections:
     bboxes: np.ndarray  # (D, 4) float64, not clipped
     scores: np.ndarray  # (D,) float64
     counts: dict[str, int]
+    others: tuple[int, ...]  # categories that were left out
     skipped: tuple[Skipped, ...]
+
+
+class Images(Protocol):
+    """Images that there are, as :class:`~hevitpose.data.readers.image_ids.ImageIds`."""
+
+    def of(self, entry: dict[str, Any]) -> int:
+        """The number of the one that an entry means.
+
+        Raises:
+            ValueError: it means none, or leaves open which.
+        """
 
 
 def read_boxes(
     path: Path,
     threshold: float,
-    images: ImageIds,
+    images: Images,
     skip_bad: bool = False,
     category_ids: Sequence[int] = (1,),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> Detections:
     """Detections in COCO's result format: a list of image_id, category_id, bbox, score.
 
@@ -49,13 +63,16 @@ def read_boxes(
         images: those that there are.
         skip_bad: leave bad records out and list them.
         category_ids: the annotation file's, of people.
+        defaults: values of keys that a record may lack.
 
     Raises:
         DataError: the file or a record is not what it should be.
     """
     problems = Problems(path)
     ids, found, bboxes, scores = array("q"), array("q"), array("d"), array("d")
-    other = low = 0
+    others: list[int] = []
+    low = 0
+    key = None  # of an empty object
     for key, position, record in json_file.records(path, "detections", {"": _KEYS}):
         if key != "" or (position < 0 and record != []):
             raise DataError(f"{path}: an object, expected a list of detections")
@@ -64,10 +81,11 @@ def read_boxes(
         try:
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected image_id, category_id, bbox and score")
+            record = {**defaults, **record}
             kind = fields.whole(record, "category_id")
             score = fields.number(record, "score")
             if kind not in category_ids:
-                other += 1
+                others.append(kind)
                 continue
             if score < threshold:
                 low += 1
@@ -83,11 +101,14 @@ def read_boxes(
         found.append(image)
         bboxes.extend(box)
         scores.append(score)
+    if key is None:
+        raise DataError(f"{path}: an object, expected a list of detections")
     return Detections(
         ids=np.array(ids, np.int64),
         image_ids=np.array(found, np.int64),
         bboxes=np.array(bboxes, np.float64).reshape(-1, 4),
         scores=np.array(scores, np.float64),
-        counts={"dropped_category": other, "dropped_score": low},
+        counts={"dropped_category": len(others), "dropped_score": low},
+        others=tuple(sorted(set(others))),
         skipped=problems.raise_or_list(skip_bad),
     )

@@ -123,7 +123,7 @@ def keypoints(record: dict[str, Any], key: str, count: int) -> list[float]:
             continue
         for position in (start, start + 1):
             value = values[position]
-            if type(value) not in (int, float) or not abs(value) <= LIMIT:
+            if not is_number(value):
                 raise ValueError(
                     f"{key}[{position}] is {_short(value)}, expected a finite number of pixels"
                 )
@@ -135,10 +135,15 @@ def _is_none(value: Any) -> bool:
     return value is None or value == "" or (type(value) is float and math.isnan(value))
 
 
+def is_number(value: Any, limit: float = LIMIT) -> bool:
+    """Whether a value is a finite number, of no more than a size."""
+    return type(value) in (int, float) and abs(value) <= limit  # false for NaN, too
+
+
 def number(record: dict[str, Any], key: str, limit: float = LIMIT) -> float:
     """A finite number."""
     value: Any = record.get(key)
-    if type(value) not in (int, float) or not abs(value) <= limit:  # also false for NaN
+    if not is_number(value, limit):
         raise ValueError(f"{key} {_found(record, key)}, expected a finite number")
     return float(value)
 
@@ -150,7 +155,7 @@ def numbers(record: dict[str, Any], key: str, count: int) -> list[float]:
         size = f"has {len(values)} values" if isinstance(values, list) else _found(record, key)
         raise ValueError(f"{key} {size}, expected {count} numbers")
     for position, value in enumerate(values):
-        if type(value) not in (int, float) or not abs(value) <= LIMIT:
+        if not is_number(value):
             raise ValueError(
                 f"{key}[{position}] is {_short(value)}, expected a finite number of pixels"
             )

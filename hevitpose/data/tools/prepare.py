@@ -119,6 +119,8 @@ def _crowdpose_people(path: Path) -> dict[str, Any]:
         points = person.get("keypoints") if isinstance(person, dict) else None
         if not isinstance(points, list) or len(points) != 42:
             raise DataError(f"{path}: annotations[{index}].keypoints: expected 42 numbers")
+        if not all(type(flag) in (int, float) for flag in points[2::3]):
+            raise DataError(f"{path}: annotations[{index}].keypoints: expected numbers alone")
         person.setdefault("iscrowd", 0)
         person.setdefault("num_keypoints", sum(flag > 0 for flag in points[2::3]))
     return content
