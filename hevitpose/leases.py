@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hevitpose import files, json_file
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, on_one_line
 
 HEARTBEAT_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0
@@ -68,7 +68,7 @@ class Leases:
         """Who has a lease, and since when, as far as its file says it."""
         try:
             owner = json_file.parse(json_file.read_regular(self._path(name), "lease"))
-            return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+            return on_one_line(f"process {owner['pid']} on {owner['host']} since {owner['since']}")
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
 

@@ -91,7 +91,9 @@ def load_config(
         if preset not in PRESETS:
             raise unknown_name("preset", str(preset), PRESETS)
         base = read_yaml(CONFIGS / "presets" / f"{preset}.yaml")
-        if "epochs" in (data.get("training") or {}):  # the preset's number of steps would win
+        training = data.get("training")
+        if isinstance(training, Mapping) and "epochs" in training:
+            # The preset's number of steps would win.
             base["training"].pop("steps", None)
         data = merge(base, data)
         data["preset"] = preset

@@ -80,8 +80,8 @@ class Evaluate(Collect):
         return {"best": self.best, "best_step": self.best_step, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-        self.step = state_dict["step"]
+        self.best, self.best_step = float(state_dict["best"]), int(state_dict["best_step"])
+        self.step = int(state_dict["step"])
 
 
 class AveragedWeights(EMAWeightAveraging):
@@ -114,8 +114,12 @@ class Curve(Checkpoint):
         self.out, self.config, self.evaluate = out, config, evaluate
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.began = False  # every state of a run that is continued is restored
         self._start = 0.0
         self._evaluated = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.began = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.perf_counter()
@@ -158,7 +162,8 @@ class Curve(Checkpoint):
         return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.seconds = list(state_dict["rows"]), state_dict["seconds"]
+        self.rows = [{str(k): v + 0 for k, v in row.items()} for row in state_dict["rows"]]
+        self.seconds = float(state_dict["seconds"])
 
 
 class Report(Callback):

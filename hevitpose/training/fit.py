@@ -9,7 +9,8 @@ epoch, so that a resumed run always starts at a clean boundary.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.registry import is_rendered
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
     Predictions,
@@ -163,8 +164,9 @@ def _fit(
     last = out / "last.ckpt"
     stored = _stored(last, config, plan) if resume else None
     if stored is not None and stored["global_step"] == plan.steps:
-        for callback in (evaluate, curve):
-            callback.load_state_dict(stored["callbacks"][callback.state_key])
+        with _restoring(last):
+            for callback in (evaluate, curve):
+                callback.load_state_dict(stored["callbacks"][callback.state_key])
         load_weights(module.model, last)  # the averaged ones, where they are averaged
         return True
     if stored is None and trainer.is_global_zero:
@@ -172,10 +174,31 @@ def _fit(
             (out / name).unlink(missing_ok=True)
     data = PeopleModule(config, plan, people, evaluate.table)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=last if stored else None)
+        with _restoring(last, until=lambda: stored is None or curve.began):
+            trainer.fit(module, datamodule=data, ckpt_path=last if stored else None)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     return False
+
+
+@contextmanager
+def _restoring(last: Path, until: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What fails while a checkpoint's states are taken over is the file's fault.
+
+    Raises:
+        DataError: something did, before ``until`` says that the rest has begun.
+    """
+    try:
+        yield
+    except HEViTPoseError:
+        raise
+    except Exception as error:  # the states of several libraries' parts
+        if until():
+            raise
+        why = f"{type(error).__name__}: {first_line(str(error), 'no reason')[:200]}"
+        raise DataError(
+            f"{last}: cannot be continued from ({why}); remove it, or use --no-resume"
+        ) from error
 
 
 def _evaluate(
@@ -211,7 +234,9 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
         return None
     stored = gate.unpickle(last)
     ours = stored.get("hevitpose") if isinstance(stored, dict) else None
-    if not isinstance(ours, dict) or not {"digest", "plan"} <= ours.keys():
+    if not (
+        isinstance(ours, dict) and {"digest", "plan"} <= ours.keys() and "global_step" in stored
+    ):
         raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
     if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
         raise UsageError(
