@@ -98,6 +98,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
+    """Hostile inputs for every reader: a few minutes; ``-- --inputs 100000`` takes hours."""
+    _run(session, "-m", "tests.fuzz", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session
+def kills(session: nox.Session) -> None:
+    """SIGKILL at random moments of every command; ``-- --kills 500`` takes an hour or two."""
+    _run(session, "-m", "tests.kills", *session.posargs, OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+
+
+@nox.session
+def reading(session: nox.Session) -> None:
     """5,000 generated annotation files: read alike by training and scoring, or refused."""
     _run(
         session,

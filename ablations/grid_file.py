@@ -163,7 +163,7 @@ def _entries(file: GridFile, node: yaml.Node, what: str) -> _Entries:
 def _value(file: GridFile, node: yaml.Node) -> Any:
     try:
         return yaml.SafeLoader("").construct_document(node)
-    except (yaml.YAMLError, ValueError) as error:
+    except Exception as error:  # of what looks like a date, a number or bytes, and is none
         line = node.start_mark.line + 1
         file.note(line, f"not a yaml value ({first_line(str(error))})")
         return None

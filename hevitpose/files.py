@@ -130,6 +130,29 @@ def content(path: Path, limit: int, what: str) -> bytes:
         raise DataError(f"{path}: {error.strerror or error}, expected {what}") from None
 
 
+#: How texts begin that are not UTF-8: with their mark, or with the zero bytes of "{" and "[".
+_ENCODINGS = (
+    (b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"), (b"{\0", "UTF-16"), (b"[\0", "UTF-16"), (b"\0{", "UTF-16"),
+    (b"\0[", "UTF-16"),
+)  # fmt: skip
+
+
+def text_of(data: bytes) -> str:
+    """Bytes in UTF-8, with or without a byte order mark, as text.
+
+    Raises:
+        ValueError: they are not; one line that names the encoding where it shows.
+    """
+    name = next((name for start, name in _ENCODINGS if data.startswith(start)), None)
+    if name is not None:
+        raise ValueError(f"text in {name}, expected UTF-8 (save it as such)")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+
+
 def require_regular(path: Path, what: str) -> None:
     """Refuse pipes, devices and folders before they are opened.
 

@@ -156,9 +156,9 @@ def decoded(data: bytes) -> str:
         JsonError: it is not UTF-8.
     """
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise JsonError(f"byte {error.start} is not UTF-8") from None
+        return files.text_of(data)
+    except ValueError as error:
+        raise JsonError(str(error)) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def records(
 
 
 def _clean(data: bytes) -> bytes:
-    if not data.isascii():
+    if not data.isascii() or b"\0" in data[:2]:
         data = data.removeprefix(b"\xef\xbb\xbf")
         decoded(data)
     data = data.strip()

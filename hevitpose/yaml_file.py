@@ -12,8 +12,11 @@ from typing import Any
 
 import yaml
 
+from hevitpose import files
 from hevitpose.errors import DataError, first_line
-from hevitpose.files import broken_text, content
+from hevitpose import files
+from hevitpose.errors import DataError, first_line
+from hevitpose.files import broken_text
 
 LIMIT = 4 * 2**20  # bytes
 DEPTH = 32
@@ -135,6 +138,6 @@ def text_of(path: Path) -> str:
         DataError: it is absent, no regular file, too large, or not UTF-8.
     """
     try:
-        return content(path, LIMIT, "a yaml file").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8, expected a yaml file") from None
+        return files.text_of(files.content(path, LIMIT, "a yaml file"))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}, expected a yaml file") from None

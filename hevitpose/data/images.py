@@ -62,8 +62,12 @@ def resolved(root: Path, name: str) -> str:
     return name
 
 
-def displayed_size(path: Path) -> tuple[int, int]:
+def size_of(path: Path, stored: bool = False) -> tuple[int, int]:
     """(W, H) of an image as :func:`read_image` gives it, from its header.
+
+    Args:
+        path: the file.
+        stored: EXIF's orientation is left aside.
 
     Raises:
         DataError: absent, empty or not an image.
@@ -72,7 +76,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as header:
             turned = header.getexif().get(_EXIF_ORIENTATION, 1) in range(5, 9)
-            return header.size[::-1] if turned else header.size
+            return header.size[::-1] if turned and not stored else header.size
     except OSError as error:
         why = error.strerror or "not an image that can be read"
     except (SyntaxError, ValueError, Image.DecompressionBombError):
@@ -91,12 +95,13 @@ def _listing(folder: Path) -> dict[str, int]:
     return found
 
 
-def read_image(path: Path, size: tuple[int, int] = (0, 0)) -> np.ndarray:
+def read_image(path: Path, size: tuple[int, int] = (0, 0), stored: bool = False) -> np.ndarray:
     """One image as OpenCV gives it.
 
     Args:
         path: the file.
         size: (W, H) that the annotations state; (0, 0) where they do not.
+        stored: EXIF's orientation is left aside.
 
     Returns:
         (h, w, 3) uint8, BGR.
@@ -107,12 +112,12 @@ def read_image(path: Path, size: tuple[int, int] = (0, 0)) -> np.ndarray:
     data = np.frombuffer(content(path, LIMIT, "an image"), np.uint8)
     if not data.size:
         raise DataError(f"{path}: zero bytes, expected an image")
-    image = _decode(data, cv2.IMREAD_COLOR)
+    image = _decode(data, _RAW if stored else cv2.IMREAD_COLOR)
     if image is None or not _complete(data):
         raise DataError(f"{path}: {_why_unreadable(data)}, expected a whole image")
     height, width = image.shape[:2]
     if size[0] and (width, height) != tuple(size):
-        if (height, width) == tuple(size):
+        if (height, width) == tuple(size) and not stored:
             raw = _decode(data, _RAW)
             if raw is not None and raw.shape[:2] == (width, height):
                 return raw
@@ -129,12 +134,13 @@ class Looked(NamedTuple):
     turned: Literal["", "stored", "displayed", "either"] = ""  # by EXIF; which has the stated size
 
 
-def look(path: Path, size: tuple[int, int] = (0, 0)) -> Looked:
+def look(path: Path, size: tuple[int, int] = (0, 0), stored: bool = False) -> Looked:
     """Look at an image's first and last bytes and its header; at pixels only on suspicion.
 
     Args:
         path: the file.
         size: (W, H) that the annotations state; (0, 0) where they do not.
+        stored: EXIF's orientation is left aside.
     """
     try:
         if kind := other_kind(path.stat().st_mode):
@@ -158,14 +164,15 @@ def look(path: Path, size: tuple[int, int] = (0, 0)) -> Looked:
                 return Looked(None)
             file.seek(0)
             with Image.open(file) as header:
-                stored, orientation = header.size, header.getexif().get(_EXIF_ORIENTATION, 1)
+                as_stored, orientation = header.size, header.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return Looked(getattr(error, "strerror", None) or "not an image that can be read")
-    displayed = stored[::-1] if orientation in range(5, 9) else stored
-    fits = [form == tuple(size) for form in (stored, displayed)]
+    orientation = 1 if stored else orientation
+    displayed = as_stored[::-1] if orientation in range(5, 9) else as_stored
+    fits = [form == tuple(size) for form in (as_stored, displayed)]
     if not any(fits):
         return Looked(
-            f"{stored[0]}x{stored[1]} pixels, but the annotations say {size[0]}x{size[1]}"
+            f"{as_stored[0]}x{as_stored[1]} pixels, but the annotations say {size[0]}x{size[1]}"
         )
     if orientation not in range(2, 9):
         return Looked(None)

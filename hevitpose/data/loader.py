@@ -112,7 +112,9 @@ class PoseDataset(Dataset):
         if self._latest is not None and self._latest[0] == number:
             return self._latest[1]
         width, height = table.image_sizes[number]
-        image = read_image(table.image_path(index), (int(width), int(height)))
+        image = read_image(
+            table.image_path(index), (int(width), int(height)), table.declared.stored_pixels
+        )
         if self.change is not None:  # costs more than reading, and neighbours share it
             image = self.change.picture(image, number)
             self._latest = (number, image)

@@ -69,6 +69,7 @@ class Declared:
     use_area: bool = True  # OKS is scaled by the annotated area; else by 0.53 x the box's
     pck: Pck | None = None  # also scored by it
     derive: bool = False  # missing boxes, sizes and whole ids are made of what is there
+    stored_pixels: bool = False  # photographs are read without EXIF's orientation
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
     files: Files | None = field(default=None, compare=False, repr=False)  # None: not in data.root
@@ -141,6 +142,7 @@ class Declared:
             "other_categories": self.other_categories,
             "use_area": self.use_area,
             **({"derive": True} if self.derive else {}),
+            **({"exif": "stored"} if self.stored_pixels else {}),
         }
 
 

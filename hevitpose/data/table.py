@@ -267,7 +267,7 @@ def verify_images(
     def of(index: int) -> Looked:
         size = table.image_sizes[index]
         path = table.image_root / table.image_names[index].decode()
-        return look(path, (int(size[0]), int(size[1])))
+        return look(path, (int(size[0]), int(size[1])), table.declared.stored_pixels)
 
     problems, bad = Problems(table.image_root), np.zeros(len(table.image_names), bool)
     turned: dict[str, list[str]] = {}
@@ -297,7 +297,7 @@ _TURNED = {
     "stored": "have the annotated size as stored, and are read as stored",
     "displayed": "have the annotated size as displayed, and are read as displayed",
     "either": "have it both ways, and are read as displayed: where keypoints lie beside the "
-    "people, they were made on the stored pixels, and the files should be saved upright",
+    "people, they were made on the stored pixels (`exif: stored` in a custom yaml reads those)",
 }
 
 

@@ -110,9 +110,9 @@ def read_image_list(path: Path) -> list[str]:
         DataError: it cannot be read as text.
     """
     try:
-        text = files.content(path, _LIST_LIMIT, "a list of images").decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not text in UTF-8, expected an id or a name a line") from None
+        text = files.text_of(files.content(path, _LIST_LIMIT, "a list of images"))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}, expected an id or a name a line") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -239,8 +239,13 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
     ):
         raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
     if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
+        weights = last.with_name("model.safetensors")
+        how = ""
+        if weights.exists():
+            how = f" and training.start_from={weights} (or its training's id) to go on from there"
         raise UsageError(
-            f"{last}: is of a run with another config; use another --out, or --no-resume"
+            f"{last}: is of a run with another config; use another --out{how}, or --no-resume to "
+            "begin anew here"
         )
     return stored
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hevitpose.data import load, verify_images
-from hevitpose.data.images import file_sizes, look, read_image
+from hevitpose.data.images import file_sizes, look, read_image, size_of
 from hevitpose.data.loader import PoseDataset
 from hevitpose.errors import DataError
 from tests.data import annotation_files as files
@@ -71,6 +71,19 @@ def test_exif_orientation_is_applied(tmp_path):
 def test_exif_is_ignored_where_the_annotations_are_of_the_stored_pixels(tmp_path):
     exif(tmp_path / "a.jpg", 6)
     assert np.abs(whole(tmp_path / "a.jpg", (W, H)) - gradient()).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_stored_pixels_are_read_where_they_are_asked_for(tmp_path, orientation):
+    exif(tmp_path / "a.jpg", orientation)
+    for size in ((W, H), (0, 0)):
+        assert look(tmp_path / "a.jpg", size, stored=True) == (None, "")
+        image = read_image(tmp_path / "a.jpg", size, stored=True).astype(int)
+        assert np.abs(image - gradient()).mean() < 3
+    assert size_of(tmp_path / "a.jpg", stored=True) == (W, H)
+    assert "but the annotations say" in look(tmp_path / "a.jpg", (H, W), stored=True).fault
+    with pytest.raises(DataError, match="but the annotations say"):
+        read_image(tmp_path / "a.jpg", (H, W), stored=True)
 
 
 def cut(path, keep):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data.files import find, find_boxes
-from hevitpose.data.images import displayed_size, resolved
+from hevitpose.data.images import resolved, size_of
 from hevitpose.data.readers.coco_records import Content, Images, People, read_file
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.data.readers.image_ids import ImageIds
@@ -92,7 +92,7 @@ def read(
         path, declared, problems, need_people=ground_truth, people=ground_truth or truth
     )
     if declared.derive:
-        content.images = _with_sizes(content.images, image_root, problems)
+        content.images = _with_sizes(content.images, image_root, problems, declared.stored_pixels)
     images = content.images
     compared, choice, known = None, None, np.zeros(0, np.int64)
     if content.has_people:
@@ -280,12 +280,12 @@ def _choose(
     return _Choice(chosen, clipped[chosen], fault, empty, counts)
 
 
-def _with_sizes(images: Images, root: Path, problems: Problems) -> Images:
+def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) -> Images:
     """The images, with sizes that the file does not state from the photographs' headers."""
     keep, sizes = np.ones(len(images.ids), bool), images.sizes.copy()
     for index in np.flatnonzero(sizes[:, 0] == 0):
         try:
-            sizes[index] = displayed_size(root / resolved(root, images.names[index]))
+            sizes[index] = size_of(root / resolved(root, images.names[index]), stored)
         except DataError as error:
             keep[index] = False
             problems.add("image", f"id {images.ids[index]}", str(error))

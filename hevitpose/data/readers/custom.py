@@ -18,6 +18,8 @@ Paths are relative to the yaml file. Optional:
   (``person``) they are an error. Several are scored as one.
 - ``derive`` (false): read what has no bbox (made of the labelled keypoints, grown on every side by
   a tenth of its longer side), no width and height (the photograph's) and ids that are text.
+- ``exif`` (apply): ``stored`` for annotations that were made on the pixels as they are stored,
+  by a tool that leaves EXIF's orientation aside.
 - ``use_area`` (true): OKS is scaled by the annotated ``area``, which every labelled person must
   then have. With false it is 0.53 x the box's area, whatever the file has.
 - ``pck``: also score PCK, or PCKh, and its AUC: ``{by: bbox, threshold: 0.2}`` by the longer side
@@ -82,6 +84,7 @@ class CustomDataset(BaseModel):
     category: str | int | tuple[str | int, ...] = "person"
     use_area: bool = True
     derive: bool = False
+    exif: Literal["apply", "stored"] = "apply"
     format: Literal["coco", "mpii"] = "coco"
     pck: PckSettings | None = None
     splits: dict[str, Split] = Field(min_length=1)
@@ -120,6 +123,7 @@ class CustomDataset(BaseModel):
             other_categories="category" in self.model_fields_set,
             use_area=self.use_area,
             derive=self.derive,
+            stored_pixels=self.exif == "stored",
             shift=True,
             half_body=bool(self.upper_body),
         )

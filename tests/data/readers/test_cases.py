@@ -16,13 +16,14 @@ from PIL import Image
 from hevitpose.cli import execute
 from hevitpose.data import declared, load
 from hevitpose.data.keypoints import COCO
+from hevitpose.data.loader import PoseDataset
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
 from hevitpose.evaluation.prediction_files import evaluate_predictions
 from hevitpose.evaluation.score import results_of, score
 from hevitpose.models.keypoints import KeypointLayout
 from tests.data import annotation_files as files
-from tests.data.feeding_back import ap, custom, perfect, read
+from tests.data.feeding_back import SIZE, ap, custom, perfect, read
 
 NAN = float("nan")
 NAMES = list(COCO.names)
@@ -456,6 +457,26 @@ def test_exif(tmp_path, orientation, size, says):
         assert re.search(says, lines[0])
 
 
+def test_exif_stored(tmp_path):
+    """K1: by the yaml's word the pixels are those of the file."""
+    path = custom(tmp_path, files.coco(), exif="stored")
+    orient(tmp_path / "images" / "a.jpg", 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        table = read(path)
+    upright = custom(tmp_path / "upright", files.coco())
+    plain = read(upright)
+    mine, theirs = (PoseDataset(each, SIZE)._picture(0).astype(int) for each in (table, plain))
+    assert np.abs(mine - theirs).mean() < 3  # JPEG
+    declared = table.declared
+    assert declared.training_inputs()["exif"] == declared.evaluation_inputs()["exif"] == "stored"
+    assert "exif" not in plain.declared.training_inputs() | plain.declared.evaluation_inputs()
+    without_sizes(content := files.coco())
+    path = custom(tmp_path, content, derive=True, exif="stored")
+    orient(tmp_path / "images" / "a.jpg", 6)
+    assert read(path).image_sizes.tolist() == [list(files.SIZE)] * 2
+
+
 def test_derived_sizes_are_those_of_the_picture_as_read(tmp_path):
     content = files.coco()
     without_sizes(content)
@@ -694,7 +715,6 @@ def test_ignored_people_are_regions(tmp_path):
 def test_scores_are_pycocotools_on_the_original_file(samples, dataset, split):
     """Real people and a detector's boxes: the table's truth is the official one."""
     from hevitpose.metrics.oks import evaluate_keypoints
-    from tests.data.feeding_back import SIZE
 
     boxes = "COCO_val2017_detections_AP_H_56_person.json" if dataset == "coco" else "gt"
     table = load(dataset, samples, split, input_size=SIZE, boxes=boxes, scored=True)
@@ -718,7 +738,6 @@ def test_scores_are_pycocotools_on_the_original_file(samples, dataset, split):
 
 def test_a_custom_yaml_of_cocos_file_scores_as_coco(samples, tmp_path):
     """The same file under a user's name, with detector boxes: the same number."""
-    from tests.data.feeding_back import SIZE
 
     path = custom(tmp_path, json.loads((samples / "coco/annotations/coco_val.json").read_text()))
     text = path.read_text().replace("images: images", f"images: {samples}/coco/images/val2017")

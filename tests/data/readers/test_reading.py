@@ -1,7 +1,7 @@
 """One reading: what is accepted scores 1.000 when fed back; what is refused is refused in time.
 
 Generated annotation files with everything that people's tools write. ``HEVITPOSE_FUZZ`` is the
-number of files (200); ``nox -s fuzz`` runs 5,000, drawn anew.
+number of files (200); ``nox -s reading`` runs 5,000, drawn anew.
 """
 
 from __future__ import annotations
