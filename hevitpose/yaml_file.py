@@ -14,8 +14,6 @@ import yaml
 
 from hevitpose import files
 from hevitpose.errors import DataError, first_line
-from hevitpose import files
-from hevitpose.errors import DataError, first_line
 from hevitpose.files import broken_text
 
 LIMIT = 4 * 2**20  # bytes

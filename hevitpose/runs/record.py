@@ -111,7 +111,9 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
         return weights
     start = start_config(config)
     if start is None or not _alone():
-        first = "by one process, first" if start else "hevitpose train of that config makes them"
+        first = "by one process, first"
+        if start is None:
+            first = "hevitpose train of that config makes them, or give the file that has them"
         raise UsageError(
             f"training.start_from: {config.training.start_from}: no weights of training {whose} "
             f"in {weights.parent}; {first}"

@@ -153,8 +153,6 @@ def _find_val(people: list[_Person], path: Path) -> list[int]:
         truth = points.reshape(len(missing), -1)
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: {error}, expected pos_gt_src and jnt_missing") from None
-    if not people:
-        raise DataError(f"{path}: its people are not in the release, which has none")
     joints = np.stack([person.joints for person in people]).reshape(len(people), -1)
     _, near = cKDTree(joints).query(truth, k=range(1, min(_CANDIDATES, len(people)) + 1), p=1)
     known = (np.abs(truth) > 0.5)[:, None]

@@ -1,0 +1,206 @@
+"""Inputs that the fuzzers found, made by hand: each was a stray exception, a hang, or worse."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ablations.grid import load_grids
+from ablations.match import Costs
+from hevitpose.config import load_config
+from hevitpose.data import images
+from hevitpose.data.readers import coco_format
+from hevitpose.data.registry import ROWS
+from hevitpose.data.synthetic import seal
+from hevitpose.errors import HEViTPoseError
+from hevitpose.evaluation.prediction_files import read_arrays, read_image_list
+from hevitpose.inference.pictures import name_images
+from hevitpose.leases import Leases
+from hevitpose.models.checkpoint import read_checkpoint
+from reports import published
+from reports.figures import gallery
+from reports.load import check
+from tests.data import annotation_files as files
+from tests.data.feeding_back import custom
+from tests.fuzz.campaign import cli
+from tests.reports.conftest import Factory, _write_gallery
+
+
+def one_line(read) -> str:
+    with pytest.raises(HEViTPoseError) as caught:
+        read()
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def coco(path: Path):
+    return coco_format.read(
+        path, path.parent, ROWS["coco"], split="val", input_size=(64, 64), skip_bad=False
+    )
+
+
+def test_an_integer_of_more_digits_than_python_reads(tmp_path):
+    """The search for keys that are there twice made every number of a record."""
+    text = json.dumps(files.coco()).replace('"area": 321.5', f'"area": {"9" * 5000}, "x": {{}}', 1)
+    assert "digits" in one_line(lambda: coco(files.write(tmp_path / "a.json", text)))
+
+
+def test_a_crowd_index_beyond_floats(tmp_path):
+    content = files.crowdpose()
+    content["images"][0]["crowdIndex"] = 10**309
+    files.root(tmp_path, crowdpose=content)
+    cli("data", "check", "--root", tmp_path)
+
+
+def test_names_with_line_breaks(tmp_path):
+    paths = [files.image(tmp_path / "b.jpg")]
+    ids = files.write(tmp_path / "i.json", {"images": [{"id": 1, "file_name": "a\nb"}]})
+    assert "a\\nb" in one_line(lambda: name_images(paths, ids))
+    (tmp_path / "a.lease").write_text('{"host": "x\\ny", "pid": 1, "since": "z"}')
+    assert "x\\ny" in Leases(tmp_path).holder("a")
+
+
+def test_a_truth_that_is_a_link_to_itself(tmp_path):
+    path = custom(tmp_path, files.coco())
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    files.write(tmp_path / "r.json", [])
+    words = ["evaluate-predictions", "--dataset", path, "--predictions", tmp_path / "r.json"]
+    one_line(lambda: cli(*words, "--ground-truth", tmp_path / "loop.json"))
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(5 * 2**30)
+
+
+READERS = {
+    "p.npy": lambda path: read_arrays(path, 2),
+    "p.mat": lambda path: read_arrays(path, 2),
+    "list.txt": read_image_list,
+    "grid.yaml": lambda path: load_grids([str(path)], load_config(None, preset="quick")),
+    "config.yaml": load_config,
+    "photo.jpg": images.read_image,
+    "photo.png": images.size_of,
+    seal.SEAL: lambda path: seal.check(path.parent),
+}
+
+
+@pytest.mark.parametrize("make", [pipe, endless, huge])
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_or_too_large(tmp_path, name, make):
+    if make is huge and name in ("p.npy", "photo.png"):
+        return  # mapped, and only the header read
+    make(tmp_path / name)
+    assert name in one_line(lambda: READERS[name](tmp_path / name))
+    if name == "photo.jpg":
+        assert images.look(tmp_path / name, (64, 48)).fault
+
+
+def test_a_gallery_that_is_a_pipe(tmp_path):
+    record = Factory().evaluation()
+    _write_gallery(tmp_path / "gallery", record)
+    (tmp_path / "gallery/people.jpg").unlink()
+    os.mkfifo(tmp_path / "gallery/people.jpg")
+    found, (problem,) = gallery.load(tmp_path / "gallery", check([("a", record)]))
+    assert found is None and "people.jpg: is a pipe" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 16, 2), }",
+        "[" * 100_000,  # numpy's message has three lines
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 16, 2), }",
+        "{'descr': '|V0', 'fortran_order': False, 'shape': (1000000000000, 16, 2), }",
+    ],
+)
+def test_headers_of_arrays(tmp_path, header):
+    data = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header.encode()
+    (tmp_path / "p.npy").write_bytes(data + bytes(512))
+    assert "p.npy" in one_line(lambda: read_arrays(tmp_path / "p.npy", 2))
+
+
+def test_a_pickle_that_says_much_in_few_bytes(tmp_path):
+    said: list = [1]
+    for _ in range(40):
+        said = [said, said]
+    torch.save(
+        {"hevitpose": {"config": said}, "state_dict": {"model.a": torch.zeros(1)}},
+        tmp_path / "x.ckpt",
+    )
+    assert (tmp_path / "x.ckpt").stat().st_size < 10_000
+    assert "more than 100000 values" in one_line(lambda: read_checkpoint(tmp_path / "x.ckpt"))
+
+
+def test_sections_that_are_none(tmp_path):
+    files.write(tmp_path / "c.yaml", "preset: quick\ntraining: 7\n")
+    assert "training" in one_line(lambda: load_config(tmp_path / "c.yaml"))
+    files.write(tmp_path / "g.yaml", "question: !!timestamp x\n")
+    with pytest.raises(HEViTPoseError, match=r"g\.yaml:1: not a yaml value"):
+        load_grids([str(tmp_path / "g.yaml")], load_config(None, preset="quick"))
+    files.write(tmp_path / "costs.json", "[1]")
+    assert Costs(tmp_path).known == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"config": {"data": 7}}, "config.data: 7, expected a section"),
+        ({"config": {"data": {"input_size": ["a", "b"]}}}, "an input of ..a., .b.., expected two"),
+        ({"config": {"evaluation": {"condition": [1]}}}, "condition: .1., expected a text"),
+    ],
+)
+def test_records_whose_config_is_none(part, says):
+    found = check([("a.json", Factory().evaluation(**part))])
+    (problem,) = found.problems
+    assert problem.file == "a.json" and not found.records
+    assert re.search(says, problem.reason)
+
+
+def test_columns_with_line_breaks(tmp_path):
+    for name in ("sources.yaml", "cautions.yaml", "numbers.csv"):
+        shutil.copy(published.ROOT / name, tmp_path / name)
+    text = (tmp_path / "numbers.csv").read_text()
+    (tmp_path / "numbers.csv").write_text(text.replace("source", "a\x85b", 1), encoding="utf-8")
+    assert "numbers.csv" in one_line(lambda: published.load(tmp_path))
+
+
+def test_flags_of_text_in_an_original(tmp_path):
+    content = files.crowdpose()
+    content["annotations"][0]["keypoints"][2] = "2"
+    for split in ("train", "val", "test"):
+        files.write(tmp_path / f"crowdpose_{split}.json", content)
+    words = ["data", "prepare", "crowdpose", "--source", tmp_path, "--root", tmp_path / "data"]
+    assert "expected numbers" in one_line(lambda: cli(*words))
+
+
+def test_a_release_whose_joints_are_of_nobody(tmp_path):
+    from scipy.io import savemat
+
+    point = [{"id": float(j), "x": 5.0 + j, "y": 9.0} for j in range(16)]
+    person = {"scale": 1.0, "objpos": {"x": 3.0, "y": 4.0}, "annopoints": {"point": point}}
+    image = {"image": {"name": "a.jpg"}, "annorect": person}
+    release = {"annolist": [image, image], "img_train": [1, 0], "single_person": [1, 1]}
+    savemat(tmp_path / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    words = ["data", "prepare", "mpii", "--source", tmp_path, "--root", tmp_path / "data"]
+    for truth in (
+        {"jnt_missing": np.zeros((16, 1)), "pos_gt_src": np.zeros((16, 2, 0))},
+        {"jnt_missing": np.zeros((16, 1)), "pos_gt_src": np.full((16, 2, 1), np.inf)},
+    ):
+        savemat(tmp_path / "mpii_gt_val.mat", truth)
+        assert "mpii_gt_val.mat" in one_line(lambda: cli(*words))
