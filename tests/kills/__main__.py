@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="nox -s kills --", description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0, help="another one, other moments [0]")
-    parser.add_argument("--only", default="", help="commands whose name begins with this")
+    parser.add_argument("--only", action="append", help="commands whose name begins with this")
     options = parser.parse_args()
     for name in _LOADED:
         importlib.import_module(name)
@@ -45,7 +45,8 @@ def main() -> int:
     shared.mkdir()
     for program, words in prepare(shared):
         harness.complete(Command("prepare", program, words), words, shared)
-    commands = [each for each in all_of(shared) if each.name.startswith(options.only)]
+    begins = tuple(options.only or [""])
+    commands = [each for each in all_of(shared) if each.name.startswith(begins)]
     known, failures = _uninterrupted(commands, folder)
     failures += _kill(commands, known, folder, options.kills, Random(options.seed))
     for line in failures:
