@@ -28,6 +28,7 @@ from hevitpose.config.renamed import with_todays_names
 from hevitpose.config.section import neutral_values
 from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
+from reports.invalid import misshapen
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
@@ -119,39 +120,6 @@ def metric(record: Record, name: str) -> float | None:
     if not name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES):
         return value
     return None if value == NOBODY else 100 * value
-
-
-#: What config and inputs have mappings under.
-_SECTIONS = ("model", "data", "codec", "training", "evaluation", "config", "runtime", "versions")
-
-
-def misshapen(record: Record) -> str | None:
-    """What no run writes of its config and inputs, as one line; the schema leaves both open."""
-    inner = record.inputs.get("config")
-    parts = {"config": record.config, "inputs": record.inputs, "inputs.config": inner}
-    for where, part in parts.items():
-        if not isinstance(part, Mapping):
-            continue
-        for key in _SECTIONS:
-            value = part.get(key)
-            if value is not None and not isinstance(value, Mapping):
-                return f"{where}.{key}: {value!r:.60}, expected a section"
-        sizes = (part.get("input"), (part.get("data") or {}).get("input_size"))
-        for size in sizes:
-            if size is not None and not _is_size(size):
-                return f"{where}: an input of {size!r:.60}, expected two sides"
-        condition = (part.get("evaluation") or {}).get("condition")
-        if not isinstance(condition, str | None):
-            return f"{where}.evaluation.condition: {condition!r:.60}, expected a text"
-    version = record.inputs.get("version")
-    if not isinstance(version, int | None):
-        return f"inputs.version: {version!r:.60}, expected an integer"
-    return None
-
-
-def _is_size(value: Any) -> bool:
-    sides = value if isinstance(value, list) else []
-    return len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
 
 
 def out_of_range(record: Record) -> str | None:
