@@ -44,6 +44,17 @@ def _install_xtcocotools(session: nox.Session, python: str) -> None:
     _pip(session, python, "--no-build-isolation", "--no-binary", "xtcocotools", "xtcocotools")
 
 
+def _remove_other_opencvs(session: nox.Session, python: str) -> None:
+    """All builds of OpenCV are one folder ``cv2``: two of them overwrite each other's files."""
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
+    )
+    found = {line.partition("==")[0] for line in listed.stdout.splitlines()}
+    builds = sorted(name for name in found if name.startswith("opencv-"))
+    if builds not in ([], ["opencv-contrib-python-headless"]):
+        session.run(python, "-m", "pip", "uninstall", "-q", "-y", *builds, external=True)
+
+
 def _environment_key() -> str:
     parts = [(ROOT / "pyproject.toml").read_bytes(), Path(__file__).read_bytes()]
     if os.environ.get("CI"):
@@ -65,6 +76,7 @@ def environment(session: nox.Session) -> str:
     key = _environment_key()
     if not stamp.exists() or stamp.read_text() != key:
         session.log("installing the project's dependencies (several minutes the first time)")
+        _remove_other_opencvs(session, python)
         _pip(session, python, "-e", f"{ROOT}[dev,export]")
         _install_xtcocotools(session, python)
         stamp.write_text(key)

@@ -26,6 +26,9 @@ _FLAGS = (
     "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve",
 )  # fmt: skip
 _PACKAGES = ("numpy", "opencv-python-headless", "pycocotools", "pytorch-lightning", "timm")
+#: Another distribution of what records call by the name on the left, looked for first. Latency ids
+#: hash the names, so OpenCV keeps the one it had: the two builds give the same pixels.
+_PROVIDERS = {"opencv-python-headless": "opencv-contrib-python-headless"}
 
 
 @cache
@@ -63,11 +66,16 @@ def versions() -> dict[str, str | None]:
         "cuda": cuda,
     }
     for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
+        provider = _PROVIDERS.get(package)
+        found[package] = (_version(provider) if provider else None) or _version(package)
     return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @cache

@@ -33,3 +33,26 @@ def test_timings_from_before_keep_their_ids():
     ]
     assert before and not store.problems
     assert all(digest(record.inputs) == record.id for record in before)
+
+
+def test_either_build_of_opencv_is_recorded_by_one_name(monkeypatch):
+    """Versions are hashed into latency ids, so the name stays whatever brought ``cv2``."""
+    installed = {}
+
+    def version(name):
+        if name not in installed:
+            raise provenance.importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(provenance.importlib.metadata, "version", version)
+    for name in ("opencv-python-headless", "opencv-contrib-python-headless"):
+        installed.clear()
+        installed[name] = "5.1"
+        provenance.versions.cache_clear()
+        found = provenance.versions()
+        assert found["opencv-python-headless"] == "5.1"
+        assert "opencv-contrib-python-headless" not in found
+    installed.clear()
+    provenance.versions.cache_clear()
+    assert provenance.versions()["opencv-python-headless"] is None
+    provenance.versions.cache_clear()
