@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 #: Called with how much is done and how much there is.
 Progress = Callable[[int, int], None]
@@ -32,29 +32,60 @@ def progress_bar(description: str, unit: str = "") -> Iterator[Progress]:
     Yields:
         A callable to report with: ``report(done, total)``.
     """
-    if sys.stderr.isatty():
-        with _rich_bar(description, unit) as report:
-            yield report
-    else:
-        yield _lines(description, unit)
+    with progress_bars((description, unit)) as (report,):
+        yield report
 
 
 @contextlib.contextmanager
-def _rich_bar(description: str, unit: str) -> Iterator[Progress]:
+def progress_bars(*tasks: tuple[str, str]) -> Iterator[list[Progress]]:
+    """One display for tasks that follow one another, each shown from its first report on.
+
+    Args:
+        tasks: their descriptions and units.
+
+    Yields:
+        A callable per task to report with.
+    """
+    if sys.stderr.isatty():
+        with _rich_bars(tasks) as reports:
+            yield reports
+    else:
+        yield [_lines(description, unit) for description, unit in tasks]
+
+
+@contextlib.contextmanager
+def _rich_bars(tasks: Sequence[tuple[str, str]]) -> Iterator[list[Progress]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
+        Rate(),
         TimeRemainingColumn(),
     )
+
+    def reporter(display: RichProgress, description: str, unit: str) -> Progress:
+        task = display.add_task(description, total=None, unit=unit, visible=len(tasks) == 1)
+        return lambda done, total: display.update(task, completed=done, total=total, visible=True)
+
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(description, total=None)
-        yield lambda done, total: display.update(task, completed=done, total=total)
+        yield [reporter(display, *task) for task in tasks]
 
 
 def _lines(description: str, unit: str) -> Progress:
@@ -66,7 +97,11 @@ def _lines(description: str, unit: str) -> Progress:
         if now - last < LINE_SECONDS or not done:
             return
         last = now
-        left = (now - start) * (total - done) / done
-        print(f"{description}: {done}/{total} {unit}, {left:.0f} s left", file=sys.stderr)
+        rate = done / (now - start)
+        left = (total - done) / rate
+        print(
+            f"{description}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left",
+            file=sys.stderr,
+        )
 
     return report

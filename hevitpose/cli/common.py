@@ -34,7 +34,9 @@ Devices = Annotated[int | None, typer.Option("--devices", min=1, help="Processes
 Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")]
 Imports = Annotated[
     list[Path] | None,
-    typer.Option("--import", help="A module of yours that registers an attention; repeatable."),
+    typer.Option(
+        "--import", help="A module of yours that registers an attention, or a detector; repeatable."
+    ),
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out what cannot be read, and list it.")
@@ -84,6 +86,13 @@ def bar(description: str, unit: str) -> Any:
     from hevitpose.progress import progress_bar
 
     return progress_bar(description, unit)
+
+
+def bars(*tasks: tuple[str, str]) -> Any:
+    """A progress display of several steps; see :func:`hevitpose.progress.progress_bars`."""
+    from hevitpose.progress import progress_bars
+
+    return progress_bars(*tasks)
 
 
 def note(line: str) -> None:
