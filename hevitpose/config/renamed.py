@@ -27,11 +27,6 @@ RENAMED = {
 _FIRST = {today: first for first, today in RENAMED.items()}
 
 
-def first_name(key: str) -> str:
-    """The name that a dotted key had when it was new, by which ids know it for good."""
-    return _FIRST.get(key, key)
-
-
 def todays_name(key: str) -> str:
     """The name of a dotted key in this release."""
     return RENAMED.get(key, key)

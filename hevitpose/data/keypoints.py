@@ -156,4 +156,3 @@ def mapping(source: KeypointLayout, target: KeypointLayout) -> tuple[int, ...]:
 
 
 MPII_TO_CROWDPOSE = mapping(MPII, CROWDPOSE)
-MPII_TO_COCO = mapping(MPII, COCO)

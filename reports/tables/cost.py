@@ -66,9 +66,9 @@ def complexity_table(measured: Measured, published: Published) -> Table:
             (
                 TableCell(DISPLAY.get(model, row.model if row else model)),
                 TableCell(model),
-                published.cell(row, "params_m", 2) if row else TableCell("–", kind="published"),
+                _printed(published, row, "params_m", 2),
                 number(record.params / 1e6 if record and record.params else None, 4, records=by),
-                published.cell(row, "gflops", 2) if row else TableCell("–", kind="published"),
+                _printed(published, row, "gflops", 2),
                 number(flops.mmcv if flops else None, 4, records=by),
                 number(flops.fvcore if flops else None, 2, records=by),
                 number(flops.torch if flops else None, 2, records=by),
@@ -112,17 +112,12 @@ def peers_table(measured: Measured, published: Published) -> Table:
             if row is not None:
                 sources[row.source] = None
         name = next((r.model for r in (counts, test, val) if r), DISPLAY.get(network, network))
-        by = (record.id,) if record else ()
-        dash = TableCell("–", kind="published")
         rows.append(
             (
                 TableCell(name),
-                published.cell(counts, "params_m", 2) if counts else dash,
-                number(record.params / 1e6 if record and record.params else None, 2, records=by),
-                published.cell(counts, "gflops", 2) if counts else dash,
-                number(record.flops.mmcv if record and record.flops else None, 2, records=by),
-                published.cell(val, "mean", 1) if val else dash,
-                published.cell(test, "mean", 1) if test else dash,
+                *_costs(published, counts, record),
+                _printed(published, val, "mean", 1),
+                _printed(published, test, "mean", 1),
                 score_cell(runs, "Mean"),
             )
         )
@@ -147,6 +142,24 @@ def peers_table(measured: Measured, published: Published) -> Table:
     )
 
 
+def _printed(published: Published, row: Number | None, field: str, digits: int) -> TableCell:
+    """What a source printed; a dash where there is none."""
+    return published.cell(row, field, digits) if row else TableCell("–", kind="published")
+
+
+def _costs(
+    published: Published, counts: Number | None, record: Record | None
+) -> tuple[TableCell, ...]:
+    """Parameters and GFLOPs (mmcv), each as it is printed and as it is counted."""
+    by = (record.id,) if record else ()
+    return (
+        _printed(published, counts, "params_m", 2),
+        number(record.params / 1e6 if record and record.params else None, 2, records=by),
+        _printed(published, counts, "gflops", 2),
+        number(record.flops.mmcv if record and record.flops else None, 2, records=by),
+    )
+
+
 def summary_table(measured: Measured, published: Published) -> Table:
     """The README's first table: each variant's cost and accuracy, published and here."""
     rows = []
@@ -156,19 +169,15 @@ def summary_table(measured: Measured, published: Published) -> Table:
     for network in ("hevitpose_t", "hevitpose_s", "hevitpose_b"):
         counts = published_counts(published, network)
         record = counted(measured, network)
-        by = (record.id,) if record else ()
         cells = [
             TableCell(DISPLAY[network]),
-            published.cell(counts, "params_m", 2) if counts else TableCell("–", kind="published"),
-            number(record.params / 1e6 if record and record.params else None, 2, records=by),
-            published.cell(counts, "gflops", 2) if counts else TableCell("–", kind="published"),
-            number(record.flops.mmcv if record and record.flops else None, 2, records=by),
+            *_costs(published, counts, record),
         ]
         for dataset, split, field, name in wanted:
             row = next((r for r in published.of(dataset, split) if r.network == network), None)
             if row is not None:
                 sources[row.source] = None
-            cells.append(published.cell(row, field, 1) if row else TableCell("–", kind="published"))
+            cells.append(_printed(published, row, field, 1))
             if split == "val":
                 runs = (measured_groups(measured, dataset, split).get(network) or [[]])[0]
                 cells.append(score_cell(runs, name))

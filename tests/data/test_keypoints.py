@@ -11,9 +11,9 @@ from hevitpose.data.keypoints import (
     CROWDPOSE,
     LAYOUTS,
     MPII,
-    MPII_TO_COCO,
     MPII_TO_CROWDPOSE,
     layout,
+    mapping,
 )
 from hevitpose.errors import UsageError
 
@@ -65,8 +65,9 @@ def test_mappings():
         assert MPII.names[source] == CROWDPOSE.names[target]
     assert MPII.names[MPII_TO_CROWDPOSE[12]] == "head_top"
     assert MPII.names[MPII_TO_CROWDPOSE[13]] == "upper_neck"
-    assert MPII_TO_COCO[:5] == (-1,) * 5
-    for target, source in enumerate(MPII_TO_COCO[5:], 5):
+    to_coco = mapping(MPII, COCO)
+    assert to_coco[:5] == (-1,) * 5
+    for target, source in enumerate(to_coco[5:], 5):
         assert MPII.names[source] == COCO.names[target]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hevitpose.config.schema import DataConfig
 from hevitpose.data import load
 from hevitpose.data.fingerprint import fingerprint
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, MPII_TO_COCO
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII, mapping
 from hevitpose.data.readers.coco_format import clip_boxes, read
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError, UsageError
@@ -238,7 +238,7 @@ def test_synthetic_is_the_mpii_layout_with_its_own_fingerprint(tmp_path):
     compared = 0
     for n, position in enumerate(table.person_ids):
         other = row.get(content["annotations"][position]["id"])
-        for target, source in enumerate(MPII_TO_COCO):
+        for target, source in enumerate(mapping(MPII, COCO)):
             if other is not None and source >= 0 and coco.visibility[other, target]:
                 np.testing.assert_allclose(
                     table.keypoints[n, source], coco.keypoints[other, target], atol=1e-3
