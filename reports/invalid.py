@@ -33,9 +33,12 @@ def misshapen(record: Record) -> str | None:
             continue
         for key in _SECTIONS:
             value = part.get(key)
-            if value is not None and not isinstance(value, Mapping):
+            old = where == "inputs" and key == "data" and isinstance(value, str)  # schema 1's
+            if value is not None and not isinstance(value, Mapping) and not old:
                 return f"{where}.{key}: {value!r:.60}, expected a section"
-        sizes = (part.get("input"), (part.get("data") or {}).get("input_size"))
+        data = part.get("data")
+        own = data.get("input_size") if isinstance(data, Mapping) else None
+        sizes = (part.get("input"), own)
         for size in sizes:
             if size is not None and not _is_size(size):
                 return f"{where}: an input of {size!r:.60}, expected two sides"
