@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ablations.grid_file import MAIN_GRIDS
 from ablations.plan import Plan
-from hevitpose.evaluation.statistics import VERDICT_SEEDS
 from hevitpose.records import Record, RecordStore
 
 
@@ -39,6 +38,8 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
 
 def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
     """What to run for verdicts, and about how long that takes; none where there are the seeds."""
+    from hevitpose.evaluation.statistics import VERDICT_SEEDS
+
     trained = [r for r in records if r.kind == "training" and r.status == "ok" and r.seconds]
     seeds = len({r.seed for r in trained})
     if not trained or seeds >= VERDICT_SEEDS:
