@@ -100,6 +100,11 @@ READERS = {
 }
 
 
+def test_a_seal_of_a_name_that_no_file_can_have(tmp_path):
+    (tmp_path / seal.SEAL).write_text(f"{'0' * 64}  a\0b\n")
+    assert "expected the file that was rendered" in one_line(lambda: seal.check(tmp_path))
+
+
 @pytest.mark.parametrize("make", [pipe, endless, huge])
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_no_file_or_too_large(tmp_path, name, make):

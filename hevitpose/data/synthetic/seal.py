@@ -97,9 +97,10 @@ def _state(root: Path, text: bytes, digests: Mapping[str, str]) -> bytes:
     for name in digests:
         try:
             status = os.stat(f"{root}/{name}")  # noqa: PTH116 (ten thousand names)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no file can have a name with a zero in it
+            why = getattr(error, "strerror", None) or error
             raise DataError(
-                f"{root / name}: {error.strerror}, expected the file that was rendered; "
+                f"{root / name}: {why}, expected the file that was rendered; "
                 f"remove {root} and render again"
             ) from None
         found.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())

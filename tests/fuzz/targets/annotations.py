@@ -157,7 +157,7 @@ def mat(rng: Random, content: dict[str, Any], spoil: float = 0.3) -> bytes:
     buffer = io.BytesIO()
     try:
         savemat(buffer, content, do_compression=rng.random() < 0.5)
-    except (TypeError, ValueError, AttributeError):  # what MATLAB has no form of
+    except (TypeError, ValueError, AttributeError, IndexError):  # what MATLAB has no form of
         return b"MATLAB 5.0 MAT-file"
     return damaged(rng, buffer.getvalue()) if rng.random() < spoil else buffer.getvalue()
 
