@@ -20,26 +20,20 @@ def one_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else repr(error)
 
 
-#: What config and inputs have mappings under.
-_SECTIONS = ("model", "data", "codec", "training", "evaluation", "config", "runtime", "versions")
+_SECTIONS = ("model", "data", "codec", "training", "evaluation")  # of a config
 
 
 def misshapen(record: Record) -> str | None:
     """What no run writes of its config and inputs, as one line; the schema leaves both open."""
-    inner = record.inputs.get("config")
-    parts = {"config": record.config, "inputs": record.inputs, "inputs.config": inner}
-    for where, part in parts.items():
+    for where, part in (("config", record.config), ("inputs.config", record.inputs.get("config"))):
+        part = {} if part is None else part
         if not isinstance(part, Mapping):
-            continue
+            return f"{where}: {part!r:.60}, expected sections"
         for key in _SECTIONS:
             value = part.get(key)
-            old = where == "inputs" and key == "data" and isinstance(value, str)  # schema 1's
-            if value is not None and not isinstance(value, Mapping) and not old:
+            if value is not None and not isinstance(value, Mapping):
                 return f"{where}.{key}: {value!r:.60}, expected a section"
-        data = part.get("data")
-        own = data.get("input_size") if isinstance(data, Mapping) else None
-        sizes = (part.get("input"), own)
-        for size in sizes:
+        for size in (record.inputs.get("input"), (part.get("data") or {}).get("input_size")):
             if size is not None and not _is_size(size):
                 return f"{where}: an input of {size!r:.60}, expected two sides"
         condition = (part.get("evaluation") or {}).get("condition")

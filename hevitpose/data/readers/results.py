@@ -6,7 +6,6 @@ wrongly in silence.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -86,11 +85,11 @@ def _entry(
         raise ValueError(f"category_id is {category}, expected one of {sorted(category_ids)}")
     points = fields.triples(entry, "keypoints", num_keypoints)
     for position, value in enumerate(points):
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not fields.is_number(value, sys.float_info.max):
             raise ValueError(f"keypoints has {value!r:.60} at {position}, expected finite numbers")
     return {
         "image_id": image,
         "category_id": category,
-        "keypoints": list(points),
+        "keypoints": [float(value) for value in points],  # of a long integer numpy makes an object
         "score": fields.number(entry, "score", limit=sys.float_info.max),
     }

@@ -78,6 +78,14 @@ def test_read(change, image):
     assert checked(entry) == {**GOOD, "image_id": image} and entry == before
 
 
+def test_long_integers_are_floats_to_an_evaluator():
+    """xtcocotools cannot take the exponential of an array of Python's own."""
+    found = checked(GOOD | {"keypoints": [10**40, 2, 1] * 17})
+    assert {type(value) for value in found["keypoints"]} == {float}
+    with pytest.raises(DataError, match="at 0, expected finite numbers"):
+        checked(GOOD | {"keypoints": [10**309, 2, 1] * 17})
+
+
 def test_text_ids_of_the_truth_are_found():
     """A truth whose ids are text is read with numbers in their place; so are its predictions."""
     from hevitpose.data.readers.fields import number_of
