@@ -15,6 +15,7 @@ from hevitpose import __version__
 from hevitpose.cli import data, records, run, weights
 from hevitpose.cli.common import note
 from hevitpose.cli.diagnose import diagnose
+from hevitpose.cli.predict import predict
 from hevitpose.errors import HEViTPoseError, Notice
 from hevitpose.program import ending
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _command in (
-    *(run.info, run.train, run.valid, run.infer_testdev, run.predict),
+    *(run.info, run.train, run.valid, run.infer_testdev, predict),
     *(run.evaluate_predictions, diagnose),
     *(weights.export, weights.export_checkpoint, weights.import_weights),
 ):

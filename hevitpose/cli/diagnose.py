@@ -25,11 +25,13 @@ def diagnose(
     ] = 0,
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="The folder of the images. [default: beside the truth]"),
+        typer.Option("--images", help="The folder of the images.", show_default="beside the truth"),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for pictures. [default: runs/diagnose; --json: none]"),
+        typer.Option(
+            "--out", help="Folder for pictures.", show_default="runs/diagnose; --json: none"
+        ),
     ] = None,
     fit: Annotated[
         tuple[Path, Path] | None,

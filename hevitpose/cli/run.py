@@ -1,4 +1,4 @@
-"""Commands on models and runs: info, train, valid, infer-testdev, predict and scoring."""
+"""Commands on models and runs: info, train, valid, infer-testdev and scoring."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train(
     cfg: Cfg = "synthetic",
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder. [default: runs/train/ID]")
+        Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/train/ID")
     ] = None,
     gpus: Gpus = None,
     devices: Devices = None,
@@ -233,55 +233,6 @@ def _withheld_format(config: Config) -> str:
                     "row for each person of the test file"
                 )
     return said.format
-
-
-def predict(
-    images: Annotated[list[str], typer.Argument(help="Images, folders, or globs in quotes.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--weights", "--checkpoint", help="Weights. [default: the nano that ships]"),
-    ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option("--ids", help="COCO-style annotations with the images' ids. [default: 1, 2]"),
-    ] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option("--boxes", help="COCO-style detections json. [default: the whole image]"),
-    ] = None,
-    box_threshold: Annotated[float, typer.Option("--box-threshold")] = 0.0,
-    category: Annotated[
-        int, typer.Option("--category", help="People's id in the boxes and in the results.")
-    ] = 1,
-    out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
-    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Also draw every map.")] = False,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
-    imports: Imports = None,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Keypoints of images: a COCO-style json, and pictures with the skeletons drawn."""
-    from hevitpose.inference.predict import predict_files
-    from hevitpose.models.imports import import_files
-
-    import_files(imports or ())
-    with bar("prediction", "images") as progress:
-        written = predict_files(
-            images,
-            checkpoint,
-            out,
-            ids=ids,
-            boxes=boxes,
-            box_threshold=box_threshold,
-            category_id=category,
-            heatmaps=heatmaps,
-            device=device,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
-    print(f"{written.results}: {written.people} people in {written.images} images")
-    print(f"{written.pictures}: pictures")
-    for item in written.skipped:
-        print(f"left out: {item}")
 
 
 def evaluate_predictions(

@@ -79,7 +79,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     to: Annotated[str, typer.Option("--to", help="onnx, torchscript or torch.export.")] = "onnx",
     input_size: Annotated[
-        str | None, typer.Option("--input", help="HEIGHTxWIDTH. [default: the checkpoint's]")
+        str | None, typer.Option("--input", help="HEIGHTxWIDTH.", show_default="the checkpoint's")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
@@ -92,7 +92,8 @@ def export(
         list[str] | None,
         typer.Option(
             "--pictures",
-            help="Compare on these pictures of people (files, folders, globs). [default: rendered]",
+            help="Compare on these pictures of people (files, folders, globs).",
+            show_default="rendered",
         ),
     ] = None,
     imports: Imports = None,

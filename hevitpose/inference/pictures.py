@@ -46,8 +46,15 @@ class Pictures:
         return found
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
+def find_images(
+    sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, kind: str = "image"
+) -> list[Path]:
     """Files of a list of images, folders and globs, sorted, each once.
+
+    Args:
+        sources: files, folders, globs.
+        suffixes: of the files that are taken of a folder.
+        kind: what the error calls them.
 
     Raises:
         DataError: a source names no image.
@@ -56,13 +63,13 @@ def find_images(sources: Sequence[str]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            files = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
         elif path.is_file():
             files = [path]
         else:
             files = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207
         if not files:
-            raise DataError(f"{source}: no image there (expected {', '.join(SUFFIXES)})")
+            raise DataError(f"{source}: no {kind} there (expected {', '.join(suffixes)})")
         for file in files:
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (links stay)
     return list(found.values())

@@ -1,9 +1,13 @@
-"""Files in, files out: keypoints of images as a COCO-style json, and pictures of them."""
+"""Files in, files out: keypoints of images and videos as COCO-style json, and drawn skeletons."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,29 +18,41 @@ from hevitpose.data.images import read_image
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.prediction_files import write_results
 from hevitpose.files import write_atomically
-from hevitpose.inference.pictures import (
-    Detection,
-    Pictures,
-    find_images,
-    match_boxes,
-    name_images,
-)
+from hevitpose.inference.defaults import BOX_THRESHOLD, MIN_SCORE
+from hevitpose.inference.detectors import Detector, Found, create_detector
+from hevitpose.inference.people import People
+from hevitpose.inference.pictures import Detection, Pictures, match_boxes, name_images
 from hevitpose.inference.predictor import Pose, PosePredictor
-from hevitpose.inference.visualize import draw_poses, heatmap_panel
-from hevitpose.metrics.oks import rescore
+from hevitpose.inference.tracking import Tracker
+from hevitpose.inference.video import Video, find_media, open_video, read_frames, writing
+from hevitpose.inference.visualize import heatmap_panel
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS
 from hevitpose.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class WrittenVideo:
+    """What :func:`predict_files` left of a video."""
+
+    path: Path  # the mp4
+    results: Path  # the json beside it
+    frames: int
+    people: int  # tracks
+    empty: int  # frames without people
+    seconds: float  # from the first frame to the files
 
 
 @dataclass(frozen=True)
 class Written:
     """What :func:`predict_files` left."""
 
-    results: Path  # keypoints.json
+    results: Path | None  # keypoints.json; None where there was no image
     pictures: Path  # folder
     images: int
-    people: int
-    skipped: tuple[str, ...]  # images and boxes that could not be read, and why
+    people: int  # in the images
+    empty: tuple[str, ...]  # images without people
+    skipped: tuple[str, ...]  # files and boxes that could not be read, and why
+    videos: tuple[WrittenVideo, ...]
 
 
 def predict_files(
@@ -46,111 +62,179 @@ def predict_files(
     *,
     ids: Path | None = None,
     boxes: Path | None = None,
-    box_threshold: float = 0.0,
+    detector: str | Detector = "none",
+    detector_weights: Path | None = None,
+    box_threshold: float | None = None,
+    min_score: float = MIN_SCORE,
     category_id: int = 1,
     heatmaps: bool = False,
     device: str = "cpu",
     skip_bad: bool = False,
     progress: Progress = silent,
+    counting: Progress = silent,
 ) -> Written:
-    """Predict images and write ``keypoints.json`` and drawn pictures.
+    """Predict images and videos.
+
+    Images give ``keypoints.json`` and drawn pictures; each video a drawn mp4 and a json whose
+    entries have a frame (``image_id``, from 1) and a ``track_id``.
 
     Args:
-        sources: images, folders, globs.
+        sources: images, videos, folders, globs.
         checkpoint: the network; None for the nano that ships.
         out: folder for what is written; a picture lies there as its image lies in the folder that
-            holds all images.
+            holds all images, a video as it lies in the folder that holds all videos.
         ids: annotations in COCO's format that say the images' ids; without them, the images are
             numbered from 1 in order.
-        boxes: detections; one box per image, all of it, without them.
-        box_threshold: detections scored lower are dropped.
+        boxes: detections to take in place of the detector's, of images only.
+        detector: finds the people: a name for
+            :func:`~hevitpose.inference.detectors.create_detector`, or a detector.
+        detector_weights: a file for a detector that has weights.
+        box_threshold: detections scored lower are dropped; by default 0 of ``boxes``, 0.5 of a
+            detector.
+        min_score: joints scored lower are not drawn; the json has them all.
         category_id: of people, in ``boxes`` and in what is written.
-        heatmaps: also a picture of every map per person.
+        heatmaps: also a picture of every map per person, of images only.
         device: ``cpu``, ``cuda``, ``cuda:1``.
-        skip_bad: leave out images and boxes that cannot be read, and list them.
-        progress: told the images done.
+        skip_bad: leave out images, videos and boxes that cannot be read, and list them.
+        progress: told the images and frames done.
+        counting: told the frames of a video counted, before anything is predicted.
 
     Raises:
-        DataError: a source, the ids, the boxes, the checkpoint or an image cannot be read, or the
-            boxes are of other images.
-        UsageError: the device is not there, the network has no heatmaps, or a picture would
-            replace an image.
+        DataError: a source, the ids, the boxes, the checkpoint, an image or a video cannot be
+            read, or the boxes are of other images.
+        UsageError: the device is not there, no such detector, the network has no heatmaps, boxes
+            or heatmaps of a video, or something written would replace a source.
+        UnavailableError: the detector cannot run here.
     """
-    images = name_images(find_images(sources), ids)
-    detections: list[list[Detection]] | None = None
+    images, clips = _named(sources, ids)
+    if clips.paths and (boxes is not None or heatmaps):
+        option = "--heatmaps" if boxes is None else f"--boxes {boxes}"
+        raise UsageError(f"{option}: of images only, {clips.paths[0]} is a video")
+    threshold = box_threshold if box_threshold is not None else 0.0 if boxes else BOX_THRESHOLD
+    for option, value in (("--box-threshold", threshold), ("--min-score", min_score)):
+        if not math.isfinite(value):
+            raise UsageError(f"{option} {value}: expected a finite number")
     skipped: list[str] = []
+    given: list[list[Detection]] | None = None
     if boxes is not None:
-        found = match_boxes(boxes, images, box_threshold, category_id, skip_bad)
-        detections, skipped = found[0], list(found[1])
-    pictures = _targets(images, out)
+        given, bad = match_boxes(boxes, images, threshold, category_id, skip_bad)
+        skipped += bad
+    drawn = _targets(images, out, ".jpg", clips)
+    films = _targets(clips, out, ".mp4", images)
+    videos = _opened(clips, skip_bad, skipped, counting)
     predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=device)
     if heatmaps:
         predictor.require_heatmaps()
-    results: list[dict[str, Any]] = []
-    unread = 0
-    for number, image in enumerate(images.paths):
-        try:
-            pixels = np.ascontiguousarray(read_image(image)[..., ::-1])
-        except DataError as error:
-            if not skip_bad:
-                raise
-            skipped.append(str(error))
-            unread += 1
+    if isinstance(detector, str):
+        detector = create_detector(detector, weights=detector_weights, device=device)
+    people = People(predictor, detector, threshold, min_score, category_id)
+    total = len(images.paths) + sum(video.frames for video in videos.values())
+    results, empty, read = [], [], 0
+    for place, path in enumerate(images.paths):
+        pixels = None
+        with _skipping(skip_bad, skipped):
+            pixels = np.ascontiguousarray(read_image(path)[..., ::-1])
+        if pixels is None:
             continue
-        given = None if detections is None else detections[number]
-        people = None if given is None else [np.array([b for b, _ in given], np.float32)]
-        pose = predictor(pixels, people, heatmaps=heatmaps)[0]
-        scores = np.ones(len(pose.boxes)) if given is None else np.array([s for _, s in given])
-        results += _entries(pose, scores, images.ids[number], images.names[number], category_id)
-        target = pictures[number]
-        _write_picture(target, draw_poses(pixels, pose, predictor.layout))
-        for person in range(len(pose.boxes) if heatmaps else 0):
-            panel = heatmap_panel(pose, person, predictor.layout)
-            _write_picture(target.with_name(f"{target.stem}_person{person}_heatmaps.jpg"), panel)
-        progress(number + 1, len(images.paths))
-    written = write_results(results, out / "keypoints.json")
-    return Written(written, out, len(images.paths) - unread, len(results), tuple(skipped))
+        read += 1
+        found = None if given is None else _found(given[place])
+        pose, scores = people.of(pixels, found, heatmaps=heatmaps)
+        results += people.entries(pose, scores, images.ids[place], images.names[place])
+        empty += [] if len(scores) else [images.names[place]]
+        _draw(people, pixels, pose, drawn[place])
+        progress(place + 1, total)
+    written = write_results(results, out / "keypoints.json") if images.paths else None
+    left, done = [], len(images.paths)
+    for place, video in videos.items():
+        report = partial(_report, progress, done, total)
+        left.append(_predict_video(people, video, clips.names[place], films[place], report))
+        done += video.frames
+    return Written(written, out, read, len(results), tuple(empty), tuple(skipped), tuple(left))
 
 
-def _targets(images: Pictures, out: Path) -> list[Path]:
-    """A file per image below ``out``: ``a/x.png`` becomes ``a/x.jpg``, or ``a/x.png.jpg`` where an
+def _predict_video(
+    people: People, video: Video, name: str, target: Path, progress: Callable[[int], None]
+) -> WrittenVideo:
+    start, empty = time.monotonic(), 0
+    tracker = Tracker(max_missed=max(1, round(video.fps / 2)))
+    results: list[dict[str, Any]] = []
+    with writing(target, video.fps) as film:
+        for number, pixels in enumerate(read_frames(video), start=1):
+            pose, scores = people.of(pixels)
+            tracks = tracker.update(pose.boxes)
+            results += people.entries(pose, scores, number, name, tracks)
+            empty += not tracks
+            film.write(people.draw(pixels, pose, tracks))
+            progress(number)
+    listed = write_results(results, target.with_suffix(".json"))
+    seconds = time.monotonic() - start
+    return WrittenVideo(target, listed, video.frames, tracker.count, empty, seconds)
+
+
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _named(sources: Sequence[str], ids: Path | None) -> tuple[Pictures, Pictures]:
+    """Images, with their ids, and videos; one of them may be none."""
+    images, clips = find_media(sources)
+    none = Pictures((), (), ())
+    return name_images(images, ids) if images else none, name_images(clips) if clips else none
+
+
+def _opened(
+    clips: Pictures, skip_bad: bool, skipped: list[str], progress: Progress
+) -> dict[int, Video]:
+    """The videos that can be read, by their place."""
+    videos = {}
+    for place, path in enumerate(clips.paths):
+        with _skipping(skip_bad, skipped):
+            videos[place] = open_video(path, progress)
+    return videos
+
+
+@contextlib.contextmanager
+def _skipping(skip_bad: bool, skipped: list[str]) -> Iterator[None]:
+    """With ``skip_bad``, a file that cannot be read goes into a list and is no error."""
+    try:
+        yield
+    except DataError as error:
+        if not skip_bad:
+            raise
+        skipped.append(str(error))
+
+
+def _found(detections: Sequence[Detection]) -> Found:
+    boxes = np.array([box for box, _ in detections], np.float32).reshape(-1, 4)
+    return Found(boxes, np.array([score for _, score in detections]))
+
+
+def _draw(people: People, pixels: np.ndarray, pose: Pose, target: Path) -> None:
+    """Write the picture, and a panel of each person whose heatmaps there are."""
+    _write_picture(target, people.draw(pixels, pose))
+    for person in range(0 if pose.heatmaps is None else len(pose.boxes)):
+        panel = heatmap_panel(pose, person, people.predictor.layout)
+        _write_picture(target.with_name(f"{target.stem}_person{person}_heatmaps.jpg"), panel)
+
+
+def _targets(sources: Pictures, out: Path, suffix: str, others: Pictures) -> list[Path]:
+    """A file per source below ``out``: ``a/x.png`` becomes ``a/x.jpg``, or ``a/x.png.jpg`` where an
     ``a/x.webp`` is predicted too.
 
     Raises:
-        UsageError: one of them is an image that is to be predicted.
+        UsageError: one of them is a file that is to be predicted.
     """
-    names = [PurePosixPath(name) for name in images.names]
-    short = [name.with_suffix(".jpg") for name in names]
+    names = [PurePosixPath(name) for name in sources.names]
+    short = [name.with_suffix(suffix) for name in names]
     if len(set(short)) < len(short):
-        short = [name.with_name(f"{name.name}.jpg") for name in names]
+        short = [name.with_name(f"{name.name}{suffix}") for name in names]
     found = [out / name for name in short]
-    originals = {path.resolve() for path in images.paths}
+    originals = {path.resolve() for path in (*sources.paths, *others.paths)}
     for target in found:
         if target.resolve() in originals:
-            raise UsageError(
-                f"--out {out}: {target} is an image to predict, expected another folder"
-            )
+            kind = "an image" if suffix == ".jpg" else "a video"
+            raise UsageError(f"--out {out}: {target} is {kind} to predict, expected another folder")
     return found
-
-
-def _entries(
-    pose: Pose, box_scores: np.ndarray, key: int, name: str, category_id: int
-) -> list[dict[str, Any]]:
-    if not len(pose.boxes):
-        return []
-    person_scores = rescore(box_scores, pose.scores)
-    triples = np.concatenate((pose.keypoints, pose.scores[..., None]), axis=-1).astype(float)
-    return [
-        {
-            "image_id": key,
-            "file_name": name,
-            "category_id": category_id,
-            "keypoints": [round(v, 3) for v in triple.reshape(-1).tolist()],
-            "score": float(score),
-            "bbox": [round(float(v), 3) for v in box],
-        }
-        for triple, score, box in zip(triples, person_scores, pose.boxes, strict=True)
-    ]
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:

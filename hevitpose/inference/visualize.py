@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,8 +16,21 @@ if TYPE_CHECKING:
     from hevitpose.inference.predictor import Pose
 
 
+#: Boxes of tracks, by number (Okabe and Ito's palette, told apart also without colour vision).
+_TRACKS = (
+    *((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167)),
+    *((240, 228, 66), (0, 114, 178), (213, 94, 0), (255, 255, 255)),
+)
+
+
 def draw_poses(
-    image: np.ndarray, pose: Pose, layout: KeypointLayout, *, boxes: bool = True
+    image: np.ndarray,
+    pose: Pose,
+    layout: KeypointLayout,
+    *,
+    boxes: bool = True,
+    min_score: float = 0.0,
+    tracks: Sequence[int] = (),
 ) -> np.ndarray:
     """Skeletons, joints and boxes over an image.
 
@@ -29,31 +43,39 @@ def draw_poses(
         pose: its people.
         layout: names, skeleton and sides.
         boxes: also draw the boxes.
+        min_score: joints scored lower are left out, with their limbs.
+        tracks: the people's numbers in a video, which decide the colours of their boxes.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     picture = np.ascontiguousarray(image.copy())
-    for keypoints, scores, box in zip(pose.keypoints, pose.scores, pose.boxes, strict=True):
+    people = zip(pose.keypoints, pose.scores, pose.boxes, strict=True)
+    for person, (keypoints, scores, box) in enumerate(people):
         extent = float(max(box[2:]))
         thick = max(1, round(extent / 110))
         if boxes:
-            _draw_box(picture, box, float(scores.mean()), thick)
-        draw_skeleton(picture, keypoints, scores, layout, thick)
+            label = f"{scores.mean():.2f}"
+            if tracks:
+                label = f"#{tracks[person]} {label}"
+            colour = _TRACKS[tracks[person] % len(_TRACKS)] if tracks else (255, 255, 255)
+            _draw_box(picture, box, label, colour)
+        draw_skeleton(picture, keypoints, np.where(scores < min_score, 0, scores), layout, thick)
     return picture
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, score: float, thick: int) -> None:
+def _draw_box(
+    picture: np.ndarray, box: np.ndarray, label: str, colour: tuple[int, int, int]
+) -> None:
     corner, opposite = at(box[:2]), at(box[:2] + box[2:])
-    cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1, cv2.LINE_AA)
     height = picture.shape[0]
+    cv2.rectangle(picture, corner, opposite, colour, max(1, height // 400), cv2.LINE_AA)
     size = max(0.35, min(0.8, height / 900))
-    text = f"{score:.2f}"
-    (width, tall), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    (width, tall), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     x, y = max(0, corner[0]), max(tall + base, corner[1])
-    cv2.rectangle(picture, (x, y - tall - base), (x + width + 2, y), (255, 255, 255), -1)
+    cv2.rectangle(picture, (x, y - tall - base), (x + width + 2, y), colour, -1)
     where = (x + 1, y - base // 2)
-    cv2.putText(picture, text, where, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(picture, label, where, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def heatmap_panel(pose: Pose, person: int, layout: KeypointLayout) -> np.ndarray:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import hevitpose.cli
 from hevitpose.cli import execute
 from hevitpose.cli.common import make_config
 
@@ -71,6 +73,9 @@ def test_info_json(capsys):
         (["infer-testdev", "--cfg", "mpii", "data.skip_bad=true"], 2, "one row for each person"),
         (["infer-testdev", "--cfg", "mpii", "data.present_only=true"], 2, "data.present_only"),
         (["predict", "none.jpg", "--checkpoint", "x"], 1, "none.jpg"),
+        (["predict", "a.jpg", "--boxes", "b", "--detector", "hog"], 2, "contradicts --boxes b"),
+        (["predict", "a.jpg", "--boxes", "b", "--detector-weights", "w"], 2, "--detector-weights"),
+        (["predict", "a.jpg", "--min-score", "-1"], 2, "--min-score"),
         (["export-checkpoint", "a.ckpt", "b.ckpt"], 2, ".safetensors"),
         (["records", "show", "xyz"], 2, "xyz"),
         (["nonsense"], 2, "nonsense"),
@@ -110,3 +115,11 @@ def test_public_names_stay_what_they_are_whatever_is_imported_first():
         "    assert name == '__version__' or callable(value), name"
     )
     assert_passes(code)
+
+
+def test_defaults_in_words_are_shown(capsys):
+    """``[default: ...]`` in the text of a help would be taken for a style and left out."""
+    assert execute(["predict", "--help"]) == 0
+    assert "[default: (hog)]" in capsys.readouterr().out
+    sources = (path.read_text() for path in Path(hevitpose.cli.__file__).parent.glob("*.py"))
+    assert not any("[default" in source for source in sources)

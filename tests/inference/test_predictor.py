@@ -282,7 +282,7 @@ def test_heatmaps_of_a_network_without(tmp_path):
     config = load_config("coco", {"model.name": "rtmpose_s", "data.input_size": [192, 256]})
     path = save_checkpoint(network, tmp_path / "simcc.safetensors", config.dump(), COCO)
     grey(tmp_path / "1.png")
-    words = ["predict", str(tmp_path / "1.png"), "--checkpoint", str(path)]
+    words = ["predict", str(tmp_path / "1.png"), "--checkpoint", str(path), "--detector", "none"]
     words += ["--out", str(tmp_path / "out")]
     assert execute([*words, "--heatmaps"]) == 2
     assert not (tmp_path / "out").exists()
@@ -352,6 +352,46 @@ def test_left_and_right_are_drawn_apart():
     picture = draw_poses(np.zeros((100, 100, 3), np.uint8), pose, COCO, boxes=False)
     assert picture[50, 20, 2] > 150 > picture[50, 20, 0]  # blue
     assert picture[50, 80, 0] > 150 > picture[50, 80, 2]  # orange
+
+
+def test_unsure_joints_are_not_drawn():
+    wrist, elbow = COCO.names.index("left_wrist"), COCO.names.index("left_elbow")
+    keypoints = np.zeros((1, 17, 2), np.float32) - 50
+    keypoints[0, wrist], keypoints[0, elbow] = (20, 50), (80, 50)
+    scores = np.zeros((1, 17), np.float32)
+    scores[0, wrist], scores[0, elbow] = 0.19, 0.9
+    pose = Pose(keypoints, scores, np.array([[0, 0, 99, 99]], np.float32))
+    black = np.zeros((100, 100, 3), np.uint8)
+    picture = draw_poses(black, pose, COCO, boxes=False)
+    assert picture[50, 20].any() and picture[50, 50].any()
+    picture = draw_poses(black, pose, COCO, boxes=False, min_score=0.2)
+    assert picture[50, 80].any() and not picture[:, :70].any()  # neither the joint nor its limb
+    assert pose.scores[0, wrist] == np.float32(0.19)
+
+
+def test_boxes_have_the_colours_of_their_tracks():
+    box = np.array([[10, 30, 60, 60]], np.float32)
+    pose = Pose(np.zeros((1, 17, 2), np.float32), np.zeros((1, 17), np.float32), box)
+    black = np.zeros((100, 100, 3), np.uint8)
+    edges = [draw_poses(black, pose, COCO, tracks=[n])[90, 40].tolist() for n in (1, 2, 1)]
+    assert edges[0] == edges[2] != edges[1]
+    white = draw_poses(black, pose, COCO)[90, 40]
+    assert white.min() > 200 and np.ptp(white) == 0
+
+
+def test_nobody_found_and_numbers_that_are_none(checkpoint, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        grey(tmp_path / name)
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([{"file_name": "a.png", "bbox": [1, 2, 20, 20]}]))
+    words = ["predict", str(tmp_path), "--checkpoint", str(checkpoint), "--boxes", str(boxes)]
+    words += ["--out", str(tmp_path / "out")]
+    assert execute(words) == 0
+    assert "nobody found in 1 of 2 images: b.png" in capsys.readouterr().out
+    assert (tmp_path / "out" / "b.jpg").exists()
+    for option in ("--min-score", "--box-threshold"):
+        assert execute([*words, option, "nan"]) == 2
+        assert option in capsys.readouterr().err
 
 
 def test_heatmap_panel_needs_heatmaps(checkpoint):

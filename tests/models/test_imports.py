@@ -94,7 +94,7 @@ def test_info(mine, capsys):
 def test_predict_and_export(mine, checkpoint, tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((50, 50, 3), np.uint8))
     for words in (
-        ["predict", "1.png", "--checkpoint", str(checkpoint)],
+        ["predict", "1.png", "--checkpoint", str(checkpoint), "--detector", "none"],
         ["export-checkpoint", str(checkpoint), "again.safetensors"],
         ["export", str(checkpoint), "m.pt", "--to", "torchscript"],
     ):

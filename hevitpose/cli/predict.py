@@ -1,0 +1,129 @@
+"""``hevitpose predict``: keypoints of people's own images and videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hevitpose.cli.common import Imports, SkipBad, bars
+from hevitpose.errors import UsageError
+from hevitpose.inference import defaults
+
+if TYPE_CHECKING:
+    from hevitpose.inference.predict import Written
+
+_NAMED = 10  # images without people whose names are printed
+
+
+Sources = Annotated[list[str], typer.Argument(help="Images, videos, folders, or globs in quotes.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", "--checkpoint", help="Weights.", show_default="the nano that ships"),
+]
+Ids = Annotated[
+    Path | None,
+    typer.Option(
+        "--ids", help="COCO-style annotations with the images' ids.", show_default="1, 2, ..."
+    ),
+]
+DetectorName = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="What finds people: hog (OpenCV's, built in, misses many), torchvision or "
+        "torchvision:NAME (fetched on first use), none (one person fills the image).",
+        show_default=defaults.DETECTOR,
+    ),
+]
+DetectorWeights = Annotated[
+    Path | None, typer.Option("--detector-weights", help="The file of torchvision's weights, .pth.")
+]
+Boxes = Annotated[
+    Path | None, typer.Option("--boxes", help="COCO-style detections json, instead of a detector.")
+]
+BoxThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--box-threshold",
+        help="Detections scored lower are dropped.",
+        show_default=f"{defaults.BOX_THRESHOLD}, of --boxes 0",
+    ),
+]
+MinScore = Annotated[
+    float,
+    typer.Option("--min-score", min=0, help="Joints scored lower are not drawn; the json has all."),
+]
+Category = Annotated[
+    int, typer.Option("--category", help="People's id in the boxes and in the results.")
+]
+
+
+def predict(
+    images: Sources,
+    checkpoint: Weights = None,
+    ids: Ids = None,
+    detector: DetectorName = None,
+    detector_weights: DetectorWeights = None,
+    boxes: Boxes = None,
+    box_threshold: BoxThreshold = None,
+    min_score: MinScore = defaults.MIN_SCORE,
+    category: Category = 1,
+    out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps", help="Also draw every map; of images only.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
+    imports: Imports = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Keypoints of images and videos: COCO-style json, and pictures with the skeletons drawn.
+
+    A video gives an mp4 and a json in which people keep their number (track_id) between frames.
+    """
+    if boxes is not None and (detector is not None or detector_weights is not None):
+        option = "--detector-weights" if detector is None else f"--detector {detector}"
+        raise UsageError(f"{option}: contradicts --boxes {boxes}, give one of them")
+    from hevitpose.inference.predict import predict_files
+    from hevitpose.models.imports import import_files
+
+    import_files(imports or ())
+    with bars(("videos", "frames counted"), ("prediction", "images")) as (counting, progress):
+        written = predict_files(
+            images,
+            checkpoint,
+            out,
+            ids=ids,
+            boxes=boxes,
+            detector=detector or (defaults.DETECTOR if boxes is None else "none"),
+            detector_weights=detector_weights,
+            box_threshold=box_threshold,
+            min_score=min_score,
+            category_id=category,
+            heatmaps=heatmaps,
+            device=device,
+            skip_bad=skip_bad,
+            progress=progress,
+            counting=counting,
+        )
+    _print(written)
+
+
+def _print(written: Written) -> None:
+    if written.results is not None:
+        print(f"{written.results}: {written.people} people in {written.images} images")
+        print(f"{written.pictures}: pictures")
+    if written.empty:
+        names = ", ".join(written.empty[:_NAMED]) + (", ..." if len(written.empty) > _NAMED else "")
+        print(f"nobody found in {len(written.empty)} of {written.images} images: {names}")
+    for video in written.videos:
+        print(
+            f"{video.path}: {video.frames} frames, {video.people} tracks, "
+            f"{video.frames / video.seconds:.1f} frames/s"
+        )
+        print(f"{video.results}: keypoints and tracks of each frame")
+        if video.empty:
+            print(f"nobody found in {video.empty} of {video.frames} frames of {video.path.name}")
+    for item in written.skipped:
+        print(f"left out: {item}")

@@ -1,0 +1,77 @@
+"""The people of one picture: found, their keypoints predicted, listed and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hevitpose.inference.detectors import Detector, Found
+from hevitpose.inference.predictor import Pose, PosePredictor
+from hevitpose.inference.visualize import draw_poses
+from hevitpose.metrics.oks import rescore
+
+
+@dataclass(frozen=True)
+class People:
+    """A detector and a pose network, and how their results are written.
+
+    Args:
+        predictor: the pose network.
+        detect: finds the people.
+        threshold: detections scored lower are dropped.
+        min_score: joints scored lower are not drawn.
+        category_id: of people, in what is written.
+    """
+
+    predictor: PosePredictor
+    detect: Detector
+    threshold: float
+    min_score: float
+    category_id: int
+
+    def of(
+        self, pixels: np.ndarray, found: Found | None = None, *, heatmaps: bool = False
+    ) -> tuple[Pose, np.ndarray]:
+        """The people of a picture.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            found: boxes to take in place of the detector's.
+            heatmaps: also their maps.
+
+        Returns:
+            The poses, and (P,) scores: of the box, times the mean of the keypoints'.
+        """
+        boxes, scores = self.detect(pixels) if found is None else found
+        scores = np.asarray(scores, np.float64).reshape(-1)
+        sure = scores >= self.threshold
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)[sure]
+        pose = self.predictor(pixels, [boxes], heatmaps=heatmaps)[0]
+        return pose, rescore(scores[sure], pose.scores)
+
+    def entries(
+        self, pose: Pose, scores: np.ndarray, image_id: int, name: str, tracks: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """People as entries of a COCO result list; with ``tracks``, of a frame of a video."""
+        triples = np.concatenate((pose.keypoints, pose.scores[..., None]), axis=-1).astype(float)
+        found: list[dict[str, Any]] = []
+        for place, (triple, score, box) in enumerate(zip(triples, scores, pose.boxes, strict=True)):
+            entry = {
+                "image_id": image_id,
+                "file_name": name,
+                "category_id": self.category_id,
+                "keypoints": [round(v, 3) for v in triple.reshape(-1).tolist()],
+                "score": float(score),
+                "bbox": [round(float(v), 3) for v in box],
+            }
+            found.append(entry | {"track_id": tracks[place]} if tracks else entry)
+        return found
+
+    def draw(self, pixels: np.ndarray, pose: Pose, tracks: Sequence[int] = ()) -> np.ndarray:
+        """(H, W, 3) uint8 RGB with boxes and skeletons; boxes have their tracks' colours."""
+        return draw_poses(
+            pixels, pose, self.predictor.layout, min_score=self.min_score, tracks=tracks
+        )
