@@ -47,7 +47,7 @@ _IGNORED_FILES = ("README.md", ".gitkeep")
 _FREE_KEYS = frozenset(
     ("preset", "seed", "device", "devices", "nodes", "imports", "data.root", "data.workers",
      "data.people", "data.image_size", "data.eval_batch_size", "model.checkpoint",
-     "training.checkpoint_steps")
+     "training.checkpoint_steps", "training.loggers")
 )  # fmt: skip
 
 

@@ -188,6 +188,8 @@ class TrainingConfig(Section):
     eval_every: float = Field(10, gt=0)  # epochs between evaluations; the end is always evaluated
     selection: Literal["last", "minival", "val"] = "minival"
     checkpoint_steps: int | None = free(None, ge=1)  # None: one epoch or a tenth of the run
+    # csv is curve.csv, which every run has; others are Lightning's (tensorboard, wandb, ...).
+    loggers: tuple[str, ...] = free(("csv",))
     augmentation: AugmentationConfig = AugmentationConfig()
 
     @field_validator("start_from")

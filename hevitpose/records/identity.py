@@ -77,7 +77,14 @@ BY_PROXY = {
 }
 #: Config fields that are in no id: paths, workers, display.
 IN_NO_ID = frozenset(
-    ("preset", "data.root", "data.workers", "data.eval_batch_size", "training.checkpoint_steps")
+    (
+        "preset",
+        "data.root",
+        "data.workers",
+        "data.eval_batch_size",
+        "training.checkpoint_steps",
+        "training.loggers",
+    )
 )
 #: Options of the network added after the first release, with the value that means the behaviour of
 #: before: left out of ids at that value, so that old ids stay.

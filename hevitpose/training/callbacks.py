@@ -6,12 +6,14 @@ import csv
 import io
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from hevitpose.config import Config
@@ -24,6 +26,7 @@ from hevitpose.evaluation.predict import (
 )
 from hevitpose.files import replacing, write_atomically
 from hevitpose.progress import Progress
+from hevitpose.training.loggers import log_row
 from hevitpose.training.module import PoseModule
 
 
@@ -110,8 +113,11 @@ def primary(metrics: dict[str, float]) -> float:
 class Curve(Checkpoint):
     """After every chunk: a row of the curve, then the checkpoint, each written in one step."""
 
-    def __init__(self, out: Path, config: Config, evaluate: Evaluate) -> None:
+    def __init__(
+        self, out: Path, config: Config, evaluate: Evaluate, loggers: Sequence[Logger] = ()
+    ) -> None:
         self.out, self.config, self.evaluate = out, config, evaluate
+        self.loggers = loggers
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self.began = False  # every state of a run that is continued is restored
@@ -150,6 +156,7 @@ class Curve(Checkpoint):
         self.rows.append(row)
         if trainer.is_global_zero:
             write_curve(self.out / "curve.csv", self.rows)
+            log_row(self.loggers, row)
         trainer.save_checkpoint(self.out / "last.ckpt")
 
     def add_end(self, metrics: dict[str, float]) -> None:
@@ -157,6 +164,7 @@ class Curve(Checkpoint):
         if self.rows:
             self.rows[-1] = self.rows[-1] | metrics
             write_curve(self.out / "curve.csv", self.rows)
+            log_row(self.loggers, self.rows[-1])
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds}

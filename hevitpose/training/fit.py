@@ -17,6 +17,7 @@ from typing import Any
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
@@ -43,6 +44,7 @@ from hevitpose.training.callbacks import (
 )
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
+from hevitpose.training.loggers import Examples, logging_to
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan
 from hevitpose.training.trainer import build, determinism, make_trainer, quiet
@@ -84,18 +86,21 @@ def train(
         progress: told the steps done and the steps there are.
 
     Raises:
-        UsageError: the config does not fit the data or the machine.
+        UsageError: the config does not fit the data or the machine, or names no logger.
+        UnavailableError: a logger's package is not installed.
         DataError: annotations or images are absent or damaged (before the first step).
         DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
         HEViTPoseError: another process trains in this folder, or it cannot be written.
     """
     if device_of(config) == "cpu":
         keep_freed_memory()
-    with quiet(), determinism(config):
-        return _train(config, out, resume=resume, progress=progress)
+    with quiet(), determinism(config), logging_to(config.training.loggers, out) as loggers:
+        return _train(config, out, loggers, resume=resume, progress=progress)
 
 
-def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> TrainResult:
+def _train(
+    config: Config, out: Path, loggers: list[Logger], *, resume: bool, progress: Progress
+) -> TrainResult:
     people = load_split(config, config.data.train_split, training=True)
     if config.training.selection == "minival":
         people, held = split_minival(people, config.data.minival)
@@ -108,8 +113,8 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
     module = PoseModule(config, model, people, plan)
 
     evaluate = Evaluate(out, held, config)
-    curve = Curve(out, config, evaluate)
-    callbacks: list[Callback] = [evaluate, curve, Report(progress, plan.steps)]
+    curve, examples = Curve(out, config, evaluate, loggers), Examples(loggers)
+    callbacks: list[Callback] = [evaluate, curve, Report(progress, plan.steps), examples]
     if config.training.ema_decay is not None:
         callbacks.insert(1, AveragedWeights(decay=config.training.ema_decay))
     trainer = make_trainer(config, callbacks, plan)
@@ -119,7 +124,7 @@ def _train(config: Config, out: Path, *, resume: bool, progress: Progress) -> Tr
         if config.training.selection != "last" and evaluate.step != plan.steps:
             # The end competes too; again where a finished run is asked again, to say how it went.
             alone = trainer.world_size == 1
-            final = make_trainer(config, [evaluate]) if alone else trainer
+            final = make_trainer(config, [evaluate, examples]) if alone else trainer
             _evaluate(final, module, config, held)
             curve.add_end(evaluate.metrics)
         if not (complete and selected_weights.exists()):

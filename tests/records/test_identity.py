@@ -80,6 +80,7 @@ CHANGES = {
     "data.workers=3": set(),
     "data.eval_batch_size=7": set(),
     "training.checkpoint_steps=7": set(),
+    "training.loggers=[csv,tensorboard]": set(),
 }
 
 
