@@ -35,6 +35,13 @@ def test_a_person_who_is_missed_for_a_while_is_the_same():
         assert tracker.update(boxes(1)) == [number]
 
 
+def test_only_frames_in_a_row_count_as_missed():
+    tracker = Tracker(max_missed=2)
+    for _ in range(3):
+        assert tracker.update(boxes(0)) == [1]
+        assert [tracker.update(boxes()) for _ in range(2)] == [[], []]
+
+
 def test_far_is_another():
     tracker = Tracker(min_iou=0.3)
     tracker.update(boxes(0))
