@@ -111,9 +111,7 @@ def predict_files(
         option = "--heatmaps" if boxes is None else f"--boxes {boxes}"
         raise UsageError(f"{option}: of images only, {clips.paths[0]} is a video")
     threshold = box_threshold if box_threshold is not None else 0.0 if boxes else BOX_THRESHOLD
-    for option, value in (("--box-threshold", threshold), ("--min-score", min_score)):
-        if not math.isfinite(value):
-            raise UsageError(f"{option} {value}: expected a finite number")
+    _require_finite(("--box-threshold", threshold), ("--min-score", min_score))
     skipped: list[str] = []
     given: list[list[Detection]] | None = None
     if boxes is not None:
@@ -169,6 +167,12 @@ def _predict_video(
     listed = write_results(results, target.with_suffix(".json"))
     seconds = time.monotonic() - start
     return WrittenVideo(target, listed, video.frames, tracker.count, empty, seconds)
+
+
+def _require_finite(*options: tuple[str, float]) -> None:
+    for option, value in options:
+        if not math.isfinite(value):
+            raise UsageError(f"{option} {value}: expected a finite number")
 
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
