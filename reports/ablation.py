@@ -42,7 +42,7 @@ from reports.output.text import plain
 SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
 
 #: How the name of a cell ends that ``--match`` gave a width of equal cost: an axis of its own.
-_MATCHED = " matched)"
+MATCHED = " matched)"
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def build(
 
 def _default_name(rows: Sequence[Row]) -> str:
     """What the default's value is on the one axis that all other rows vary; else "default"."""
-    named = [row for row in rows if not row.name.endswith(_MATCHED)]
+    named = [row for row in rows if not row.name.endswith(MATCHED)]
     axes = {key for row in named for record in row.records for key in record.axes}
     if len(axes) != 1:
         return DEFAULT_CELL

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from reports.ablation import MATCHED
 from reports.output.text import Column, Table, TableCell, shorten
 
 #: Widest statement of a claim, and widest answer to it.
@@ -56,7 +57,9 @@ def short_tables(tables: Sequence[Table]) -> list[Table]:
     for grid in _GRIDS:
         table = by_name.get(f"ablation-{grid}")
         if table is not None:
-            made.append(replace(short_grid(table), name=f"short-{grid}"))
+            short = short_grid(table)
+            rows = tuple(row for row in short.rows if not row[0].text.endswith(MATCHED))
+            made.append(replace(short, name=f"short-{grid}", rows=rows))
     if "fastest" in by_name:
         made.append(_fastest(by_name["fastest"]))
     if "claims" in by_name:
