@@ -46,7 +46,8 @@ class Command:
         setup: puts there what it reads.
         first: what the killed processes are called with, where that is something else.
         share: kills, as a multiple of what others get.
-        refusal: an end of ``words`` that is right where ``first`` had finished before the kill.
+        refusal: an end of ``words`` that is right where ``first`` had done its work before the
+            kill; then that work must be there whole.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Whole:
 
     state: dict[str, str]
     seconds: float
+    refused: dict[str, str] | None = None  # what is there where the command is refused
 
 
 class FailedError(Exception):
@@ -121,26 +123,24 @@ def _ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if done else None
 
 
-def complete(command: Command, words: Words, folder: Path) -> float:
+def complete(command: Command, words: Words, folder: Path) -> bool:
     """Run a command to its end.
 
     Returns:
-        Seconds.
+        Whether it was done; False where it was refused, and may be.
 
     Raises:
         FailedError: it failed, or leaves children.
     """
-    begin = time.monotonic()
     pid = start(command.program, words, folder)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    seconds = time.monotonic() - begin
-    if status != 0:
-        last = (folder / LOG).read_text(errors="replace").strip().splitlines()[-1:]
-        if command.refusal is not None and command.refusal in "".join(last):
-            return seconds
-        raise FailedError(f"exit {status}: {''.join(last)}")
     _nobody_left()
-    return seconds
+    if status == 0:
+        return True
+    last = (folder / LOG).read_text(errors="replace").strip().splitlines()[-1:]
+    if command.refusal is not None and command.refusal in "".join(last):
+        return False
+    raise FailedError(f"exit {status}: {''.join(last)}")
 
 
 def killed(command: Command, words: Words, folder: Path, seconds: float) -> bool:
@@ -281,13 +281,17 @@ def whole(command: Command, folder: Path) -> Whole:
     for number in range(2):
         place = folder / str(number)
         fresh(command, place)
-        seconds.append(complete(command, command.words, place))
+        begin = time.monotonic()
+        complete(command, command.words, place)
+        seconds.append(time.monotonic() - begin)
         states.append(state(place))
     compare(states[1], states[0])
+    refused = None
     if command.first is not None:
         fresh(command, folder / "first")
-        seconds = [complete(command, command.first, folder / "first")]
-    return Whole(states[0], min(seconds))
+        complete(command, command.first, folder / "first")
+        refused = state(folder / "first")
+    return Whole(states[0], min(seconds), refused)
 
 
 def fresh(command: Command, place: Path) -> None:
@@ -308,7 +312,6 @@ def trial(command: Command, known: Whole, place: Path, rng: Random) -> int:
     """
     fresh(command, place)
     kills, recorded = 0, ids(place)
-    finished = False
     while True:
         words = command.words if command.first is None else command.first
         begin = time.monotonic()
@@ -316,14 +319,14 @@ def trial(command: Command, known: Whole, place: Path, rng: Random) -> int:
         kills += hit
         if not hit:  # over before its moment: the machine has more time for it than it had
             known.seconds = time.monotonic() - begin
-        finished = finished or not hit
         now = ids(place)
         if recorded - now:
             raise FailedError(f"records are lost: {', '.join(sorted(recorded - now))}")
         recorded = now
         if not hit or rng.random() < 0.6:
             break
-    complete(command, command.words, place)
-    if command.refusal is None or not finished:
-        compare(state(place), known.state)
+    done = complete(command, command.words, place)
+    wanted = known.state if done else known.refused
+    assert wanted is not None
+    compare(state(place), wanted)
     return kills
