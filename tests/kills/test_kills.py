@@ -48,7 +48,7 @@ def test_a_damaged_record_is_seen(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans come to the harness")
 def test_a_few_kills(tmp_path):
-    command = [sys.executable, "-m", "tests.kills", "--kills", "8"]
+    command = [sys.executable, "-m", "tests.kills", "--kills", "5"]
     for name in ("train minival averaged", "data synth, other seed", "records"):
         command += ["--only", name]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
