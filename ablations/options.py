@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from hevitpose.config import Config, load_config
+from hevitpose.config import PRESETS, Config, load_config
 from hevitpose.errors import UsageError
 from hevitpose.records import provenance
 
@@ -46,9 +46,7 @@ class Options:
     variant: Annotated[str | None, typer.Option(help="nano, t, s, b, or a peer.")] = None
     dataset: Annotated[str | None, typer.Option(help="synthetic, coco, mpii, ...")] = None
     data: Annotated[Path | None, typer.Option(help="The folder that holds coco/, mpii/.")] = None
-    preset: Annotated[
-        str | None, typer.Option(help="quick, standard, paper, real_quick, real.")
-    ] = None
+    preset: Annotated[str | None, typer.Option(help=", ".join(PRESETS))] = None
     cfg: Annotated[str | None, typer.Option(help="A config's name or yaml file.")] = None
     seeds: Annotated[str | None, typer.Option(help="A list: 0,1,2.")] = None
     num_seeds: Annotated[int | None, typer.Option(min=1, help="A count, from 0.")] = None

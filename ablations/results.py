@@ -40,11 +40,11 @@ def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
     """What to run for verdicts, and about how long that takes; none where there are the seeds."""
     from hevitpose.evaluation.statistics import VERDICT_SEEDS
 
-    trained = [r for r in records if r.kind == "training" and r.status == "ok" and r.seconds]
+    trained = [r for r in records if r.kind == "training" and r.status == "ok"]
     seeds = len({r.seed for r in trained})
     if not trained or seeds >= VERDICT_SEEDS:
         return []
-    each = sum(r.seconds for r in trained) / len(trained)  # type: ignore[misc]
+    each = sum(r.seconds for r in trained) / len(trained)
     missing = (VERDICT_SEEDS - seeds) * len(trained) / seeds
     names = " ".join(f"--grid {grid.name}" for grid in made.grids)
     if {grid.name for grid in made.grids} == set(MAIN_GRIDS):
@@ -52,7 +52,7 @@ def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
     command = f"nox -s ablation -- {names} --num-seeds {VERDICT_SEEDS}".replace("  ", " ")
     return [
         f"for verdicts, {VERDICT_SEEDS} seeds: {command}  "
-        f"(about {max(1, round(missing * each / 60))} minutes of trainings, side by side in part)"
+        f"(about {max(1, round(missing * each / 60))} minutes, less where cells run side by side)"
     ]
 
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.gpu_session import Session, Way
 from bench.latency import Row, Store
 from bench.worker import Task, measure_task, prepared
+from hevitpose.collector import no_garbage_collection
 from hevitpose.cost.latency import Conditions, LatencyResult, Prepared, interleave, ratio_of_rounds
-from hevitpose.cost.latency.timers import no_garbage_collection
 from hevitpose.errors import HEViTPoseError
 from hevitpose.isolated import Outcome
 

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ablations.grid_file import MAIN_GRIDS
@@ -52,8 +53,12 @@ class Book:
 
     def table(self, name: str) -> Table | None:
         """A table by its name, or the short form that the README has of it."""
-        everything = (*self.tables, *short_tables(self.tables))
-        return next((table for table in everything if table.name == name), None)
+        return next((table for table in (*self.tables, *self.short) if table.name == name), None)
+
+    @cached_property
+    def short(self) -> list[Table]:
+        """The README's tables."""
+        return short_tables(self.tables)
 
     def plot(self, name: str) -> plots.Plot | None:
         """A plot by its name."""

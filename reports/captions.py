@@ -19,7 +19,7 @@ def about_data(dataset: str) -> str:
     Args:
         dataset: its name, or several side by side.
     """
-    if "synthetic" in dataset:
+    if any(is_rendered(name) for name in dataset.split(" / ")):
         return "Synthetic people, not photographs: what holds here need not hold on real data. "
     labels = [row.files.label for name, row in placed().items() if row.files and name == dataset]
     return f"{labels[0]}. " if labels and labels[0] else ""

@@ -8,13 +8,11 @@ the later one is shown.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from hevitpose.collector import no_garbage_collection
 from hevitpose.config import Config
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.config.section import neutral_values
@@ -229,7 +228,7 @@ def load(roots: Sequence[Path]) -> Measured:
     slim = _Slim()
     for root in roots:
         store = RecordStore(root)
-        with _without_collector():
+        with no_garbage_collection():
             for record in store.iter():
                 suffix = "" if record.status == "ok" else ".failed"
                 pairs.append((f"{root.name}/{record.id}{suffix}.json", slim(record)))
@@ -285,18 +284,6 @@ class _Slim:
             self._kept[key] = section = _Section(value)
             section.dotted = flatten({name: value})
         return self._kept[key]
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """No garbage collection inside: it would look again and again at records that all stay."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from hevitpose.data.table import PoseTable
 from hevitpose.evaluation.diagnosis.matching import (
-    RECALLS,
     THRESHOLDS,
     Matches,
+    accumulate,
     counted_detections,
     match,
 )
@@ -85,19 +85,10 @@ def ap_of_draws(matches: Matches, people_image: np.ndarray, times: np.ndarray) -
     right = (matches.person[:, top] >= 0) & counts
     wrong = (matches.person[:, top] < 0) & counts
     image = matches.image[top]
+    people = times[:, people_image[~matches.ignored_people]].sum(1)
     found = np.full(len(times), np.nan)
-    for draw, often in enumerate(times):
-        people = often[people_image[~matches.ignored_people]].sum()
-        if not people:
-            continue
-        hits = np.cumsum(right * often[image], 1, np.float64)
-        precision = hits / (hits + np.cumsum(wrong * often[image], 1) + np.spacing(1))
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        share = hits / people
-        found[draw] = np.mean(
-            [
-                np.append(level, 0.0)[np.searchsorted(reached, RECALLS, side="left")]
-                for level, reached in zip(precision, share, strict=True)
-            ]
-        )
+    for draw in np.flatnonzero(people):
+        often = times[draw, image]
+        counted = np.full(len(right), people[draw])
+        found[draw] = accumulate(right * often, wrong * often, counted)[0].mean()
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torchvision.ops import box_convert, box_iou
 
 
 def intersections(first_N4: np.ndarray, second_M4: np.ndarray) -> np.ndarray:
@@ -17,8 +19,11 @@ def intersections(first_N4: np.ndarray, second_M4: np.ndarray) -> np.ndarray:
 
 def iou(first_N4: np.ndarray, second_M4: np.ndarray) -> np.ndarray:
     """(N, M) intersections over unions of boxes x, y, w, h with positive sides, in 0..1."""
-    common = intersections(first_N4, second_M4)
-    return common / (areas(first_N4)[:, None] + areas(second_M4)[None] - common)
+    first, second = (
+        box_convert(torch.from_numpy(np.asarray(b, np.float64).reshape(-1, 4)), "xywh", "xyxy")
+        for b in (first_N4, second_M4)
+    )
+    return box_iou(first, second).numpy()
 
 
 def areas(boxes_N4: np.ndarray) -> np.ndarray:

@@ -145,10 +145,9 @@ def save_pretrained(
             raise UsageError(
                 f"record {record.id} is of {record.model}, expected records of {model.name}"
             )
-    save_checkpoint(
-        model, folder / "model.safetensors", config, about.layout, about.source, half=half
-    )
-    card = model_card(model, folder.name, config, about.source, records, notes)
+    source = about.source or _trained_by(records)
+    save_checkpoint(model, folder / "model.safetensors", config, about.layout, source, half=half)
+    card = model_card(model, folder.name, config, source, records, notes)
     write_atomically(folder / "README.md", card)
     return folder
 
@@ -219,6 +218,15 @@ def _settings(model: nn.Module, settings: Any) -> list[tuple[str, str]]:
         ("output", simcc if getattr(model, "codec", "") == "simcc" else maps),
         ("flip test", "yes" if settings.evaluation.flip_test else "no"),
     ]
+
+
+def _trained_by(records: Iterable[Record]) -> dict[str, Any]:
+    """Where weights come from that a recorded training left; nothing where none is given."""
+    training = next((r for r in records if r.kind == "training"), None)
+    if training is None:
+        return {}
+    file = training.artifacts["model"].path
+    return {"origin": f"training {training.id}", "file": file, "sha256": training.weights}
 
 
 def _recipe(record: Record) -> str:

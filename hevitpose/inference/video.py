@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.files import other_kind
+from hevitpose.files import other_kind, require_regular
 from hevitpose.inference.pictures import SUFFIXES, find_images
 from hevitpose.progress import Progress, silent
 
@@ -69,12 +69,7 @@ def open_video(path: Path, progress: Progress = silent) -> Video:
     Raises:
         DataError: no such file, no video, none of its frames can be decoded, or it was cut.
     """
-    try:
-        kind = other_kind(path.stat().st_mode)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}, expected a video") from None
-    if kind:
-        raise DataError(f"{path}: is {kind}, expected a video")
+    require_regular(path, "a video")
     with _capture(path) as capture:
         if not capture.isOpened():
             raise DataError(f"{path}: not a readable video (empty, damaged, or an unknown format)")

@@ -133,7 +133,7 @@ def _table(table: Table) -> dict[str, Any]:
     numbers = {note: number for number, note in enumerate(table.footnotes, 1)}
     return {
         "name": table.name,
-        "title": table.title,
+        "title": table.heading,
         "columns": [
             {"title": c.title, "arrow": ARROWS[c.direction].strip(), "way": c.direction,
              "numeric": c.numeric}

@@ -77,13 +77,19 @@ class Table:
     """Rows of cells under columns, with what a reader must know to read them."""
 
     name: str  # file stem, README block name
-    title: str
+    title: str  # see heading
     columns: tuple[Column, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     caption: str = ""
     conditions: str = ""  # the line under a table with times
     legend: tuple[str, ...] = ()
     sources: tuple[Reference, ...] = ()
+    scope: str = ""  # what its verdicts hold for
+
+    @property
+    def heading(self) -> str:
+        """The title, and what the verdicts hold for."""
+        return f"{self.title} ({self.scope})" if self.scope else self.title
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -189,7 +195,7 @@ def to_markdown(table: Table, *, heading: bool = True) -> str:
         "-" * (width - 1) + ":" if column.numeric else "-" * width
         for width, column in zip(widths, table.columns, strict=True)
     ]
-    lines = [f"### {escape_markdown(table.title)}", ""] if heading else []
+    lines = [f"### {escape_markdown(table.heading)}", ""] if heading else []
     for row in (grid[0], rule, *grid[1:]):
         padded = (
             text.rjust(width) if column.numeric else text.ljust(width)
@@ -230,7 +236,7 @@ def to_latex(table: Table) -> str:
         "% needs \\usepackage{booktabs}; \\usepackage[T1]{fontenc} for quotes in text",
         r"\begin{table}",
         r"\centering\small",
-        rf"\caption{{{escape_latex(table.title)}}}",
+        rf"\caption{{{escape_latex(table.heading)}}}",
         rf"\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', table.name)}}}",
         rf"\begin{{tabular}}{{{letters}}}",
         r"\toprule",

@@ -37,7 +37,8 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         rows.append(tuple(cells))
     return Table(
         name=name,
-        title=f"What changed: {grid.name.replace('_', ' ')} ({condition(grid.facts)})",
+        title=f"What changed: {grid.name.replace('_', ' ')}",
+        scope=condition(grid.facts),
         columns=tuple(columns),
         rows=tuple(rows),
         caption="Error types of Ruggero Ronchi & Perona (2017), in percent of counted joints.",

@@ -63,7 +63,8 @@ def grid_table(
     title = title or f"Ablation: {grid.name}"
     return Table(
         name=name or f"ablation-{grid.name}",
-        title=f"{title} ({condition(grid.facts)})" if run else title,
+        title=title,
+        scope=condition(grid.facts) if run else "",
         columns=columns,
         rows=tuple(rows),
         caption=" ".join(filter(None, (question, what))),

@@ -49,7 +49,8 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         rows.append((*cells, TableCell(str(len(runs)), value=len(runs), kind="measured")))
     return Table(
         name=f"robustness-{view.grid}",
-        title=f"{_name(view.grid)} ({words_of(view.facts)})",
+        title=_name(view.grid),
+        scope=words_of(view.facts),
         columns=(*columns, Column("seeds", "n seeds")),
         rows=tuple(rows),
         caption=caption(view.facts),

@@ -77,15 +77,13 @@ def short_grid(table: Table, *, score: bool = False) -> Table:
     keys = [column.key for column in table.columns]
     if not _GRID.keys() <= set(keys):
         return _columns(table, table.name, {c.key: c.heading for c in table.columns[:_FIRST]})
+    primary = table.columns[keys.index("difference") - 1]
     shown = dict(_GRID)
     if score:
-        primary = table.columns[keys.index("difference") - 1]
         shown = {k: v for k, v in _GRID.items() if k not in ("difference", "verdict")}
         shown |= {primary.key: primary.title, **_GRID}
     short = _columns(table, table.name, shown, lambda row: row["verdict"] != _FLOOR)
-    condition = re.search(r"\((.*)\)$", table.title)
-    metric = table.columns[keys.index("difference")].title.strip("Δ ")
-    caption = f"Difference in {metric}; {condition[1]}." if condition else ""
+    caption = f"Difference in {primary.title}; {table.scope}." if table.scope else ""
     verdicts = {row[-1].text for row in short.rows} - {"–"}
     if len(verdicts) == 1 and (none := verdicts.pop()).startswith("no verdict"):
         without = tuple(row[:-1] for row in short.rows)
@@ -94,7 +92,7 @@ def short_grid(table: Table, *, score: bool = False) -> Table:
     else:
         rows = tuple((*row[:-1], _in_a_word(row[-1], "(")) for row in short.rows)
         short = replace(short, rows=rows)
-    return replace(short, title=re.sub(r" \(.*\)$", "", table.title), caption=caption)
+    return replace(short, caption=caption)
 
 
 def _columns(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from hevitpose.records.identity import file_digest
 FOLDER = SHIPPED / DEFAULT_WEIGHTS
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 MEASURED = Path(__file__).parents[2] / "results" / "measured"
-SHARED = Path(os.environ.get("HEVITPOSE_SAMPLES", MEASURED.parents[2] / "shared" / "data"))
 
 
 def committed(record_id: str) -> Record:
@@ -114,9 +112,9 @@ def test_rendered_people(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_coco_small(tmp_path, monkeypatch, capsys):
-    if not (SHARED / "coco_small").is_dir():
-        pytest.skip(f"coco_small is not at {SHARED}")
+def test_coco_small(samples, tmp_path, monkeypatch, capsys):
+    if not (samples / "coco_small").is_dir():
+        pytest.skip(f"coco_small is not at {samples}")
     monkeypatch.chdir(tmp_path)
-    found = valid(["--cfg", "coco_small", f"data.root={SHARED}", "data.workers=0"], capsys)
+    found = valid(["--cfg", "coco_small", f"data.root={samples}", "data.workers=0"], capsys)
     assert found == pytest.approx(stated("coco_small")[0], abs=2e-3)

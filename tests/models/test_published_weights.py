@@ -426,6 +426,28 @@ def test_a_model_card_is_filled_by_records(tmp_path):
     assert "None recorded." in empty.read_text()
 
 
+def test_weights_of_a_recorded_training_say_which(tmp_path):
+    nano = hevitpose.create_model("nano", num_keypoints=17, seed=1).eval()
+    digest = "ab" * 32
+    training = record(
+        kind="training", model="hevitpose_nano", metrics={}, intervals={}, weights=digest,
+        config={"training": {"start_from": "standard:synthetic", "optimizer": "muon",
+                             "schedule": "cosine"}},
+        train={"steps": 2000, "epochs": 7.1, "total_batch": 16, "people": 4505, "lr": 0.008},
+        artifacts={"model": {"path": "model.safetensors", "sha256": digest}},
+    )  # fmt: skip
+    folder = hevitpose.save_pretrained(
+        nano, tmp_path / "n", records=[training], notes="Not a product."
+    )
+    stated = f"training {training.id}"
+    source = {"origin": stated, "file": "model.safetensors", "sha256": digest}
+    assert read_checkpoint(folder).source == source
+    card = (folder / "README.md").read_text()
+    assert f"`model.safetensors` of {stated}, sha256 `{digest}`" in card
+    assert "from standard:synthetic; 2000 steps of 16 people, 7.1 passes over 4505; muon" in card
+    assert card.index("Not a product.") < card.index("| input (H x W)")
+
+
 def test_a_name_that_ships(tmp_path, monkeypatch):
     monkeypatch.setattr("hevitpose.models.checkpoint.SHIPPED", tmp_path)
     nano = hevitpose.create_model("nano", seed=1).eval()

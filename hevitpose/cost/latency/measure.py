@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from hevitpose.collector import no_garbage_collection
 from hevitpose.cost.latency import forms
 from hevitpose.cost.latency.conditions import Conditions
 from hevitpose.cost.latency.machine_state import energy_per_call, machine_state
 from hevitpose.cost.latency.statistics import Summary, summarize
-from hevitpose.cost.latency.timers import Call, EventTimer, Timer, WallTimer, no_garbage_collection
+from hevitpose.cost.latency.timers import Call, EventTimer, Timer, WallTimer
 
 #: Two consecutive warm-up blocks whose medians differ by no more than this are stable.
 STABLE = 0.02

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 Call = Callable[[Any], Any]
@@ -19,19 +17,6 @@ class Timer(Protocol):
     ) -> list[float]:
         """Milliseconds of n calls, inputs in rotation; ``before`` runs untimed before each."""
         ...
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Collect now and not again until the block ends, so that no sample contains a collection."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class WallTimer:

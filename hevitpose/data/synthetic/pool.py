@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,8 @@ class _Worker:
 
     def close(self) -> None:
         """End the process once it has finished what it is at."""
-        try:
+        with suppress(BrokenPipeError):  # it has ended already, and run() has said so
             self._process.stdin.close()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # it has ended already, and run() has said so
         self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]
 

@@ -19,8 +19,7 @@ from hevitpose.evaluation.diagnosis.scene import Scene
 THRESHOLDS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
 #: Detections of an image that COCO's evaluators look at.
 MAX_DETECTIONS = 20
-#: Recalls at which COCO's evaluators read the precision.
-RECALLS = np.linspace(0, 1, 101)
+_RECALLS = np.linspace(0, 1, 101)
 _ALMOST_ONE = 1 - 1e-10  # an OKS of 1 matches at any threshold, also after rounding
 
 
@@ -150,14 +149,29 @@ def average_precision(
     counting = np.broadcast_to(~matches.ignored_people, matches.taken.shape)
     if missing is not None:
         counting = counting & ~missing
-    people = counting.sum(1)
+    return accumulate(right, wrong, counting.sum(1))
+
+
+def accumulate(
+    right: np.ndarray, wrong: np.ndarray, people: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AP and recall of detections by falling score, as COCOeval accumulates them.
+
+    Args:
+        right: (T, D) how often each detection is right: a number, or bool for once.
+        wrong: (T, D) likewise how often it is wrong.
+        people: (T,) who count.
+
+    Returns:
+        (T,) and (T,) in 0..1; -1 where nobody counts.
+    """
     hits, misses = np.cumsum(right, 1, np.float64), np.cumsum(wrong, 1, np.float64)
     precision = hits / (hits + misses + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     ap, recall = np.full(len(people), -1.0), np.full(len(people), -1.0)
     for level in np.flatnonzero(people):
         share = hits[level] / people[level]
-        place = np.searchsorted(share, RECALLS, side="left")
+        place = np.searchsorted(share, _RECALLS, side="left")
         padded = np.append(precision[level], 0.0)
         ap[level] = padded[place].mean()
         recall[level] = share[-1] if len(share) else 0.0
