@@ -8,6 +8,7 @@ with the value that means the behaviour of before; at that value it is left out,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,7 @@ from hevitpose.errors import UsageError
 
 #: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
 IdKind = Literal["training", "evaluation"]
+_NO_NEUTRAL = object()
 
 
 def _ids(default: Any, *kinds: IdKind, **kwargs: Any) -> Any:
@@ -89,7 +91,7 @@ def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, 
         without: a field that is left out.
     """
     inputs: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
+    for name, in_id, neutral in _traits(type(section), kind):
         value = getattr(section, name)
         if name == without:
             continue
@@ -97,9 +99,16 @@ def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, 
             inner = inputs_of(value, kind)
             if inner:
                 inputs[name] = inner
-            continue
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        neutral = "neutral" in extra and value == extra["neutral"]
-        if kind in ids_of(field) and not neutral:
+        elif in_id and value != neutral:
             inputs[name] = list(value) if isinstance(value, tuple) else value
     return inputs
+
+
+@cache
+def _traits(section: type[BaseModel], kind: IdKind) -> tuple[tuple[str, bool, Any], ...]:
+    """Each field's name, whether it is an input of the id, and its neutral value or a stand-in."""
+    found = []
+    for name, field in section.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        found.append((name, kind in ids_of(field), extra.get("neutral", _NO_NEUTRAL)))
+    return tuple(found)
