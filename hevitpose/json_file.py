@@ -210,6 +210,8 @@ def _shallow(data: bytes) -> bool:
     if b"\\" in brackets or b'"' in brackets:
         return False
     for _ in range(DEPTH // 2):  # each round takes away one or two levels
+        if not brackets:
+            return True
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return not brackets
 

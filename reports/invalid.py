@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,11 +26,11 @@ def misshapen(record: Record) -> str | None:
     """What no run writes of its config and inputs, as one line; the schema leaves both open."""
     for where, part in (("config", record.config), ("inputs.config", record.inputs.get("config"))):
         part = {} if part is None else part
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             return f"{where}: {part!r:.60}, expected sections"
         for key in _SECTIONS:
             value = part.get(key)
-            if value is not None and not isinstance(value, Mapping):
+            if value is not None and not isinstance(value, dict):
                 return f"{where}.{key}: {value!r:.60}, expected a section"
         for size in (record.inputs.get("input"), (part.get("data") or {}).get("input_size")):
             if size is not None and not _is_size(size):

@@ -137,7 +137,10 @@ def view_of(grid: str, under: Sequence[Record], measured: Measured) -> Robustnes
     """
     if not under:
         return None
-    clean = {_key(record): record for record in measured.of("evaluation")}
+    clean = measured.kept(
+        "clean evaluations",
+        lambda: {_key(record): record for record in measured.of("evaluation")},
+    )
     return _view(grid, _latest_setting(under), clean)
 
 
