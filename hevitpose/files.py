@@ -170,6 +170,16 @@ def require_regular(path: Path, what: str) -> None:
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; a name that no file can have, being too long, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 (pathlib's raises at a name of 256 bytes)
+
+
+def is_dir(path: Path) -> bool:
+    """Likewise a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def other_kind(mode: int) -> str | None:
     """What a file of this ``st_mode`` is in words, unless it is a regular one."""
     if stat.S_ISREG(mode):

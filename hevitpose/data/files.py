@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hevitpose.data.registry import ROWS, Declared, files_of
 from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.files import is_file
 
 
 def declared(dataset: str | Path) -> Declared:
@@ -39,7 +40,7 @@ def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path
     if split not in names:
         raise UsageError(f"split {split!r} of {folder}: expected one of {', '.join(names)}")
     for name in names[split]:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return folder / name
     raise DataError(f"{folder}: no {' or '.join(names[split])} (see `hevitpose data check`)")
 
@@ -68,14 +69,14 @@ def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:
     folder = root / files.folder / "annotations"
     found = [find(folder, files.annotations, split)]
     found += [folder / name for name in files.beside.get(split, ())]
-    return [path for path in found if path.is_file()], files.image_folder(root, split)
+    return [path for path in found if is_file(path)], files.image_folder(root, split)
 
 
 def find_boxes(folder: Path, boxes: str) -> str:
     """``gt``, or a box file: as given, else below FOLDER/person_detection_results."""
-    if boxes == "gt" or Path(boxes).is_file():
+    if boxes == "gt" or is_file(Path(boxes)):
         return boxes
     inside = folder / "person_detection_results" / boxes
-    if inside.is_file():
+    if is_file(inside):
         return str(inside)
     raise DataError(f"{boxes}: no such box file, neither here nor in {inside.parent}")

@@ -9,6 +9,7 @@ read.
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,10 @@ import numpy as np
 from PIL import Image
 
 from hevitpose.errors import DataError
-from hevitpose.files import content, other_kind, require_regular
+from hevitpose.files import content, is_dir, is_file, other_kind, require_regular
+
+# What Pillow cannot read it raises, and some of it also logs: to standard error where nobody listens.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 LIMIT = 256 * 2**20  # bytes of an image file
 _RAW = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -53,11 +57,11 @@ def resolved(root: Path, name: str) -> str:
     Returns:
         The name relative to ``root``; as given where no other file is meant.
     """
-    if (root / name).is_file():
+    if is_file(root / name):
         return name
     parts, folders = name.split("/"), root.absolute().parts
     for count in range(1, len(parts)):
-        if list(folders[-count:]) == parts[:count] and root.joinpath(*parts[count:]).is_file():
+        if list(folders[-count:]) == parts[:count] and is_file(root.joinpath(*parts[count:])):
             return "/".join(parts[count:])
     return name
 
@@ -85,7 +89,7 @@ def size_of(path: Path, stored: bool = False) -> tuple[int, int]:
 
 
 def _listing(folder: Path) -> dict[str, int]:
-    if not folder.is_dir():
+    if not is_dir(folder):
         return {}
     found = {}
     with os.scandir(folder) as entries:

@@ -13,6 +13,7 @@ from hevitpose.data.table import (
     require_truth,
 )
 from hevitpose.errors import DataError, UsageError
+from hevitpose.files import is_dir
 
 
 def load(
@@ -69,7 +70,7 @@ def load(
         from hevitpose.data.readers import coco_format
 
         table = coco_format.load(root, split, said, box_threshold=box_threshold, **options)
-    if not table.image_root.is_dir():
+    if not is_dir(table.image_root):
         raise DataError(f"{table.image_root}: no such folder of images for {table.annotation_file}")
     table = drop_missing_images(table, present_only=present_only, skip_bad=skip_bad)
     return require_truth(require_people(table)) if scored else require_people(table)

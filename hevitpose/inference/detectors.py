@@ -140,7 +140,7 @@ class HogDetector:
                 "opencv-python-headless, or give another --detector or --boxes"
             )
         self._hog = cv2.HOGDescriptor()
-        self._hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+        self._hog.setSVMDetector(np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector()))
 
     def __call__(self, image: np.ndarray, /) -> Found:
         """The people in an image, (H, W, 3) uint8 RGB, best first."""

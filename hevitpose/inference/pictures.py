@@ -15,6 +15,7 @@ from hevitpose import json_file
 from hevitpose.data.readers import fields
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.errors import DataError
+from hevitpose.files import is_dir, is_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -62,9 +63,9 @@ def find_images(
     found: dict[str, Path] = {}
     for source in sources:
         path = Path(source)
-        if path.is_dir():
+        if is_dir(path):
             files = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
-        elif path.is_file():
+        elif is_file(path):
             files = [path]
         else:
             files = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207

@@ -152,7 +152,7 @@ def locate(path: Path | str) -> Path:
     """
     path = Path(path)
     for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
-        if found.is_file():
+        if files.is_file(found):
             return found
     shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
     raise DataError(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.files import is_file
 
 
 def import_files(files: Sequence[Path]) -> None:
@@ -29,7 +30,7 @@ def import_files(files: Sequence[Path]) -> None:
         name = f"hevitpose_import_{path.stem}_{digest}"
         if name in sys.modules:
             continue
-        if not path.is_file():
+        if not is_file(path):
             raise UsageError(f"imports: {file}: no such file")
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from reports import published
 from reports.figures import gallery
 from reports.load import check
 from tests.data import annotation_files as files
-from tests.data.feeding_back import custom
+from tests.data.feeding_back import custom, read
 from tests.fuzz.campaign import cli
 from tests.reports.conftest import Factory, _write_gallery
 
@@ -209,3 +212,35 @@ def test_a_release_whose_joints_are_of_nobody(tmp_path):
     ):
         savemat(tmp_path / "mpii_gt_val.mat", truth)
         assert "mpii_gt_val.mat" in one_line(lambda: cli(*words))
+
+
+@pytest.mark.parametrize("key", ["annotations", "images"])
+def test_a_name_that_no_file_can_have(tmp_path, key):
+    """Python's own ``is_file`` raises at names of more than 255 bytes."""
+    split = {"annotations": "ann.json", "images": "images"} | {key: "a" * 300}
+    path = custom(tmp_path, files.coco(), splits={"train": split, "val": split})
+    assert "a" * 300 in one_line(lambda: read(path))
+    cli("data", "check", path)
+
+
+def test_a_photograph_whose_name_no_file_can_have(tmp_path):
+    content = files.coco()
+    content["images"][0]["file_name"] = "a" * 300
+    assert "a" * 300 in one_line(lambda: read(custom(tmp_path, content)))
+
+
+def test_what_pillow_logs_is_not_shown(tmp_path):
+    """It logs and raises; a log that nobody listens to goes to standard error."""
+    tags = [(256, 4, 8), (257, 4, 8), (258, 3, 8), (262, 3, 2), (277, 3, 768)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    (tmp_path / "a.tif").write_bytes(head + entries + bytes(4))
+    code = (
+        "import sys, pathlib; from hevitpose.data.images import size_of\n"
+        "from hevitpose.errors import DataError\n"
+        "try: size_of(pathlib.Path(sys.argv[1]))\n"
+        "except DataError: print('refused')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("refused\n", "")

@@ -18,6 +18,7 @@ from hevitpose.data.registry import ROWS, files_of, placed
 from hevitpose.data.table import PoseTable, Problems
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError
+from hevitpose.files import is_file
 from hevitpose.progress import Progress, silent
 
 
@@ -123,7 +124,7 @@ def _is_custom(name: str) -> bool:
 def _custom_row(path: Path, name: str, split: str) -> Row:
     """One split of a custom dataset: what training reads of it, and what is wrong."""
     annotations, _ = custom.place(path, split)
-    if not annotations.is_file():
+    if not is_file(annotations):
         return Row(name, split, "missing", annotations.name)
     try:
         table = custom.load(path, split, input_size=(256, 256), skip_bad=True)
@@ -148,7 +149,7 @@ def _row(root: Path, dataset: str, split: str) -> Row:
     files = files_of(dataset)
     folder = root / files.folder / "annotations"
     names = files.annotations[split]
-    if not any((folder / name).is_file() for name in names):
+    if not any(is_file(folder / name) for name in names):
         return Row(dataset, split, "missing", " or ".join(names), page=files.page)
     path = find(folder, files.annotations, split)
     try:
@@ -163,7 +164,7 @@ def _row(root: Path, dataset: str, split: str) -> Row:
     if table.skipped:
         notes.append(str(table.skipped[0]))
     beside = files.beside.get(split, ())
-    if beside and not any((folder / name).is_file() for name in beside):
+    if beside and not any(is_file(folder / name) for name in beside):
         notes.append(f"{beside[0]} is missing, PCKh needs it")
         page = files.page
     absent, note = _absent(table.image_root, _names(table))

@@ -11,6 +11,7 @@ from hevitpose import json_file
 from hevitpose.data.registry import files_of
 from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError
+from hevitpose.files import is_file
 
 
 def photographs() -> dict[str, list[int]]:
@@ -47,7 +48,7 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
         wanted = [Path(image["file_name"]).name for of in chosen.values() for image in of]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: an image has no {error}, expected COCO's format") from None
-    missing = [name for name in wanted if not (pictures / name).is_file()]
+    missing = [name for name in wanted if not is_file(pictures / name)]
     if missing:
         raise DataError(
             f"{pictures}: {len(missing)} of the {len(wanted)} photographs of coco_small are "

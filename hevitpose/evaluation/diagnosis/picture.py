@@ -16,7 +16,7 @@ from hevitpose.errors import DataError
 from hevitpose.evaluation.diagnosis.labels import LETTERS, TYPES
 from hevitpose.evaluation.diagnosis.report import STEP_NAMES
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person
-from hevitpose.files import write_atomically
+from hevitpose.files import is_file, write_atomically
 from hevitpose.models.keypoints import KeypointLayout
 
 #: By type; Okabe and Ito's palette, also for people who see colours differently.
@@ -168,7 +168,7 @@ def image_folders(ground_truth: Path) -> list[Path]:
 
 def _image(person: Person, folders: Sequence[Path]) -> np.ndarray | None:
     for folder in folders:
-        if (folder / person.image).is_file():
+        if is_file(folder / person.image):
             return read_image(folder / person.image)[..., ::-1]
     return None
 
