@@ -119,6 +119,14 @@ def marginal_means(grid: GridView, axis: str, reference: str | None = None) -> L
     return Levels(axis, reference, len(complete), contrasts(cells, wanted))
 
 
+def product_levels(grid: GridView) -> list[Levels]:
+    """The marginal means of each axis that is crossed with another."""
+    axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
+    several = sorted(axes) if len(axes) > 1 else []
+    found = [marginal_means(grid, axis) for axis in several]
+    return [levels for levels in found if levels is not None and levels.cells > 1]
+
+
 def level_of(row: Row, axis: str) -> str:
     """A row's value on an axis, as a text."""
     record = row.accuracy[0]

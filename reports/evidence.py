@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hevitpose.evaluation.statistics import Family, Interval
+from hevitpose.evaluation.statistics import Comparison, Family, Interval
 from reports import ablation
 from reports.captions import condition
+from reports.comparisons import product_levels
 from reports.output.text import plain
 from reports.robustness import Robustness
 
@@ -21,6 +22,7 @@ class Evidence:
     primary: str
     families: Mapping[str, Family]
     numbers: Mapping[str, Mapping[str, frozenset[str]]]  # metric -> cell -> what is printed
+    levels: Mapping[str, Comparison] = field(default_factory=dict)  # marginal means, by the primary
 
     @property
     def family(self) -> Family:
@@ -44,12 +46,22 @@ def of_grid(grid: ablation.GridView) -> Evidence:
         }
         for name, family in grid.families.items()
     }
+    levels = {
+        f"{of.axis.removeprefix('model.')} {level}": comparison
+        for of in product_levels(grid)
+        for level, comparison in of.family.comparisons.items()
+    }
+    if levels:
+        numbers[shown[grid.primary]] |= {
+            name: _differences(comparison) for name, comparison in levels.items()
+        }
     return Evidence(
         opening=f"{condition(grid.facts)}, {seeds} seeds" if grid.facts else "",
         cells=[row.name for row in grid.rows],
         primary=shown[grid.primary],
         families={shown[name]: family for name, family in grid.families.items()},
         numbers=numbers,
+        levels=levels,
     )
 
 
@@ -80,11 +92,17 @@ def _numbers(score: Interval | None, seeds: int, family: Family, cell: str) -> f
     if score is not None:
         found |= {f"{score.value:.1f}", *([f"{score.half:.1f}"] if score.half is not None else [])}
     comparison = family.comparisons.get(cell)
-    if comparison is not None:
-        gap = comparison.difference
-        found |= {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
-        if comparison.p is not None:
-            found |= {f"{comparison.p:.2g}"}
+    return frozenset(plain(text) for text in found) | (
+        _differences(comparison) if comparison is not None else frozenset()
+    )
+
+
+def _differences(comparison: Comparison) -> frozenset[str]:
+    """What a table prints of a comparison."""
+    gap = comparison.difference
+    found = {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
+    if comparison.p is not None:
+        found |= {f"{comparison.p:.2g}"}
     return frozenset(plain(text) for text in found)
 
 

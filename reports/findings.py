@@ -8,7 +8,8 @@ A grid's ``finding`` is written by people in sentences that a table can contradi
 It opens with the condition. Then each clause (up to ``;`` or a full stop) speaks by one metric,
 that of the clause before where it names none, and gives one verdict for the cells in backticks, for
 ``no cell``, ``every cell`` or ``the others``. Numbers belong to the cell named last before them,
-else to the first behind. Every better or worse by the primary metric must be told, and each
+else to the first behind. A level of a factor, `num_heads 4`, stands for its marginal mean, where
+the table has one. Every better or worse by the primary metric must be told, and each
 secondary metric that disagrees must be named.
 """
 
@@ -123,7 +124,7 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
     """Checks one clause, and adds to what was told."""
     where = f"{clause.text!r}: "
     for cell in clause.cells:
-        if cell not in table.cells:
+        if cell not in table.cells and cell not in table.levels:
             yield f"{where}no cell {cell!r} in the table"
     if len(set(_METRIC.findall(clause.text))) > 1 or len(_VERDICTS.findall(clause.text)) > 1:
         yield f"{where}expected one metric and one verdict a clause"
@@ -135,7 +136,9 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
         return
     if clause.verdict is not None:
         mine = told.setdefault(metric, {})
-        subjects = [c for c in clause.cells if c in family.comparisons]
+        levels = table.levels if metric == table.primary else {}
+        comparisons = {**levels, **family.comparisons}
+        subjects = [c for c in clause.cells if c in comparisons]
         verdict = clause.verdict
         if clause.group == _ALL:
             subjects = list(family.comparisons)
@@ -147,7 +150,7 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
         if not subjects:
             yield f"{where}names no cell to be {verdict}"
         for cell in subjects:
-            actual = family.comparisons[cell].verdict
+            actual = comparisons[cell].verdict
             if not _agrees(verdict, actual):
                 yield f"{where}`{cell}` {verdict!r}, the table says {actual!r} by {metric}"
             if verdict == actual:
@@ -174,14 +177,15 @@ def _untold(table: Evidence, told: dict[str, dict[str, str]]) -> Iterator[str]:
 
 def _check_numbers(table: Evidence, clause: Statement, metric: str) -> Iterator[str]:
     """Every number is one that the table has of its cell and metric."""
-    marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in table.cells]
+    known_names = {*table.cells, *table.levels}
+    marks = [(m.start(), m[1]) for m in _CELL.finditer(clause.text) if m[1] in known_names]
     text = _CELL.sub(lambda m: " " * len(m[0]), clause.text)
     text = _METRIC.sub(lambda m: " " * len(m[0]), text)
     for number in _NUMBER.finditer(text):
         before = [name for at, name in marks if at < number.start()]
         after = [name for at, name in marks if at > number.start()]
         name = before[-1] if before else after[0] if after else None
-        known = table.numbers[metric][name] if name else frozenset()
+        known = table.numbers[metric].get(name, frozenset()) if name else frozenset()
         if number[0] not in known:
             yield (
                 f"{clause.text!r}: {number[0]} is no number of "

@@ -133,7 +133,7 @@ def _legend(
     for name, cells in grid.disagreements().items():
         said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
         legend.append(f"By {ablation.SHOWN[name]} it is otherwise: {', '.join(said)}.")
-    legend += [_levels_line(levels, heading) for levels in product_levels(grid)]
+    legend += [_levels_line(levels, heading) for levels in comparisons.product_levels(grid)]
     if together is not None:
         legend.append(
             f"Over the {len(together.grids)} grids with this default taken as one family "
@@ -160,14 +160,6 @@ def _model_lines(grid: ablation.GridView) -> list[str]:
         f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
         f"variances are assumed: the largest ratio of two cells' is {ratio}."
     ]
-
-
-def product_levels(grid: ablation.GridView) -> list[comparisons.Levels]:
-    """The marginal means of each axis that is crossed with another."""
-    axes = {key for row in grid.rows for r in row.accuracy for key in r.axes}
-    several = sorted(axes) if len(axes) > 1 else []
-    found = [comparisons.marginal_means(grid, axis) for axis in several]
-    return [levels for levels in found if levels is not None and levels.cells > 1]
 
 
 def _levels_line(levels: comparisons.Levels, heading: str) -> str:

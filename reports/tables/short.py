@@ -142,7 +142,7 @@ def _splits(
 
 
 def _fastest(table: Table) -> Table:
-    """One row a network, one column a machine and batch; the nano network stands elsewhere."""
+    """One row a network, one column a machine and batch that compares at least two."""
     keys = [column.key for column in table.columns]
     times: dict[str, dict[str, TableCell]] = {}
     where: dict[str, None] = {}
@@ -153,6 +153,9 @@ def _fastest(table: Table) -> Table:
             where[machine] = None
             cell = replace(cells["p50"], notes=())
             times.setdefault(cells["model"].text, {})[machine] = cell
+    alone = {m for m in where if sum(m in by for by in times.values()) < 2}
+    where = {machine: None for machine in where if machine not in alone}
+    times = {model: by for model, by in times.items() if by.keys() & where.keys()}
     columns = [Column("model", "Network", numeric=False)]
     columns += [Column(machine, f"{machine.replace('NVIDIA ', '')}") for machine in where]
     rows = tuple(

@@ -104,6 +104,37 @@ def test_each_setting_has_a_finding_of_its_own(make, grid, true):
     assert spare.startswith(f"opens with {again.opening!r}: expected one of {OPENING[:20]!r}"[:60])
 
 
+def test_levels_of_a_product(make):
+    """A level of a factor is told by its marginal mean, and only as the table has it."""
+    records = [make.evaluation("default", seed, 60 + 0.1 * seed) for seed in range(5)]
+    for heads, ratio, mean in ((1, 2, 60), (2, 1, 50), (1, 1, 50)):
+        axes = {"model.num_heads": heads, "model.ffn_ratio": ratio}
+        axes = {
+            k: v for k, v in axes.items() if v != {"model.num_heads": 2, "model.ffn_ratio": 2}[k]
+        }
+        records += [
+            make.evaluation(
+                f"h{heads}+r{ratio}", seed, mean + 0.1 * seed + 0.05 * (seed * heads % 3), axes=axes
+            )
+            for seed in range(5)
+        ]
+    table = of_grid(ablation.build(records, "attention"))
+    assert {name: c.verdict for name, c in table.levels.items()} == {
+        "num_heads 1": "not shown to differ", "ffn_ratio 1": "worse",
+    }  # fmt: skip
+    gap = table.levels["ffn_ratio 1"].difference
+    text = (
+        f"{OPENING}by PCKh@0.5 `h1+r2` was not shown to differ, `h2+r1` and `h1+r1` are worse; "
+    ).replace(", `h2", "; `h2") + f"`ffn_ratio 1` ({gap.value:+.2f} +- {gap.half:.2f}) is worse."
+    assert check_finding(table, text) == []
+    for old, new, expected in (
+        ("is worse", "is better", "`ffn_ratio 1` 'better', the table says 'worse'"),
+        (f"{gap.half:.2f}", "9.99", "9.99 is no number of `ffn_ratio 1`"),
+        ("ffn_ratio 1", "ffn_ratio 3", "no cell 'ffn_ratio 3'"),
+    ):
+        assert any(expected in line for line in check_finding(table, text.replace(old, new)))
+
+
 def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
     """``python -m reports --check`` on a store of its own: green, then one word is changed."""
     store = RecordStore(tmp_path / "measured")
