@@ -22,8 +22,9 @@ from PIL import Image
 from hevitpose.errors import DataError
 from hevitpose.files import content, is_dir, is_file, other_kind, require_regular
 
-# What Pillow cannot read it raises, and some of it also logs: to standard error where nobody listens.
+# What these libraries cannot read is told by an error of ours; their logs would stand beside it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 LIMIT = 256 * 2**20  # bytes of an image file
 _RAW = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

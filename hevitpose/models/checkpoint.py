@@ -163,6 +163,7 @@ def locate(path: Path | str) -> Path:
 
 def _read_safetensors(path: Path) -> Stored:
     files.require_regular(path, gate.WHAT)
+    gate.require_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -63,6 +63,19 @@ def _require_stored(path: Path) -> None:
         raise DataError(f"{path}: holds {inside} bytes compressed, expected a file of weights")
 
 
+def require_header(path: Path) -> None:
+    """Refuse what does not begin like safetensors before its library maps the whole file.
+
+    Raises:
+        DataError: no length of a header (8 bytes, little-endian) that the file has, or no ``{``.
+    """
+    with path.open("rb") as file:
+        head = file.read(9)
+    length = int.from_bytes(head[:8], "little")
+    if len(head) < 9 or head[8:] != b"{" or not 0 < length <= path.stat().st_size - 8:
+        raise DataError(f"{path}: not a readable safetensors file (it has no header)")
+
+
 def _reason(error: Exception) -> str:
     """What was refused, or the first line of what went wrong."""
     text = str(error)

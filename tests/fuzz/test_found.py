@@ -244,3 +244,12 @@ def test_what_pillow_logs_is_not_shown(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("refused\n", "")
+
+
+def test_a_sparse_file_named_safetensors(tmp_path):
+    """Gigabytes of nothing were mapped before they were refused."""
+    with (tmp_path / "m.safetensors").open("wb") as file:
+        file.truncate(5 * 2**30)
+    assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", 99) + b"{}")
+    assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
