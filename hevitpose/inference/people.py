@@ -32,25 +32,44 @@ class People:
     min_score: float
     category_id: int
 
+    def find(self, pixels: np.ndarray) -> Found:
+        """The people that the detector sees in (H, W, 3) uint8 RGB, at or above the threshold."""
+        return self._sure(self.detect(pixels))
+
     def of(
-        self, pixels: np.ndarray, found: Found | None = None, *, heatmaps: bool = False
+        self, pixels: np.ndarray, found: Found, *, heatmaps: bool = False
     ) -> tuple[Pose, np.ndarray]:
         """The people of a picture.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
-            found: boxes to take in place of the detector's.
+            found: their boxes.
             heatmaps: also their maps.
 
         Returns:
             The poses, and (P,) scores: of the box, times the mean of the keypoints'.
         """
-        boxes, scores = self.detect(pixels) if found is None else found
-        scores = np.asarray(scores, np.float64).reshape(-1)
-        sure = scores >= self.threshold
-        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)[sure]
+        boxes, scores = self._sure(found)
         pose = self.predictor(pixels, [boxes], heatmaps=heatmaps)[0]
-        return pose, rescore(scores[sure], pose.scores)
+        return pose, rescore(scores, pose.scores)
+
+    def _sure(self, found: Found) -> Found:
+        scores = np.asarray(found.scores, np.float64).reshape(-1)
+        sure = scores >= self.threshold
+        return Found(np.asarray(found.boxes, np.float32).reshape(-1, 4)[sure], scores[sure])
+
+    def detections(self, found: Found, image_id: int, name: str) -> list[dict[str, Any]]:
+        """Boxes as entries of a COCO detection list."""
+        return [
+            {
+                "image_id": image_id,
+                "file_name": name,
+                "category_id": self.category_id,
+                "bbox": [round(float(v), 3) for v in box],
+                "score": float(score),
+            }
+            for box, score in zip(found.boxes, found.scores, strict=True)
+        ]
 
     def entries(
         self, pose: Pose, scores: np.ndarray, image_id: int, name: str, tracks: Sequence[int] = ()

@@ -75,7 +75,8 @@ def predict_files(
 ) -> Written:
     """Predict images and videos.
 
-    Images give ``keypoints.json`` and drawn pictures; each video a drawn mp4 and a json whose
+    Images give ``keypoints.json``, drawn pictures and, of a detector, ``detections.json``, which
+    ``boxes`` and ``valid --boxes`` read; each video a drawn mp4 and a json whose
     entries have a frame (``image_id``, from 1) and a ``track_id``.
 
     Args:
@@ -127,7 +128,7 @@ def predict_files(
         detector = create_detector(detector, weights=detector_weights, device=device)
     people = People(predictor, detector, threshold, min_score, category_id)
     total = len(images.paths) + sum(video.frames for video in videos.values())
-    results, empty, read = [], [], 0
+    results, detections, empty, read = [], [], [], 0
     for place, path in enumerate(images.paths):
         pixels = None
         with _skipping(skip_bad, skipped):
@@ -135,13 +136,16 @@ def predict_files(
         if pixels is None:
             continue
         read += 1
-        found = None if given is None else _found(given[place])
+        found = people.find(pixels) if given is None else _found(given[place])
+        detections += people.detections(found, images.ids[place], images.names[place])
         pose, scores = people.of(pixels, found, heatmaps=heatmaps)
         results += people.entries(pose, scores, images.ids[place], images.names[place])
         empty += [] if len(scores) else [images.names[place]]
         _draw(people, pixels, pose, drawn[place])
         progress(place + 1, total)
     written = write_results(results, out / "keypoints.json") if images.paths else None
+    if images.paths and given is None:
+        write_results(detections, out / "detections.json")
     left, done = [], len(images.paths)
     for place, video in videos.items():
         report = partial(_report, progress, done, total)
@@ -158,7 +162,7 @@ def _predict_video(
     results: list[dict[str, Any]] = []
     with writing(target, video.fps) as film:
         for number, pixels in enumerate(read_frames(video), start=1):
-            pose, scores = people.of(pixels)
+            pose, scores = people.of(pixels, people.find(pixels))
             tracks = tracker.update(pose.boxes)
             results += people.entries(pose, scores, number, name, tracks)
             empty += not tracks

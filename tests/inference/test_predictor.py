@@ -20,6 +20,7 @@ from hevitpose.data.keypoints import COCO, MPII
 from hevitpose.data.loader import PoseDataset
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.inference.detectors import Found
 from hevitpose.inference.pictures import find_images, match_boxes, name_images
 from hevitpose.inference.predict import predict_files
 from hevitpose.inference.predictor import Pose
@@ -392,6 +393,28 @@ def test_nobody_found_and_numbers_that_are_none(checkpoint, tmp_path, capsys):
     for option in ("--min-score", "--box-threshold"):
         assert execute([*words, option, "nan"]) == 2
         assert option in capsys.readouterr().err
+
+
+def test_what_a_detector_found_is_read_again(checkpoint, tmp_path):
+    """``detections.json`` in place of the detector: the same people, scores and keypoints."""
+
+    def detector(pixels):
+        boxes = np.array([[1, 2, 20, 20], [3.25, 0, 9, 30], [0, 0, 5, 5]])
+        return Found(
+            boxes[: pixels.shape[1] // 20], np.array([0.9, 0.7, 0.1])[: pixels.shape[1] // 20]
+        )
+
+    for name, width in (("a.png", 60), ("b.png", 10), ("c.png", 20)):
+        cv2.imwrite(str(tmp_path / name), np.full((40, width, 3), 128, np.uint8))
+    sources = [str(tmp_path / "*.png")]
+    first = predict_files(sources, checkpoint, tmp_path / "1", detector=detector)
+    found = tmp_path / "1" / "detections.json"
+    assert [(e["image_id"], e["score"]) for e in json.loads(found.read_text())] == [
+        (1, 0.9), (1, 0.7), (3, 0.9),
+    ]  # fmt: skip
+    again = predict_files(sources, checkpoint, tmp_path / "2", boxes=found)
+    assert json.loads(first.results.read_text()) == json.loads(again.results.read_text())
+    assert not (tmp_path / "2" / "detections.json").exists()
 
 
 def test_heatmap_panel_needs_heatmaps(checkpoint):

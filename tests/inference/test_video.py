@@ -217,7 +217,7 @@ def test_images_and_videos_of_one_call(tmp_path, capsys):
     made = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
     clips = {f"{name}{end}" for name in ("a/clip.mp4", "b/clip.avi", "b/clip.mkv")
              for end in (".mp4", ".json")}  # fmt: skip
-    assert made == clips | {"photo.jpg", "keypoints.json"}
+    assert made == clips | {"photo.jpg", "keypoints.json", "detections.json"}
     with pytest.raises(UsageError, match=r"clip\.mp4 is a video to predict"):
         predict_files([str(folder / "a")], None, folder / "a")
     with pytest.raises(UsageError, match=r"--heatmaps: of images only, .*clip\.mp4 is a video"):
