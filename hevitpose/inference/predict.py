@@ -124,15 +124,12 @@ def predict_files(
     predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=device)
     if heatmaps:
         predictor.require_heatmaps()
-    if isinstance(detector, str):
-        detector = create_detector(detector, weights=detector_weights, device=device)
-    people = People(predictor, detector, threshold, min_score, category_id)
+    find = _detector(detector, detector_weights, device)
+    people = People(predictor, find, threshold, min_score, category_id)
     total = len(images.paths) + sum(video.frames for video in videos.values())
     results, detections, empty, read = [], [], [], 0
     for place, path in enumerate(images.paths):
-        pixels = None
-        with _skipping(skip_bad, skipped):
-            pixels = np.ascontiguousarray(read_image(path)[..., ::-1])
+        pixels = _rgb(path, skip_bad, skipped)
         if pixels is None:
             continue
         read += 1
@@ -143,9 +140,9 @@ def predict_files(
         empty += [] if len(scores) else [images.names[place]]
         _draw(people, pixels, pose, drawn[place])
         progress(place + 1, total)
-    written = write_results(results, out / "keypoints.json") if images.paths else None
     if images.paths and given is None:
         write_results(detections, out / "detections.json")
+    written = write_results(results, out / "keypoints.json") if images.paths else None
     left, done = [], len(images.paths)
     for place, video in videos.items():
         report = partial(_report, progress, done, total)
@@ -199,6 +196,19 @@ def _opened(
         with _skipping(skip_bad, skipped):
             videos[place] = open_video(path, progress)
     return videos
+
+
+def _detector(detector: str | Detector, weights: Path | None, device: str) -> Detector:
+    if isinstance(detector, str):
+        return create_detector(detector, weights=weights, device=device)
+    return detector
+
+
+def _rgb(path: Path, skip_bad: bool, skipped: list[str]) -> np.ndarray | None:
+    """(H, W, 3) uint8; None where it is skipped."""
+    with _skipping(skip_bad, skipped):
+        return np.ascontiguousarray(read_image(path)[..., ::-1])
+    return None
 
 
 @contextlib.contextmanager
