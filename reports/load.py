@@ -27,7 +27,6 @@ from hevitpose.config.renamed import with_todays_names
 from hevitpose.config.section import neutral_values
 from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
-from reports.invalid import misshapen
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
@@ -157,7 +156,7 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
     failures: list[Record] = []
     contradictory: set[str] = set()
     for file, record in records:
-        reason = misshapen(record) or out_of_range(record)
+        reason = out_of_range(record)
         if reason:
             found.append(Problem(file, reason))
         elif record.status != "ok":

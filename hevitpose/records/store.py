@@ -19,6 +19,7 @@ from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.records.identity import digest, digest_of_json
 from hevitpose.records.migrations import NewerSchemaError, migrate
 from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
+from hevitpose.records.shape import misshapen
 
 _FILE = re.compile(rf"({ID_PATTERN})(?:\.([1-9][0-9]*)\.failed)?\.json")
 
@@ -51,6 +52,8 @@ def parse_record(text: str | bytes) -> Record:
         raise ValueError(str(error)) from None
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"not a record of its schema version ({error!r})") from None
+    if (wrong := misshapen(record)) is not None:
+        raise ValueError(wrong)
     of_inputs = digest if literals else digest_of_json
     if record.inputs and (found := of_inputs(record.inputs)) != record.id:
         raise ValueError(f"id {record.id} is not the hash of its inputs ({found})")

@@ -27,6 +27,7 @@ from hevitpose.evaluation.prediction_files import read_arrays, read_image_list
 from hevitpose.inference.pictures import name_images
 from hevitpose.leases import Leases
 from hevitpose.models.checkpoint import read_checkpoint
+from hevitpose.records import RecordStore
 from reports import published
 from reports.figures import gallery
 from reports.load import check
@@ -173,11 +174,15 @@ def test_sections_that_are_none(tmp_path):
         ({"config": {"evaluation": {"condition": [1]}}}, "condition: .1., expected a text"),
     ],
 )
-def test_records_whose_config_is_none(part, says):
-    found = check([("a.json", Factory().evaluation(**part))])
-    (problem,) = found.problems
-    assert problem.file == "a.json" and not found.records
-    assert re.search(says, problem.reason)
+def test_records_whose_config_is_none(part, says, tmp_path):
+    record = Factory().evaluation(**part)
+    files.write(tmp_path / f"{record.id}.json", record.to_dict())
+    store = RecordStore(tmp_path)
+    assert store.load() == []
+    (problem,) = store.problems
+    assert problem.file == f"{record.id}.json" and re.search(says, problem.reason)
+    words = ["records", "promote", record.id, "--store", tmp_path, "--to", tmp_path / "to"]
+    assert record.id in one_line(lambda: cli(*words))
 
 
 def test_columns_with_line_breaks(tmp_path):
