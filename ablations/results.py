@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ablations.display import duration
 from ablations.grid_file import MAIN_GRIDS
 from ablations.plan import Plan
 from hevitpose.records import Record, RecordStore
@@ -52,7 +53,7 @@ def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
     command = f"nox -s ablation -- {names} --num-seeds {VERDICT_SEEDS}".replace("  ", " ")
     return [
         f"for verdicts, {VERDICT_SEEDS} seeds: {command}  "
-        f"(about {max(1, round(missing * each / 60))} minutes, less where cells run side by side)"
+        f"(about {duration(missing * each)}, less where cells run side by side)"
     ]
 
 
