@@ -114,13 +114,20 @@ def _write(book: Book, out: Path) -> int:
     for name, text in texts.items():
         written += _write_text(out / "tables" / name, text)
     _remove_others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
+    for name, text in book.drawings().items():
+        written += _write_text(out / "figures" / name, text)
     for plot in book.plots:
         paths = [out / "figures" / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
         if any(style.read_digest(path) != plot.digest for path in paths):
             written += len(plot.save(out / "figures"))
-    names = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
-    _remove_others(out / "figures", names, (".svg", ".png"))
+    _remove_others(out / "figures", _pictures(book), (".svg", ".png"))
     return written
+
+
+def _pictures(book: Book) -> set[str]:
+    """File names of everything drawn."""
+    plots = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
+    return plots | book.drawings().keys()
 
 
 def _write_text(path: Path, text: str) -> int:
@@ -166,12 +173,13 @@ def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[st
     """Compares what is there with what the records say; prints the differences."""
     lines: list[str] = []
     texts = book.texts()
-    current = {
-        name: path.read_text(encoding="utf-8") if path.is_file() else None
-        for name in texts
-        for path in [out / "tables" / name]
-    }
-    lines += readme.stale(texts, current)
+    for folder, expected in (("tables", texts), ("figures", book.drawings())):
+        current = {
+            name: path.read_text(encoding="utf-8") if path.is_file() else None
+            for name in expected
+            for path in [out / folder / name]
+        }
+        lines += readme.stale(expected, current)
     lines += [
         f"{p.name}: no table of this name any more"
         for p in _others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
@@ -180,10 +188,9 @@ def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[st
         path = out / "figures" / f"{plot.name}.svg"
         if style.read_digest(path) != plot.digest:
             lines.append(f"{path.name}: {'stale' if path.exists() else 'absent'}")
-    names = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
     lines += [
         f"{p.name}: no plot of this name any more"
-        for p in _others(out / "figures", names, (".svg",))
+        for p in _others(out / "figures", _pictures(book), (".svg",))
     ]
     for path in documents:
         text = path.read_bytes().decode("utf-8")

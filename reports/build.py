@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ablations.grid_file import MAIN_GRIDS
 from hevitpose.data.registry import is_rendered
+from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports import ablation, comparisons, grid_files
 from reports.cells import split
@@ -20,6 +21,7 @@ from reports.changes import Changes, changes
 from reports.claims import claims_table, load_claims
 from reports.evidence import Evidence, of_grid, of_robustness
 from reports.figures import gallery, plots
+from reports.figures.network import network_svg
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
 from reports.findings import check_findings
 from reports.load import Measured, load
@@ -63,6 +65,10 @@ class Book:
     def plot(self, name: str) -> plots.Plot | None:
         """A plot by its name."""
         return next((plot for plot in self.plots if plot.name == name), None)
+
+    def drawings(self) -> dict[str, str]:
+        """File name to content, of every picture that is drawn from no record."""
+        return {"network.svg": network_svg(VARIANTS["hevitpose_b"], "HEViTPose-B")}
 
     def texts(self) -> dict[str, str]:
         """File name to content, of every table in every format."""

@@ -9,6 +9,7 @@ from reports.figures.accuracy import bubble, joint_profile, tradeoff
 from reports.figures.curves import latency_sweeps, learning_curves
 from reports.figures.effects import effects
 from reports.figures.plot import Plot
+from reports.figures.summary import main_effects
 from reports.load import Measured
 from reports.published import Published
 
@@ -17,7 +18,7 @@ def all_plots(
     measured: Measured, published: Published, grid_views: Sequence[tuple[str, GridView]]
 ) -> list[Plot]:
     """Every plot whose data exist."""
-    found: list[Plot | None] = [bubble(measured, published)]
+    found: list[Plot | None] = [main_effects(grid_views), bubble(measured, published)]
     found.append(tradeoff([grid for _, grid in grid_views]))
     found += [effects(grid, name) for name, grid in grid_views]
     found += [joint_profile(measured, published), learning_curves(measured)]

@@ -101,6 +101,19 @@ def test_a_digit_changed_by_hand_is_found(project, capsys):
     assert "-| HEViTPose-B" in out and "+| HEViTPose-B" in out
 
 
+def test_a_picture_of_the_network_changed_by_hand_is_found(project, capsys):
+    picture = project.out / "figures" / "network.svg"
+    text = picture.read_text()
+    picture.write_text(text.replace("2 groups, reduction 8", "2 groups, reduction 4"))
+    assert project.run("--check") == 1
+    assert "reduction 4" in capsys.readouterr().out
+    picture.unlink()
+    assert project.run("--check") == 1
+    assert "network.svg: absent" in capsys.readouterr().out
+    assert project.run() == 0
+    assert picture.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("typed", "bad"),
     [
