@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ablations.display import Display
 from ablations.explain import describe, explain_record
 from ablations.grid import Grid, available, load_grids, select_cells
 from ablations.grid_file import MAIN_GRIDS
 from ablations.match import match
 from ablations.options import Options, command_of
-from ablations.plan import Plan, plan
+from ablations.plan import Job, Plan, plan
 from ablations.results import render, reproduced
 from ablations.run import Runner, Summary
 from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
@@ -59,8 +62,6 @@ def session(options: Options) -> int:
     if options.match is not None:
         grids = _match(grids, options.match, options.out)
     tuning = Tuning.parse(options.tune, seeds) if options.tune else None
-    if not options.dry_run:
-        _prepare_data(grids)
     store = runs.store_of(options.out)
     if tuning is not None:
         if options.dry_run:
@@ -125,13 +126,26 @@ def _tune(grids: Sequence[Grid], tuning: Tuning, options: Options, base: Config)
     return found
 
 
-def _prepare_data(grids: Sequence[Grid]) -> None:
+def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) -> None:
     """Synthetic people are rendered on first use; all other data must be there."""
     from hevitpose.data.synthetic import generate
 
-    for data in runs.unrendered(cell.config for grid in grids for cell in grid.cells):
-        with progress_bar("synthetic people", "images") as report:
-            generate(data.folder, people=data.people, size=data.image_size, progress=report)
+    for data in runs.unrendered(job.config for job in jobs):
+        start = time.monotonic()
+
+        def report(done: int, total: int, start: float = start) -> None:
+            left = None
+            if done and jobs_left is not None:
+                left = jobs_left + (time.monotonic() - start) * (total - done) / done
+            shown.status(f"synthetic people {done}/{total}", left)
+
+        generate(data.folder, people=data.people, size=data.image_size, progress=report)
+
+
+def _expected(plan: Plan) -> dict[str, float]:
+    """Seconds of each job as the project's machine took them: a guess until one is done here."""
+    ids = {job.id for job in plan.jobs}
+    return {r.id: r.seconds for r in runs.measured().iter(failures=False, ids=ids)}
 
 
 def _run(
@@ -147,14 +161,18 @@ def _run(
         address=options.address,
         gpus_per_run=options.gpus_per_run,
     )
-    return Runner(
-        plan,
-        options.out,
-        workers,
-        retry_failed=options.retry_failed,
-        work=options.work,
-        committed=committed,
-    ).run()
+    with Display() as shown:
+        return Runner(
+            plan,
+            options.out,
+            workers,
+            retry_failed=options.retry_failed,
+            work=options.work,
+            committed=committed,
+            expected=_expected(plan),
+            shown=shown,
+            prepare=partial(_prepare_data, shown),
+        ).run()
 
 
 def _show(plan: Plan, summary: Summary, stores: Sequence[RecordStore], options: Options) -> None:

@@ -16,19 +16,22 @@ QUIET_SECONDS = 60.0
 
 
 class Display:
-    """Prints lines, and keeps a status below them on a terminal."""
+    """One bar over a whole command, in time; lines stay above it.
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self._last = time.monotonic()
+    Shown from entering on: the share is the time since then over that and the time left.
+    """
+
+    def __init__(self) -> None:
+        self.total = self.done = 0  # jobs
+        self._start = self._last = time.monotonic()
         self._bar = None
-        if sys.stdout.isatty() and total:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        if sys.stdout.isatty():
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), transient=True
             )
-            self._task = self._bar.add_task("starting", total=total)
+            self._task = self._bar.add_task("starting", total=None)
 
     def __enter__(self) -> Display:
         if self._bar is not None:
@@ -44,6 +47,15 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
+    def begin(self, jobs: int, left: float | None) -> None:
+        """There are that many jobs, which take the seconds left."""
+        self.total, self.done = jobs, 0
+        text = f"{jobs} to measure, {time_left(left)}"
+        if self._bar is None:
+            self.line(text)
+        else:
+            self.status(text, left, said=True)
+
     def line(self, text: str) -> None:
         """A line that stays."""
         self._last = time.monotonic()
@@ -55,15 +67,16 @@ class Display:
     def advance(self, jobs: int = 1) -> None:
         """That many jobs less to do."""
         self.done += jobs
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done)
 
-    def status(self, running: str, left: float | None) -> None:
-        """What runs now, and the seconds left."""
-        text = f"{running}, {time_left(left)}"
+    def status(self, running: str, left: float | None, *, said: bool = False) -> None:
+        """What runs now, and the seconds left, unless the text has them already."""
+        now = time.monotonic()
+        text = running if said else f"{running}, {time_left(left)}"
         if self._bar is not None:
-            self._bar.update(self._task, description=text)
-        elif time.monotonic() - self._last > QUIET_SECONDS:
+            spent = now - self._start
+            total = None if left is None else spent + left
+            self._bar.update(self._task, description=text, completed=spent, total=total)
+        elif now - self._last > QUIET_SECONDS:
             self.line(f"... {text}")
 
 

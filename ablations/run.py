@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -70,6 +70,9 @@ class Runner:
         retry_failed: also run what failed before.
         work: the module whose functions do the work.
         committed: more stores whose records count as done.
+        expected: seconds of jobs by id, for the time left while nothing was measured here.
+        shown: the display, entered; one of its own otherwise.
+        prepare: called with the jobs that are to run and their seconds, before the first starts.
     """
 
     def __init__(
@@ -81,9 +84,14 @@ class Runner:
         retry_failed: bool = False,
         work: str = WORK,
         committed: Sequence[RecordStore] = (),
+        expected: Mapping[str, float] | None = None,
+        shown: display.Display | None = None,
+        prepare: Callable[[Iterable[Job], float | None], None] | None = None,
     ) -> None:
         self.plan, self.out, self.workers = plan, out, workers
         self.retry_failed, self.work, self.committed = retry_failed, work, committed
+        self.expected, self.display = expected or {}, shown or display.Display()
+        self.prepare = prepare
         self.store = RecordStore(out / "records")
         self.leases = Leases(out / "leases")
         self.summary = Summary()
@@ -121,7 +129,10 @@ class Runner:
             self.leases.close()
             return self.summary
         try:
-            with interruptible(), display.Display(len(self.waiting)) as self.display:
+            self.display.begin(len(self.waiting), self.seconds_left())
+            with interruptible():
+                if self.prepare is not None:
+                    self.prepare(self.waiting, self.seconds_left())
                 self._loop()
         finally:
             self.workers.close()
@@ -138,7 +149,9 @@ class Runner:
             foreign = self._start_what_fits()
             if not self.running:
                 if foreign:  # all that is left is being done by another runner
-                    self.display.status(self._running_text(), None)
+                    job = self.waiting[0]
+                    whose = f"waiting for {job.label}: {self.leases.holder(job.id)} has it"
+                    self.display.status(whose, None)
                     time.sleep(_FOREIGN_SECONDS)
                 elif self.waiting:
                     self._give_up()
@@ -149,7 +162,8 @@ class Runner:
                 self._finish(job, outcome)
                 self.leases.release(job.id)
                 self.display.advance()
-            self.display.status(self._running_text(), self.seconds_left())
+            if self.running:
+                self.display.status(self._running_text(), self.seconds_left())
 
     def _start_what_fits(self) -> bool:
         """Starts jobs in order while there is room; whether some are another runner's."""
@@ -318,26 +332,26 @@ class Runner:
             done, total = self.workers.progress(key)
             share = f" {done}/{total}" if total else ""
             texts.append(f"{job.label} {job.kind}{share}")
-        if not texts and self.waiting:
-            job = self.waiting[0]
-            texts = [f"waiting for {job.label}: {self.leases.holder(job.id)} has it"]
         return "; ".join(texts)
 
     def seconds_left(self) -> float | None:
-        """Estimated seconds until all is done; None while there is nothing to go by."""
+        """Estimated seconds until all is done; None while there is nothing to go by.
+
+        What is not known of a job beside a training, a second or two, counts as nothing.
+        """
         total = 0.0
         for job in self.waiting:
             expected = self._expected(job)
-            if expected is None:
+            if expected is None and job.kind == "training":
                 return None
-            total += expected
+            total += expected or 0.0
         for key, (job, started) in self.running.items():
             elapsed = time.monotonic() - started
             done, steps = self.workers.progress(key)
             expected = elapsed * steps / done if done else self._expected(job)
-            if expected is None:
+            if expected is None and job.kind == "training":
                 return None
-            total += max(0.0, expected - elapsed)
+            total += max(0.0, (expected or 0.0) - elapsed)
         return total / self.workers.slots
 
     def _expected(self, job: Job) -> float | None:
@@ -352,4 +366,15 @@ class Runner:
             done, steps = self.workers.progress(key)
             if other.kind == job.kind and done:
                 rates.append((time.monotonic() - started) * steps / done)
-        return sum(rates) / len(rates) if rates else None
+        if not rates:
+            return self.expected.get(job.id) or self._expected_of_kind.get(job.kind)
+        return sum(rates) / len(rates)
+
+    @cached_property
+    def _expected_of_kind(self) -> dict[str, float]:
+        """The mean of what is expected of each kind of job."""
+        found: dict[str, list[float]] = {}
+        for job in self.plan.jobs:
+            if job.id in self.expected:
+                found.setdefault(job.kind, []).append(self.expected[job.id])
+        return {kind: sum(seconds) / len(seconds) for kind, seconds in found.items()}
