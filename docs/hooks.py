@@ -1,4 +1,4 @@
-"""What the site does beyond MkDocs: roles of docstrings, and the figures that records are drawn as.
+"""What the site does beyond MkDocs: roles of docstrings, figures of records, the page of all runs.
 
 Docstrings name objects as Sphinx does, ``:func:`count```; the site shows the name alone.
 """
@@ -6,12 +6,18 @@ Docstrings name objects as Sphinx does, ``:func:`count```; the site shows the na
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-_FIGURES = Path(__file__).parents[1] / "results" / "rendered" / "figures"
+from reports.build import make
+from reports.output.page import write_site
+
+_RESULTS = Path(__file__).parents[1] / "results"
+_FIGURES = _RESULTS / "rendered" / "figures"
+_RUNS = tempfile.TemporaryDirectory()  # until the build has copied it
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
 
 
@@ -21,7 +27,13 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the rendered figures as ``figures/NAME.svg``."""
+    """Add the rendered figures as ``figures/NAME.svg``, and the page of all runs as ``runs/``."""
     for path in sorted(_FIGURES.glob("*.svg")):
         files.append(File.generated(config, f"figures/{path.name}", abs_src_path=str(path)))
+    folder = Path(_RUNS.name)
+    book = make([_RESULTS / "measured"], pictures=[_RESULTS / "gallery"])
+    write_site(book, folder, _FIGURES, home="../index.html")
+    for path in sorted(folder.rglob("*.*")):
+        target = f"runs/{path.relative_to(folder).as_posix()}"
+        files.append(File.generated(config, target, abs_src_path=str(path)))
     return files

@@ -65,13 +65,14 @@ def script_json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704 (escaped above)
 
 
-def write_site(book: Book, out: Path, figures: Path) -> int:
+def write_site(book: Book, out: Path, figures: Path, home: str = "") -> int:
     """Writes the page; files that are right already are left alone.
 
     Args:
         book: what is shown.
         out: folder of the page; made if absent.
         figures: where the book's pictures are.
+        home: address of the documentation as seen from the page, where it is part of one.
 
     Returns:
         How many files changed.
@@ -115,6 +116,7 @@ def write_site(book: Book, out: Path, figures: Path) -> int:
                 "published": len(book.published.numbers),
             },
             version=__version__,
+            home=home,
         )
     )
     changed = 0

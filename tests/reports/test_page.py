@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from msgspec.structs import replace
 
 from hevitpose.records import RecordStore
 from reports.__main__ import main
-from reports.output.page import repeat_command, script_json
+from reports.build import ROOT
+from reports.build import make as make_book
+from reports.output.page import repeat_command, script_json, write_site
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -116,6 +119,31 @@ def test_nothing_is_asked_of_the_network(site):
     assert all(target.startswith("data:") for target in loads)
     assert "url(http" not in text and "@import" not in text
     assert "default-src 'none'" in text
+
+
+@pytest.mark.slow
+def test_a_thousand_records(tmp_path):
+    """Of the committed ones: at most 10 s of a processor and 8 MB."""
+    measured = tmp_path / "measured"
+    measured.mkdir()
+    paths = sorted((ROOT / "results" / "measured").rglob("*.json"))[:1000]
+    if len(paths) < 1000:
+        pytest.skip(f"{len(paths)} committed records")
+    for path in paths:
+        (measured / path.name).symlink_to(path)
+    figures = tmp_path / "figures"
+    book = make_book([measured])
+    for plot in book.plots:  # their drawing is not the page's
+        figures.mkdir(exist_ok=True)
+        (figures / f"{plot.name}.svg").write_text("<svg></svg>")
+    start = time.process_time()
+    write_site(make_book([measured]), tmp_path / "page", figures, home="../index.html")
+    assert time.process_time() - start < 10
+    size = sum(path.stat().st_size for path in (tmp_path / "page").rglob("*.*"))
+    drawn = sum(path.stat().st_size for path in (ROOT / "results/rendered/figures").glob("*.svg"))
+    assert size + drawn < 8e6
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert '<a href="../index.html">Documentation</a>' in text
 
 
 def test_hostile_text_is_escaped(site):

@@ -85,7 +85,7 @@
   addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
   // The list of runs
-  const page = 100;
+  const page = 20;
   let limit = page;
   const listRuns = () => {
     const query = $("#run-filter").value;
@@ -98,7 +98,7 @@
     $("#more").hidden = found.length <= limit;
   };
   $("#run-filter").addEventListener("input", () => { limit = page; listRuns(); });
-  $("#more").addEventListener("click", () => { limit += page; listRuns(); });
+  $("#more").addEventListener("click", () => { limit += 100; listRuns(); });
   listRuns();
   $("#ids").append(...runs.slice(0, 500).map((r) => el("option", { value: r.id }, `${r.kind} ${r.model} ${r.cell} ${r.seed ?? ""}`)));
 
