@@ -115,11 +115,21 @@ def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
 
 
 def prepare_data(config: Any) -> None:
-    """Synthetic people are rendered on first use; all other data must be there."""
+    """Render synthetic people on first use; all other data must be there.
+
+    Raises:
+        DataError: annotations are absent; found before people are rendered to start from.
+    """
     from hevitpose import runs
+    from hevitpose.data.files import locate
+    from hevitpose.data.registry import is_rendered
     from hevitpose.data.synthetic import generate
 
-    for data in runs.unrendered([config]):
+    missing = runs.unrendered([config])
+    if missing and not is_rendered(config.data.dataset):
+        for split in (config.data.train_split, config.data.val_split):
+            locate(config.data.dataset, config.data.folder, split)
+    for data in missing:
         with bar("synthetic people", "images") as progress:
             generate(data.folder, people=data.people, size=data.image_size, progress=progress)
 

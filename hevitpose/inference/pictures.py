@@ -69,6 +69,8 @@ def find_images(
             files = [path]
         else:
             files = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207
+        if not files and not path.exists() and not glob.has_magic(source):
+            raise DataError(f"{source}: no such file or folder")
         if not files:
             raise DataError(f"{source}: no {kind} there (expected {', '.join(suffixes)})")
         for file in files:

@@ -123,3 +123,12 @@ def test_defaults_in_words_are_shown(capsys):
     assert "[default: (hog)]" in capsys.readouterr().out
     sources = (path.read_text() for path in Path(hevitpose.cli.__file__).parent.glob("*.py"))
     assert not any("[default" in source for source in sources)
+
+
+def test_absent_data_are_found_before_people_are_rendered(tmp_path, monkeypatch, capsys):
+    """What `real_quick` starts from would be rendered for a minute first."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--cfg", "coco_small", "data.root=data", "preset=real_quick"]
+    assert execute(words) == 1
+    assert "no coco_small_train.json" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -304,9 +304,11 @@ def test_the_callers_network_stays_theirs():
 
 
 def test_sources_without_images(tmp_path):
-    for source in (str(tmp_path), str(tmp_path / "*.jpg"), "nowhere.jpg"):
+    for source in (str(tmp_path), str(tmp_path / "*.jpg")):
         with pytest.raises(DataError, match="no image there"):
             find_images([source])
+    with pytest.raises(DataError, match=r"nowhere\.jpg: no such file or folder"):
+        find_images(["nowhere.jpg"])
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,11 @@ def render(rows: Sequence[Row]) -> str:
 
 def _converted(dataset: str) -> str:
     files = files_of(dataset)
+    if files.source in ROWS:
+        return f", then `hevitpose data prepare {dataset} --source data/{files.source} --root data`"
     if not files.derived:
         return ""
-    return f", then `hevitpose data prepare`; converted files of the field: {files.derived}"
+    return f", then `hevitpose data prepare`; files that MMPose converted: {files.derived}"
 
 
 def _is_custom(name: str) -> bool:

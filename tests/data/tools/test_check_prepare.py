@@ -363,3 +363,13 @@ def test_check_of_a_custom_yaml(tmp_path, capsys):
     assert execute(["data", "check", str(path)]) == 2
     assert "keypoints" in capsys.readouterr().err
     assert execute(["data", "check", str(tmp_path / "none.yaml")]) == 1
+
+
+def test_check_says_how_a_dataset_is_made_of_another(tmp_path, capsys):
+    from hevitpose.cli import execute
+
+    execute(["data", "check", "coco_small", "--root", str(tmp_path)])
+    assert (
+        "then `hevitpose data prepare coco_small --source data/coco --root data`"
+        in capsys.readouterr().out
+    )
