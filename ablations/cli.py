@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ablations.display import Display
-from ablations.explain import describe, explain_record
+from ablations.explain import describe, explain_record, in_full, overview
 from ablations.grid import Grid, available, load_grids, select_cells
 from ablations.grid_file import MAIN_GRIDS
 from ablations.match import match
@@ -24,7 +24,7 @@ from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
 from ablations.workers import check_executor, create_workers
 from hevitpose import runs
 from hevitpose.config import Config, load_config
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, unknown_name
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import RecordStore
@@ -81,18 +81,18 @@ def session(options: Options) -> int:
 
 
 @app.command("list")
-def list_grids() -> None:
-    """The grids that come with the project: question, cells, expected time, finding."""
-    for grid in load_grids(available(), load_config(None, preset="quick")):
-        print(f"{grid.name}\n  {' '.join(grid.question.split())}")
-        named = [cell.name.partition(" @ ") for cell in grid.cells]
-        print(f"  cells     {', '.join(name for name, at, _ in named if not at)}")
-        if conditions := dict.fromkeys(condition for _, at, condition in named if at):
-            print(f"  each at   {', '.join(conditions)}")
-        for key in ("command", "expected"):
-            print(f"  {key:<9} {' '.join(getattr(grid, key).split())}")
-        for finding in grid.findings:
-            print(f"  finding   {finding}")
+def list_grids(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[GRID]...", help="Everything about these.")
+    ] = None,
+) -> None:
+    """The grids that come with the project; of those named, also cells, command and findings."""
+    known = available()
+    for name in names or ():
+        if name not in known:
+            raise unknown_name("grid", name, known)
+    grids = load_grids(names or known, load_config(None, preset="quick"))
+    print("\n\n".join(map(in_full, grids)) if names else overview(grids))
 
 
 @app.command()

@@ -1,17 +1,57 @@
-"""Why a job would run, and what an id is a hash of."""
+"""What grids there are, why a job would run, and what an id is a hash of."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ablations import display
+from ablations.grid import Grid
 from ablations.plan import History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record, RecordStore
+
+_WIDTH = 100
+
+
+def overview(grids: Sequence[Grid]) -> str:
+    """A screen about all grids: name, number of cells, time, and the question as far as it fits."""
+    names = max(len(grid.name) for grid in grids)
+    lines = []
+    for grid in grids:
+        cells = len({cell.name.partition(" @ ")[0] for cell in grid.cells})
+        time = re.sub(r"^about | on two cores.*| for .*", "", " ".join(grid.expected.split()))
+        start = f"{grid.name:<{names}}  {cells:>2} cells  {time:<15} "
+        question = " ".join(grid.question.split())
+        lines.append(start + textwrap.shorten(question, _WIDTH - len(start), placeholder=" ..."))
+    lines += [
+        "",
+        "one of them, with its findings:  python -m ablations list attention",
+        "run it (two cores, one seed):    nox -s ablation -- --grid attention",
+    ]
+    return "\n".join(lines)
+
+
+def in_full(grid: Grid) -> str:
+    """Question, cells, command, expected time and findings of a grid."""
+    named = [cell.name.partition(" @ ") for cell in grid.cells]
+    facts = [("cells", ", ".join(dict.fromkeys(name for name, at, _ in named if not at)))]
+    if conditions := dict.fromkeys(condition for _, at, condition in named if at):
+        facts.append(("each at", ", ".join(conditions)))
+    facts += [("command", grid.command), ("expected", grid.expected)]
+    facts += [("finding", finding) for finding in grid.findings]
+    lines = textwrap.wrap(" ".join(grid.question.split()), _WIDTH - 2)
+    for key, text in facts:
+        lines += textwrap.wrap(
+            " ".join(text.split()), _WIDTH - 2, break_on_hyphens=False,
+            initial_indent=f"{key:<9} ", subsequent_indent=" " * 10,
+        )  # fmt: skip
+    return "\n".join([grid.name, *(f"  {line}" for line in lines)])
 
 
 def describe(

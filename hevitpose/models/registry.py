@@ -78,7 +78,10 @@ def create(kind: str, name: str, **numbers: Any) -> Any:
     """
     load()
     if name not in _PARTS[kind]:
-        raise unknown_name(f"model.{kind}", name, names(kind))
+        raise UsageError(
+            f"{unknown_name(f'model.{kind}', name, names(kind))}; "
+            "one of yours: --import FILE, or imports=[FILE]"
+        )
     part = _PARTS[kind][name]
     wanted = inspect.signature(part).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted):

@@ -413,8 +413,21 @@ class TestCommand:
 
     def test_list(self, capsys):
         assert command.main(["list"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) < 24 and max(map(len, lines)) <= 100
+        assert any(line.startswith("attention_parts ") and "8 cells" in line for line in lines)
+        assert command.main(["list", "attention_parts", "robustness"]) == 0
         text = capsys.readouterr().out
-        assert "attention_parts" in text and "no-cascade" in text and "nox -s ablation" in text
+        assert max(map(len, text.splitlines())) <= 100
+        for words in (
+            "no-cascade",
+            "nox -s ablation -- --grid attention_parts",
+            "no cell was shown",
+        ):
+            assert words in " ".join(text.split())
+        assert "each at" in text and "box-jitter-2" in text
+        assert command.main(["list", "nothing"]) == 2
+        assert "unknown grid 'nothing'" in capsys.readouterr().err
 
     def test_everything_that_children_start_with_is_there(self):
         for name in PRELOAD:
