@@ -50,11 +50,11 @@ class Options:
     cfg: Annotated[str | None, typer.Option(help="A config's name or yaml file.")] = None
     seeds: Annotated[str | None, typer.Option(help="A list: 0,1,2.")] = None
     num_seeds: Annotated[int | None, typer.Option(min=1, help="A count, from 0.")] = None
-    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs")
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs")
     executor: Annotated[
         str | None,
         typer.Option(
-            help="local, processes or ray. On a CPU: processes, one thread a cell; sooner than two."
+            help="local, processes or ray. On a CPU: processes, one thread per cell, the fastest."
         ),
     ] = None
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None
@@ -63,7 +63,8 @@ class Options:
     address: Annotated[str | None, typer.Option(help="Of a ray cluster; auto.")] = None
     gpus_per_run: Annotated[float, typer.Option(min=0, help="ray: may be a fraction.")] = 0.0
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds without a sign of life: a cell hangs.")
+        float,
+        typer.Option(min=1, help="Seconds without progress after which a cell counts as hung."),
     ] = 1800.0
     imports: Annotated[
         list[Path] | None, typer.Option("--import", help="Your own module; repeatable.")
@@ -76,12 +77,14 @@ class Options:
         str | None,
         typer.Option(help="training.lr=4e-3,8e-3: each cell at its own best value on minival."),
     ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what and why.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and why.")] = (
+        False
+    )
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run again what failed before.")
+        bool, typer.Option("--retry-failed", help="Rerun jobs that failed before.")
     ] = False
     use_committed: Annotated[
-        bool, typer.Option("--use-committed", help="results/measured counts as done.")
+        bool, typer.Option("--use-committed", help="Count records in results/measured as done.")
     ] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
 

@@ -1,4 +1,4 @@
-"""HEViTPose: an independent reconstruction of the pose network, runnable and measurable.
+"""HEViTPose: an independent, reproducible reconstruction of the pose network.
 
 Heavy names load on first use, so that ``import hevitpose`` loads no framework.
 """

@@ -20,7 +20,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="key=value, or the authors' upper-case pairs: TRAIN.LR 1e-3."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one json object instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Boxes = Annotated[str | None, typer.Option("--boxes", help="gt, or a detector's json.")]
 BoxThreshold = Annotated[
     float | None, typer.Option("--box-threshold", help="Detections scored lower are dropped.")
@@ -147,7 +147,7 @@ def print_record(record: Any, as_json: bool) -> None:
 
 
 def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:
-    """Metrics with what they were taken on, for people or as one json object."""
+    """Metrics with what they were taken on, as text or JSON."""
     if as_json:
         print(json.dumps({**metrics, "dataset": facts}))
         return

@@ -47,7 +47,7 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is there, what is missing and where to get it, and what is wrong."""
+    """List what is present, what is missing and where to get it, and what is wrong."""
     from hevitpose.data.tools import check as doctor
 
     with bar("images that CrowdPose shares with COCO", "images") as progress:

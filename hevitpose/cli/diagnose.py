@@ -18,7 +18,7 @@ def diagnose(
     ground_truth: Annotated[Path, typer.Option("--ground-truth", help="Annotations.")],
     predictions: Annotated[Path, typer.Option("--predictions", help="Result json, or .npy.")],
     reference: Annotated[
-        bool, typer.Option("--reference", help="Exactly coco-analyze's rules, odd ones included.")
+        bool, typer.Option("--reference", help="Exactly coco-analyze's rules, quirks included.")
     ] = False,
     worst: Annotated[
         int, typer.Option("--worst", min=0, help="Also draw so many people, the worst first.")

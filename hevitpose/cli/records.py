@@ -49,7 +49,7 @@ def show(
     record: Annotated[str, typer.Argument(help="An id, or how it begins.")],
     store: Store = RUNS,
 ) -> None:
-    """A record as its json."""
+    """Print a record as JSON."""
     print(RecordStore(store).find(record).to_json(), end="")
 
 
@@ -71,7 +71,7 @@ def import_command(
     file: Annotated[Path, typer.Argument(help="A file that export wrote, or a folder of records.")],
     store: Store = RUNS,
 ) -> None:
-    """Take over records from another machine; they keep where they came from."""
+    """Import records from another machine, keeping their provenance."""
     from hevitpose.records import import_records
 
     _print_report(import_records(RecordStore(store), file))

@@ -115,8 +115,8 @@ def valid(
 ) -> None:
     """Evaluate saved weights on the val split.
 
-    Network, codec and input size are the checkpoint's; key=value overrides them, and is said.
-    Under a condition pictures or boxes are worse (docs/robustness.md); level 0 is the plain one.
+    Network, codec and input size are the checkpoint's; key=value overrides them, with a note.
+    A condition degrades images or boxes (docs/robustness.md); level 0 is the plain evaluation.
     """
     wanted = [name for given in conditions or () for name in given.split(",")]
     if predictions is not None and len(wanted) > 1:
@@ -168,7 +168,7 @@ def infer_testdev(
     nodes: Nodes = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Predict a test split whose answers are withheld, as its evaluation server takes it.
+    """Predict a test split without public ground truth, for its evaluation server.
 
     COCO test-dev: result json and zip, with detector boxes. MPII test: pred.mat.
     """

@@ -69,7 +69,7 @@ def export_records(
 
 
 def import_records(store: RecordStore, file: Path | str) -> ImportReport:
-    """Takes over what :func:`export_records` wrote; each record keeps its provenance.
+    """Import what :func:`export_records` wrote; each record keeps its provenance.
 
     Importing twice changes nothing. A folder is taken too: a store, or one that holds ``records``.
 

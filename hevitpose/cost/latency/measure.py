@@ -169,7 +169,7 @@ class Prepared:
         check: compare with eager fp32 first.
 
     Raises:
-        UnavailableError: the mode or device is not to be had here.
+        UnavailableError: the mode or device is unavailable on this machine.
         UsageError: the input does not fit the model.
         HEViTPoseError: the form's output is not that of the model.
     """

@@ -1,4 +1,4 @@
-"""The doctor of ``hevitpose data check``: what is on disk, and what is wrong with it."""
+"""Implement ``hevitpose data check``: what is on disk, and what is wrong with it."""
 
 from __future__ import annotations
 
