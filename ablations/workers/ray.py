@@ -166,7 +166,7 @@ def _connect(address: str | None) -> Any:
         import ray
     except ImportError:
         raise HEViTPoseError(
-            "--executor ray: ray is not installed (pip install 'hevitpose[cluster]')"
+            "--executor ray: ray is not installed (pip install -e '.[cluster]')"
         ) from None
     if address is not None and address != "auto":
         _check_reachable(address)

@@ -36,7 +36,7 @@ def _onnx(
     try:
         import onnx
     except ImportError:
-        raise HEViTPoseError("onnx is not installed: pip install 'hevitpose[export]'") from None
+        raise HEViTPoseError("onnx is not installed: pip install -e '.[export]'") from None
     from hevitpose.models.forms import ATTENTION_OPSET, onnx_form
 
     outputs = ["heatmaps"]
@@ -175,9 +175,7 @@ def onnx_session(path: Path, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise HEViTPoseError(
-            "onnxruntime is not installed: pip install 'hevitpose[export]'"
-        ) from None
+        raise HEViTPoseError("onnxruntime is not installed: pip install -e '.[export]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

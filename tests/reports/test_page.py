@@ -68,6 +68,13 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
   seen.galleryRun = q("#gallery figcaption a").getAttribute("href");
   q("#run-filter").value = "evaluation mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
   seen.runs = document.querySelectorAll("#run-table tbody tr").length;
+  const seed = document.querySelectorAll("#run-table th")[4];
+  const seeds = () => [...document.querySelectorAll("#run-table tbody tr")]
+    .map((r) => Number(r.cells[4].textContent));
+  seed.querySelector("button").click();
+  seen.seeds = seeds();
+  seed.querySelector("button").click();
+  seen.seedsDown = seeds();
   const [a, b] = IDS;
   location.hash = `run-${a}`;
   await wait(() => q("#run .command"));
@@ -203,6 +210,7 @@ def test_a_visit(site, tmp_path, width):
     assert seen["tipAfterEscape"]
     assert re.fullmatch("#run-[0-9a-f]{20}", seen["galleryRun"])
     assert seen["runs"] == 5
+    assert seen["seeds"] == [0, 1, 2, 3, 4] and seen["seedsDown"] == [4, 3, 2, 1, 0]
     assert "hevitpose train --cfg synthetic preset=quick seed=0" in seen["command"]
     assert "git checkout 0123456789" in seen["command"]
     assert "example cpu" in seen["run"] and "torch" in seen["run"] and seen["curve"]

@@ -50,7 +50,7 @@
     });
     body.append(...rows.map((item) => item.row));
   };
-  $$("th > .sort").forEach((button) => button.addEventListener("click", () => sortTable(button.parentElement)));
+  $$("th[data-way] > .sort").forEach((button) => button.addEventListener("click", () => sortTable(button.parentElement)));
   const matches = (text, query) => query.toLowerCase().split(/\s+/).filter(Boolean).every((word) => text.toLowerCase().includes(word));
   $$("input.filter").forEach((input) => input.addEventListener("input", () => {
     const section = input.closest("section");
@@ -87,9 +87,12 @@
   // The list of runs
   const page = 20;
   let limit = page;
+  const keys = ["id", "kind", "model", "cell", "seed", "result", "date"];
+  let order = null;  // [key, 1 or -1]
   const listRuns = () => {
     const query = $("#run-filter").value;
     const found = runs.filter((r) => matches(`${r.id} ${r.kind} ${r.model} ${r.cell} ${r.status} seed ${r.seed}`, query));
+    if (order) found.sort((a, b) => order[1] * String(a[order[0]] ?? "").localeCompare(String(b[order[0]] ?? ""), "en", { numeric: true }));
     const rows = found.slice(0, limit).map((r) => el("tr", {},
       el("td", {}, el("a", { href: `#run-${r.id}` }, r.id.slice(0, 8))), el("td", {}, r.kind), el("td", {}, r.model),
       el("td", {}, r.cell), el("td", {}, r.seed ?? ""), el("td", { class: r.status === "ok" ? "" : "failed" }, r.older ? `${r.result} (older code)` : r.result), el("td", {}, r.date)));
@@ -97,6 +100,13 @@
     $("#run-count").textContent = `${found.length} of ${runs.length} runs`;
     $("#more").hidden = found.length <= limit;
   };
+  $$("#run-table th").forEach((header, column) => $("button", header).addEventListener("click", () => {
+    const way = header.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+    $$("#run-table th").forEach((th) => th.removeAttribute("aria-sort"));
+    header.setAttribute("aria-sort", way);
+    order = [keys[column], way === "ascending" ? 1 : -1];
+    listRuns();
+  }));
   $("#run-filter").addEventListener("input", () => { limit = page; listRuns(); });
   $("#more").addEventListener("click", () => { limit += 100; listRuns(); });
   listRuns();
