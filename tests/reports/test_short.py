@@ -81,7 +81,7 @@ def test_what_to_run_next(make):
 
     (line,) = next_step(Plan, trained(1))
     assert "nox -s ablation -- --grid peow --num-seeds 5" in line
-    assert "about 8 minutes" in line  # two cells, four seeds each
+    assert "about 8 min, less" in line  # two cells, four seeds each
     assert next_step(Plan, trained(5)) == [] == next_step(Plan, [])
 
 
