@@ -20,7 +20,7 @@ _WIDTH = 100
 
 
 def overview(grids: Sequence[Grid]) -> str:
-    """A screen about all grids: name, number of cells, time, and the question as far as it fits."""
+    """A screen about all grids: cells, time, and question and finding as far as they fit a line."""
     names = max(len(grid.name) for grid in grids)
     lines = []
     for grid in grids:
@@ -29,12 +29,23 @@ def overview(grids: Sequence[Grid]) -> str:
         start = f"{grid.name:<{names}}  {cells:>2} cells  {time:<15} "
         question = " ".join(grid.question.split())
         lines.append(start + textwrap.shorten(question, _WIDTH - len(start), placeholder=" ..."))
+        told = textwrap.shorten(
+            _told(grid.findings[0]), _WIDTH - 2, placeholder=" ...", break_on_hyphens=False
+        )
+        lines.append(f"  {told}")
     lines += [
         "",
         "one of them, with its findings:  python -m ablations list attention",
         "run it (two cores, one seed):    nox -s ablation -- --grid attention",
     ]
     return "\n".join(lines)
+
+
+def _told(finding: str) -> str:
+    """What a finding says of which cells, without its condition and its numbers."""
+    text = " ".join(finding.split()).rpartition(" seeds: ")[2].replace("`", "")
+    text = re.sub(r" \([^)]*\)", "", text)
+    return re.sub(r"^by (\S+) [\d.]+ \+- [\d.]+ with [^.;]*[.;] ", r"by \1 ", text)
 
 
 def in_full(grid: Grid) -> str:

@@ -415,7 +415,9 @@ class TestCommand:
         assert command.main(["list"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) < 24 and max(map(len, lines)) <= 100
-        assert any(line.startswith("attention_parts ") and "8 cells" in line for line in lines)
+        parts = next(i for i, line in enumerate(lines) if line.startswith("attention_parts "))
+        assert "8 cells" in lines[parts]
+        assert lines[parts + 1].startswith("  by PCKh@0.5 no cell was shown to differ")
         assert command.main(["list", "attention_parts", "robustness"]) == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= 100
