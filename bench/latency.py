@@ -3,15 +3,13 @@
     python bench/latency.py                                     # all models, eager and fused, CPU
     python bench/latency.py --gpu --modes eager,cudagraph,fused+compile --batch 1,64 --dtype bf16
     python bench/latency.py --models b,t --modes fused,onnxruntime --scope decode,e2e --flip
-    python bench/latency.py --vs b:fused+onnxruntime,pose_hrnet_w32:onnxruntime
+    python bench/latency.py --vs b:fused+openvino:int8,pose_hrnet_w32:openvino:int8
     python bench/latency.py --quick                             # everything on the CPU, 3 minutes
 
-Every model and mode is measured in a process of its own; what cannot run here, fails or runs out
-of memory is a row with its reason. Records go to ``--out`` (``runs/records``). ``--vs`` measures
-its contenders in turn, A B A B ..., and prints the ratio of each to the last one with a bootstrap
-interval: the only way to say that one is faster. With two threads on two cores it also tells the
-rounds in which the cores were close together from those in which they were not, which the host of
-a virtual machine decides. Runs from a bare checkout.
+Every model and mode has a process of its own; what cannot run here, fails or runs out of memory is
+a row with its reason. Records go to ``--out`` (``runs/records``). ``--vs`` measures its contenders
+in turn, A B A B ..., and prints the ratio of each to the last one with a bootstrap interval: the
+only way to say that one is faster. On two cores it tells rounds with close cores from the others.
 """
 
 from __future__ import annotations
@@ -95,10 +93,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     where.add_argument("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
     where.add_argument("--cpu", action="store_true", help="on the CPU (the default)")
     add("--models", default="all", help="names and wildcards, e.g. b,pose_*; default: all")
-    add("--modes", help="e.g. eager,fused,compile,cudagraph,onnxruntime,fused+onnxruntime")
+    add("--modes", help="e.g. eager,fused,compile,cudagraph,autocast,fused+openvino")
     add("--batch", default="1", help="images in a call, several by comma")
     add("--input", help="HEIGHTxWIDTH, several by comma; default 256x256 (--quick: 128x128)")
-    add("--dtype", default="fp32", help="fp32,bf16,fp16")
+    add("--dtype", default="fp32", help="fp32,bf16,fp16,int8; what a mode lacks is skipped")
     add("--layout", default="nchw", help="nchw,nhwc")
     add("--scope", default="model", help="model,decode,e2e")
     add("--flip", action="store_true", help="with the flip test")
@@ -108,7 +106,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", type=int, help="of the CPU's operators; default: all this process may use")
     add("--keypoints", type=int, default=17)
     add("--quick", action="store_true", help="small, short and everything, within 3 minutes")
-    add("--vs", help="MODEL[:MODE],MODEL[:MODE],...: interleaved ratios to the last one")
+    add("--vs", help="MODEL[:MODE[:DTYPE]],MODEL...: interleaved ratios to the last one")
     add("--rounds", type=int, default=30, help="of --vs")
     add("--seed", type=int, default=0, help="of weights, inputs and the bootstrap")
     add("--timeout", type=float, default=600.0, help="seconds for one measurement")
@@ -257,20 +255,23 @@ class Store:
 
 
 def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
-    """The contenders of --vs by their label ``model:mode``.
+    """The contenders of --vs by their label ``model:mode``, and ``:dtype`` where it was given.
 
     Raises:
-        UsageError: fewer than two, one named twice, or more than one batch, input and so on.
+        UsageError: fewer than two, one twice, or more than one batch, input and so on.
     """
     tasks: dict[str, Task] = {}
     for part in options.vs.split(","):
-        name, _, mode = part.partition(":")
+        if part.count(":") > 2:
+            raise UsageError(f"--vs: {part!r}, expected MODEL[:MODE[:DTYPE]]")
+        name, mode, dtype, *_ = [*part.split(":"), "", ""]
         one = argparse.Namespace(**vars(options))
         one.models, one.modes = [full_name(name)], [mode or options.modes[0]]
+        one.dtype = dtype or options.dtype
         task, *others = plan(one)
         if others:
             raise UsageError("--vs: expected one batch, input, dtype, layout and scope")
-        label = f"{task.model}:{task.conditions.mode}"
+        label = ":".join([task.model, task.conditions.mode, *([dtype] if dtype else [])])
         if label in tasks:
             raise UsageError(f"--vs: {label} is named twice")
         tasks[label] = task

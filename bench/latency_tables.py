@@ -79,7 +79,7 @@ def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:
     for name in ("model", "mode", *columns):
         table.add_column(name, no_wrap=name == "model")
     numbers = ["p50", "p90", "p99", "min", "IQR", *(["stream p50"] if streams else []),
-               "images/s", "MiB", "error", "n"]  # fmt: skip
+               "images/s", "MiB", "error", "px", "n"]  # fmt: skip
     for name in numbers:
         table.add_column(name, justify="right")
     table.add_column("status")
@@ -104,7 +104,7 @@ def _verdict(ratio: Any) -> str:
 
 def _numbers(row: Any, streams: bool) -> Iterable[str]:
     if row.outcome.status != "ok":
-        return [""] * (10 if streams else 9)
+        return [""] * (11 if streams else 10)
     result = row.outcome.result
     wall = result.wall
     cells = [milliseconds(v) for v in (wall.p50, wall.p90, wall.p99, wall.min, wall.iqr)]
@@ -112,7 +112,8 @@ def _numbers(row: Any, streams: bool) -> Iterable[str]:
         cells.append(milliseconds(result.stream.p50 if result.stream else None))
     memory = "-" if result.peak_memory is None else f"{result.peak_memory / 2**20:.0f}"
     parity = "-" if result.parity is None else f"{result.parity:.1e}"
-    return [*cells, f"{result.images_per_s:.1f}", memory, parity, str(wall.n)]
+    moved = "-" if result.keypoints_px is None else f"{result.keypoints_px:.2f}"
+    return [*cells, f"{result.images_per_s:.1f}", memory, parity, moved, str(wall.n)]
 
 
 def _status(row: Any) -> str:
@@ -151,6 +152,7 @@ def _measured(result: Any) -> dict[str, Any]:
         "stream_p50": result.stream.p50 if result.stream else None,
         "images_per_s": result.images_per_s,
         "parity": result.parity,
+        "keypoints_px": result.keypoints_px,
         "peak_memory": result.peak_memory,
         "overhead_ms": result.overhead_ms,
         "warmup_capped": result.warmup.capped,

@@ -38,6 +38,10 @@ Imports = Annotated[
         "--import", help="A module of yours that registers an attention, or a detector; repeatable."
     ),
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", help="Of an .onnx file: openvino, ...", show_default="onnxruntime"),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out what cannot be read, and list it.")
 ]

@@ -19,6 +19,7 @@ from hevitpose.cli.common import (
     Imports,
     Nodes,
     Overrides,
+    Runtime,
     SkipBad,
     bar,
     make_config,
@@ -30,6 +31,14 @@ from hevitpose.config import Config
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.sizes import parse_size
+
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option("--condition", help="NAME:LEVEL, as fog:3; repeatable, or with commas."),
+]
+PredictionsOut = Annotated[
+    Path | None, typer.Option("--predictions", help="Also write the keypoints here (.npz).")
+]
 
 
 def info(
@@ -104,16 +113,12 @@ def valid(
     devices: Devices = None,
     nodes: Nodes = None,
     skip_bad: SkipBad = False,
-    conditions: Annotated[
-        list[str] | None,
-        typer.Option("--condition", help="NAME:LEVEL, as fog:3; repeatable, or with commas."),
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Also write the keypoints here (.npz).")
-    ] = None,
+    conditions: Conditions = None,
+    predictions: PredictionsOut = None,
+    runtime: Runtime = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate saved weights on the val split.
+    """Evaluate saved weights, or an exported ONNX file, on the val split.
 
     Network, codec and input size are the checkpoint's; key=value overrides them, with a note.
     A condition degrades images or boxes (docs/robustness.md); level 0 is the plain evaluation.
@@ -139,11 +144,16 @@ def valid(
             "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
         )
     config = of_checkpoint(config, overrides)
+    config, runtime = _runtime_of(config, runtime)
     each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
     for one in each:
         with bar("evaluation", "batches") as progress:
             found = evaluate_and_record(
-                one, one.model.checkpoint, progress=progress, again=predictions is not None
+                one,
+                one.model.checkpoint,
+                progress=progress,
+                again=predictions is not None,
+                runtime=runtime,
             )
         if found is None:  # another rank of the same run
             continue
@@ -154,6 +164,28 @@ def valid(
         print_record(record, as_json)
         if not as_json:
             print(f"evaluation {record.id}{'' if new else ', recorded before'}")
+
+
+def _runtime_of(config: Config, runtime: str | None) -> tuple[Config, str]:
+    """What runs ``model.checkpoint``, and the config with its device.
+
+    Raises:
+        UsageError: weights, which run in torch, or no such runtime.
+        UnavailableError: the runtime is not installed here.
+    """
+    from hevitpose.models.runtimes import require_runtime
+
+    path = config.model.checkpoint  # type: ignore[attr-defined]
+    if path.suffix != ".onnx":
+        if runtime is not None:
+            raise UsageError(
+                f"--runtime {runtime}: {path} has weights, which run in torch; export it first"
+            )
+        return config, "torch"
+    runtime = runtime or "onnxruntime"
+    require_runtime(runtime)
+    device = "cuda" if runtime == "tensorrt" else "cpu"
+    return config.with_overrides({"device": device}), runtime
 
 
 def infer_testdev(

@@ -7,9 +7,32 @@ from typing import Annotated, Any
 
 import typer
 
-from hevitpose.cli.common import Imports
+from hevitpose.cli.common import Imports, Runtime
 from hevitpose.errors import UsageError
 from hevitpose.sizes import parse_size
+
+DynamicSize = Annotated[bool, typer.Option("--dynamic-size", help="onnx: any multiples of 32.")]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pictures",
+        help="Compare on these pictures of people (files, folders, globs).",
+        show_default="rendered",
+    ),
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="onnx: convolutions in int8, by --calibration.")]
+Bf16 = Annotated[
+    bool, typer.Option("--bf16", help="onnx: for OpenVINO in bfloat16, by --calibration.")
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", help="FOLDER[:n]: pictures, or a dataset's folder (data/coco_small)."
+    ),
+]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Keep int8 or bf16 that loses over 0.5 points.")
+]
 
 
 def import_weights(
@@ -83,38 +106,47 @@ def export(
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
-    dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="onnx: any multiples of 32.")
-    ] = False,
+    dynamic_size: DynamicSize = False,
     half: Annotated[bool, typer.Option("--half", help="onnx: in float16.")] = False,
     fuse: Annotated[bool, typer.Option("--fuse", help="Fold norms into convolutions.")] = False,
-    pictures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pictures",
-            help="Compare on these pictures of people (files, folders, globs).",
-            show_default="rendered",
-        ),
-    ] = None,
+    pictures: Pictures = None,
+    int8: Int8 = False,
+    bf16: Bf16 = False,
+    calibration: Calibration = None,
+    accept_loss: AcceptLoss = False,
+    runtime: Runtime = None,
     imports: Imports = None,
 ) -> None:
     """Write a network for another runtime, compared with the original before it is kept.
 
-    Prints the difference and what a call of the file takes on this machine.
+    Prints the difference and what a call of the file takes on this machine. Of --int8 and --bf16
+    also what each kind of layer saves and loses; a file that loses over 0.5 points of the primary
+    metric is not written.
     """
+    from hevitpose.inference.calibration import people_of
     from hevitpose.inference.export import export as write
     from hevitpose.inference.export import picture_crops
     from hevitpose.inference.pictures import find_images
-    from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+    from hevitpose.models.checkpoint import from_pretrained, locate, read_checkpoint
     from hevitpose.models.imports import import_files
+    from hevitpose.records.identity import file_digest
 
+    if int8 and bf16:
+        raise UsageError("--int8 and --bf16: expected one of the two")
+    precision = "int8" if int8 else "bf16" if bf16 else "fp32"
+    if (calibration is None) == (precision != "fp32"):
+        raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and they with it")
     import_files(imports or ())
-    config = read_checkpoint(checkpoint).config
-    size = tuple(config.get("data", {}).get("input_size", (256, 256)))
-    size = size if input_size is None else parse_size(input_size, "--input")
+    weights = locate(checkpoint)
+    data = read_checkpoint(weights).config.get("data", {})
+    stored = tuple(data.get("input_size", (256, 256)))
+    size = stored if input_size is None else parse_size(input_size, "--input")
     found = find_images(pictures)[: batch + 1] if pictures else []
+    model = from_pretrained(weights)
+    fixed = None if dynamic_batch else batch
+    people = people_of(calibration, weights, model, size, fixed) if calibration else None
     report = write(
-        from_pretrained(checkpoint),
+        model,
         out,
         to,
         input_size=size,
@@ -124,5 +156,10 @@ def export(
         dynamic_size=dynamic_size,
         half=half,
         fuse=fuse,
+        runtime=runtime or ("openvino" if bf16 else "onnxruntime"),
+        precision=precision,
+        people=people,
+        accept_loss=accept_loss,
+        source={"file": weights.name, "sha256": file_digest(weights)},
     )
     print(report)

@@ -9,9 +9,11 @@ onnxruntime must be 1.23 or newer), ``torchscript`` (traced and frozen) and ``to
 from __future__ import annotations
 
 import copy
+import math
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hevitpose.codec import make_codec
 from hevitpose.data.images import read_image
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
+from hevitpose.errors import HEViTPoseError, UsageError, first_line
 from hevitpose.files import replacing
-from hevitpose.models.exported import FORMATS, load_exported, quiet, write_file
+from hevitpose.inference.export_request import LOWER, Request, about_file
+from hevitpose.inference.lower_precision import LowerPrecision, People, lower
+from hevitpose.models.exported import load_exported, write_file
+from hevitpose.models.onnx_file import write_description
+from hevitpose.models.parity import mean_shift
+from hevitpose.models.quantize import halve
 from hevitpose.records.provenance import machine
 
-#: Largest error of the exported form relative to the largest output value.
-PARITY_LIMIT = 1e-4
-#: The same in half precision, whose numbers have eleven bits.
-HALF_PARITY_LIMIT = 2e-2
 #: The latency is of so many calls, or of those that fit into so many seconds.
 TIMED_CALLS, TIMED_SECONDS = 20, 3.0
 
@@ -57,6 +61,9 @@ class ExportReport:
     calls: int
     threads: int
     machine: str  # the processor
+    runtime: str | None = None  # onnx: that the file was compared and timed in
+    keypoints_px: float = 0.0  # mean distance that key points move on the crops, input pixels
+    lower: LowerPrecision | None = None  # of int8 and bf16
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready object."""
@@ -67,15 +74,18 @@ class ExportReport:
         form = [self.to if self.opset is None else f"{self.to} opset {self.opset}"]
         form += ["fused"] if self.fused else []
         form += ["fp16"] if self.half else []
+        form += [self.lower.precision] if self.lower else []
         size = f"{height}x{width}" + " or other multiples of 32" * self.dynamic_size
         batch = "any batch" if self.batch is None else f"batch {self.batch}"
         return (
             f"{self.path}: {self.model}, {', '.join(form)}, {size}, {batch}, "
             f"{self.bytes / 1e6:.1f} MB\n"
             f"parity: differs by {self.parity:.1e} of the largest output on "
-            f"{_several(self.crops, 'crop')}\n"
-            f"latency: {self.latency_ms:.1f} ms for a batch of {self.timed_batch} (median of "
-            f"{_several(self.calls, 'call')}, {_several(self.threads, 'thread')}, {self.machine})"
+            f"{_several(self.crops, 'crop')}, key points by {self.keypoints_px:.2f} pixels\n"
+            + "".join(f"{line}\n" for line in (self.lower.lines() if self.lower else ()))
+            + f"latency: {self.latency_ms:.1f} ms for a batch of {self.timed_batch} (median of "
+            f"{_several(self.calls, 'call')}, {_several(self.threads, 'thread')}, {self.machine}"
+            f"{f', {self.runtime}' if self.runtime else ''})"
         )
 
 
@@ -91,6 +101,11 @@ def export(
     half: bool = False,
     fuse: bool = False,
     crops: Tensor | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "fp32",
+    people: People | None = None,
+    accept_loss: bool = False,
+    source: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Write a network to a file, compare what the file computes with the network, and time it.
 
@@ -107,79 +122,125 @@ def export(
         half: onnx: weights and arithmetic in float16; input and output stay float32.
         fuse: export the form of ``hevitpose.optimize(mode="fused")``.
         crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
+        runtime: onnx: whose operators the file has, and in which it is compared and timed.
+        precision: onnx: ``int8`` or ``bf16`` (OpenVINO's), see
+            :mod:`hevitpose.inference.lower_precision`.
+        people: for these, whom to calibrate and to judge on.
+        accept_loss: keep a file that loses too much.
+        source: where the weights are from, for the description in an ONNX file.
 
     Raises:
         UsageError: unknown format, an option that it does not have, an input that does not fit the
             model, too few crops.
-        HEViTPoseError: the model cannot be exported, or the file computes something else; then
-            nothing is written.
+        UnavailableError: the runtime is not installed, or has no such precision here.
+        HEViTPoseError: the model cannot be exported, or the file computes something else or loses
+            too much; then nothing is written.
     """
-    _check_request(to, batch, dynamic_size, half, fuse)
-    path, limit = Path(path), HALF_PARITY_LIMIT if half else PARITY_LIMIT
+    size = (input_size[0], input_size[1])
+    sizes = size, batch, dynamic_batch, dynamic_size
+    request = Request(to, *sizes, half, fuse, runtime, precision)
+    request.check(people)
+    path = Path(path)
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
-    needed = batch + 1 if dynamic_batch else batch
-    if len(crops) < needed:
-        raise UsageError(f"crops: {len(crops)} given, expected at least {needed} to compare on")
-    with torch.inference_mode():
-        reference = network(crops[:needed])
-    exported = _fused(network) if fuse else network
+    if len(crops) < request.needed:
+        raise UsageError(
+            f"crops: {len(crops)} given, expected at least {request.needed} to compare on"
+        )
     with replacing(path) as file:
         temporary = Path(file.name)
-        opset = write_file(exported, temporary, to, input_size, batch, dynamic_batch, dynamic_size)
-        if half:
-            _halve(temporary)
-        run = load_exported(temporary, to)
-        parity = _compare(run, crops, reference, batch, dynamic_batch)
-        if dynamic_size:
-            parity = max(parity, _compare_elsewhere(run, network, batch, input_size))
-        if not parity <= limit:
+        opset, found = _write(network, temporary, request, people, accept_loss)
+        if to == "onnx":
+            about = about_file(model, request, opset, found, people, source or {})
+            write_description(temporary, about)
+        run = load_exported(temporary, to, runtime=runtime, precision=request.kind)
+        parity, moved = _compared(run, network, crops, request)
+        if not parity <= request.limit:
             raise HEViTPoseError(
                 f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
-                f"expected at most {limit:.0e}; not written"
+                f"expected at most {request.limit:.0e}; not written"
             )
-        size = temporary.stat().st_size
-        times = _timed(run, crops[:batch])
+        written, times = temporary.stat().st_size, _timed(run, crops[:batch])
+    return _report(path, model, request, opset, written, parity, moved, times, found)
+
+
+def _report(
+    path: Path,
+    model: nn.Module,
+    request: Request,
+    opset: int | None,
+    size: int,
+    parity: float,
+    moved: float,
+    times: Sequence[float],
+    found: LowerPrecision | None,
+) -> ExportReport:
     return ExportReport(
         path=path,
-        to=to,
+        to=request.to,
         model=str(getattr(model, "name", type(model).__name__)),
-        input_size=tuple(input_size),  # type: ignore[arg-type]
-        batch=None if dynamic_batch else batch,
-        fused=fuse,
+        input_size=request.input_size,
+        batch=None if request.dynamic_batch else request.batch,
+        fused=request.fuse,
         opset=opset,
         bytes=size,
         parity=parity,
-        crops=needed,
+        crops=request.needed,
         latency_ms=statistics.median(times),
-        timed_batch=batch,
-        dynamic_size=dynamic_size,
-        half=half,
+        timed_batch=request.batch,
+        dynamic_size=request.dynamic_size,
+        half=request.half,
         calls=len(times),
         threads=torch.get_num_threads(),
         machine=machine()["cpu"] or "unknown processor",
+        runtime=request.runtime if request.to == "onnx" else None,
+        keypoints_px=moved,
+        lower=found,
     )
 
 
-def _check_request(to: str, batch: int, dynamic_size: bool, half: bool, fuse: bool) -> None:
-    if to not in FORMATS:
-        raise unknown_name("export format", to, FORMATS)
-    if batch < 1:
-        raise UsageError(f"batch: {batch!r}, expected a positive integer")
-    for name, given in (("dynamic_size", dynamic_size), ("half", half)):
-        if given and to != "onnx":
-            raise UsageError(f"{name}: {to} has no such option, expected onnx")
-    if dynamic_size and fuse:
-        raise UsageError("dynamic_size: the fused form has one size, expected either of the two")
+def _write(
+    network: nn.Module,
+    path: Path,
+    request: Request,
+    people: People | None,
+    accept_loss: bool,
+) -> tuple[int | None, LowerPrecision | None]:
+    """Write the file; its opset, and what a lower precision cost."""
+    exported = _fused(network) if request.fuse else network
+    arguments = request.input_size, request.batch, request.dynamic_batch, request.dynamic_size
+    opset = write_file(exported, path, request.to, *arguments, runtime=request.runtime)
+    if request.half:
+        halve(path)
+    if people is None or request.precision not in LOWER:
+        return opset, None
+    with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
+        whole = Path(folder) / "whole.onnx"
+        whole.write_bytes(path.read_bytes())
+        made = Path(folder) / "lower.onnx"
+        asked = request.precision, request.runtime, people, request.batch
+        found = lower(whole, made, *asked, accept_loss=accept_loss)
+        path.write_bytes(made.read_bytes())
+    return opset, found
 
 
-def _halve(path: Path) -> None:
-    """Rewrite an ONNX file in float16, with input and output as they were."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with quiet():
-        onnx.save(convert_float_to_float16(onnx.load(str(path)), keep_io_types=True), str(path))
+def _compared(
+    run: Callable[[Tensor], Any], network: nn.Module, crops: Tensor, request: Request
+) -> tuple[float, float]:
+    """The worst error, and the mean distance that key points move."""
+    with torch.inference_mode():
+        reference = network(crops[: request.needed])
+        output = run(crops[: request.batch])
+    parity = _compare(run, crops, reference, request.batch, request.dynamic_batch)
+    if request.dynamic_size:
+        elsewhere = _compare_elsewhere(run, network, request.batch, request.input_size)
+        parity = max(parity, elsewhere)
+    if not math.isfinite(parity) or not hasattr(network, "num_keypoints"):
+        return parity, math.nan
+    several = isinstance(reference, tuple)
+    few = tuple(r[: request.batch] for r in reference) if several else reference[: request.batch]
+    codec = make_codec(getattr(network, "codec", "heatmap"), request.input_size)
+    return parity, mean_shift(output, few, codec)
 
 
 def _compare_elsewhere(

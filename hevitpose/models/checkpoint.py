@@ -25,6 +25,7 @@ from hevitpose.files import write_atomically
 from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
+from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
 from hevitpose.models.spec import MEAN, PEERS, STD, full_name
 
 FORMAT = "hevitpose-1"
@@ -67,6 +68,7 @@ class Stored:
     config: dict[str, Any]  # of the run that made it; may be empty
     layout: KeypointLayout | None  # what the keypoints mean
     source: dict[str, Any] = field(default_factory=dict)  # of foreign weights: whose, which file
+    exported: dict[str, Any] = field(default_factory=dict)  # of an ONNX file, which has no state
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def read_checkpoint(path: Path | str) -> Stored:
     """Weights and descriptions of a ``.safetensors`` or Lightning ``.ckpt`` file.
 
     Args:
-        path: the file, a folder that holds ``model.safetensors``, or a name that ships.
+        path: the file, a folder that holds ``model.safetensors``, or a name that ships. Of an
+            exported ``.onnx``, the descriptions alone.
 
     Raises:
         DataError: absent, truncated, malicious, or not one of ours.
@@ -141,6 +144,8 @@ def read_checkpoint(path: Path | str) -> Stored:
     path = locate(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if path.suffix == ".onnx":
+        return _stored(path, None, read_description(path))
     return _read_lightning(path)
 
 
@@ -182,9 +187,9 @@ def _read_safetensors(path: Path) -> Stored:
     return _stored(path, state, parts)
 
 
-def _stored(path: Path, state: dict[str, Tensor], parts: Mapping[str, Any]) -> Stored:
+def _stored(path: Path, state: dict[str, Tensor] | None, parts: Mapping[str, Any]) -> Stored:
     """Descriptions checked as far as reading them needs; a file may say anything."""
-    state = gate.tensors(path, state)
+    state = {} if state is None else gate.tensors(path, state)
     model, config, layout = (parts.get(key) for key in ("model", "config", "layout"))
     source = parts.get("source", {})
     if not all(isinstance(part, dict) for part in (model, config, source)):
@@ -200,7 +205,8 @@ def _stored(path: Path, state: dict[str, Tensor], parts: Mapping[str, Any]) -> S
         known = None if layout is None else KeypointLayout(**_tuples(layout))
     except (TypeError, ValueError, UsageError) as error:
         raise DataError(f"{path}: its keypoint layout cannot be read ({error})") from error
-    return Stored(state, model, config, known, source)  # type: ignore[arg-type]
+    exported = parts.get(EXPORTED, {}) if not state else {}
+    return Stored(state, model, config, known, source, exported)  # type: ignore[arg-type]
 
 
 def _tuples(value: Any) -> Any:
@@ -311,6 +317,7 @@ def load_weights(
             differently shaped entries are listed.
     """
     stored = read_checkpoint(path)
+    require_weights(path, stored.exported)
     state, description = stored.state, stored.model
     own = model.state_dict()
     missing = sorted(own.keys() - state.keys())
@@ -356,6 +363,7 @@ def from_pretrained(
         UsageError: it names a model that does not exist here.
     """
     stored = read_checkpoint(path)
+    require_weights(path, stored.exported)
     description = stored.model
     try:
         name, trained = description["name"], int(description["num_keypoints"])

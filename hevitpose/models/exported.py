@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from hevitpose.errors import HEViTPoseError, first_line, unknown_name
+from hevitpose.models.runtimes import INPUT, load_onnx
 
 #: Formats by name, and the usual suffix of the file.
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
 OPSET = 20
-INPUT = "images"
 
 
 def _onnx(
@@ -30,6 +30,7 @@ def _onnx(
     batch: int,
     dynamic_batch: bool,
     dynamic_size: bool,
+    runtime: str,
 ) -> tuple[bytes, int]:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
@@ -51,7 +52,7 @@ def _onnx(
     with quiet():
         try:
             torch.onnx.export(
-                onnx_form(network),
+                onnx_form(network, runtime),
                 (_example(input_size, batch),),
                 written := io.BytesIO(),  # type: ignore[arg-type]
                 input_names=[INPUT],
@@ -120,8 +121,19 @@ def write_file(
     batch: int,
     dynamic_batch: bool = False,
     dynamic_size: bool = False,
+    runtime: str = "onnxruntime",
 ) -> int | None:
     """Write the bare file, not compared with the network.
+
+    Args:
+        network: in evaluation mode.
+        path: the file.
+        to: of :data:`FORMATS`.
+        input_size: (W, H).
+        batch: images in a call.
+        dynamic_batch: take any number of images.
+        dynamic_size: onnx: take any multiples of 32.
+        runtime: onnx: whose operators a fused network is written with.
 
     Returns:
         The opset of an ONNX file.
@@ -131,24 +143,33 @@ def write_file(
     """
     opset = None
     if to == "onnx":
-        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size)
+        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size, runtime)
     else:
         content = _WRITERS[to](network, input_size, batch, dynamic_batch)
     path.write_bytes(content)
     return opset
 
 
-def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[Tensor], Any]:
+def load_exported(
+    path: Path,
+    to: str,
+    threads: int | None = None,
+    runtime: str = "onnxruntime",
+    precision: str = "fp32",
+) -> Callable[[Tensor], Any]:
     """What an exported file computes, as a function of images (N, 3, H, W) on the CPU.
 
     Args:
         path: written by :func:`write_file`.
         to: its format.
-        threads: of onnxruntime; None takes what torch is set to. The other formats run in torch.
+        threads: of an ONNX file's runtime; None takes what torch is set to. The other formats run
+            in torch.
+        runtime: of an ONNX file (:data:`hevitpose.models.runtimes.RUNTIMES`).
+        precision: of an ONNX file's products.
 
     Raises:
         UsageError: unknown format.
-        HEViTPoseError: onnxruntime is not installed.
+        UnavailableError: the runtime is not installed, or has no such precision here.
     """
     if to not in FORMATS:
         raise unknown_name("export format", to, FORMATS)
@@ -157,32 +178,7 @@ def load_exported(path: Path, to: str, threads: int | None = None) -> Callable[[
             return torch.jit.load(str(path), map_location="cpu")
     if to == "torch.export":
         return torch.export.load(str(path)).module()
-    session = onnx_session(path, threads=threads or torch.get_num_threads())
-
-    def run(images: Tensor) -> Any:
-        outputs = [torch.from_numpy(o) for o in session.run(None, {INPUT: images.cpu().numpy()})]
-        return tuple(outputs) if len(outputs) > 1 else outputs[0]
-
-    return run
-
-
-def onnx_session(path: Path, threads: int) -> Any:
-    """An onnxruntime session with all graph optimisations and so many threads per operator.
-
-    Raises:
-        HEViTPoseError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise HEViTPoseError("onnxruntime is not installed: pip install -e '.[export]'") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads wait busily within a call; after it they would go on and slow down whatever runs next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return load_onnx(path, runtime, precision, threads)
 
 
 def _example(input_size: tuple[int, int], batch: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 
 def relative_error(output: Any, reference: Any) -> float:
     """The largest difference over the largest magnitude of the reference, over all outputs.
@@ -27,3 +29,22 @@ def relative_error(output: Any, reference: Any) -> float:
             return float("inf")
         worst = max(worst, difference / scale if scale else float(difference > 0))
     return worst
+
+
+def mean_shift(output: Any, reference: Any, codec: Any) -> float:
+    """How far key points move from one output to another: the mean distance, input pixels.
+
+    Args:
+        output: of a network, float or lower precision.
+        reference: the same, of as many or fewer images: the first ones are compared.
+        codec: of :mod:`hevitpose.codec`, which knows decoder and input size.
+    """
+    count = len(reference[0] if isinstance(reference, tuple) else reference)
+    size = torch.tensor([codec.input_size] * count, dtype=torch.float64)
+    points = []
+    for found in (output, reference):
+        parts = found if isinstance(found, tuple) else (found,)
+        floats = tuple(part[:count].detach().float().cpu() for part in parts)
+        xy, _ = codec.decode(floats if isinstance(found, tuple) else floats[0])
+        points.append(codec.to_image(xy.double(), size / 2, size))
+    return float((points[0] - points[1]).norm(dim=-1).mean())

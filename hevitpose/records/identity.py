@@ -230,7 +230,7 @@ def evaluation_run(
     data: DataInputs,
     device: str,
     weights: str,
-    runtime: str = "torch",
+    runtime: Mapping[str, Any] | None = None,
     tuned: Mapping[str, Any] | None = None,
 ) -> Run:
     """The evaluation of some weights under a config's condition.
@@ -240,7 +240,8 @@ def evaluation_run(
         data: of its val split.
         device: its type.
         weights: the id of the training that they come from, or ``sha256:...`` of foreign ones.
-        runtime: what runs the network.
+        runtime: of an exported file: ``name``, ``precision`` and how it was exported; None: torch
+            in the config's precision.
         tuned: key -> values that the config's own was chosen from; apart from an untuned run.
     """
     model = model_inputs(config, data.num_keypoints)
@@ -248,7 +249,12 @@ def evaluation_run(
         "weights": weights,
         "data": dict(data.val),
         "config": config.id_inputs("evaluation"),
-        "runtime": {"name": runtime, "precision": config.training.precision, "device": device},
+        "runtime": {
+            "name": "torch",
+            "precision": config.training.precision,
+            "device": device,
+            **(runtime or {}),
+        },
     }
     if config.evaluation.condition is not None:
         inputs["conditions"] = CONDITIONS

@@ -38,7 +38,10 @@ def start_of(config: Config) -> str | None:
 
 
 def evaluation_run(
-    config: Config, weights: str | None = None, tuned: Mapping[str, Any] | None = None
+    config: Config,
+    weights: str | None = None,
+    tuned: Mapping[str, Any] | None = None,
+    runtime: Mapping[str, Any] | None = None,
 ) -> Run:
     """The evaluation of weights under a config's condition.
 
@@ -47,6 +50,7 @@ def evaluation_run(
         weights: a training's id, or ``sha256:...`` of foreign weights; None: those of the
             config's own training.
         tuned: key -> values that the config's own was chosen from.
+        runtime: of an exported file; see :func:`hevitpose.records.identity.evaluation_run`.
 
     Raises:
         DataError: annotations, boxes or imported files are absent.
@@ -54,7 +58,7 @@ def evaluation_run(
     weights = training_run(config).id if weights is None else weights
     inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.box_source))
     device = provenance.device_type(config.device)
-    return identity.evaluation_run(config, inputs, device, weights, tuned=tuned)
+    return identity.evaluation_run(config, inputs, device, weights, runtime, tuned)
 
 
 def complexity_run(config: Config) -> Run:

@@ -151,6 +151,7 @@ def evaluate_and_record(
     training: str | None = None,
     progress: Progress = silent,
     again: bool = False,
+    runtime: str = "torch",
 ) -> tuple[Record, bool] | None:
     """Evaluate weights under a config's condition, unless that is recorded.
 
@@ -161,6 +162,7 @@ def evaluate_and_record(
         training: the id of the training they come from; None: looked for by their sha256.
         progress: told the batches done and the batches there are.
         again: also where it is recorded; the record stays as it is.
+        runtime: of an exported file; weights run in torch.
 
     Returns:
         The record, and whether it was made now; None on every process but the first.
@@ -170,16 +172,27 @@ def evaluate_and_record(
     """
     store = store_of(runs)
     training = training or training_by_weights(file_digest(weights), [store, measured()])
-    run = evaluation_run(config, training or f"sha256:{file_digest(weights)}")
+    whose = training or f"sha256:{file_digest(weights)}"
+    run = evaluation_run(config, whose, runtime=_runtime_inputs(weights, runtime))
     known = store.get(run.id)
     if known is not None and not again:
         return known, False
     config = config.with_overrides({"model.checkpoint": str(weights)})
     folder = evaluation_folder(runs, run.id)
     record = _recorded(
-        config, run, store, folder, lambda: evaluation_fields(config, folder, progress)
+        config, run, store, folder, lambda: evaluation_fields(config, folder, progress, runtime)
     )
     return None if record is None else (known or record, known is None)
+
+
+def _runtime_inputs(weights: Path, runtime: str) -> dict[str, Any] | None:
+    """Of an exported file its runtime, precision, source and the people it was calibrated on."""
+    if runtime == "torch":
+        return None
+    from hevitpose.models.checkpoint import read_checkpoint
+
+    exported = portable(read_checkpoint(weights).exported)
+    return {"name": runtime, "precision": exported["precision"], "exported": exported}
 
 
 def _recorded(
@@ -259,11 +272,22 @@ def record_facts(config: Config, run: Run) -> dict[str, Any]:
             "flip_test": config.evaluation.flip_test,
             "decoder": config.codec.decoder,
             "selection": config.training.selection,
+            "precision": run.inputs["runtime"]["precision"],
+            "versions": provenance.versions() | _version(run.inputs["runtime"]["name"]),
             "condition": config.evaluation.condition,
         }
     if run.kind != "complexity":
         facts["threads"] = config.training.threads
     return facts
+
+
+def _version(runtime: str) -> dict[str, str | None]:
+    """The version of a runtime of exported files; torch's is always recorded."""
+    if runtime == "torch":
+        return {}
+    from hevitpose.models.runtimes import runtime_version
+
+    return {runtime: runtime_version(runtime)}
 
 
 def portable(value: Any) -> Any:
@@ -300,7 +324,9 @@ def train_fields(
     }
 
 
-def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[str, Any] | None:
+def evaluation_fields(
+    config: Config, folder: Path, progress: Progress, runtime: str = "torch"
+) -> dict[str, Any] | None:
     """Evaluate ``model.checkpoint``; what that gives its record.
 
     None on every process but the first.
@@ -309,6 +335,7 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
         config: the condition, and the weights.
         folder: receives ``predictions.npz``.
         progress: told the batches done and the batches there are.
+        runtime: of an exported file.
     """
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
     from hevitpose.evaluation.predict import pckh_intervals
@@ -316,7 +343,7 @@ def evaluation_fields(config: Config, folder: Path, progress: Progress) -> dict[
     from hevitpose.training.devices import world
     from hevitpose.training.fit import evaluate
 
-    result: EvaluationResult = evaluate(config, progress=progress)
+    result: EvaluationResult = evaluate(config, runtime=runtime, progress=progress)
     if world()[0] != 0:
         return None
     path = folder / "predictions.npz"

@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from hevitpose.config import Config
 from hevitpose.data.keypoints import require_same_order
@@ -32,8 +33,9 @@ from hevitpose.evaluation.predict import (
 )
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
-from hevitpose.models.checkpoint import load_weights, read_checkpoint
+from hevitpose.models.checkpoint import Stored, load_weights, read_checkpoint
 from hevitpose.models.imports import import_files
+from hevitpose.models.onnx_file import runtime_network
 from hevitpose.progress import Progress, silent
 from hevitpose.training.callbacks import (
     AveragedWeights,
@@ -255,14 +257,21 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
     return stored
 
 
-def evaluate(config: Config, *, progress: Progress = silent) -> EvaluationResult:
+def evaluate(
+    config: Config, *, runtime: str = "torch", progress: Progress = silent
+) -> EvaluationResult:
     """Evaluate the weights of ``model.checkpoint`` on the val split.
+
+    Args:
+        config: see :func:`infer`.
+        runtime: of an exported file.
+        progress: told the batches done and those there are.
 
     Raises:
         UsageError: no checkpoint is named.
         DataError: the checkpoint does not fit what was given, or the split cannot be scored.
     """
-    table, predictions = infer(config, progress=progress)
+    table, predictions = infer(config, runtime=runtime, progress=progress)
     metrics = score(
         table,
         predictions,
@@ -279,7 +288,7 @@ def evaluate(config: Config, *, progress: Progress = silent) -> EvaluationResult
 
 
 def infer(
-    config: Config, *, scored: bool = True, progress: Progress = silent
+    config: Config, *, scored: bool = True, runtime: str = "torch", progress: Progress = silent
 ) -> tuple[PoseTable, Predictions]:
     """Predict every person of the val split (``data.val_split``) with saved weights.
 
@@ -287,6 +296,7 @@ def infer(
         config: as it is; :func:`~hevitpose.models.checkpoint.checkpoint_config` puts the
             checkpoint's own network, codec and input in.
         scored: refuse a split that cannot be scored, before predicting.
+        runtime: what runs an exported file; weights run in torch.
         progress: told the batches done and those there are.
 
     Returns:
@@ -310,17 +320,7 @@ def infer(
         layout = stored.layout
         if layout is not None and len(layout) == len(table.layout):
             require_same_order(str(path), layout.names, table.layout)
-        import_files(config.imports)
-        options, size = config.model.options(), config.data.input_size
-        count = len(table.layout)
-        gate.require_described(
-            path,
-            stored.state,
-            options,
-            lambda: create_for_input(config.model.name, count, size, **options),
-        )
-        model = build(config, len(table.layout))
-        load_weights(model, path)
+        model = _network(config, stored, len(table.layout), runtime)
         plan = Plan.of(config, len(table))
         module = PoseModule(config, model, table, plan, selecting=False)
         collect = Collect()
@@ -329,3 +329,32 @@ def infer(
         found = collect.predictions
         assert found is not None
         return table, found if applied is None else applied.restore(found)
+
+
+def _network(config: Config, stored: Stored, count: int, runtime: str) -> nn.Module:
+    """The network of ``model.checkpoint``: built and filled, or an exported file in its runtime.
+
+    Raises:
+        UsageError: the file is of another input size or number of keypoints.
+    """
+    path, size = config.model.checkpoint, config.data.input_size
+    if stored.exported:
+        theirs = tuple(stored.exported["input_size"])
+        if theirs != tuple(size) or stored.model.get("num_keypoints") != count:
+            raise UsageError(
+                f"{path}: takes {theirs[1]}x{theirs[0]} (H x W) and gives "
+                f"{stored.model.get('num_keypoints')} keypoints, asked for are {size[1]}x{size[0]} "
+                f"and {count}"
+            )
+        return runtime_network(path, stored.model, stored.exported, runtime)
+    import_files(config.imports)
+    options = config.model.options()
+    gate.require_described(
+        path,
+        stored.state,
+        options,
+        lambda: create_for_input(config.model.name, count, size, **options),
+    )
+    model = build(config, count)
+    load_weights(model, path)
+    return model

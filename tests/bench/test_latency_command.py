@@ -71,6 +71,7 @@ def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
         (["--speed"], "unrecognized arguments: --speed"),
         (["--vs", "b"], "--vs 'b': expected at least two contenders"),
         (["--vs", "b,b"], "is named twice"),
+        (["--vs", "b:eager:fp32:1,t"], "expected MODEL[:MODE[:DTYPE]]"),
         (["--vs", "b,t", "--batch", "1,8"], "--vs: expected one batch"),
     ],
 )
@@ -255,6 +256,15 @@ def test_vs_interleaves_and_records_the_ratio(tmp_path, capsys):
     assert by_mode["eager"].details["ratio"]["to"] == "hevitpose_nano:torchscript"
     assert by_mode["torchscript"].details["rounds"] == 3
     assert "ratio" not in by_mode["torchscript"].details
+
+
+def test_vs_may_name_a_precision():
+    asked = latency.parse(["--vs", "b:fused+openvino:int8,t:fused", "--dtype", "bf16"])
+    tasks = latency.versus_tasks(asked)
+    assert {label: task.conditions.dtype for label, task in tasks.items()} == {
+        "hevitpose_b:fused+openvino:int8": "int8",
+        "hevitpose_t:fused": "bf16",
+    }
 
 
 def test_streams_are_a_column_of_their_own():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import subprocess
 import sys
 import time
@@ -32,8 +33,8 @@ from hevitpose.cost.latency import (
 )
 from hevitpose.cost.latency.measure import take_samples, warm_up
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.models import create_model
-from hevitpose.models.parity import relative_error
+from hevitpose.models import create_model, runtimes
+from hevitpose.models.parity import mean_shift, relative_error
 from hevitpose.records import Latency
 
 BRIEF = Budget(5, 3, 0.05, 0.0, 0.05, 0.01, energy=False)
@@ -413,14 +414,81 @@ def test_exported_forms_are_modes(nano, mode):
         pytest.importorskip("onnxruntime")
     result = measure(nano, input_size=(64, 96), mode=mode, threads=1, budget=BRIEF)
     assert 0 <= result.parity < 1e-4
-    with pytest.raises(UnavailableError, match="fp32 and nchw, not bf16"):
+    with pytest.raises(UnavailableError, match=r"not bf16 and nchw|not in bf16"):
         measure(nano, input_size=(64, 96), mode=mode, dtype="bf16", budget=BRIEF)
 
 
-def test_onnxruntime_that_is_not_there(nano, monkeypatch):
-    monkeypatch.setattr(forms.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UnavailableError, match="onnx is not installed"):
-        measure(nano, input_size=(64, 64), mode="onnxruntime", budget=BRIEF)
+@pytest.mark.parametrize(
+    ("mode", "dtype", "error"),
+    [
+        ("autocast", "bf16", 0.2),
+        ("fused+onnxruntime", "int8", 0.6),
+        ("openvino", "fp32", 1e-4),
+        ("fused+openvino", "bf16", 0.2),
+        ("fused+openvino", "int8", 0.6),
+    ],
+)
+def test_lower_precisions_are_modes_with_their_parity(nano, mode, dtype, error):
+    backend = mode.removeprefix("fused+")
+    if backend != "autocast":
+        pytest.importorskip(backend)
+        if backend == "openvino" and dtype == "bf16" and not runtimes.has_bfloat16():
+            pytest.skip("this processor has no bfloat16 arithmetic")
+    result = measure(nano, input_size=(64, 96), mode=mode, dtype=dtype, threads=1, budget=BRIEF)
+    low = 0 if dtype == "fp32" else 1e-3  # as near as fp32 it would be fp32
+    assert low <= result.parity < error
+    latency = Latency(**result.record_fields())
+    assert (latency.conditions["mode"], latency.conditions["dtype"]) == (mode, dtype)
+    assert latency.details["keypoints_px"] >= 0
+    assert ("runtime" in latency.details) == (backend != "autocast")
+
+
+def test_how_far_key_points_move():
+    codec = forms.make_codec("heatmap", (64, 96))
+    reference, output = torch.zeros(2, 3, 24, 16), torch.zeros(4, 3, 24, 16)
+    reference[:, :, 10, 5] = output[:, :, 10, 5] = 1.0
+    assert mean_shift(output, reference, codec) == 0
+    # One of six keypoints: three heatmap pixels of 4 input pixels to the right.
+    output[0, 0, 10, 5], output[0, 0, 10, 8] = 0.0, 1.0
+    assert mean_shift(output, reference, codec) == pytest.approx(12 / 6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "reason"),
+    [
+        ("eager", "int8", "eager: has no int8"),
+        ("autocast", "fp32", "autocast: of a lower precision"),
+        ("openvino", "fp16", "openvino: computes in fp32, bf16, int8, not in fp16"),
+        ("tensorrt", "fp16", "tensorrt: runs files on a CUDA device"),
+    ],
+)
+def test_what_a_mode_lacks_is_unavailable(nano, mode, dtype, reason):
+    with pytest.raises(UnavailableError, match=reason):
+        measure(nano, input_size=(64, 64), mode=mode, dtype=dtype, budget=BRIEF)
+
+
+@pytest.mark.parametrize("mode", ["onnxruntime", "openvino"])
+def test_a_runtime_that_is_not_there(nano, monkeypatch, mode):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        runtimes.importlib.util, "find_spec", lambda name: None if name == mode else there(name)
+    )
+    with pytest.raises(UnavailableError, match=f"{mode} is not installed: pip install"):
+        measure(nano, input_size=(64, 64), mode=mode, budget=BRIEF)
+
+
+def test_tensorrt_is_never_another_provider(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtimes, "_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UnavailableError, match="no TensorrtExecutionProvider"):
+        runtimes.require_runtime("tensorrt", "fp16")
+
+
+def test_a_processor_without_bfloat16(nano, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "has_bfloat16", lambda: False)
+    with pytest.raises(UnavailableError, match="no bfloat16 arithmetic"):
+        measure(nano, input_size=(64, 64), mode="openvino", dtype="bf16", budget=BRIEF)
 
 
 def test_compile_is_the_whole_network_or_an_error(nano):

@@ -8,7 +8,8 @@ from typing import Any
 from hevitpose.errors import UsageError, unknown_name
 
 #: How the network is run. ``fused+X`` is X on the form of ``hevitpose.optimize(mode="fused")``;
-#: ``fused`` alone is that form, eagerly.
+#: ``fused`` alone is that form, eagerly. ``autocast``: float32 weights, products in the dtype.
+#: ``onnxruntime``, ``openvino``, ``tensorrt`` read the exported ONNX file.
 MODES = (
     "eager",
     "fused",
@@ -22,8 +23,16 @@ MODES = (
     "fused+torchscript",
     "torch.export",
     "fused+torch.export",
+    "autocast",
+    "fused+autocast",
+    "openvino",
+    "fused+openvino",
+    "tensorrt",
+    "fused+tensorrt",
 )
-DTYPES = ("fp32", "bf16", "fp16")
+DTYPES = ("fp32", "bf16", "fp16", "int8")
+#: Modes that run an exported ONNX file.
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 #: What a call does: the network; the network and decoding; all from a uint8 image to keypoints.
 SCOPES = ("model", "decode", "e2e")
 MEMORY_LAYOUTS = ("nchw", "nhwc")
@@ -49,7 +58,7 @@ class Conditions:
     device: str = "cpu"  # "cpu", "cuda", "cuda:1"
     batch: int = 1
     input_size: tuple[int, int] = (256, 256)  # (W, H), pixels
-    dtype: str = "fp32"  # of weights and activations
+    dtype: str = "fp32"  # of weights and activations; of a file and of autocast, of products
     tf32: bool = False  # fp32 products in TF32; only means something on a GPU
     layout: str = "nchw"  # nhwc: channels-last weights and input
     mode: str = "eager"
@@ -98,6 +107,12 @@ class Conditions:
     def backend(self) -> str:
         """What runs the network: the mode without ``fused``; ``eager`` for ``fused`` alone."""
         return self.mode.removeprefix("fused").removeprefix("+") or "eager"
+
+    @property
+    def tensor_dtype(self) -> str:
+        """In what images and weights are given: lower precision is a file's own, or autocast's."""
+        own = self.backend in (*RUNTIMES, "autocast") or self.dtype == "int8"
+        return "fp32" if own else self.dtype
 
     def columns(self) -> dict[str, Any]:
         """One scalar per column; ``input`` is H x W, as tables print it.

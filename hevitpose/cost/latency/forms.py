@@ -7,7 +7,6 @@ ever runs another mode, device or precision than the one that was asked for.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -22,19 +21,20 @@ import torch
 from torch import Tensor, nn
 
 from hevitpose.codec import make_codec
-from hevitpose.cost.latency.conditions import Conditions
+from hevitpose.cost.latency.conditions import RUNTIMES, Conditions
 from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UnavailableError, UsageError
-from hevitpose.models.parity import relative_error
+from hevitpose.models.parity import mean_shift, relative_error
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Largest error of an output relative to the largest value of eager fp32. A form that is further
 #: off computes something else, and its time would mean nothing. Fresh weights let rounding grow as
 #: trained ones do not: in bfloat16 eager RTMPose-m is 0.47 off, HRNet-W32 0.28, HEViTPose 0.04.
 #: TF32 has as many digits as fp16; of float32's, Winograd's convolutions on a GPU may lose one.
-PARITY_LIMITS = {"fp32": 5e-3, "tf32": 0.1, "bf16": 0.6, "fp16": 0.1}
+#: In int8 each tensor has 256 values: fresh HEViTPose-nano is 0.14 to 0.27 off.
+PARITY_LIMITS = {"fp32": 5e-3, "tf32": 0.1, "bf16": 0.6, "fp16": 0.1, "int8": 1.0}
 #: Inputs in rotation.
 ROTATION = 4
 #: (W, H) of the images of the end-to-end scope.
@@ -86,7 +86,7 @@ def random_images(conditions: Conditions, seed: int) -> list[Tensor]:
     layout = torch.channels_last if conditions.layout == "nhwc" else torch.contiguous_format
     return [
         torch.randn(conditions.batch, 3, height, width, generator=generator).to(
-            conditions.device, _DTYPES[conditions.dtype], memory_format=layout
+            conditions.device, _DTYPES[conditions.tensor_dtype], memory_format=layout
         )
         for _ in range(ROTATION)
     ]
@@ -125,11 +125,17 @@ def build_network(model: nn.Module, conditions: Conditions, example: Tensor) -> 
             network = optimize(network, mode="fused").eval()
         except UsageError as error:
             raise UnavailableError(f"fused: {error}") from None
-    if conditions.backend in ("onnxruntime", "torchscript", "torch.export"):
+    if conditions.backend in RUNTIMES:
+        return _run_by(network, conditions, example)
+    if conditions.dtype == "int8":
+        raise UnavailableError(f"{conditions.mode}: has no int8, {' and '.join(RUNTIMES)} have")
+    if conditions.backend in ("torchscript", "torch.export"):
         return _exported(network, conditions)
-    network = network.to(conditions.device, _DTYPES[conditions.dtype])
+    network = network.to(conditions.device, _DTYPES[conditions.tensor_dtype])
     if conditions.layout == "nhwc":
         network = network.to(memory_format=torch.channels_last)
+    if conditions.backend == "autocast":
+        return _autocast(network, conditions)
     if conditions.backend == "compile":
         return _compiled(network, conditions)
     if conditions.backend == "cudagraph":
@@ -189,10 +195,22 @@ def _captured(network: nn.Module, conditions: Conditions, example: Tensor) -> Ne
     return Replay(graph, static, output, network)
 
 
+def _autocast(network: nn.Module, conditions: Conditions) -> Network:
+    """Float32 weights; torch computes products and convolutions in the lower precision."""
+    if conditions.dtype == "fp32":
+        raise UnavailableError("autocast: of a lower precision, expected dtype bf16 or fp16")
+    kind, dtype = torch.device(conditions.device).type, _DTYPES[conditions.dtype]
+
+    def call(images: Tensor) -> Any:
+        with torch.autocast(kind, dtype):
+            return network(images)
+
+    return call
+
+
 def _exported(network: nn.Module, conditions: Conditions) -> Network:
-    """What the exported file computes, as a user of the file would run it."""
+    """What torch's exported file computes, as a user of the file would run it."""
     backend = conditions.backend
-    to = {"onnxruntime": "onnx"}.get(backend, backend)
     if (conditions.dtype, conditions.layout) != ("fp32", "nchw"):
         raise UnavailableError(
             f"{backend}: files are exported in fp32 and nchw, not {conditions.dtype} and "
@@ -200,21 +218,54 @@ def _exported(network: nn.Module, conditions: Conditions) -> Network:
         )
     if conditions.is_cuda:
         raise UnavailableError(f"{backend}: exported files are run on the CPU here")
-    if to == "onnx":
-        for package in ("onnx", "onnxruntime"):
-            if importlib.util.find_spec(package) is None:
-                raise UnavailableError(f"{package} is not installed (extra `export`)")
     from hevitpose.models.exported import load_exported, write_file
 
     with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
         path = Path(folder) / "model"
-        write_file(network, path, to, conditions.input_size, conditions.batch)
-        return load_exported(path, to, conditions.threads)
+        write_file(network, path, backend, conditions.input_size, conditions.batch)
+        return load_exported(path, backend)
+
+
+def _run_by(network: nn.Module, conditions: Conditions, example: Tensor) -> Network:
+    """What an ONNX file computes in its runtime; int8 is calibrated on inputs like the timed ones.
+
+    Untrained weights on noise: such a file is for its time. ``hevitpose export --int8`` calibrates
+    on people, and measures the accuracy.
+    """
+    runtime, precision = conditions.backend, conditions.dtype
+    if conditions.layout != "nchw":
+        raise UnavailableError(f"{runtime}: files are in nchw, not {conditions.layout}")
+    if conditions.is_cuda != (runtime == "tensorrt"):
+        needed = "a CUDA device" if runtime == "tensorrt" else "the CPU"
+        raise UnavailableError(f"{runtime}: runs files on {needed} here")
+    from hevitpose.models.exported import write_file
+    from hevitpose.models.quantize import halve, write_int8
+    from hevitpose.models.runtimes import load_onnx, require_runtime
+
+    require_runtime(runtime, precision)
+    with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        size, batch = conditions.input_size, conditions.batch
+        write_file(network, path, "onnx", size, batch, runtime=runtime)
+        if precision == "fp16" and runtime == "onnxruntime":  # TensorRT rounds by itself
+            halve(path)
+        if precision == "int8":
+            path, whole = Path(folder) / "int8.onnx", path
+            write_int8(whole, path, [example])
+        return load_onnx(path, runtime, precision, conditions.threads)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a form is from plain eager fp32 on the same inputs."""
+
+    error: float  # largest difference over the largest value
+    keypoints_px: float  # mean distance that key points move, input pixels
 
 
 def check_parity(
     model: nn.Module, network: Network, conditions: Conditions, images: Tensor
-) -> float:
+) -> Parity:
     """How far the form is from the model's plain eager fp32 form on this device.
 
     Raises:
@@ -224,7 +275,8 @@ def check_parity(
     few = images[:2].float().contiguous()
     with settings(Conditions(device=conditions.device, threads=conditions.threads)):
         reference = plain(few)
-    error = relative_error(network(images), reference)
+    output = network(images)
+    error = relative_error(output, reference)
     kind = "tf32" if conditions.tf32 and conditions.is_cuda else conditions.dtype
     limit = max(PARITY_LIMITS[kind], PARITY_LIMITS[conditions.dtype])
     if not error <= limit:
@@ -232,7 +284,8 @@ def check_parity(
             f"mode {conditions.mode}, {conditions.dtype}: output differs from eager fp32 by "
             f"{error:.2g} of its largest value, expected at most {limit:.2g}"
         )
-    return error
+    codec = make_codec(getattr(model, "codec", "heatmap"), conditions.input_size)
+    return Parity(error, mean_shift(output, reference, codec))
 
 
 def build_call(model: nn.Module, network: Network, conditions: Conditions) -> Callable[[Any], Any]:
@@ -264,7 +317,7 @@ def build_call(model: nn.Module, network: Network, conditions: Conditions) -> Ca
         image, boxes = crowd
         crops, centers, sizes = crop_people(image, boxes, conditions.input_size)
         images = normalise(torch.from_numpy(crops).to(conditions.device))
-        images = images.to(_DTYPES[conditions.dtype], memory_format=layout)
+        images = images.to(_DTYPES[conditions.tensor_dtype], memory_format=layout)
         xy, scores = decoded(images)
         points = codec.to_image(xy.cpu(), torch.from_numpy(centers), torch.from_numpy(sizes))
         return points.numpy(), scores.cpu().numpy()

@@ -19,6 +19,7 @@ from hevitpose.cost.latency.conditions import Conditions
 from hevitpose.cost.latency.machine_state import energy_per_call, machine_state
 from hevitpose.cost.latency.statistics import Summary, summarize
 from hevitpose.cost.latency.timers import Call, EventTimer, Timer, WallTimer
+from hevitpose.models.runtimes import runtime_version
 
 #: Two consecutive warm-up blocks whose medians differ by no more than this are stable.
 STABLE = 0.02
@@ -71,6 +72,8 @@ class LatencyResult:
     warmup: WarmUp
     overhead_ms: float  # the harness around an empty call, included in every sample
     parity: float | None = None  # relative error to eager fp32; None for eager fp32 itself
+    keypoints_px: float | None = None  # mean distance of key points to eager fp32's, input pixels
+    runtime: str | None = None  # the version of what runs an ONNX file
     stream_samples: tuple[float, ...] = ()
     stream: Summary | None = None
     # Bytes; cuda: of tensors (None of a CUDA graph), cpu: resident set of the process.
@@ -103,6 +106,10 @@ class LatencyResult:
             "energy_j": self.energy_j,
             "peak_memory_of": "tensors" if self.conditions.is_cuda else "process",
         }
+        if self.keypoints_px is not None:
+            details["keypoints_px"] = self.keypoints_px
+        if self.runtime is not None:
+            details["runtime"] = self.runtime
         if self.stream is not None:
             details["stream"] = {**self.stream.to_dict(), "samples": list(self.stream_samples)}
         return {
@@ -208,9 +215,10 @@ class Prepared:
                 stack.enter_context(torch.cuda.device(self.conditions.device))
             images = forms.random_images(self.conditions, self.seed)
             network = forms.build_network(self.model, self.conditions, images[0])
-            self.parity = None
+            self.parity = self.keypoints_px = None
             if self.check and not self.conditions.is_plain:
-                self.parity = forms.check_parity(self.model, network, self.conditions, images[0])
+                found = forms.check_parity(self.model, network, self.conditions, images[0])
+                self.parity, self.keypoints_px = found.error, found.keypoints_px
             self.call = forms.build_call(self.model, network, self.conditions)
             self.inputs: Sequence[Any] = images
             if self.conditions.scope == "e2e":
@@ -253,6 +261,8 @@ class Prepared:
             warmup=self.warmup,
             overhead_ms=overhead,
             parity=self.parity,
+            keypoints_px=self.keypoints_px,
+            runtime=runtime_version(self.conditions.backend),
             stream_samples=tuple(stream),
             stream=summarize(stream) if stream else None,
             # A CUDA graph took its memory when it was captured; a replay takes none.

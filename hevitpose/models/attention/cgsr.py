@@ -5,7 +5,7 @@ these are tested against.
 
 Fused (all exact in real numbers): the affine part of k's and v's LayerNorm, all per-head
 convolutions, the softmax scale and the group's Linear become two small matrices; the spatial
-reduction is a product. For ONNX, attention is one operator of opset 23.
+reduction is a product. For onnxruntime, attention is one operator of opset 23.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class _OnnxAttention(torch.autograd.Function):
         return g.op("Attention", q_NTC, k_NSC, v_NSC, **attributes).setTypeAs(q_NTC)
 
 
-@register_form("onnx", FusedGroup)
+@register_form("onnxruntime", FusedGroup)
 def _with_onnx_attention(group: FusedGroup) -> FusedGroup:
     group.attend = _onnx_attend
     return group

@@ -1,0 +1,124 @@
+"""What is asked of an exported file, whether it can be, and what an ONNX file says of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from hevitpose.errors import UsageError, unknown_name
+from hevitpose.inference.lower_precision import LowerPrecision, People
+from hevitpose.models.checkpoint import FORMAT, INPUT, PretrainedFrom, describe
+from hevitpose.models.exported import FORMATS
+from hevitpose.models.onnx_file import EXPORTED
+from hevitpose.models.runtimes import require_runtime
+
+#: Largest error of the exported form relative to the largest output value.
+PARITY_LIMIT = 1e-4
+#: The same in half precision, whose numbers have eleven bits.
+HALF_PARITY_LIMIT = 2e-2
+#: Precisions whose loss is measured on people.
+LOWER = ("int8", "bf16")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a file."""
+
+    to: str
+    input_size: tuple[int, int]
+    batch: int
+    dynamic_batch: bool
+    dynamic_size: bool
+    half: bool
+    fuse: bool
+    runtime: str
+    precision: str
+
+    @property
+    def kind(self) -> str:
+        """The precision of the file's products."""
+        return "fp16" if self.half else self.precision
+
+    @property
+    def limit(self) -> float:
+        """Of the parity; what int8 and bf16 may lose is measured on people."""
+        limits = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
+        return limits.get(self.kind, math.inf)
+
+    @property
+    def needed(self) -> int:
+        """Crops to compare on."""
+        return self.batch + 1 if self.dynamic_batch else self.batch
+
+    def check(self, people: People | None) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UsageError, UnavailableError: see :func:`export`.
+        """
+        if self.to not in FORMATS:
+            raise unknown_name("export format", self.to, FORMATS)
+        if self.batch < 1:
+            raise UsageError(f"batch: {self.batch!r}, expected a positive integer")
+        if self.precision not in ("fp32", *LOWER):
+            raise unknown_name("precision", self.precision, ("fp32", *LOWER))
+        lower = self.precision in LOWER
+        for name, given in (
+            ("dynamic_size", self.dynamic_size),
+            ("half", self.half),
+            (self.precision, lower),
+        ):
+            if given and self.to != "onnx":
+                raise UsageError(f"{name}: {self.to} has no such option, expected onnx")
+        if self.dynamic_size and self.fuse:
+            raise UsageError(
+                "dynamic_size: the fused form has one size, expected either of the two"
+            )
+        if lower and (self.half or self.dynamic_size):
+            raise UsageError(f"{self.precision}: of one precision and one size")
+        if lower and people is None:
+            raise UsageError(f"{self.precision}: nobody to judge it on, expected people")
+        if self.to == "onnx":
+            require_runtime(self.runtime, self.kind)
+
+
+def about_file(
+    model: nn.Module,
+    request: Request,
+    opset: int | None,
+    found: LowerPrecision | None,
+    people: People | None,
+    source: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The description of an ONNX file: the network, its settings, and how it was exported."""
+    about = getattr(model, "pretrained_from", None) or PretrainedFrom({}, None, {})
+    config = dict(about.config)
+    if config:
+        config["data"] = {**config.get("data", {}), "input_size": list(request.input_size)}
+    exported: dict[str, Any] = {
+        "precision": request.kind,
+        "runtime": request.runtime,
+        "fused": request.fuse,
+        "input_size": list(request.input_size),
+        "batch": None if request.dynamic_batch else request.batch,
+        "outputs": 2 if getattr(model, "codec", "heatmap") == "simcc" else 1,
+        "opset": opset,
+        "source": dict(source),
+    }
+    if found is not None and people is not None:
+        exported["int8"] = [kind.name for kind in found.kinds if kind.int8]
+        exported["people"] = people.named
+    network = describe(model) if hasattr(model, "name") else {}
+    return {
+        "format": FORMAT,
+        "model": network,
+        "config": config,
+        "layout": asdict(about.layout) if about.layout else None,
+        "input": INPUT,
+        "source": about.source,
+        EXPORTED: exported,
+    }

@@ -1,0 +1,247 @@
+"""Which layers go into lower precision, the files that come of it, and who they are judged on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hevitpose.cli import execute
+from hevitpose.cost.latency import randomise_norms_
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.inference import calibration, lower_precision
+from hevitpose.inference.lower_precision import MOST_LOST, People, lower
+from hevitpose.models import create_model, onnx_file, quantize, runtimes
+from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
+from hevitpose.models.exported import write_file
+from hevitpose.records import RecordStore
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+SIZE = (64, 96)  # (W, H): a swap would show
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return randomise_norms_(create_model("nano", num_keypoints=5, seed=0), SIZE)
+
+
+@pytest.fixture(scope="module")
+def whole(nano, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "whole.onnx"
+    write_file(nano, path, "onnx", SIZE, 1)
+    return path
+
+
+# Files -----------------------------------------------------------------------------------------
+
+
+def test_int8_is_of_the_layers_asked_for_and_repeats(whole, tmp_path):
+    crops = list(torch.randn(3, 1, 3, 96, 64, generator=torch.Generator().manual_seed(0)))
+    for name in "ab":
+        quantize.write_int8(whole, tmp_path / name, crops, [quantize.DEPTHWISE])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    kinds = quantize.layer_kinds(whole)
+    graph = onnx.load(tmp_path / "a").graph
+    made = {output: node for node in graph.node for output in node.output}
+    low = [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv" and made.get(node.input[1], node).op_type == "DequantizeLinear"
+    ]
+    assert sorted(low) == sorted(kinds[quantize.DEPTHWISE])
+    scales = {t.name: t.dims for t in graph.initializer if t.name.endswith("_scale")}
+    per_channel = [dims for dims in scales.values() if list(dims) not in ([], [1])]
+    assert per_channel  # one scale for each output channel
+    run = runtimes.load_onnx(tmp_path / "a", "onnxruntime", "int8", 1)
+    expected = runtimes.load_onnx(whole, threads=1)(crops[0])
+    error = float((run(crops[0]) - expected).abs().max() / expected.abs().max())
+    assert 1e-4 < error < 0.3
+
+
+def test_small_products_of_a_transformer_stay_in_floats(whole, tmp_path):
+    kinds = quantize.layer_kinds(whole)
+    assert set(kinds) <= {quantize.POINTWISE, quantize.SPATIAL, quantize.DEPTHWISE}
+    fused = tmp_path / "linear.onnx"
+    linear = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Flatten(2))
+    wide = torch.nn.Sequential(linear, torch.nn.Linear(96 * 64, 128), torch.nn.Linear(128, 16))
+    write_file(wide.eval(), fused, "onnx", SIZE, 1)
+    found = quantize.layer_kinds(fused)
+    assert len(found[quantize.LINEAR]) == 1  # of 6144 to 128, not of 128 to 16
+
+
+def test_a_bfloat16_file_has_half_the_bytes(whole, tmp_path):
+    pytest.importorskip("openvino")
+    path = tmp_path / "low.onnx"
+    quantize.write_bfloat16(whole, path)
+    assert path.stat().st_size < 0.7 * whole.stat().st_size
+    images = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    # In float32 arithmetic the rounded weights alone differ.
+    low, full = (runtimes.load_onnx(p, "openvino", "fp32", 1)(images) for p in (path, whole))
+    assert 1e-4 < float((low - full).abs().max() / full.abs().max()) < 0.1
+
+
+# The choice ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def choose(monkeypatch, tmp_path):
+    """Runs the choice on kinds that each lose so many points; what runs is the kinds in int8."""
+
+    def make(losses, **options):
+        written = {}
+
+        def write(path, out, batches, kinds):
+            written[out] = frozenset(kinds)
+
+        monkeypatch.setattr(lower_precision, "write_int8", write)
+        monkeypatch.setattr(lower_precision, "layer_kinds", lambda path: dict.fromkeys(losses, "x"))
+        monkeypatch.setattr(
+            lower_precision, "load_onnx", lambda path, *a, **k: written.get(path, frozenset())
+        )
+        monkeypatch.setattr(lower_precision, "processor_ms", lambda run, images: 10 - len(run))
+
+        def judge(kinds):
+            return 60 - sum(losses[kind] for kind in kinds)
+
+        people = People(torch.zeros(2, 3, 4, 4), {}, "AP", judge, judge)
+        out = tmp_path / "out"
+        found = lower(tmp_path / "in", out, "int8", "onnxruntime", people, 1, **options)
+        return found, written[out]
+
+    return make
+
+
+def test_all_kinds_where_they_lose_little_together(choose):
+    found, written = choose({"a": 0.2, "b": 0.3})
+    assert written == {"a", "b"} and found.lost == pytest.approx(MOST_LOST)
+    assert [(kind.name, kind.saved_ms, round(kind.lost, 6)) for kind in found.kinds] == [
+        ("a", 1, 0.2),
+        ("b", 1, 0.3),
+    ]
+
+
+def test_the_kind_that_loses_most_goes_back_to_floats(choose):
+    found, written = choose({"a": 0.3, "b": 2.0, "c": 0.1})
+    assert written == {"a", "c"}
+    assert [kind.int8 for kind in found.kinds] == [True, False, True]
+    table = "\n".join(found.lines())
+    assert "0.40 points lost" in table and table.splitlines()[3].split()[-1] == "fp32"
+
+
+def test_what_loses_too_much_is_an_error_unless_accepted(choose):
+    with pytest.raises(HEViTPoseError, match=r"(?s)layer kind.*loses 0\.90 points of AP") as error:
+        choose({"a": 0.9, "b": 2.0})
+    assert error.value.exit_code == 1 and "--accept-loss" in str(error.value)
+    found, written = choose({"a": 0.9, "b": 2.0}, accept_loss=True)
+    assert written == {"a", "b"} and found.lost == pytest.approx(2.9)
+
+
+def test_people_are_spread_over_a_table():
+    assert calibration._spread(10, 3).tolist() == [0, 4, 9]
+    assert calibration._spread(2, 5).tolist() == [0, 1]
+    with pytest.raises(DataError, match="nobody there"):
+        calibration._spread(0, 5)
+
+
+# The commands ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three pictures of noise."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "c.png"):
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (96, 64, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Untrained weights for 16 keypoints, which rendered people have."""
+    model = randomise_norms_(create_model("nano", num_keypoints=16, seed=0), SIZE)
+    path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
+    config = {"model": {"name": "hevitpose_nano"}, "data": {"input_size": list(SIZE)}}
+    return save_checkpoint(model, path, config)
+
+
+def test_an_int8_file_is_exported_described_and_evaluated(
+    weights, pictures, synthetic_root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "low.onnx"
+    arguments = ["export", str(weights), str(path), "--int8", "--calibration", f"{pictures}:2"]
+    assert execute([*arguments, "--accept-loss"]) == 0
+    out = capsys.readouterr().out
+    assert "ms saved" in out and "depthwise convolution" in out and "key points by" in out
+    said = read_checkpoint(path).exported
+    assert said["precision"] == "int8" and said["batch"] == 1
+    assert said["people"]["pictures"] == ["a.png", "c.png"]
+    valid = ["valid", "--cfg", "synthetic", f"data.root={synthetic_root}", "data.people=60"]
+    valid += ["data.image_size=128", "--weights"]
+    assert execute([*valid, str(path)]) == 0
+    assert execute([*valid, str(path)]) == 0
+    assert "recorded before" in capsys.readouterr().out
+    (record,) = [r for r in RecordStore(tmp_path / "runs" / "records").load()]
+    assert (record.kind, record.model, record.precision) == ("evaluation", "hevitpose_nano", "int8")
+    runtime = record.inputs["runtime"]
+    assert (runtime["name"], runtime["precision"]) == ("onnxruntime", "int8")
+    assert runtime["exported"]["people"]["pictures"] == ["a.png", "c.png"]
+    assert record.versions["onnxruntime"]
+    for wrong, code, says in (
+        ([*valid, str(weights), "--runtime", "openvino"], 2, "has weights, which run in torch"),
+        ([*valid, str(path), "--runtime", "onnx"], 2, "unknown runtime 'onnx'"),
+        ([*valid, str(path), "data.input_size=[64,64]"], 2, "takes 96x64 (H x W)"),
+        (["export", str(path), "x.onnx"], 1, "an exported file"),
+        (arguments, 1, "expected at most 0.5; not written"),
+        ([*arguments[:3], "--int8"], 2, "--calibration FOLDER[:n] goes with --int8"),
+        ([*arguments, "--bf16"], 2, "expected one of the two"),
+        ([*arguments, "--to", "torchscript"], 2, "int8: torchscript has no such option"),
+        ([*arguments[:-1], "nowhere:4"], 2, "nowhere: no such folder"),
+        ([*arguments[:-1], f"{pictures}:0"], 2, "expected at least 1 person"),
+    ):
+        assert execute(wrong) == code, wrong
+        assert says in " ".join(capsys.readouterr().err.split()), wrong
+
+
+def test_the_last_batch_is_filled_up():
+    seen = []
+
+    def run(images):
+        seen.append(len(images))
+        return images.flatten(1).sum(1)
+
+    network = onnx_file.RuntimeNetwork(run, 4, "heatmap", 5, "nano")
+    images = torch.randn(6, 3, 2, 2)
+    assert torch.equal(network(images), images.flatten(1).sum(1)) and seen == [4, 4]
+
+
+def test_files_that_say_nothing_or_nonsense(whole, tmp_path):
+    with pytest.raises(DataError, match="not exported by this project"):
+        read_checkpoint(whole)
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no protobuf" * 9)
+    with pytest.raises(DataError, match="not a readable ONNX file"):
+        read_checkpoint(bad)
+    for said in ({}, {"exported": {"precision": "int8"}}, {"exported": [1]}):
+        bad.write_bytes(whole.read_bytes())
+        onnx_file.write_description(bad, said)
+        with pytest.raises(DataError, match="does not say how it was exported"):
+            read_checkpoint(bad)
+    model = onnx.load(bad)
+    model.metadata_props[0].value = json.dumps({"exported": 1})[:-1]
+    onnx.save(model, str(bad))
+    with pytest.raises(DataError, match="its description is damaged"):
+        from_pretrained(bad)
+
+
+def test_a_runtime_without_the_files_precision_is_refused(tmp_path):
+    exported = {"precision": "bf16", "input_size": [64, 96], "batch": 1}
+    with pytest.raises(UsageError, match="bf16, which onnxruntime has not; use --runtime openvino"):
+        onnx_file.runtime_network(tmp_path / "m.onnx", {}, exported, "onnxruntime")
