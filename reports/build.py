@@ -34,9 +34,10 @@ from reports.tables.accuracy import tables as accuracy_tables
 from reports.tables.changes import changes_table
 from reports.tables.cost import complexity_table, peers_table, summary_table
 from reports.tables.grid import grid_table
+from reports.tables.precision import points, precision_table
 from reports.tables.robustness import robustness_table
 from reports.tables.short import short_tables
-from reports.tables.speed import fastest_table, published_speed_table, speed_table
+from reports.tables.speed import published_speed_table, speed_table
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ class Book:
     @cached_property
     def short(self) -> list[Table]:
         """The README's tables."""
-        return short_tables(self.tables)
+        return short_tables(self.tables, points(self.measured))
 
     def plot(self, name: str) -> plots.Plot | None:
         """A plot by its name."""
@@ -104,7 +105,7 @@ def make(
     tables += [
         complexity_table(measured, published),
         peers_table(measured, published),
-        fastest_table(measured),
+        precision_table(measured),
         speed_table(measured),
         published_speed_table(published),
     ]

@@ -62,6 +62,7 @@ class Measured:
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     under: tuple[Record, ...] = ()  # evaluations under a robustness condition, in no other table
+    exported: tuple[Record, ...] = ()  # evaluations of exported files: of precisions, no trainings
     _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -174,9 +175,17 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
         found.append(Problem(file, reason))
     usable = with_trainings([record for _, record in kept.values()]) + failures
     usable.sort(key=lambda r: (r.kind, r.model, r.started_at, r.id))
+    files = tuple(r for r in usable if is_of_file(r) and r.status == "ok")
+    usable = [record for record in usable if not is_of_file(record)]
     plain = tuple(record for record in usable if condition_of(record) is None)
     under = tuple(r for r in usable if condition_of(r) is not None and r.status == "ok")
-    return Measured(plain, tuple(sorted(set(found))), under)
+    exported = tuple(r for r in files if condition_of(r) is None)
+    return Measured(plain, tuple(sorted(set(found))), under, exported)
+
+
+def is_of_file(record: Record) -> bool:
+    """Whether it is the evaluation of an exported file, not of weights."""
+    return "exported" in (record.inputs.get("runtime") or {})
 
 
 def condition_of(record: Record) -> str | None:

@@ -11,6 +11,9 @@ from dataclasses import replace
 
 from reports.ablation import MATCHED
 from reports.output.text import Column, Table, TableCell, shorten
+from reports.tables.accuracy import DISPLAY
+from reports.tables.precision import MOST_LOST, Point
+from reports.tables.speed import median
 
 #: Widest statement of a claim, and widest answer to it.
 _CLAIM, _ANSWER = 52, 26
@@ -34,11 +37,17 @@ _NETWORKS = {
 }
 _FLOOR = TableCell("baseline")  # the mean pose's row
 _FIRST = 5  # columns of another table
+_BITS = {"fp32": ("fp32",), "16 bit": ("bf16", "fp16"), "int8": ("int8",)}
 _GRIDS = ("attention", "downsampling", "ffn")
 
 
-def short_tables(tables: Sequence[Table]) -> list[Table]:
-    """The short form of each table that the README shows, by the name ``short-...``."""
+def short_tables(tables: Sequence[Table], points: Sequence[Point] = ()) -> list[Table]:
+    """The short form of each table that the README shows, by the name ``short-...``.
+
+    Args:
+        tables: the full ones.
+        points: of the table of precisions.
+    """
     by_name = {table.name: table for table in tables}
     made = []
     if "summary" in by_name:
@@ -60,8 +69,8 @@ def short_tables(tables: Sequence[Table]) -> list[Table]:
             short = short_grid(table)
             rows = tuple(row for row in short.rows if not row[0].text.endswith(MATCHED))
             made.append(replace(short, name=f"short-{grid}", rows=rows))
-    if "fastest" in by_name:
-        made.append(_fastest(by_name["fastest"]))
+    if "precisions" in by_name:
+        made.append(_speed(points))
     if "claims" in by_name:
         made.append(_claims(by_name["claims"]))
     return made
@@ -141,32 +150,50 @@ def _splits(
     return Table(name, name, columns, tuple(rows), caption=legend)
 
 
-def _fastest(table: Table) -> Table:
-    """One row a network, one column a machine and batch that compares at least two."""
-    keys = [column.key for column in table.columns]
-    times: dict[str, dict[str, TableCell]] = {}
-    where: dict[str, None] = {}
-    for row in table.rows:
-        cells = dict(zip(keys, row, strict=True))
-        machine, _, size = cells["where"].text.rpartition(", ")
-        if size == "256x256":
-            where[machine] = None
-            cell = replace(cells["p50"], notes=())
-            times.setdefault(cells["model"].text, {})[machine] = cell
-    alone = {m for m in where if sum(m in by for by in times.values()) < 2}
-    where = {machine: None for machine in where if machine not in alone}
-    times = {model: by for model, by in times.items() if by.keys() & where.keys()}
-    columns = [Column("model", "Network", numeric=False)]
-    columns += [Column(machine, f"{machine.replace('NVIDIA ', '')}") for machine in where]
-    rows = tuple(
-        (TableCell(model), *(by_machine.get(machine, TableCell("–")) for machine in where))
-        for model, by_machine in times.items()
+def _speed(points: Sequence[Point]) -> Table:
+    """At batch 1 and 256x256, the networks that were timed on every machine; bold: their best.
+
+    A machine counts where at least two networks can be compared.
+    """
+    shown = [point for point in points if point.place[1:] == ("1", "256x256")]
+    places = [
+        place
+        for place in dict.fromkeys(point.place for point in shown)
+        if len({point.model for point in shown if point.place == place}) > 1
+    ]
+    models = [
+        model
+        for model in dict.fromkeys(point.model for point in shown)
+        if {point.place for point in shown if point.model == model} >= set(places)
+    ]
+    rows = []
+    for place in places:
+        for model in models:
+            own = [p for p in shown if (p.place, p.model) == (place, model)]
+            cells = [_fastest([p for p in own if p.precision in kinds]) for kinds in _BITS.values()]
+            machine = re.sub(r"^NVIDIA | \([^)]*\)", "", place[0])
+            rows.append((TableCell(DISPLAY.get(model, model)), TableCell(machine), *cells))
+    columns = (
+        Column("model", "Network", numeric=False),
+        Column("where", "Machine", numeric=False),
+        *(Column(name, name) for name in _BITS),
     )
     caption = (
-        "p50 in ms of the fastest form and precision that was measured; machine, then batch; "
-        "256x256, weights untrained."
+        "p50 in ms of the fastest form, batch 1, 256x256. In parentheses: accuracy not measured; "
+        f"bold: the best that loses at most {MOST_LOST} points."
     )
-    return Table("short-speed", table.title, tuple(columns), rows, caption=caption)
+    return Table("short-speed", "Speed by precision", columns, tuple(rows), caption=caption)
+
+
+def _fastest(points: Sequence[Point]) -> TableCell:
+    """The fastest of what is known to be accurate, else the fastest, in parentheses."""
+    known = [point for point in points if point.is_known]
+    if not points:
+        return TableCell("–")
+    best = min(known or points, key=lambda point: point.ms)
+    cell = median(best.timing)
+    text = cell.text if best.is_known else f"({cell.text})"
+    return replace(cell, text=text, bold=best.best, notes=())
 
 
 def _in_a_word(cell: TableCell, ends: str) -> TableCell:

@@ -1,4 +1,4 @@
-"""How fast networks are: every timing, each network's fastest form, what others printed."""
+"""How fast networks are: every timing, and what others printed."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def speed_table(measured: Measured) -> Table:
         for key, title in _CONDITION_COLUMNS
         if any(r.latency and r.latency.conditions.get(key) is not None for r in timings)
     ]
+    moved = any("keypoints_px" in r.latency.details for r in timings if r.latency)
     columns = (
         Column("model", "Model", numeric=False),
         Column("machine", "Machine", numeric=False),
@@ -85,10 +86,11 @@ def speed_table(measured: Measured) -> Table:
         Column("images_per_s", "Images/s", "up"),
         Column("peak_memory", "Peak memory (MiB)", "down"),
         Column("parity", "Relative error to eager fp32", "down"),
+        *([Column("keypoints_px", "Key points moved (px)", "down")] if moved else []),
     )
     tried = attempts(measured)
     rows = [
-        _speed_row(record, [key for key, _ in used], len(tried[timing_key(record)]))
+        _speed_row(record, [key for key, _ in used], len(tried[timing_key(record)]), moved)
         for record in timings
     ]
     if not rows:
@@ -99,7 +101,7 @@ def speed_table(measured: Measured) -> Table:
         "Speed",
         columns,
         tuple(rows),
-        conditions=_timings_line(timings),
+        conditions=timings_line(timings),
         legend=(
             "p50 and p90 are percentiles of single calls (p90 from 100 calls on); images/s = "
             "batch / p50. The latest attempt is shown, and all are kept in the records. Two rows "
@@ -109,13 +111,14 @@ def speed_table(measured: Measured) -> Table:
     )
 
 
-def _on_gpu(record: Record) -> bool:
+def on_gpu(record: Record) -> bool:
+    """Whether a timing is of a GPU."""
     assert record.latency is not None
     return str(record.latency.conditions.get("device", "")).startswith("cuda")
 
 
 def _machine(record: Record) -> str:
-    return captions.machine_words(record, on_gpu=_on_gpu(record))
+    return captions.machine_words(record, on_gpu=on_gpu(record))
 
 
 def _images_per_s(latency: Latency) -> float | None:
@@ -123,13 +126,16 @@ def _images_per_s(latency: Latency) -> float | None:
     return 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
 
 
-def _median(record: Record) -> TableCell:
+def median(record: Record) -> TableCell:
+    """The median time of a timing, with a note where it is noisy."""
     assert record.latency is not None
     notes = ("noisy: IQR above 10% of the median",) if record.latency.noisy else ()
     return number(record.latency.p50, 2, records=(record.id,), notes=notes)
 
 
-def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[TableCell, ...]:
+def _speed_row(
+    record: Record, keys: Iterable[str], tried: int, moved: bool
+) -> tuple[TableCell, ...]:
     latency = record.latency
     assert latency is not None
     by = (record.id,)
@@ -138,7 +144,7 @@ def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[TableCe
         TableCell(DISPLAY.get(record.model, plain(record.model))),
         TableCell(plain(_machine(record))),
         *(TableCell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
-        _median(record),
+        median(record),
         TableCell(f"n < {P90_SAMPLES}", kind="missing")
         if latency.p90 is None and latency.n < P90_SAMPLES
         else number(latency.p90, 2, records=by),
@@ -150,10 +156,12 @@ def _speed_row(record: Record, keys: Iterable[str], tried: int) -> tuple[TableCe
         TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
         if latency.parity is not None
         else MISSING,
+        *([number(latency.details.get("keypoints_px"), 2, records=by)] if moved else []),
     )
 
 
-def _timings_line(timings: list[Record]) -> str:
+def timings_line(timings: list[Record]) -> str:
+    """The line under a table of timings: machines, counts, versions, commits, dates."""
     if not timings:
         return "Nothing has been timed yet."
     counts = sorted(r.latency.n for r in timings if r.latency)
@@ -162,63 +170,6 @@ def _timings_line(timings: list[Record]) -> str:
         f"n = {counts[0]} to {counts[-1]}; "
         f"torch {join([r.versions.get('torch') for r in timings])}; "
         f"commit {captions.commits(timings)}; {captions.dates(timings)}."
-    )
-
-
-def fastest_table(measured: Measured) -> Table:
-    """Each network in its fastest form and precision, by machine, input and batch."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in latest_timings(measured):
-        assert record.latency is not None
-        conditions = record.latency.conditions
-        if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
-            key = (_machine(record), *(str(conditions.get(k)) for k in ("input", "batch")))
-            groups.setdefault((*key, record.model), []).append(record)
-    rows, shown = [], []
-    for group in groups.values():
-        best = min(group, key=lambda r: r.latency.p50 if r.latency and r.latency.p50 else 0.0)
-        shown.append(best)
-        rows.append(_fastest_row(best))
-    empty = (TableCell("HEViTPose-B"), *([MISSING] * 5))
-    return Table(
-        "fastest",
-        "Speed of each network's fastest measured form",
-        (
-            Column("model", "Model", numeric=False),
-            Column("where", "Machine, batch, input", numeric=False),
-            Column("form", "Form and precision", numeric=False),
-            Column("p50", "p50 (ms)", "down"),
-            Column("images_per_s", "Images/s", "up"),
-            Column("parity", "Error to fp32", "down"),
-        ),
-        tuple(rows) or (empty,),
-        conditions=_timings_line(shown),
-        legend=(
-            "Of the forms and precisions that were measured, the one with the lowest median. The "
-            "error is the largest difference to eager fp32 over its largest value, on untrained "
-            "weights; the accuracy in a reduced precision is not measured.",
-        ),
-    )
-
-
-def _fastest_row(record: Record) -> tuple[TableCell, ...]:
-    latency = record.latency
-    assert latency is not None
-    given, by = latency.conditions, (record.id,)
-    count = given.get("threads")
-    threads = "" if _on_gpu(record) else f", {count} thread{'' if count == 1 else 's'}"
-    precision = "tf32" if given.get("tf32") and given.get("dtype") == "fp32" else given.get("dtype")
-    error = MISSING if given.get("mode") != "eager" else TableCell("–")
-    if latency.parity is not None:
-        error = TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
-    where = f"{_machine(record)}{threads}, {given.get('batch')}, {given.get('input')}"
-    return (
-        TableCell(DISPLAY.get(record.model, plain(record.model))),
-        TableCell(plain(where)),
-        TableCell(plain(f"{given.get('mode')} {precision}")),
-        _median(record),
-        number(_images_per_s(latency), 0, records=by),
-        error,
     )
 
 

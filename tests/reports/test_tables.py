@@ -38,7 +38,7 @@ from reports.tables.accuracy import accuracy_table
 from reports.tables.accuracy import tables as accuracy_tables
 from reports.tables.cost import complexity_table
 from reports.tables.grid import grid_table
-from reports.tables.speed import fastest_table, speed_table
+from reports.tables.speed import speed_table
 from reports.versions import NOTE, mark, older_records
 
 FIXTURES = Path(__file__).parents[1] / "records" / "examples"
@@ -692,30 +692,6 @@ def test_the_line_under_a_picture_of_several_grids_is_about_all_of_them(make):
     plot = tradeoff(views)
     assert [len(panel["points"]) for panel in plot.data["panels"]] == [2, 2]
     assert "; 1 noisy (IQR" in plot.data["note"]
-
-
-def test_the_fastest_form_of_a_network_by_machine_and_batch(make):
-    def timed(mode, p50, dtype="fp32", batch=1, scope="model"):
-        more = {"mode": mode, "dtype": dtype, "scope": scope}
-        return make.latency(p50=p50, batch=batch, conditions=more)
-
-    found = fastest_table(
-        measured(
-            [
-                timed("eager", 9.0),
-                timed("fused", 6.0),
-                timed("fused", 5.0, "bf16"),
-                timed("fused", 1.0, scope="decode"),  # another thing than the network
-                timed("eager", 40.0, batch=64),
-            ]
-        )
-    )
-    shown = [[cell.text for cell in row[1:5]] for row in found.rows]
-    assert shown == [
-        ["example cpu, 2 threads, 1, 128x128", "fused bf16", "5.00", "200"],
-        ["example cpu, 2 threads, 64, 128x128", "eager fp32", "40.00", "1600"],
-    ]
-    assert fastest_table(measured([])).rows[0][3].text == "not measured"
 
 
 @pytest.mark.parametrize(

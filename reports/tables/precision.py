@@ -1,0 +1,289 @@
+"""Each network in each precision: its best time, what it loses, and which points nobody beats.
+
+A time counts as a network's best where its accuracy is known to lose at most :data:`MOST_LOST`
+points against float32 of the same weights, or where it is float32's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hevitpose.records import Record
+from reports import captions
+from reports.load import Measured, input_size, is_plain_network, metric, newest
+from reports.output.text import MISSING, Column, Table, TableCell, number, plain
+from reports.tables.accuracy import DISPLAY
+from reports.tables.speed import latest_timings, median, on_gpu, timings_line
+
+#: Points of the primary metric that a precision may lose.
+MOST_LOST = 0.5
+#: In the order of the rows.
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
+_RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+
+Place = tuple[str, str, str]  # machine, threads and clock; batch; input
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What some weights score in a runtime and precision, beside float32."""
+
+    record: Record
+    full: Record | None  # of the same weights, data and condition in float32
+
+    @property
+    def name(self) -> str:
+        """The primary metric."""
+        return "PCKh" if metric(self.record, "Mean") is not None else "AP"
+
+    @property
+    def value(self) -> float | None:
+        """Points, 0 to 100."""
+        return _primary(self.record)
+
+    @property
+    def lost(self) -> float | None:
+        """Points lost against float32; None where that was not evaluated."""
+        if self.full is None or self.value is None:
+            return None
+        full = _primary(self.full)
+        return None if full is None else full - self.value
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network in one precision at one place, in its fastest form."""
+
+    model: str
+    place: Place
+    precision: str
+    timing: Record
+    accuracy: Accuracy | None
+    best: bool = False  # of the network there
+    front: bool = False  # nobody there is faster and as accurate, on the same people
+
+    @property
+    def ms(self) -> float:
+        """Median of a call."""
+        assert self.timing.latency is not None and self.timing.latency.p50 is not None
+        return self.timing.latency.p50
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known to lose little."""
+        lost = self.accuracy.lost if self.accuracy else None
+        return self.precision == "fp32" or (lost is not None and lost <= MOST_LOST)
+
+
+def points(measured: Measured) -> list[Point]:
+    """Every network in every precision that was timed, the networks in the order of the suite."""
+    return measured.kept("precisions", lambda: _points(measured))
+
+
+def _points(measured: Measured) -> list[Point]:
+    scored = _accuracies(measured)
+    groups: dict[tuple[str, Place, str], list[Record]] = defaultdict(list)
+    for record in latest_timings(measured):
+        assert record.latency is not None
+        conditions = record.latency.conditions
+        if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
+            groups[record.model, _place(record), _precision(record)].append(record)
+    found = []
+    for (model, place, precision), timings in groups.items():
+        each = [
+            Point(model, place, precision, timing, _accuracy_of(timing, precision, scored))
+            for timing in timings
+        ]
+        known = [point for point in each if point.is_known]
+        found.append(min(known or each, key=lambda point: point.ms))
+    places = list(dict.fromkeys(point.place for point in found))
+    found.sort(key=lambda p: (places.index(p.place), _rank(p.model), _order(p.precision)))
+    return [_marked(point, found) for point in found]
+
+
+def _rank(model: str) -> int:
+    return list(DISPLAY).index(model) if model in DISPLAY else len(DISPLAY)
+
+
+def _order(precision: str) -> int:
+    return PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
+
+
+def _marked(point: Point, others: Sequence[Point]) -> Point:
+    same = [p for p in others if p.place == point.place]
+    own = [p for p in same if p.model == point.model and p.is_known]
+    best = point.is_known and point.ms == min(p.ms for p in own)
+    return Point(
+        point.model,
+        point.place,
+        point.precision,
+        point.timing,
+        point.accuracy,
+        best,
+        _on_front(point, same),
+    )
+
+
+def _on_front(point: Point, others: Iterable[Point]) -> bool:
+    """Whether none of the others is faster and as accurate, or as fast and more accurate."""
+    own = point.accuracy.value if point.accuracy else None
+    if point.accuracy is None or own is None:
+        return False
+    for other in others:
+        theirs = other.accuracy.value if other.accuracy else None
+        if other.accuracy is None or theirs is None or _on(other) != _on(point):
+            continue
+        if (other.ms <= point.ms and theirs > own) or (other.ms < point.ms and theirs >= own):
+            return False
+    return True
+
+
+def _on(point: Point) -> Any:
+    """The people that an accuracy was taken on."""
+    assert point.accuracy is not None
+    return _people(point.accuracy.record)
+
+
+def _place(record: Record) -> Place:
+    assert record.latency is not None
+    given = record.latency.conditions
+    machine = captions.machine_words(record, on_gpu=on_gpu(record))
+    if not on_gpu(record):
+        count = given.get("threads")
+        machine += f", {count} thread{'' if count == 1 else 's'}"
+    if given.get("clock", "wall") == "cpu":
+        machine += ", processor time"
+    return machine, str(given.get("batch")), str(given.get("input"))
+
+
+def _precision(record: Record) -> str:
+    assert record.latency is not None
+    given = record.latency.conditions
+    tf32 = given.get("tf32") and given.get("dtype") == "fp32" and on_gpu(record)
+    return "tf32" if tf32 else str(given.get("dtype"))
+
+
+# Accuracy --------------------------------------------------------------------------------------
+
+Scored = dict[tuple[str, str], dict[tuple[str, str], Accuracy]]
+
+
+def _accuracies(measured: Measured) -> Scored:
+    """By network and input, what one set of weights scores by runtime and precision.
+
+    Of several sets the one that most precisions were evaluated of; of those the latest.
+    """
+    sets: dict[tuple[Any, ...], dict[tuple[str, str], Record]] = defaultdict(dict)
+    records = (*measured.of("evaluation"), *measured.exported)
+    for record in sorted(records, key=lambda r: (r.started_at, r.id)):
+        size = input_size(record)
+        if size is None or not is_plain_network(record) or _primary(record) is None:
+            continue
+        place = record.model, f"{size[1]}x{size[0]}"
+        key = (place, _weights(record), _people(record), record.flip_test, record.decoder)
+        runtime = record.inputs.get("runtime") or {}
+        sets[key][runtime.get("name", "torch"), runtime.get("precision", "fp32")] = record
+    found: Scored = {}
+    ranked = sorted(sets.items(), key=lambda item: _rank_of(item[1]))
+    for (place, *_), by_form in ranked:
+        full = newest(r for (_, precision), r in by_form.items() if precision == "fp32")
+        found[place] = {form: Accuracy(record, full) for form, record in by_form.items()}
+    return found
+
+
+def _rank_of(by_form: dict[tuple[str, str], Record]) -> tuple[int, str]:
+    """Most precisions last, then the latest last."""
+    latest = newest(by_form.values())
+    assert latest is not None
+    return len({p for _, p in by_form}), latest.started_at.isoformat()
+
+
+def _accuracy_of(timing: Record, precision: str, scored: Scored) -> Accuracy | None:
+    """Of what was timed: float32 scores the same in every runtime."""
+    assert timing.latency is not None
+    given = timing.latency.conditions
+    forms = scored.get((timing.model, str(given.get("input"))), {})
+    backend = str(given.get("mode")).rpartition("+")[2]
+    runtime = backend if backend in _RUNTIMES else "torch"
+    if precision == "fp32":
+        found = (forms.get((name, "fp32")) for name in ("torch", *_RUNTIMES))
+        return next((each for each in found if each is not None), None)
+    return forms.get((runtime, precision))
+
+
+def _weights(record: Record) -> str | None:
+    """The sha256 of the weights that a network or its exported file has."""
+    exported = (record.inputs.get("runtime") or {}).get("exported")
+    return (exported or {}).get("source", {}).get("sha256") if exported else record.weights
+
+
+def _people(record: Record) -> tuple[str, ...] | None:
+    data = record.dataset
+    return None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
+
+
+def _primary(record: Record) -> float | None:
+    value = metric(record, "Mean")
+    return metric(record, "AP") if value is None else value
+
+
+# Tables ----------------------------------------------------------------------------------------
+
+
+def precision_table(measured: Measured) -> Table:
+    """Every network's best time in every precision, with its accuracy."""
+    found = points(measured)
+    rows = tuple(_row(point) for point in found)
+    return Table(
+        "precisions",
+        "Speed and accuracy of each network in each precision",
+        (
+            Column("model", "Model", numeric=False),
+            Column("where", "Machine, batch, input", numeric=False),
+            Column("precision", "Precision", numeric=False),
+            Column("form", "Form", numeric=False),
+            Column("p50", "p50 (ms)", "down"),
+            Column("accuracy", "Accuracy", "up"),
+            Column("on", "On", numeric=False),
+            Column("lost", "Points lost", "down"),
+            Column("front", "Pareto front", numeric=False),
+        ),
+        rows or ((TableCell("HEViTPose-B"), *([MISSING] * 8)),),
+        conditions=timings_line([point.timing for point in found]),
+        legend=(
+            "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "
+            f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
+            "against float32 of the same weights; a precision whose accuracy was not measured is "
+            "never it. Pareto front: nobody at the same place is faster and as accurate on the "
+            "same people. Times on untrained weights; two rows make no ratio.",
+        ),
+    )
+
+
+def _row(point: Point) -> tuple[TableCell, ...]:
+    latency, found = point.timing.latency, point.accuracy
+    assert latency is not None
+    machine, batch, size = point.place
+    p50 = median(point.timing)
+    cells = [MISSING, TableCell("–"), MISSING]
+    if found is not None:
+        by = (found.record.id,)
+        data = found.record.dataset
+        on = f"{data.name} {data.split}, {found.name}" if data else found.name
+        cells = [number(found.value, 1, records=by), TableCell(plain(on)), MISSING]
+        if point.precision == "fp32":
+            cells[2] = TableCell("–")
+        elif found.lost is not None and found.full is not None:
+            cells[2] = number(found.lost, 2, records=(*by, found.full.id))
+    return (
+        TableCell(DISPLAY.get(point.model, plain(point.model))),
+        TableCell(plain(f"{machine}, {batch}, {size}")),
+        TableCell(point.precision),
+        TableCell(plain(latency.conditions.get("mode"))),
+        TableCell(p50.text, p50.value, p50.kind, point.best, p50.notes, p50.records),
+        *cells,
+        TableCell("yes" if point.front else "–"),
+    )

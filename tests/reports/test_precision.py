@@ -1,0 +1,145 @@
+"""Which time counts as a network's best: one whose accuracy is known."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from hevitpose.records import digest
+from reports.load import check
+from reports.published import load as load_published
+from reports.tables.accuracy import accuracy_table
+from reports.tables.accuracy import tables as accuracy_tables
+from reports.tables.precision import points, precision_table
+from reports.tables.short import short_tables
+
+WEIGHTS = "a" * 64
+
+
+def measured(records):
+    return check((f"{record.id}.json", record) for record in records)
+
+
+@pytest.fixture
+def timed(make):
+    def made(mode, dtype, p50, **more):
+        conditions = {"mode": mode, "dtype": dtype, **more}
+        return make.latency(p50=p50, batch=more.get("batch", 1), conditions=conditions)
+
+    return made
+
+
+@pytest.fixture
+def scored(make):
+    """Evaluations of one set of weights: in torch, or an exported file's."""
+
+    def made(mean, runtime="torch", precision="fp32", source=WEIGHTS, **changes):
+        record = make.evaluation(mean=mean, **changes)
+        how = {"name": runtime, "precision": precision, "device": "cpu"}
+        weights = source
+        if runtime != "torch":
+            how["exported"] = {"precision": precision, "source": {"sha256": source}}
+            weights = digest({"file": how})[:1] * 64
+        inputs = {**record.inputs, "runtime": how}
+        return replace(
+            record, id=digest(inputs), inputs=inputs, weights=weights, precision=precision
+        )
+
+    return made
+
+
+def shown(found, *keys):
+    return {(p.timing.latency.conditions["mode"], p.precision): [getattr(p, k) for k in keys]
+            for p in found}  # fmt: skip
+
+
+def test_a_fast_precision_without_accuracy_is_never_the_best(timed):
+    found = points(measured([timed("fused", "fp32", 9.0), timed("openvino", "bf16", 3.0)]))
+    assert shown(found, "best", "is_known") == {
+        ("fused", "fp32"): [True, True],
+        ("openvino", "bf16"): [False, False],
+    }
+
+
+@pytest.mark.parametrize(("mean", "best"), [(59.5, True), (59.4, False), (61.0, True)])
+def test_what_loses_half_a_point_at_most_is(timed, scored, mean, best):
+    records = [
+        timed("fused", "fp32", 9.0),
+        timed("fused+onnxruntime", "int8", 3.0),
+        scored(60.0),
+        scored(mean, "onnxruntime", "int8"),
+    ]
+    (full, low) = points(measured(records))
+    assert (low.precision, low.best, full.best) == ("int8", best, not best)
+    assert low.accuracy.lost == pytest.approx(60 - mean)
+
+
+def test_accuracy_is_of_the_same_runtime_weights_and_people(timed, scored, make):
+    others = make.evaluation().dataset
+    for wrong in (
+        scored(60.0, "onnxruntime", "int8"),  # another runtime
+        scored(60.0, "openvino", "bf16"),  # another precision
+        scored(60.0, "openvino", "int8", source="b" * 64),  # no float32 of these weights
+        replace(scored(60.0, "openvino", "int8"), dataset=replace(others, fingerprint="x")),
+    ):
+        records = [timed("openvino", "int8", 3.0), timed("eager", "fp32", 9.0), scored(60.0), wrong]
+        low = next(p for p in points(measured(records)) if p.precision == "int8")
+        assert not low.is_known and not low.best
+
+
+def test_the_fastest_form_whose_accuracy_is_known_stands_for_a_precision(timed, scored):
+    records = [
+        timed("onnxruntime", "int8", 2.0),
+        timed("openvino", "int8", 3.0),
+        timed("eager", "fp32", 9.0),
+        scored(60.0),
+        scored(59.9, "openvino", "int8"),
+    ]
+    found = points(measured(records))
+    assert set(shown(found)) == {("eager", "fp32"), ("openvino", "int8")}
+
+
+def test_the_front_is_of_those_whom_nobody_beats(timed, scored):
+    records = [
+        timed("eager", "fp32", 9.0),
+        timed("openvino", "bf16", 5.0),
+        timed("openvino", "int8", 6.0),  # slower and less accurate than bf16
+        scored(60.0),
+        scored(59.9, "openvino", "bf16"),
+        scored(59.8, "openvino", "int8"),
+    ]
+    found = {p.precision: p.front for p in points(measured(records))}
+    assert found == {"fp32": True, "bf16": True, "int8": False}
+
+
+def test_processor_time_and_threads_are_places_of_their_own(timed):
+    wall, cpu = timed("eager", "fp32", 9.0), timed("eager", "fp32", 5.0, clock="cpu", threads=1)
+    places = [point.place[0] for point in points(measured([wall, cpu]))]
+    assert sorted(places) == ["example cpu, 1 thread, processor time", "example cpu, 2 threads"]
+    assert all(point.best for point in points(measured([wall, cpu])))
+
+
+def test_exported_files_stand_in_no_table_of_trainings(scored):
+    book = measured([scored(60.0), scored(10.0, "onnxruntime", "int8")])
+    assert [record.precision for record in book.records] == ["fp32"]
+    assert [record.precision for record in book.exported] == ["int8"]
+    spec = next(spec for spec in accuracy_tables() if spec.name == "synthetic-val")
+    table = accuracy_table(spec, book, load_published())
+    assert "10.0" not in {cell.text for row in table.rows for cell in row}
+
+
+def test_the_tables(timed, scored):
+    size = {"input": "256x256"}
+    low = timed("openvino", "bf16", 5.0, **size)
+    book = measured([timed("eager", "fp32", 9.0, **size), low, scored(60.0)])
+    table = precision_table(book)
+    assert [c.key for c in table.columns][4:8] == ["p50", "accuracy", "on", "lost"]
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert [row[2:5] for row in texts] == [["fp32", "eager", "9.00"], ["bf16", "openvino", "5.00"]]
+    assert [row[4].bold for row in table.rows] == [True, False]
+    # Scored at 128x128, timed at 256x256: another network to say it of.
+    assert {row[5] for row in texts} == {"not measured"}
+    (short,) = (t for t in short_tables([table], points(book)) if t.name == "short-speed")
+    assert len(short.columns) == 5
+    assert [cell.text for cell in short.rows[0]][2:] == ["9.00", "(5.00)", "–"]
+    assert precision_table(measured([])).rows[0][4].text == "not measured"
