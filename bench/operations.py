@@ -24,7 +24,7 @@ MATRIX, CONVOLUTION, GROUPED = "matrix product", "convolution", "grouped convolu
 class Peaks:
     """What the machine reached in this run."""
 
-    flops: dict[str, float]  # kind of product -> fp32 FLOP/s
+    flops: dict[str, float]  # kind of product -> FLOP/s
     memory: float  # bytes/s, read and written, of a copy larger than any cache
     cache: float  # bytes/s of a copy of 1 MiB
     cached: int = 2 << 20  # bytes that a call moves, up to which the cache is its roof
@@ -75,15 +75,16 @@ class Operation:
         return 2 * self.macs / self.bytes if self.bytes else 0.0
 
 
-def measure_peaks(device: str) -> Peaks:
-    """The best of several large products and copies."""
-    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+def measure_peaks(device: str, dtype: torch.dtype = torch.float32) -> Peaks:
+    """The best of several large products in a precision, and of copies."""
+    a, b = (torch.randn(2048, 2048, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     large = [torch.ones(64 << 20, device=device) for _ in range(2)]  # 256 MiB each
     small = [torch.ones(1 << 18, device=device) for _ in range(2)]  # 1 MiB each
-    images = torch.randn(1, 256, 64, 64, device=device)
-    dense = torch.randn(256, 256, 3, 3, device=device)
-    depthwise = torch.randn(256, 1, 3, 3, device=device)
+    images, dense, depthwise = (
+        torch.randn(shape, device=device).to(dtype)
+        for shape in ((1, 256, 64, 64), (256, 256, 3, 3), (256, 1, 3, 3))
+    )
     conv = torch.nn.functional.conv2d
     macs = 64 * 64 * 256 * 9  # of the depthwise one
     return Peaks(

@@ -2,6 +2,7 @@
 
     python bench/roofline.py                                     # hevitpose_b, eager, CPU
     python bench/roofline.py --model t --mode fused --depth 3
+    python bench/roofline.py --dtype bf16
     python bench/roofline.py --model pose_hrnet_w32 --plot hrnet.svg
 
 The machine's peaks are measured in the same run, one for each kind of product (matrix product,
@@ -167,13 +168,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="hevitpose_b")
     add("--mode", default="eager", choices=("eager", "fused"))
+    add("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="of all products")
     add("--input", default="256x256", help="HEIGHTxWIDTH")
     add("--batch", type=int, default=1)
     add("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
     add("--threads", type=int, help="default: all this process may use")
     add("--depth", type=int, default=4, help="names of a module's path in the table")
     add("--keypoints", type=int, default=17)
-    add("--plot", type=Path, help="default: runs/roofline/MODEL-MODE.svg")
+    add("--plot", type=Path, help="default: runs/roofline/MODEL-MODE-DTYPE.svg")
     options = parser.parse_args(arguments)
     options.model = full_name(options.model)
     options.conditions = Conditions(
@@ -181,6 +183,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         batch=options.batch,
         input_size=parse_size(options.input, "--input"),
         mode=options.mode,
+        dtype=options.dtype,
         threads=provenance.cores() if options.threads is None else options.threads,
     )
     return options
@@ -203,7 +206,7 @@ def _run(options: argparse.Namespace) -> int:
     with forms.settings(conditions), torch.no_grad():
         images = forms.random_images(conditions, seed=0)
         network = forms.build_network(model, conditions, images[0])
-        peaks = measure_peaks(device)
+        peaks = measure_peaks(device, images[0].dtype)
         for _ in range(3):
             network(images[0])
         total = summarize([best_of(lambda: network(images[0]), 1, device) for _ in range(30)]).p50
@@ -212,11 +215,12 @@ def _run(options: argparse.Namespace) -> int:
     width, height = size
     machine = provenance.machine()["gpu" if conditions.is_cuda else "cpu"]
     title = (
-        f"{options.model}, {options.mode}, batch {conditions.batch}, {height}x{width}, fp32, "
-        f"{machine}, {conditions.threads} threads"
+        f"{options.model}, {options.mode}, batch {conditions.batch}, {height}x{width}, "
+        f"{options.dtype}, {machine}, {conditions.threads} threads"
     )
     show(operations, peaks, total, title, options.depth)
-    path = options.plot or Path("runs/roofline") / f"{options.model}-{options.mode}.svg"
+    name = f"{options.model}-{options.mode}-{options.dtype}.svg"
+    path = options.plot or Path("runs/roofline") / name
     plot(operations, peaks, total, title, path)
     print(f"plot: {path}")
     return 0

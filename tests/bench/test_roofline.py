@@ -35,6 +35,13 @@ def test_convolutions_by_hand():
     assert found["conv 3x3"].bytes == 4 * (300 + 216 + 800)
 
 
+def test_lower_precision_moves_half_the_bytes():
+    network, images = nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.randn(1, 3, 10, 10)
+    full = by_kind(network, images)["conv 3x3"]
+    low = by_kind(network.bfloat16(), images.bfloat16())["conv 3x3"]
+    assert (low.macs, 2 * low.bytes) == (full.macs, full.bytes)
+
+
 def test_the_fused_form_has_the_same_macs_in_its_convolutions():
     conditions = Conditions(input_size=(64, 64), mode="fused")
     model = randomise_norms_(create_model("nano", seed=0), (64, 64))
@@ -94,17 +101,22 @@ def test_nothing_lies_above_its_own_roof():
     assert fraction(operations[1], peaks) == 0.5
 
 
-def test_the_command_prints_and_plots(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        roofline,
-        "measure_peaks",
-        lambda device: Peaks(dict.fromkeys(roofline._COLORS, 1e11), 1e10, 5e10),
-    )
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_command_prints_and_plots(tmp_path, capsys, monkeypatch, dtype):
+    probed = []
+
+    def probe(device, precision):
+        probed.append(precision)
+        return Peaks(dict.fromkeys(roofline._COLORS, 1e11), 1e10, 5e10)
+
+    monkeypatch.setattr(roofline, "measure_peaks", probe)
     monkeypatch.setattr(roofline, "PASSES", 2)
     plot = tmp_path / "roof.svg"
     arguments = ["--model", "nano", "--input", "64x64", "--threads", "1", "--plot", str(plot)]
-    assert roofline.main(arguments) == 0
+    assert roofline.main([*arguments, "--dtype", dtype]) == 0
     out = capsys.readouterr().out
+    assert probed == [{"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]]
+    assert f", {dtype}, " in " ".join(out.split())
     assert "conv 1x1" in out
     assert "backbone.stages.0.blocks" in out
     assert plot.read_text().startswith("<?xml")
