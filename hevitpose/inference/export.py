@@ -122,7 +122,7 @@ def export(
         half: onnx: weights and arithmetic in float16; input and output stay float32.
         fuse: export the form of ``hevitpose.optimize(mode="fused")``.
         crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
-        runtime: onnx: whose operators the file has, and in which it is compared and timed.
+        runtime: onnx: in which the file is compared, judged and timed.
         precision: onnx: ``int8`` or ``bf16`` (OpenVINO's), see
             :mod:`hevitpose.inference.lower_precision`.
         people: for these, whom to calibrate and to judge on.
@@ -209,7 +209,7 @@ def _write(
     """Write the file; its opset, and what a lower precision cost."""
     exported = _fused(network) if request.fuse else network
     arguments = request.input_size, request.batch, request.dynamic_batch, request.dynamic_size
-    opset = write_file(exported, path, request.to, *arguments, runtime=request.runtime)
+    opset = write_file(exported, path, request.to, *arguments)
     if request.half:
         halve(path)
     if people is None or request.precision not in LOWER:

@@ -26,7 +26,7 @@ from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
-from hevitpose.models.spec import MEAN, PEERS, STD, full_name
+from hevitpose.models.spec import MEAN, PEERS, STD, full_name, options_of
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
@@ -52,7 +52,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
         "name": model.name,
         "num_keypoints": model.num_keypoints,
         "options": (
-            with_first_names({"model": asdict(spec)})["model"]
+            with_first_names({"model": options_of(spec)})["model"]
             if spec is not None
             else dict(getattr(model, "options", {}))
         ),

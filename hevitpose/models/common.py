@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from timm.layers import trunc_normal_
+from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
 
 from hevitpose.errors import UsageError
+
+#: Norms of maps over their channels, by the value of ``model.norm``.
+NORMS: dict[str, Any] = {"layer": LayerNorm2d, "batch": nn.BatchNorm2d}
 
 
 def split_heads(x_NCHW: Tensor, num_heads: int) -> Tensor:

@@ -30,7 +30,6 @@ def _onnx(
     batch: int,
     dynamic_batch: bool,
     dynamic_size: bool,
-    runtime: str,
 ) -> tuple[bytes, int]:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
@@ -52,7 +51,7 @@ def _onnx(
     with quiet():
         try:
             torch.onnx.export(
-                onnx_form(network, runtime),
+                onnx_form(network),
                 (_example(input_size, batch),),
                 written := io.BytesIO(),  # type: ignore[arg-type]
                 input_names=[INPUT],
@@ -121,19 +120,8 @@ def write_file(
     batch: int,
     dynamic_batch: bool = False,
     dynamic_size: bool = False,
-    runtime: str = "onnxruntime",
 ) -> int | None:
     """Write the bare file, not compared with the network.
-
-    Args:
-        network: in evaluation mode.
-        path: the file.
-        to: of :data:`FORMATS`.
-        input_size: (W, H).
-        batch: images in a call.
-        dynamic_batch: take any number of images.
-        dynamic_size: onnx: take any multiples of 32.
-        runtime: onnx: whose operators a fused network is written with.
 
     Returns:
         The opset of an ONNX file.
@@ -143,7 +131,7 @@ def write_file(
     """
     opset = None
     if to == "onnx":
-        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size, runtime)
+        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size)
     else:
         content = _WRITERS[to](network, input_size, batch, dynamic_batch)
     path.write_bytes(content)

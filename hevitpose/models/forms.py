@@ -42,7 +42,6 @@ _FORMS: dict[str, dict[type[nn.Module], Callable[..., Any]]] = {
     "fused": {ConvBN: fused_conv_bn, DWConv: fused_conv_bn},
     "fused-residual": {},
     "onnx": {},
-    "onnxruntime": {},
 }
 
 
@@ -53,8 +52,7 @@ def register_form(kind: str, plain: type[nn.Module]) -> Callable[[Form], Form]:
         kind: ``"train"``: a subclass whose ``forward`` alone differs; ``"fused"``: called with a
             module in evaluation mode, returns what replaces it; ``"fused-residual"``: the same for
             the branch of a :class:`~hevitpose.models.hevitpose.Residual`, the shortcut included;
-            ``"onnx"``: called with a module of the fused form, returns what replaces it;
-            ``"onnxruntime"``: the same, with operators that other runtimes do not read.
+            ``"onnx"``: called with a module of the fused form, returns what replaces it.
         plain: the type.
     """
 
@@ -86,20 +84,18 @@ def optimize(model: nn.Module, mode: str = "train") -> nn.Module:
     return {"train": _train, "fused": _fused, "compile": _compiled}[mode](model)
 
 
-def onnx_form(network: nn.Module, runtime: str = "onnxruntime") -> nn.Module:
+def onnx_form(network: nn.Module) -> nn.Module:
     """A copy with every fused part that has a form of its own for ONNX replaced by it.
 
-    The head's transposed convolutions are spelled out with fewer multiplications. For onnxruntime,
-    attention is ONNX's own operator (opset 23), which OpenVINO does not read. Standard operators
-    alone: any runtime of that opset reads the file. Equal to the fused form in real numbers.
+    Attention is ONNX's own operator (opset 23), and the head's transposed convolutions are spelled
+    out with fewer multiplications. Standard operators alone: any runtime of that opset reads the
+    file. Equal to the fused form in real numbers.
 
     Args:
         network: any; of one that was not fused, nothing is replaced.
-        runtime: that the file is for.
     """
     registry.load()
-    own = _FORMS["onnxruntime"] if runtime == "onnxruntime" else {}
-    return _converted(copy.deepcopy(network), {**_FORMS["onnx"], **own})
+    return _converted(copy.deepcopy(network), _FORMS["onnx"])
 
 
 def to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ from timm.layers import DropPath, LayerNorm2d, SqueezeExcite
 from torch import Tensor, nn
 
 from hevitpose.models.common import (
+    NORMS,
     ScaledDotProduct,
     check_input,
     init_head_,
@@ -177,10 +178,6 @@ class GroupAttention(nn.Module):
     The bias of k's LayerNorm adds the same to all scores of a query, which softmax ignores.
     """
 
-    norm_q: LayerNorm2d
-    norm_k: LayerNorm2d
-    norm_v: LayerNorm2d
-
     def __init__(
         self,
         dim: int,
@@ -189,6 +186,7 @@ class GroupAttention(nn.Module):
         reduction_mode: str = "conv",
         per_head_conv: bool = True,
         group_linear: bool = True,
+        norm: str = "layer",
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -199,14 +197,15 @@ class GroupAttention(nn.Module):
             self.reduce = nn.AvgPool2d(reduction)
         self.k = nn.Conv2d(dim, dim, 1, bias=False)
         self.v = nn.Conv2d(dim, dim, 1, bias=False)
-        self.norm_q, self.norm_k, self.norm_v = (LayerNorm2d(dim) for _ in range(3))
+        self.norm_q, self.norm_k, self.norm_v = (NORMS[norm](dim) for _ in range(3))
         self.head_q, self.head_k, self.head_v = (
             nn.Conv2d(dim, dim, 1, groups=num_heads, bias=False) if per_head_conv else nn.Identity()
             for _ in range(3)
         )
         self.attend = ScaledDotProduct(dim // num_heads)
-        self.linear = nn.Conv2d(dim, dim, 1) if group_linear else nn.Identity()
-        self.norm = LayerNorm2d(dim)
+        biased = norm == "layer"  # BatchNorm has no use for a bias before it
+        self.linear = nn.Conv2d(dim, dim, 1, bias=biased) if group_linear else nn.Identity()
+        self.norm = NORMS[norm](dim)
 
     def forward(self, u_NCHW: Tensor) -> Tensor:
         r_NCHW = self.reduce(u_NCHW)
@@ -233,6 +232,7 @@ class CGSRMHA(nn.Module):
         reduction_mode: ``"conv"`` (kernel R, stride R) or ``"avg-pool"``.
         per_head_conv: each head's own 1x1 convolution on q, k and v.
         group_linear: the Linear after the heads of a group.
+        norm: of a group, ``"layer"`` or, folded away for inference, ``"batch"``.
     """
 
     def __init__(
@@ -246,10 +246,11 @@ class CGSRMHA(nn.Module):
         reduction_mode: str = "conv",
         per_head_conv: bool = True,
         group_linear: bool = True,
+        norm: str = "layer",
     ) -> None:
         super().__init__()
         self.cascade = cascade
-        options = reduction_mode, per_head_conv, group_linear
+        options = reduction_mode, per_head_conv, group_linear, norm
         self.groups = nn.ModuleList(
             GroupAttention(dim // groups, num_heads, reduction, *options) for _ in range(groups)
         )

@@ -87,6 +87,18 @@ def write_int8(
             nodes_to_quantize=nodes,
             op_types_to_quantize=["Conv", "Gemm", "MatMul"],
         )
+    _in_order(out)
+
+
+def _in_order(path: Path) -> None:
+    """Sort a file's tensors by name: the quantiser keeps them in sets, in an order of its own."""
+    import onnx
+
+    model = onnx.load(str(path))
+    ordered = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(ordered)
+    onnx.save(model, str(path))
 
 
 def halve(path: Path) -> None:

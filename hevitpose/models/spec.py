@@ -8,7 +8,7 @@ in ``docs/reconstruction.md``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from hevitpose.errors import UsageError, unknown_name
@@ -56,6 +56,11 @@ STD = (0.229, 0.224, 0.225)
 HEATMAP_STRIDE = 4
 
 
+#: Options added after the first release, with the value that means the behaviour of before: there
+#: they are left out of ids and of files of weights, so that old ids and files stay what they were.
+NEUTRAL_OPTIONS: dict[str, Any] = {"norm": "layer"}
+
+
 @dataclass(frozen=True)
 class HEViTPoseSpec:
     """One network, completely: three stages and a head.
@@ -75,6 +80,7 @@ class HEViTPoseSpec:
     reduction_mode: str = "conv"  # cgsr: "conv" (kernel R, stride R) or "avg-pool"
     per_head_conv: bool = True  # cgsr: each head's own 1x1 convolution on q, k, v
     group_linear: bool = True  # cgsr: the Linear after each group's heads
+    norm: str = "layer"  # cgsr: of a group's q, k, v and output; "batch" folds away for inference
     window: int = 8  # cga, window: side of a window in tokens
     downsampling: str = "subsample-ope"
     ffn: str = "standard"
@@ -93,6 +99,8 @@ class HEViTPoseSpec:
         modes = ("conv", "avg-pool")
         if self.reduction_mode not in modes:
             raise unknown_name("model.reduction_mode", self.reduction_mode, modes)
+        if self.norm not in ("layer", "batch"):
+            raise unknown_name("model.norm", self.norm, ("layer", "batch"))
         if self.peow not in PEOWS:
             raise UsageError(f"model.peow: {self.peow!r}, expected one of {PEOWS}")
         if self.num_heads < 1 or self.window < 1 or self.ffn_ratio < 1:
@@ -142,10 +150,20 @@ class HEViTPoseSpec:
             "reduction_mode": self.reduction_mode,
             "per_head_conv": self.per_head_conv,
             "group_linear": self.group_linear,
+            "norm": self.norm,
             "window": self.window,
             "stage": stage,
             "block": block,
         }
+
+
+def options_of(spec: HEViTPoseSpec) -> dict[str, Any]:
+    """Every field of a spec, but for later ones that change nothing (:data:`NEUTRAL_OPTIONS`)."""
+    return {
+        key: value
+        for key, value in asdict(spec).items()
+        if key not in NEUTRAL_OPTIONS or value != NEUTRAL_OPTIONS[key]
+    }
 
 
 #: T, S and B of the paper (reconstructed), and a small one of ours for CPU-sized work.

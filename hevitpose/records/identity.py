@@ -30,7 +30,7 @@ import msgspec
 from hevitpose.config.renamed import with_first_names
 from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError
-from hevitpose.models.spec import PEERS, full_name
+from hevitpose.models.spec import PEERS, full_name, options_of
 
 if TYPE_CHECKING:  # a config is only read here
     from hevitpose.config import Config
@@ -86,9 +86,6 @@ IN_NO_ID = frozenset(
         "training.loggers",
     )
 )
-#: Options of the network added after the first release, with the value that means the behaviour of
-#: before: left out of ids at that value, so that old ids stay.
-NEUTRAL_OPTIONS: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -180,12 +177,10 @@ def model_inputs(config: Config, num_keypoints: int | None) -> dict[str, Any]:
     """
     model: Any = config.model
     name = full_name(model.name)
-    options = {} if name in PEERS else with_first_names({"model": vars(model.spec())})["model"]
-    inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints} | {
-        key: value
-        for key, value in options.items()
-        if key not in NEUTRAL_OPTIONS or value != NEUTRAL_OPTIONS[key]
-    }
+    options = {}
+    if name not in PEERS:
+        options = with_first_names({"model": options_of(model.spec())})["model"]
+    inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints, **options}
     if config.imports:
         inputs["imports"] = [file_digest(file) for file in config.imports]
     return inputs

@@ -19,6 +19,8 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "no-head-conv": {"per_head_conv": False},
     "no-group-linear": {"group_linear": False},
     "no-head-conv-no-linear": {"per_head_conv": False, "group_linear": False},
+    "batch-norm": {"norm": "batch"},
+    "batch-norm-no-linear": {"norm": "batch", "per_head_conv": False, "group_linear": False},
     "avg-pool": {"reduction_mode": "avg-pool"},
     **{f"peow-{peow}": {"peow": peow} for peow in (0, 1, 5)},
     **{

@@ -183,6 +183,7 @@ def test_numbers_of_the_spec_are_on_offer() -> None:
         "reduction_mode": "conv",
         "per_head_conv": True,
         "group_linear": True,
+        "norm": "layer",
         "window": 8,
         "stage": 2,
         "block": 5,

@@ -18,6 +18,8 @@ from pydantic import BaseModel
 from hevitpose.config import load_config
 from hevitpose.config.schema import Config, _ModelFields
 from hevitpose.config.section import ids_of
+from hevitpose.models import create_model
+from hevitpose.models.checkpoint import describe, from_pretrained, save_checkpoint
 from hevitpose.records import identity
 from hevitpose.runs import complexity_run, evaluation_run, latency_run, training_run
 
@@ -214,3 +216,18 @@ def test_the_quick_digest_of_json_is_the_digest():
     whole = {"x": {"lr": 1}}
     assert identity.digest_of_json(whole) == identity.digest({"x": {"lr": 1.0}})
     assert identity.digest_of_json(whole) != identity.digest({"x": {"lr": 1.5}})
+
+
+def test_a_later_option_at_its_neutral_value_changes_no_id_and_no_file(tmp_path):
+    base = load_config("synthetic", ["model.name=hevitpose_nano"])
+    ids = {}
+    for norm in (None, "layer", "batch"):
+        config = base if norm is None else base.with_overrides({"model.norm": norm})
+        inputs = identity.model_inputs(config, 16)
+        ids[norm] = identity.cell_id(inputs, (128, 128)), identity.training_hash(config)
+        assert ("norm" in inputs) == (norm == "batch")
+        model = create_model("nano", num_keypoints=16, seed=0, norm=norm or "layer")
+        assert ("norm" in describe(model)["options"]) == (norm == "batch")
+    assert ids[None] == ids["layer"] != ids["batch"]
+    again = from_pretrained(save_checkpoint(model, tmp_path / "batch.safetensors"))
+    assert again.spec.norm == "batch"

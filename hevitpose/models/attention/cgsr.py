@@ -5,7 +5,7 @@ these are tested against.
 
 Fused (all exact in real numbers): the affine part of k's and v's LayerNorm, all per-head
 convolutions, the softmax scale and the group's Linear become two small matrices; the spatial
-reduction is a product. For onnxruntime, attention is one operator of opset 23.
+reduction is a product. For ONNX, attention is one operator of opset 23.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class TrainCGSR(CGSRMHA):
     """
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        if isinstance(self._groups()[0].norm, nn.BatchNorm2d):
+            return super().forward(x_NCHW)  # BatchNorm is fastest on maps
         height, width = x_NCHW.shape[-2:]
         x_NTC = tokens(x_NCHW)
         keys, values = self._key_weights(), self._value_weights()
@@ -105,7 +107,7 @@ class FusedGroup(nn.Module):
     """One group of CGSR-MHA on tokens u (N, H * W, c) to Y, of the same shape.
 
     ``Y = LN(value(softmax(LN(u) key(LN(K r))^T) LN(V r)))`` with the two inner norms bare of their
-    affine part.
+    affine part. Of BatchNorms, q's is a gain and a bias, and all others are part of the products.
     """
 
     def __init__(self, group: GroupAttention) -> None:
@@ -113,29 +115,47 @@ class FusedGroup(nn.Module):
         self.num_heads = group.num_heads
         self.attend: Callable[[Tensor, Tensor, Tensor, int], Tensor] = attend
         dim = group.k.in_channels
-        self.norm_q, self.norm = _plain_norm(group.norm_q), _plain_norm(group.norm)
         self.reduction, self.reduce = _as_window_linear(group.reduce)
-        self.bare_norm = nn.LayerNorm(dim, eps=group.norm_k.eps, elementwise_affine=False)
-        self.k, self.v, self.key = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+        folds = isinstance(group.norm, nn.BatchNorm2d)
+        self.k, self.v = (nn.Linear(dim, dim, bias=folds) for _ in range(2))
+        self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim)
         self.to(group.k.weight)
         with torch.no_grad():
-            self.k.weight.copy_(group.k.weight.flatten(1))
-            self.v.weight.copy_(group.v.weight.flatten(1))
-            head_q, head_k, head_v, linear = (
-                _dense(part, group.k.weight)
-                for part in (group.head_q, group.head_k, group.head_v, group.linear)
-            )
-            # q^T Wq^T Wk (gain k + bias): the bias is the same for all keys, so softmax drops it.
-            key = head_q.T @ head_k * group.norm_k.weight
-            self.key.weight.copy_(key * group.attend.scale)
-            # Rows of the softmax sum to 1, so v's bias comes through as it is.
-            linear = linear @ head_v
-            self.value.weight.copy_(linear * group.norm_v.weight)
-            bias = linear @ group.norm_v.bias
-            if isinstance(group.linear, nn.Conv2d) and group.linear.bias is not None:
-                bias = bias + group.linear.bias
-            self.value.bias.copy_(bias)
+            if folds:
+                self._fold_batch_norms(group)
+            else:
+                self._keep_layer_norms(group)
+
+    def _keep_layer_norms(self, group: GroupAttention) -> None:
+        dim = group.k.in_channels
+        self.norm_q, self.norm = _plain_norm(group.norm_q), _plain_norm(group.norm)
+        self.bare_norm: nn.Module = nn.LayerNorm(
+            dim, eps=group.norm_k.eps, elementwise_affine=False
+        )
+        self.k.weight.copy_(group.k.weight.flatten(1))
+        self.v.weight.copy_(group.v.weight.flatten(1))
+        key, linear, bias = _products(group)
+        # k's bias is the same for all keys of a query, so softmax drops it.
+        self.key.weight.copy_(key * group.norm_k.weight)
+        # Rows of the softmax sum to 1, so v's bias comes through as it is.
+        self.value.weight.copy_(linear * group.norm_v.weight)
+        self.value.bias.copy_(linear @ group.norm_v.bias.double() + bias)
+
+    def _fold_batch_norms(self, group: GroupAttention) -> None:
+        self.norm_q = Affine(*_gain_and_bias(group.norm_q)).to(group.k.weight)
+        self.norm = nn.Identity()
+        self.bare_norm, self.key = nn.Identity(), nn.Identity()
+        key, linear, bias = _products(group)
+        gain, shift = _gain_and_bias(group.norm_k)
+        self.k.weight.copy_(key @ (gain[:, None] * group.k.weight.flatten(1).double()))
+        self.k.bias.copy_(key @ shift)
+        gain, shift = _gain_and_bias(group.norm_v)
+        self.v.weight.copy_(gain[:, None] * group.v.weight.flatten(1))
+        self.v.bias.copy_(shift)
+        gain, shift = _gain_and_bias(group.norm)
+        self.value.weight.copy_(gain[:, None] * linear)
+        self.value.bias.copy_(gain * bias + shift)
 
     def forward(self, u_NTC: Tensor, size: tuple[int, int]) -> Tensor:
         r_NSC = self._reduced(u_NTC, size)
@@ -182,6 +202,39 @@ class FusedCGSR(nn.Module):
         return self.projection(y_NHWC.permute(0, 3, 1, 2), x_NCHW)
 
 
+class Affine(nn.Module):
+    """A gain and a bias for each channel of tokens."""
+
+    def __init__(self, gain: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(gain), nn.Parameter(bias)
+
+    def forward(self, x_NTC: Tensor) -> Tensor:
+        return x_NTC * self.gain + self.bias
+
+
+def _gain_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a BatchNorm in evaluation mode does to each channel, in float64."""
+    mean, variance = (cast(Tensor, part).double() for part in (norm.running_mean, norm.running_var))
+    gain = norm.weight * (variance + norm.eps).rsqrt()
+    return gain, norm.bias - gain * mean
+
+
+def _products(group: GroupAttention) -> tuple[Tensor, Tensor, Tensor]:
+    """``Wq^T Wk`` with the scale; the group's Linear after v's per-head convolutions; its bias.
+
+    In float64, rounded once: equal weights give equal files whatever the matrix product's order.
+    """
+    head_q, head_k, head_v, linear = (
+        _dense(part, group.k.weight).double()
+        for part in (group.head_q, group.head_k, group.head_v, group.linear)
+    )
+    bias = torch.zeros_like(linear[0])
+    if isinstance(group.linear, nn.Conv2d) and group.linear.bias is not None:
+        bias = group.linear.bias
+    return head_q.T @ head_k * group.attend.scale, linear @ head_v, bias
+
+
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
     """LayerNorm2d as a LayerNorm on tokens."""
     plain = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
@@ -223,7 +276,7 @@ class _OnnxAttention(torch.autograd.Function):
         return g.op("Attention", q_NTC, k_NSC, v_NSC, **attributes).setTypeAs(q_NTC)
 
 
-@register_form("onnxruntime", FusedGroup)
+@register_form("onnx", FusedGroup)
 def _with_onnx_attention(group: FusedGroup) -> FusedGroup:
     group.attend = _onnx_attend
     return group
