@@ -33,8 +33,8 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: off computes something else, and its time would mean nothing. Fresh weights let rounding grow as
 #: trained ones do not: in bfloat16 eager RTMPose-m is 0.47 off, HRNet-W32 0.28, HEViTPose 0.04.
 #: TF32 has as many digits as fp16; of float32's, Winograd's convolutions on a GPU may lose one.
-#: In int8 each tensor has 256 values: fresh HEViTPose-nano is 0.14 to 0.27 off.
-PARITY_LIMITS = {"fp32": 5e-3, "tf32": 0.1, "bf16": 0.6, "fp16": 0.1, "int8": 1.0}
+#: In int8 each tensor has 256 values: HEViTPose-B is 0.14 off, HRNet-W32 0.63, RTMPose-m 0.94.
+PARITY_LIMITS = {"fp32": 5e-3, "tf32": 0.1, "bf16": 0.6, "fp16": 0.1, "int8": 1.5}
 #: Inputs in rotation.
 ROTATION = 4
 #: (W, H) of the images of the end-to-end scope.

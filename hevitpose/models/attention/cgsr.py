@@ -110,6 +110,11 @@ class FusedGroup(nn.Module):
     affine part. Of BatchNorms, q's is a gain and a bias, and all others are part of the products.
     """
 
+    key: nn.Module
+    norm_q: nn.Module
+    norm: nn.Module
+    bare_norm: nn.Module
+
     def __init__(self, group: GroupAttention) -> None:
         super().__init__()
         self.num_heads = group.num_heads
@@ -118,7 +123,6 @@ class FusedGroup(nn.Module):
         self.reduction, self.reduce = _as_window_linear(group.reduce)
         folds = isinstance(group.norm, nn.BatchNorm2d)
         self.k, self.v = (nn.Linear(dim, dim, bias=folds) for _ in range(2))
-        self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim)
         self.to(group.k.weight)
         with torch.no_grad():
@@ -130,14 +134,12 @@ class FusedGroup(nn.Module):
     def _keep_layer_norms(self, group: GroupAttention) -> None:
         dim = group.k.in_channels
         self.norm_q, self.norm = _plain_norm(group.norm_q), _plain_norm(group.norm)
-        self.bare_norm: nn.Module = nn.LayerNorm(
-            dim, eps=group.norm_k.eps, elementwise_affine=False
-        )
+        self.bare_norm = nn.LayerNorm(dim, eps=group.norm_k.eps, elementwise_affine=False)
         self.k.weight.copy_(group.k.weight.flatten(1))
         self.v.weight.copy_(group.v.weight.flatten(1))
         key, linear, bias = _products(group)
         # k's bias is the same for all keys of a query, so softmax drops it.
-        self.key.weight.copy_(key * group.norm_k.weight)
+        self.key = _linear((key * group.norm_k.weight).to(group.k.weight))
         # Rows of the softmax sum to 1, so v's bias comes through as it is.
         self.value.weight.copy_(linear * group.norm_v.weight)
         self.value.bias.copy_(linear @ group.norm_v.bias.double() + bias)
@@ -233,6 +235,13 @@ def _products(group: GroupAttention) -> tuple[Tensor, Tensor, Tensor]:
     if isinstance(group.linear, nn.Conv2d) and group.linear.bias is not None:
         bias = group.linear.bias
     return head_q.T @ head_k * group.attend.scale, linear @ head_v, bias
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    """A product with a matrix (out, in)."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.weight = nn.Parameter(weight.contiguous())
+    return linear
 
 
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
