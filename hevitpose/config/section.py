@@ -44,7 +44,7 @@ class Section(BaseModel):
     """Base of every part of the config: frozen, unknown keys refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), defer_build=True
+        extra="forbid", frozen=True, protected_namespaces=(), defer_build=True, allow_inf_nan=False
     )
 
     @model_validator(mode="before")

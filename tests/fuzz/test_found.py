@@ -185,6 +185,18 @@ def test_records_whose_config_is_none(part, says, tmp_path):
     assert record.id in one_line(lambda: cli(*words))
 
 
+@pytest.mark.parametrize("key", ["codec.sigma", "training.lr", "model.drop_path_rate"])
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_numbers_that_are_not_finite(tmp_path, key, value):
+    """An infinite sigma was a cell until its id was made."""
+    texts = dict.fromkeys(("question", "command", "expected", "finding"), "x")
+    text = json.dumps(texts | {"primary": {"other": "Mean"}})[:-1]
+    text += f", cells: {{wide: {{{key}: {value}}}}}}}"
+    files.write(tmp_path / "g.yaml", text)
+    says = one_line(lambda: load_grids([str(tmp_path / "g.yaml")], load_config("synthetic")))
+    assert key in says and "finite" in says
+
+
 def test_columns_with_line_breaks(tmp_path):
     for name in ("sources.yaml", "cautions.yaml", "numbers.csv"):
         shutil.copy(published.ROOT / name, tmp_path / name)
