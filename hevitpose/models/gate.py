@@ -6,7 +6,9 @@ network is built without memory first and compared with the file's own tensors.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import warnings
 import zipfile
@@ -46,11 +48,21 @@ def unpickle(path: Path, allowed: Sequence[Any] = ()) -> Any:
         _require_stored(path)
         with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an older pickle protocol
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with _Bounded(io.FileIO(path)) as file:
+                source = path if file.peek(4)[:4] == b"PK\x03\x04" else file
+                return torch.load(source, map_location="cpu", weights_only=True)
     except DataError:
         raise
     except Exception as error:  # a damaged file can fail anywhere inside the unpickler
         raise DataError(f"{path}: not a readable file of weights ({_reason(error)})") from error
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is never asked for more bytes than it has, whatever length a pickle states."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _require_stored(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from hevitpose.errors import HEViTPoseError
 from hevitpose.evaluation.prediction_files import read_arrays, read_image_list
 from hevitpose.inference.pictures import name_images
 from hevitpose.leases import Leases
+from hevitpose.models import gate
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.records import RecordStore
 from reports import published
@@ -270,3 +272,13 @@ def test_a_sparse_file_named_safetensors(tmp_path):
     assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
     (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", 99) + b"{}")
     assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
+
+
+def test_a_text_longer_than_its_pickle(tmp_path):
+    """Two gigabytes were made ready for the text that 61 bytes announce."""
+    text = b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\xff\xff\xff\x7f\x00a"
+    (tmp_path / "m.ckpt").write_bytes(b"\x80\x02(" + text)
+    assert "m.ckpt" in one_line(lambda: read_checkpoint(tmp_path / "m.ckpt"))
+    with gate._Bounded(io.FileIO(tmp_path / "m.ckpt")) as file:
+        size = (tmp_path / "m.ckpt").stat().st_size
+        assert (len(file.read(9)), len(file.read(2**62)), len(file.read())) == (9, size - 9, 0)

@@ -203,7 +203,9 @@ def _state(rng: Random, state: dict[Any, Any]) -> Any:
             found[rng.choice((1, None, ("a",), "", "a\nb", "\ud800", "model.", 1.5))] = torch.zeros(
                 1
             )
-        elif action == 3 and isinstance(found.get(key), torch.Tensor):
+        elif (
+            action == 3 and isinstance(old := found.get(key), torch.Tensor) and old.numel() < 2**20
+        ):
             found[key] = rng.choice(
                 (lambda t: t.reshape(-1), lambda t: t.double(), lambda t: t[None])
             )(found[key])
