@@ -34,6 +34,7 @@ def test_it_runs(notebook, tmp_path, monkeypatch):
     cv2 = pytest.importorskip("cv2")
     manager = pytest.importorskip("jupyter_client.manager")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures are shown in the notebook
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # what it writes goes with the test
     before = sorted(path.name for path in ROOT.iterdir())
     kernel = manager.AsyncKernelManager(kernel_name="python3")

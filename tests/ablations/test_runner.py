@@ -416,7 +416,7 @@ class TestCommand:
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) < 24 and max(map(len, lines)) <= 100
         parts = next(i for i, line in enumerate(lines) if line.startswith("attention_parts "))
-        assert "8 cells" in lines[parts]
+        assert "9 cells" in lines[parts]
         assert lines[parts + 1].startswith("  by PCKh@0.5 no cell was shown to differ")
         assert command.main(["list", "attention_parts", "robustness"]) == 0
         text = capsys.readouterr().out

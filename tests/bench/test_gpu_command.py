@@ -214,7 +214,7 @@ def test_steps_are_chosen_from_the_pace_and_kept(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
-    here = session(tmp_path, seconds=6.0)
+    here = session(tmp_path, seconds=15.0)
     names = ("first", "hangs", "never")
     jobs = [(name, Task(name, 17, Conditions(), None)) for name in names]
     here.group(jobs, _in_turn, lambda key, job, outcome: {"result": outcome.result[0]})
