@@ -12,7 +12,6 @@ import copy
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,15 +28,12 @@ from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, first_line
 from hevitpose.files import replacing
 from hevitpose.inference.export_request import LOWER, Request, about_file
-from hevitpose.inference.lower_precision import LowerPrecision, People, lower
+from hevitpose.inference.lower_precision import LowerPrecision, People, call_times, lower
 from hevitpose.models.exported import load_exported, write_file
 from hevitpose.models.onnx_file import write_description
 from hevitpose.models.parity import mean_shift
 from hevitpose.models.quantize import halve
 from hevitpose.records.provenance import machine
-
-#: The latency is of so many calls, or of those that fit into so many seconds.
-TIMED_CALLS, TIMED_SECONDS = 20, 3.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def export(
                 f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
                 f"expected at most {request.limit:.0e}; not written"
             )
-        written, times = temporary.stat().st_size, _timed(run, crops[:batch])
+        written, times = temporary.stat().st_size, call_times(run, crops[:batch])
     return _report(path, model, request, opset, written, parity, moved, times, found)
 
 
@@ -322,20 +318,6 @@ def _compare(
             return float("inf")
         worst = max(worst, relative_error(tuple(outputs), expected))
     return worst
-
-
-def _timed(run: Callable[[Tensor], Any], images: Tensor) -> list[float]:
-    """Milliseconds of each call, after some that are not timed."""
-    times: list[float] = []
-    with torch.inference_mode():
-        for _ in range(3):
-            run(images)
-        started = time.perf_counter()
-        while len(times) < TIMED_CALLS and time.perf_counter() - started < TIMED_SECONDS:
-            start = time.perf_counter()
-            run(images)
-            times.append((time.perf_counter() - start) * 1e3)
-    return times
 
 
 def _several(count: int, noun: str) -> str:

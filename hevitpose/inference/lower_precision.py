@@ -18,14 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hevitpose.cost.latency.timers import WallTimer
 from hevitpose.errors import HEViTPoseError
 from hevitpose.models.quantize import layer_kinds, write_bfloat16, write_int8
 from hevitpose.models.runtimes import Run, load_onnx
 
 #: Points of the primary metric, 0..100, that a file in lower precision may lose.
 MOST_LOST = 0.5
-#: A time is the median of so many calls, or of those that fit into so many seconds.
+#: A time is of so many calls, or of about those that fit into so many seconds.
 TIMED_CALLS, TIMED_SECONDS = 20, 2.0
+UNTIMED_CALLS = 3  # before them
 
 Judge = Callable[[Run], float]  # what a file computes, to points of a metric, 0..100
 
@@ -164,15 +166,25 @@ def _within(found: LowerPrecision, accept_loss: bool) -> LowerPrecision:
     )
 
 
-def processor_ms(run: Run, images: Tensor) -> float:
-    """Processor time of a call in this thread, ms; a busy machine does not count."""
-    times: list[float] = []
+def call_times(
+    run: Run, images: Tensor, clock: Callable[[], int] = time.perf_counter_ns
+) -> list[float]:
+    """Milliseconds of each call, after some that are not timed.
+
+    Args:
+        run: what is called.
+        images: what with.
+        clock: nanoseconds; ``time.thread_time_ns``, processor time, is blind to a busy machine.
+    """
+    timer = WallTimer(clock=clock)
     with torch.inference_mode():
-        for _ in range(3):
-            run(images)
         started = time.perf_counter()
-        while len(times) < TIMED_CALLS and time.perf_counter() - started < TIMED_SECONDS:
-            start = time.thread_time_ns()
-            run(images)
-            times.append((time.thread_time_ns() - start) / 1e6)
-    return statistics.median(times)
+        timer(run, [images], UNTIMED_CALLS)
+        seconds = (time.perf_counter() - started) / UNTIMED_CALLS
+        fitting = int(TIMED_SECONDS / seconds) if seconds else TIMED_CALLS
+        return timer(run, [images], min(TIMED_CALLS, max(1, fitting)))
+
+
+def processor_ms(run: Run, images: Tensor) -> float:
+    """Processor time of a call in this thread, ms."""
+    return statistics.median(call_times(run, images, time.thread_time_ns))

@@ -79,10 +79,14 @@ def require_header(path: Path) -> None:
     """Refuse what does not begin like safetensors before its library maps the whole file.
 
     Raises:
-        DataError: no length of a header (8 bytes, little-endian) that the file has, or no ``{``.
+        DataError: it cannot be read, or has no header: a length (8 bytes, little-endian) within the
+            file, then ``{``.
     """
-    with path.open("rb") as file:
-        head = file.read(9)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}, expected {WHAT}") from None
     length = int.from_bytes(head[:8], "little")
     if len(head) < 9 or head[8:] != b"{" or not 0 < length <= path.stat().st_size - 8:
         raise DataError(f"{path}: not a readable safetensors file (it has no header)")

@@ -48,6 +48,8 @@ def read_description(path: Path) -> dict[str, Any]:
     except Exception as error:  # protobuf's errors share no base class with onnx's
         why = first_line(str(error), type(error).__name__)[:200]
         raise DataError(f"{path}: not a readable ONNX file ({why})") from error
+    if any(len(tensor.external_data) for tensor in model.graph.initializer):
+        raise DataError(f"{path}: has tensors in other files, expected all in one")
     text = next((each.value for each in model.metadata_props if each.key == METADATA), None)
     if text is None:
         raise DataError(f"{path}: not exported by this project (no {METADATA!r} entry)")
@@ -137,6 +139,7 @@ def runtime_network(
         runtime: of :data:`hevitpose.models.runtimes.RUNTIMES`.
 
     Raises:
+        DataError: the description names no network.
         UsageError: no such runtime, or one that does not compute in the file's precision.
         UnavailableError: the runtime is not installed here.
         HEViTPoseError: it cannot read the file.
@@ -147,6 +150,8 @@ def runtime_network(
     if runtime in RUNTIMES and precision not in RUNTIMES[runtime]:
         able = " or ".join(name for name, known in RUNTIMES.items() if precision in known)
         raise UsageError(f"{path}: {precision}, which {runtime} has not; use --runtime {able}")
+    if not isinstance(model.get("name"), str):
+        raise DataError(f"{path}: does not say which network it holds")
     run = load_onnx(path, runtime, precision)
     codec = "simcc" if exported.get("outputs") == 2 else "heatmap"
     count = int(model["num_keypoints"])

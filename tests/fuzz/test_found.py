@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -270,6 +271,8 @@ def test_a_sparse_file_named_safetensors(tmp_path):
     with (tmp_path / "m.safetensors").open("wb") as file:
         file.truncate(5 * 2**30)
     assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
+    with mock.patch.object(Path, "open", side_effect=PermissionError(13, "Permission denied")):
+        assert "Permission denied" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
     (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", 99) + b"{}")
     assert "no header" in one_line(lambda: read_checkpoint(tmp_path / "m.safetensors"))
 

@@ -245,3 +245,23 @@ def test_a_runtime_without_the_files_precision_is_refused(tmp_path):
     exported = {"precision": "bf16", "input_size": [64, 96], "batch": 1}
     with pytest.raises(UsageError, match="bf16, which onnxruntime has not; use --runtime openvino"):
         onnx_file.runtime_network(tmp_path / "m.onnx", {}, exported, "onnxruntime")
+
+
+def test_tensors_in_other_files_are_refused(whole, tmp_path):
+    """A file may name any other one of the machine as the place of its weights."""
+    model = onnx.load(str(whole))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=r"m\.onnx: has tensors in other files"):
+        onnx_file.read_description(tmp_path / "m.onnx")
+
+
+def test_a_description_without_a_network_is_refused(tmp_path):
+    exported = {"precision": "fp32", "batch": 1, "outputs": 1}
+    with pytest.raises(DataError, match="does not say which network"):
+        onnx_file.runtime_network(
+            tmp_path / "m.onnx", {"num_keypoints": 17}, exported, "onnxruntime"
+        )
