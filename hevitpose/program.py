@@ -26,7 +26,8 @@ _PATIENCE_SECONDS = 20.0
 def interruptible() -> Iterator[None]:
     """Within the block, SIGTERM, SIGHUP and SIGQUIT raise ``KeyboardInterrupt`` as SIGINT does.
 
-    A signal that was ignored before (``nohup``) stays so; in a thread, all of them do.
+    A signal that was ignored before (``nohup``) stays so; in a thread, all of them do. What fails
+    while an interrupt is on its way out, a library's clearing up for one, is the interrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,10 +45,21 @@ def interruptible() -> Iterator[None]:
             before[known] = signal.signal(known, interrupt)
     try:
         yield
+    except Exception as error:
+        if _while_interrupted(error):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         over.set()
         for known, handler in before.items():
             signal.signal(known, handler)
+
+
+def _while_interrupted(error: BaseException) -> bool:
+    before = error.__context__
+    while before is not None and not isinstance(before, KeyboardInterrupt):
+        before = before.__context__
+    return before is not None
 
 
 def _insist(over: threading.Event, pid: int) -> None:

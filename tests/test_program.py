@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hevitpose import program
+from hevitpose.errors import DataError
 from hevitpose.program import interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +72,21 @@ def test_train_ends_with_one_line_at_any_moment(synthetic_root, tmp_path):
         _, errors = process.communicate(timeout=60)
         lines = [line for line in errors.splitlines() if "steps" not in line]
         assert lines == ["error: interrupted; the same command continues where it stopped"], errors
+
+
+def test_what_fails_in_clearing_up_is_the_interrupt():
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:  # as Lightning, between two loaders
+                raise RuntimeError("please call iter() first")
+        except RuntimeError as error:
+            raise DataError("cannot be continued from") from error
+    with pytest.raises(DataError), interruptible():
+        with suppress(KeyboardInterrupt):  # one that was dealt with
+            raise KeyboardInterrupt
+        raise DataError("a file")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
