@@ -90,7 +90,7 @@ def load_onnx(
 
     Raises:
         UsageError, UnavailableError: see :func:`require_runtime`.
-        HEViTPoseError: the runtime cannot read the file.
+        HEViTPoseError: the runtime cannot read the file; called, that it cannot compute it.
     """
     require_runtime(runtime, precision)
     threads = threads or torch.get_num_threads()
@@ -99,7 +99,12 @@ def load_onnx(
         call = _onnxruntime(path, runtime, precision, threads)
 
     def run(images: Tensor) -> Any:
-        outputs = [torch.from_numpy(output) for output in call(images.cpu().contiguous().numpy())]
+        try:
+            found = call(images.cpu().contiguous().numpy())
+        except Exception as error:  # the runtimes' errors share no base class
+            why = first_line(str(error), repr(error))
+            raise HEViTPoseError(f"{path}: {runtime} cannot compute it ({why})") from error
+        outputs = [torch.from_numpy(output) for output in found]
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     return run
@@ -143,7 +148,7 @@ def _openvino(path: Path, precision: str, threads: int) -> Callable[[Any], list[
     core = openvino.Core()
     try:
         compiled = core.compile_model(core.read_model(str(path)), "CPU", hints)
-    except RuntimeError as error:
+    except Exception as error:  # RuntimeError, or its text is no text
         raise _unreadable(path, "openvino", error) from error
     request = compiled.create_infer_request()
     count = len(compiled.outputs)

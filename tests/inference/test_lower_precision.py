@@ -215,11 +215,13 @@ def test_the_last_batch_is_filled_up():
 
     def run(images):
         seen.append(len(images))
-        return images.flatten(1).sum(1)
+        return 2 * images
 
-    network = onnx_file.RuntimeNetwork(run, 4, "heatmap", 5, "nano")
+    network = onnx_file.RuntimeNetwork(run, 4, "heatmap", 3, "nano")
     images = torch.randn(6, 3, 2, 2)
-    assert torch.equal(network(images), images.flatten(1).sum(1)) and seen == [4, 4]
+    assert torch.equal(network(images), 2 * images) and seen == [4, 4]
+    with pytest.raises(DataError, match="gives 4 x 2 x 2 x 2 for 4 images, expected 3 keypoints"):
+        network(images[:, :2])
 
 
 def test_files_that_say_nothing_or_nonsense(whole, tmp_path):
@@ -255,7 +257,46 @@ def test_tensors_in_other_files_are_refused(whole, tmp_path):
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../../etc/passwd")
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(DataError, match=r"m\.onnx: has tensors in other files"):
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    inner = onnx.helper.make_graph([constant], "g", [], [])
+    branch = onnx.helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)
+    for node in (None, constant, branch):
+        if node is not None:
+            model = onnx.load(str(whole))
+            model.graph.node.append(node)
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(DataError, match=r"m\.onnx: has tensors in other files"):
+            onnx_file.read_description(tmp_path / "m.onnx")
+
+
+def test_a_graph_is_what_its_description_says(whole, tmp_path):
+    exported = {"precision": "fp32", "input_size": [64, 96], "batch": 1, "outputs": 1}
+
+    def refusal(change=lambda graph: None, **said):
+        model = onnx.load(str(whole))
+        change(model.graph)
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        onnx_file.write_description(tmp_path / "m.onnx", {"exported": exported | said})
+        with pytest.raises(DataError) as error:
+            onnx_file.read_description(tmp_path / "m.onnx")
+        return str(error.value)
+
+    assert "takes images of 1 x 3 x 96 x 64, its description says 1 x 3 x 64 x 96" in refusal(
+        input_size=[96, 64]
+    )
+    assert "its description says any x 3 x 96 x 64" in refusal(batch=None)
+    assert "its description says 4 x 3 x 96 x 64" in refusal(batch=4)
+    assert "has 1 outputs, its description says 2" in refusal(outputs=2)
+    assert "not one input 'images'" in refusal(lambda g: setattr(g.input[0], "name", "x"))
+    double = onnx.TensorProto.DOUBLE
+    of_double = refusal(lambda g: setattr(g.output[0].type.tensor_type, "elem_type", double))
+    assert "other numbers than float32" in of_double
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path):
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(DataError, match="8589934592 bytes, expected at most"):
         onnx_file.read_description(tmp_path / "m.onnx")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -15,11 +16,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 
 from hevitpose import create_model
 from hevitpose.config import load_config
+from hevitpose.inference.export import export
 from hevitpose.inference.pretrained import from_published
 from hevitpose.models.checkpoint import (
     METADATA,
@@ -30,6 +33,7 @@ from hevitpose.models.checkpoint import (
     save_checkpoint,
 )
 from hevitpose.models.keypoints import KeypointLayout
+from hevitpose.models.onnx_file import read_description, runtime_network
 from hevitpose.models.torchfile import read_state_dict
 from tests.fuzz.campaign import Make, Reading, cli, target
 from tests.fuzz.mutation import MARKER, damaged, put, to_json, tree
@@ -322,6 +326,62 @@ def pickled_weights(shared: Path) -> Make:
         return [partial(read_state_dict, path), *published]
 
     return make
+
+
+# Exported files ----------------------------------------------------------------------------------
+
+
+@target(0.5)
+def onnx_files(shared: Path) -> Make:
+    """Exported files: what they say of themselves and of their graph, and what a runtime makes."""
+    path = shared / "m.onnx"
+    with contextlib.redirect_stdout(io.StringIO()):
+        export(_network(), path, "onnx", input_size=(64, 64), fuse=True)
+    data = path.read_bytes()
+    description = read_description(path)
+    images = torch.zeros(2, 3, 64, 64)
+
+    def evaluated(path: Path, runtime: str) -> None:
+        stored = read_checkpoint(path)
+        runtime_network(path, stored.model, stored.exported, runtime)(images)
+
+    def make(rng: Random, folder: Path) -> list[Reading]:
+        model = onnx.load_from_string(data)
+        if rng.random() < 0.6:
+            said = tree(rng, description, (*_DESCRIBED, "int8", "bf16", "fp32", [64, 64], 3), 3)
+            text = to_json(rng, said).decode("utf-8", "replace")
+            model.metadata_props[0].value = text.encode("utf-8", "replace").decode()
+        if rng.random() < 0.5:
+            _of_another_shape(rng, model.graph)
+        put(rng, folder / "m.onnx", model.SerializeToString(), 0.1)
+        runtime = rng.choice(("onnxruntime", "openvino"))
+        return [partial(evaluated, folder / "m.onnx", runtime)]
+
+    return make
+
+
+def _of_another_shape(rng: Random, graph: Any) -> None:
+    """Other inputs, outputs, names and tensors in other files than the description says."""
+    kind = rng.randrange(7)
+    value = rng.choice((*graph.input, *graph.output))
+    sides = value.type.tensor_type.shape.dim
+    if kind == 0:
+        rng.choice(sides).dim_value = rng.choice((0, -1, 1, 2, 32, 128, 2**31, 2**62))
+    elif kind == 1:
+        rng.choice(sides).dim_param = rng.choice(("N", "", "a\nb"))
+    elif kind == 2:
+        del sides[rng.randrange(4)]
+    elif kind == 3:
+        value.type.tensor_type.elem_type = rng.choice((0, 6, 7, 10, 11, 99))
+    elif kind == 4:
+        value.name = rng.choice(("", "other", "a\nb", graph.node[0].output[0]))
+    elif kind == 5:
+        tensor = rng.choice(graph.initializer)
+        tensor.data_location = 1
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", rng.choice(("/etc/passwd", "../m", "m.onnx"))
+    else:
+        rng.choice((graph.output.append, graph.input.append))(rng.choice(graph.output))
 
 
 # A run's own checkpoint --------------------------------------------------------------------------
