@@ -12,6 +12,7 @@ import typer
 
 from hevitpose.config import PRESETS, Config, load_config
 from hevitpose.errors import UsageError
+from hevitpose.files import is_file
 from hevitpose.records import provenance
 
 #: The module whose functions make a cell's measurements.
@@ -157,7 +158,7 @@ class Options:
         preset = self.preset or (None if self.cfg else "quick")
         config = load_config(self.cfg, [*words, *self.overrides], preset=preset)
         for file in self.imports or ():
-            if not file.is_file():
+            if not is_file(file):
                 raise UsageError(f"--import {file}: no such file")
         if self.imports:
             config = config.model_copy(update={"imports": (*config.imports, *self.imports)})

@@ -180,6 +180,11 @@ def is_dir(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def exists(path: Path) -> bool:
+    """Likewise anything."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def other_kind(mode: int) -> str | None:
     """What a file of this ``st_mode`` is in words, unless it is a regular one."""
     if stat.S_ISREG(mode):

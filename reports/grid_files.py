@@ -10,6 +10,7 @@ from typing import Any
 
 from ablations.grid_file import DEFAULT_CELL, OF, PRIMARY_METRICS, GridFile, read_grid_file
 from hevitpose.config import Config
+from hevitpose.files import is_file
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports.load import flatten
@@ -23,7 +24,7 @@ Overrides = Mapping[str, Mapping[str, Any]]
 def _read(name: str) -> GridFile | None:
     """The grid's own description, where the project has one."""
     path = GRIDS / f"{name}.yaml"
-    known = re.fullmatch(r"[A-Za-z0-9_-]+", name) and path.is_file()
+    known = re.fullmatch(r"[A-Za-z0-9_-]+", name) and is_file(path)
     return _parsed(path, path.stat().st_mtime_ns) if known else None
 
 

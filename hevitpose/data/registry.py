@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.files import is_dir
 from hevitpose.models.keypoints import KeypointLayout
 
 #: ``oks``: pycocotools; ``crowdpose``: xtcocotools; ``pckh``: MPII's metric; ``pckh+oks``: PCKh,
@@ -40,7 +41,7 @@ class Files:
         """Where the photographs of a split are: ``images/val2017``, or COCO's own ``val2017``."""
         folder = self.images.get(split, "")
         ours, usual = root / self.folder / "images" / folder, root / self.folder / folder
-        return usual if folder and not ours.is_dir() and usual.is_dir() else ours
+        return usual if folder and not is_dir(ours) and is_dir(usual) else ours
 
 
 @dataclass(frozen=True)

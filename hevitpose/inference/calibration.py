@@ -22,6 +22,7 @@ from hevitpose.data.registry import placed
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import Predictions, codec_of, predict_batch, score
+from hevitpose.files import is_dir
 from hevitpose.inference.export import picture_crops
 from hevitpose.inference.lower_precision import Judge, People
 from hevitpose.inference.pictures import find_images
@@ -49,7 +50,7 @@ def parse_calibration(text: str) -> tuple[Path, int]:
         folder, number = text, str(PEOPLE)
     if not int(number):
         raise UsageError(f"--calibration {text}: expected at least 1 person")
-    if not Path(folder).is_dir():
+    if not is_dir(Path(folder)):
         raise UsageError(f"--calibration {folder}: no such folder, expected FOLDER[:n]")
     return Path(folder), int(number)
 
@@ -72,7 +73,7 @@ def people_of(
     """
     folder, count = parse_calibration(text)
     wrap = _network(model, batch)
-    is_dataset = folder.name in placed() and (folder / "annotations").is_dir()
+    is_dataset = folder.name in placed() and is_dir(folder / "annotations")
     if is_dataset:
         found = _of_dataset(folder, count, weights, input_size, wrap)
     else:

@@ -15,7 +15,7 @@ from hevitpose import json_file
 from hevitpose.data.readers import fields
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.errors import DataError
-from hevitpose.files import is_dir, is_file
+from hevitpose.files import exists, is_dir, is_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -69,7 +69,7 @@ def find_images(
             files = [path]
         else:
             files = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207
-        if not files and not path.exists() and not glob.has_magic(source):
+        if not files and not exists(path) and not glob.has_magic(source):
             raise DataError(f"{source}: no such file or folder")
         if not files:
             raise DataError(f"{source}: no {kind} there (expected {', '.join(suffixes)})")

@@ -10,6 +10,7 @@ import torch
 from torchvision.models import detection, get_model, get_model_weights, list_models
 
 from hevitpose.errors import DataError, UnavailableError, first_line, unknown_name
+from hevitpose.files import exists
 from hevitpose.inference.detectors import Found
 from hevitpose.models import gate
 
@@ -75,7 +76,7 @@ def _cached(name: str, url: str) -> Path:
         UnavailableError: it cannot be fetched.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.exists():
+    if exists(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

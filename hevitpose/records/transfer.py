@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hevitpose import json_file
 from hevitpose.errors import DataError, HEViTPoseError
-from hevitpose.files import write_atomically
+from hevitpose.files import is_dir, write_atomically
 from hevitpose.records.schema import SCHEMA_VERSION, Record
 from hevitpose.records.store import Problem, RecordStore, one_line, parse_record
 
@@ -79,9 +79,9 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
     """
     path = Path(file)
     report = ImportReport([], [], [])
-    if path.is_dir():
+    if is_dir(path):
         folder = path / "records"
-        found = RecordStore(folder if folder.is_dir() else path)
+        found = RecordStore(folder if is_dir(folder) else path)
         for record in found.load(failures=True):
             _take_over(store, record, report)
         report.problems.extend(found.problems)

@@ -31,11 +31,11 @@ from hevitpose.leases import Leases
 from hevitpose.models import gate
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.records import RecordStore
-from reports import published
+from reports import grid_files, published
 from reports.figures import gallery
 from reports.load import check
 from tests.data import annotation_files as files
-from tests.data.feeding_back import custom, read
+from tests.data.feeding_back import ap, custom, read
 from tests.fuzz.campaign import cli
 from tests.reports.conftest import Factory, _write_gallery
 
@@ -247,6 +247,31 @@ def test_a_photograph_whose_name_no_file_can_have(tmp_path):
     content = files.coco()
     content["images"][0]["file_name"] = "a" * 300
     assert "a" * 300 in one_line(lambda: read(custom(tmp_path, content)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "NAME"),
+        ("data", "synth", "--root", "NAME", "--people", 20),
+        ("train", "data.root=NAME"),
+        ("export", "hevitpose_nano", "x.onnx", "--int8", "--calibration", "NAME"),
+    ],
+)
+def test_an_argument_that_no_file_can_be_called(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one_line(lambda: cli(*(str(word).replace("NAME", "a" * 300) for word in words)))
+
+
+def test_a_grid_that_no_file_can_be_called():
+    assert grid_files.findings_of("a" * 300) == ()
+
+
+def test_a_category_without_a_name(tmp_path):
+    content = files.coco()
+    content["categories"].append({"id": 2, "name": " "})
+    path = custom(tmp_path, content, derive=True)
+    assert ap(read(path)) == (1.0, 1.0)
 
 
 def test_what_pillow_logs_is_not_shown(tmp_path):

@@ -296,7 +296,8 @@ class _PersonCollector:
         """Part people from annotations of other categories, and report what is bad."""
         meant = {number: number for number in names}  # a category's id, or its name as an id
         if self.declared.derive:
-            meant |= {fields.number_of(name, "name"): number for number, name in names.items()}
+            named = {name: number for number, name in names.items() if name.strip()}
+            meant |= {fields.number_of(name, "name"): number for name, number in named.items()}
         kinds = np.array([meant.get(kind, kind) for kind in self.categories], np.int64)
         self.other = ~np.isin(kinds, category_ids)
         others = [(int(kinds[i]), f"id {self.ids[i]}") for i in np.flatnonzero(self.other)]

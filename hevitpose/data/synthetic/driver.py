@@ -25,6 +25,7 @@ from hevitpose import json_file
 from hevitpose.data.synthetic import pool, seal
 from hevitpose.data.synthetic.seal import FORMATS
 from hevitpose.errors import DataError, UsageError
+from hevitpose.files import exists, is_dir
 from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
 
 if TYPE_CHECKING:  # what renders is imported where it renders
@@ -147,7 +148,7 @@ def read_marker(root: Path) -> SyntheticInfo | None:
         DataError: the marker is there but damaged.
     """
     path = root / MARKER
-    if not path.exists():
+    if not exists(path):
         return None
     try:
         return SyntheticInfo(**json_file.read(path, "description"))
@@ -199,7 +200,7 @@ def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
     if partial:
         ours = (*FORMATS, seal.SEAL, seal.CHECKED)
         for name in (*ours, *partial):  # the partial folder goes last: it is what says "ours"
-            if (root / name).is_dir():
+            if is_dir(root / name):
                 shutil.rmtree(root / name)
             else:
                 (root / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from hevitpose.data.registry import ROWS, files_of, placed
 from hevitpose.data.table import PoseTable, Problems
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError
-from hevitpose.files import is_file
+from hevitpose.files import is_dir, is_file
 from hevitpose.progress import Progress, silent
 
 
@@ -63,7 +63,7 @@ def check(
     for name in datasets or ():
         if name not in own:
             files_of(name)
-    if not root.is_dir() and len(own) < len(datasets or placed()):
+    if not is_dir(root) and len(own) < len(datasets or placed()):
         raise DataError(f"{root}: no such folder, expected one with coco/, mpii/ and so on")
     rows = []
     for dataset in datasets or placed():

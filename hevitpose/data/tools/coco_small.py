@@ -11,7 +11,7 @@ from hevitpose import json_file
 from hevitpose.data.registry import files_of
 from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError
-from hevitpose.files import is_file
+from hevitpose.files import exists, is_dir, is_file
 
 
 def photographs() -> dict[str, list[int]]:
@@ -63,7 +63,7 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
 
 def _photograph_folder(source: Path) -> Path:
     for place in (source / "images" / "val2017", source / "val2017"):
-        if place.is_dir():
+        if is_dir(place):
             return place
     raise DataError(f"{source}: neither images/val2017 nor val2017, expected COCO's photographs")
 
@@ -71,7 +71,7 @@ def _photograph_folder(source: Path) -> Path:
 def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
     try:
         target.mkdir(parents=True, exist_ok=True)
-        new = [name for name in names if not (target / name).exists()]
+        new = [name for name in names if not exists(target / name)]
         for name in new:
             (target / name).unlink(missing_ok=True)  # a link whose photograph is gone
             (target / name).symlink_to((pictures / name).resolve())

@@ -16,6 +16,7 @@ from hevitpose.data.registry import files_of, placed
 from hevitpose.data.tools import coco_small
 from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError, UsageError, unknown_name
+from hevitpose.files import exists, is_dir
 
 
 def prepare(root: str | Path, dataset: str, source: str | Path) -> list[PreparedFile]:
@@ -42,7 +43,7 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
     if dataset not in known:
         raise unknown_name("dataset to prepare", dataset, known)
     files = files_of(dataset)
-    if not source.is_dir():
+    if not is_dir(source):
         raise DataError(f"{source}: no such folder, expected the originals from {files.page}")
     folder = root / files.folder
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
@@ -53,10 +54,10 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
 
 def _images(target: Path, source: Path) -> list[PreparedFile]:
     """A link to the folder of images, where the source has one and the destination has not."""
-    if target.exists() or target.is_symlink():
+    if exists(target) or target.is_symlink():
         return [PreparedFile(target, "exists")]
     for name in ("images", "Images"):
-        if (source / name).is_dir():
+        if is_dir(source / name):
             try:
                 target.symlink_to((source / name).resolve(), target_is_directory=True)
             except OSError as error:
@@ -72,7 +73,7 @@ def _mpii(folder: Path, source: Path) -> list[PreparedFile]:
 
     names = [f"mpii_{split}.json" for split in ("train", "val", "test")]
     targets = [folder / "annotations" / name for name in names]
-    if all(target.exists() for target in targets):
+    if all(exists(target) for target in targets):
         return [PreparedFile(target, "exists") for target in targets]
     release = find_original(source, "mpii_human_pose_v1_u12_1.mat")
     if release is None:
@@ -102,7 +103,7 @@ def _crowdpose(folder: Path, source: Path) -> list[PreparedFile]:
         original = find_original(source, *names)
         if original is not None:
             done.append(write(target, partial(_crowdpose_people, original)))
-        elif target.exists():
+        elif exists(target):
             done.append(PreparedFile(target, "exists"))
         elif split != "trainval":
             raise DataError(
@@ -139,7 +140,7 @@ def _ochuman(folder: Path, source: Path) -> list[PreparedFile]:
             make = partial(read_object, coco_style, "images", "annotations", "categories")
         elif original is not None:
             make = partial(_ochuman_people, original, split)
-        elif target.exists():
+        elif exists(target):
             make = dict
         else:
             raise DataError(

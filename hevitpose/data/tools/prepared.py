@@ -10,7 +10,7 @@ from typing import Any
 
 from hevitpose import json_file
 from hevitpose.errors import DataError
-from hevitpose.files import write_atomically
+from hevitpose.files import exists, is_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PreparedFile:
 
 def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> PreparedFile:
     """Makes a json file at once or not at all; what exists stays."""
-    if path.exists():
+    if exists(path):
         return PreparedFile(path, "exists")
     content = make()
     write_atomically(path, json.dumps(content))
@@ -35,7 +35,7 @@ def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepare
 def find_original(source: Path, *names: str) -> Path | None:
     """The first of several names, in the folder or anywhere below it."""
     for name in names:
-        if (source / name).is_file():
+        if is_file(source / name):
             return source / name
     for name in names:
         found = sorted(source.rglob(name))

@@ -211,7 +211,7 @@ def _state(rng: Random, state: dict[Any, Any]) -> Any:
             action == 3 and isinstance(old := found.get(key), torch.Tensor) and old.numel() < 2**20
         ):
             found[key] = rng.choice(
-                (lambda t: t.reshape(-1), lambda t: t.double(), lambda t: t[None])
+                (lambda t: t.reshape(-1), lambda t: t.dequantize().double(), lambda t: t[None])
             )(found[key])
         elif action == 4:
             found[rng.choice(list(found) or ["a"])] = found.get(key)
