@@ -26,9 +26,7 @@ Bf16 = Annotated[
 ]
 Calibration = Annotated[
     str | None,
-    typer.Option(
-        "--calibration", help="FOLDER[:n]: pictures, or a dataset's folder (data/coco_small)."
-    ),
+    typer.Option("--calibration", help="FOLDER[:n]: pictures, or a dataset (data/coco_small)."),
 ]
 AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Keep int8 or bf16 that loses over 0.5 points.")

@@ -284,8 +284,8 @@ def as_crowdpose(table: PoseTable, predictions: Predictions) -> tuple[PoseTable,
 def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05) -> float:
     """Percent of labelled joints within ``threshold`` x the crop's longer side.
 
-    For choosing a checkpoint on held-out training people, whose head boxes nobody has; never
-    reported as a result.
+    For choosing on training people, whose head boxes nobody has: a checkpoint, or which layers stay
+    in float32. Never reported as a result.
     """
     rows = table.take(predictions.index)
     distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)

@@ -1,8 +1,9 @@
 """The people that a file in lower precision is calibrated and judged on.
 
 A folder of pictures: each picture whole, calibrated on and judged by how few key points leave the
-place where float32 has them. A dataset's folder, as ``data/coco_small``: calibrated on people of
-its train split, judged by its primary metric on its val split.
+place where float32 has them. A dataset's folder, as ``data/coco_small`` or the folder of rendered
+people: calibrated on people of its train split, judged on others of that split, its minival, by
+the PCK that selects checkpoints, since what is chosen by a score may not be chosen on val.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from hevitpose.config import Config, load_config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.registry import placed
+from hevitpose.data.synthetic import read_marker
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
-from hevitpose.evaluation.predict import Predictions, codec_of, predict_batch, score
+from hevitpose.evaluation.predict import Predictions, codec_of, predict_batch
+from hevitpose.evaluation.score import box_pck
 from hevitpose.files import is_dir
 from hevitpose.inference.export import picture_crops
 from hevitpose.inference.lower_precision import Judge, People
@@ -31,7 +34,7 @@ from hevitpose.models.onnx_file import RuntimeNetwork
 from hevitpose.models.runtimes import Run
 from hevitpose.records import digest
 from hevitpose.records.identity import file_digest
-from hevitpose.training.loaders import dataset_facts, evaluation_loader, load_split
+from hevitpose.training.loaders import dataset_facts, evaluation_loader, load_split, split_minival
 
 #: People to calibrate on where no number is given, and to judge each kind of layer on.
 PEOPLE, FEW = 64, 100
@@ -61,7 +64,8 @@ def people_of(
     """Who a file is calibrated and judged on.
 
     Args:
-        text: ``FOLDER[:n]``: pictures, or a folder of the registry's (``data/coco_small``).
+        text: ``FOLDER[:n]``: pictures, a folder of the registry's (``data/coco_small``), or
+            rendered people (``data/synthetic``).
         weights: whose codec, decoder and flip test are used.
         model: their network.
         input_size: (W, H) of the file.
@@ -73,9 +77,9 @@ def people_of(
     """
     folder, count = parse_calibration(text)
     wrap = _network(model, batch)
-    is_dataset = folder.name in placed() and is_dir(folder / "annotations")
-    if is_dataset:
-        found = _of_dataset(folder, count, weights, input_size, wrap)
+    dataset = _dataset(folder)
+    if dataset:
+        found = _of_dataset(dataset, count, weights, input_size, wrap)
     else:
         found = _of_pictures(folder, count, _config(weights, input_size), model, wrap)
     if len(found.crops) < (batch or 1):
@@ -100,13 +104,25 @@ def _config(weights: Path, input_size: tuple[int, int], **data: Any) -> Config:
     return config.with_overrides({"data.input_size": list(input_size)})
 
 
+def _dataset(folder: Path) -> dict[str, Any]:
+    """The section ``data`` of a config for the dataset in a folder; empty where it holds none."""
+    rendered = read_marker(folder)
+    if rendered is not None:
+        people = {"people": rendered.people, "image_size": rendered.size}
+        return {"dataset": "synthetic", "root": str(folder), **people}
+    if folder.name in placed() and is_dir(folder / "annotations"):
+        return {"dataset": folder.name, "root": str(folder.resolve().parent)}
+    return {}
+
+
 def _of_dataset(
-    folder: Path, count: int, weights: Path, input_size: tuple[int, int], wrap: Any
+    data: dict[str, Any], count: int, weights: Path, input_size: tuple[int, int], wrap: Any
 ) -> People:
-    data = {"dataset": folder.name, "root": str(folder.resolve().parent)}
     config = _config(weights, input_size, **data)
-    train = load_split(config, config.data.train_split, training=True, look=False)
-    held = load_split(config, config.data.val_split, training=False)
+    split, share = config.data.train_split, config.data.minival
+    train, _ = split_minival(load_split(config, split, training=True, look=False), share)
+    everybody = load_split(config, split, training=False, scored=False, look=False)
+    _, held = split_minival(everybody, share)
     layout = read_checkpoint(weights).layout
     if layout is not None:
         require_same_order(str(weights), layout.names, held.layout)
@@ -117,16 +133,16 @@ def _of_dataset(
     named = {
         "dataset": facts["name"],
         "split": facts["split"],
+        "judged on": held.split,
         "fingerprint": facts["fingerprint"],
         "people": train.person_ids[chosen].tolist(),
     }
-    metric = held.declared.primary_metric
     return People(
         crops=normalise(torch.from_numpy(images)).contiguous(),
         named=named,
-        metric="PCKh@0.5" if metric == "Mean" else metric,
-        few=_by_score(config, _of_photographs(held, FEW), metric, wrap),
-        all=_by_score(config, held, metric, wrap),
+        metric="PCK by 5% of the box",
+        few=_by_score(config, _of_photographs(held, FEW), wrap),
+        all=_by_score(config, held, wrap),
     )
 
 
@@ -139,8 +155,8 @@ def _of_photographs(table: PoseTable, people: int) -> PoseTable:
     return table.without_images(gone)
 
 
-def _by_score(config: Config, table: PoseTable, metric: str, wrap: Any) -> Judge:
-    """The dataset's primary metric, by the weights' decoder and flip test; crops are kept."""
+def _by_score(config: Config, table: PoseTable, wrap: Any) -> Judge:
+    """Points of PCK, by the weights' decoder and flip test; crops are kept."""
     batches: list[dict[str, Tensor]] = []
 
     def judge(run: Run) -> float:
@@ -153,10 +169,7 @@ def _by_score(config: Config, table: PoseTable, metric: str, wrap: Any) -> Judge
             (batch["index"].numpy(), *predict_batch(network, batch, codec, pairs))
             for batch in batches
         ]
-        metrics = score(
-            table, Predictions.join(parts), nms_threshold=config.evaluation.nms_threshold
-        )
-        return metrics[metric] if metric == "Mean" else 100 * metrics[metric]
+        return box_pck(table, Predictions.join(parts))
 
     return judge
 

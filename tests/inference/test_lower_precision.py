@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hevitpose.cli import execute
+from hevitpose.config import load_config
 from hevitpose.cost.latency import randomise_norms_
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.inference import calibration, lower_precision
@@ -17,6 +18,7 @@ from hevitpose.models import create_model, onnx_file, quantize, runtimes
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
 from hevitpose.models.exported import write_file
 from hevitpose.records import RecordStore
+from hevitpose.training.loaders import load_split, split_minival
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -208,6 +210,28 @@ def test_an_int8_file_is_exported_described_and_evaluated(
     ):
         assert execute(wrong) == code, wrong
         assert says in " ".join(capsys.readouterr().err.split()), wrong
+
+
+@pytest.mark.parametrize("root", ["", "mpii"])
+def test_a_dataset_calibrates_and_judges_on_its_training_people(weights, synthetic_root, root):
+    model = from_pretrained(weights)
+    folder = f"{synthetic_root / root}:4"
+    people = calibration.people_of(folder, weights, model, SIZE, 1)
+    assert people.metric == "PCK by 5% of the box" and len(people.crops) == 4
+    assert people.named["dataset"] == (root or "synthetic")
+    assert (people.named["split"], people.named["judged on"]) == ("train", "minival")
+    config = load_config("synthetic", {"data.root": synthetic_root, "data.people": 60})
+    config = config.with_overrides({"data.image_size": 128})
+    rest, held = split_minival(load_split(config, "train", training=True), config.data.minival)
+    assert set(people.named["people"]) <= set(rest.person_ids.tolist())
+    seen = []
+
+    def run(images):
+        seen.append(len(images))
+        return torch.zeros(len(images), 16, SIZE[1] // 4, SIZE[0] // 4)
+
+    people.all(run)
+    assert len(held) <= sum(seen) <= 2 * len(held)  # with the flip test, twice each
 
 
 def test_the_last_batch_is_filled_up():
