@@ -103,8 +103,7 @@ def parse(text: bytes | str, *, literals: bool = False) -> Any:
     Raises:
         JsonError: it is not JSON as the module says.
     """
-    value = _at_first_sight(text) if isinstance(text, bytes) else _UNSURE
-    if value is not _UNSURE:
+    if isinstance(text, bytes) and (value := at_first_sight(text)) is not UNSURE:
         return value
     text = decoded(text) if isinstance(text, bytes) else text
     if not text.strip():
@@ -126,26 +125,28 @@ def parse(text: bytes | str, *, literals: bool = False) -> Any:
     return value
 
 
-_UNSURE = object()
+#: What :func:`at_first_sight` says of a text that needs :func:`parse`.
+UNSURE = object()
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS = b"0" * 301  # more than _integer takes
 
 
-def _at_first_sight(data: bytes) -> Any:
-    """The value that a fast parser finds where it is what :func:`parse` would find, or _UNSURE.
+def at_first_sight(data: bytes) -> Any:
+    """The value that a fast parser finds where it is what :func:`parse` would find, or UNSURE.
 
-    A key that is there twice is dropped once, and its quotes are missing when the value is written
-    again; an escape may hide a quote, and is left to the other parser, as is all that is wrong.
+    Every number in it is finite. A key that is there twice is dropped once, and its quotes are
+    missing when the value is written again; an escape may hide a quote, and is left to the other
+    parser, as is all that is wrong.
     """
-    if b"\\u" in data or _MANY_DIGITS in data.translate(_DIGITS):
-        return _UNSURE
+    if (b"\\" in data and b"\\u" in data) or _MANY_DIGITS in data.translate(_DIGITS):
+        return UNSURE
     try:
         value = _ANY.decode(data)
         quotes = msgspec.json.encode(value).count(b'"')
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return _UNSURE
+        return UNSURE
     if data.count(b'"') != quotes or not (_shallow(data) or not _too_deep(value)):
-        return _UNSURE
+        return UNSURE
     return value
 
 

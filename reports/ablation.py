@@ -29,14 +29,9 @@ from hevitpose.records import Record
 from reports.captions import describe_conditions, machine_key, shared
 from reports.cells import Cells, group, share, split
 from reports.grid_files import Overrides
-from reports.load import (
-    BASELINE_PREFIX,
-    METRIC_ALIASES,
-    flatten,
-    metric,
-    newest,
-)
+from reports.load import BASELINE_PREFIX, METRIC_ALIASES, metric, newest
 from reports.output.text import plain
+from reports.settings import flatten
 
 #: Metrics that a grid's table shows, as their headings say them.
 SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}

@@ -9,7 +9,7 @@ import msgspec
 
 from hevitpose.data.registry import is_rendered, placed
 from hevitpose.records import Record
-from reports.load import flatten, h_by_w, input_size
+from reports.load import h_by_w, input_size
 from reports.output.text import join
 
 
@@ -93,7 +93,7 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
     """What evaluation records share, as words for a caption; several values stand side by side."""
     runs = [r for r in records if r.kind == "evaluation"]
     data = [r.dataset for r in runs if r.dataset is not None]
-    configs = [flatten(r.config) for r in runs]
+    starts = [(r.config.get("training") or {}).get("start_from") for r in runs]
     people = [d.counts["people"] for d in data if "people" in d.counts]
     flips = [{True: "yes", False: "no", None: None}[r.flip_test] for r in runs]
     return {
@@ -107,10 +107,10 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "selection": join([r.selection for r in runs]),
         "input": join([h_by_w(input_size(r)) for r in runs]),
         "model": join([r.model for r in records]),
-        "preset": join([c.get("preset") for c in configs], ""),
+        "preset": join([r.config.get("preset") for r in runs], ""),
         "steps": join([r.train.steps for r in runs if r.train and r.train.steps], ""),
         "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
-        "start": join([c.get("training.start_from") for c in configs], ""),
+        "start": join(starts, ""),
         "tuned": join([tuned_words(r) for r in runs], ""),
         "commit": commits(runs or records),
         "date": dates(runs or records),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.records import Record
 from reports.grid_files import Overrides, cell_of
-from reports.load import setting
+from reports.settings import setting
 
 #: Per cell the ids of its records.
 Cells = Mapping[str, Collection[str]]

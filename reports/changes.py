@@ -48,12 +48,12 @@ def error_rates(record: Record) -> dict[str, float] | None:
     """Percent of an evaluation's counted joints that have each error type; None: not computed."""
     if record.breakdown is None:
         return None
-    total: Counter[str] = Counter()
+    total: dict[str, int] = defaultdict(int)
     for joint in record.breakdown.joints.values():
-        total.update(joint.errors)
-    if not total.total():
-        return None
-    return {error: 100 * total[error] / total.total() for error in ERRORS}
+        for error, count in joint.errors.items():
+            total[error] += count
+    counted = sum(total.values())
+    return {error: 100 * total[error] / counted for error in ERRORS} if counted else None
 
 
 def changes(grid: GridView, measured: Measured) -> Changes | None:
@@ -65,10 +65,10 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
     if grid.default is None:
         return None
     wanted = {r.training for row in grid.rows for r in row.accuracy if r.training}
-    by_kind: dict[str, dict[str, Record]] = defaultdict(dict)  # of evaluation -> training
+    by_kind: dict[str, dict[str, tuple[Record, dict[str, float]]]] = defaultdict(dict)
     for record in measured.of("evaluation"):
-        if record.training in wanted and error_rates(record) is not None:
-            by_kind[_kind(record)][str(record.training)] = record
+        if record.training in wanted and (found := error_rates(record)) is not None:
+            by_kind[_kind(record)][str(record.training)] = record, found
     own = Counter(_kind(record) for record in grid.default.accuracy)
     kind = max(by_kind, key=lambda kind: (len(by_kind[kind]), own[kind], kind), default=None)
     if kind is None:
@@ -77,10 +77,9 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
     used: list[Record] = []
     for row in grid.rows:
         for record in row.accuracy:
-            found = by_kind[kind].get(str(record.training))
-            if found is not None and record.condition is None:
-                used.append(found)
-                for error, rate in (error_rates(found) or {}).items():
+            if record.condition is None and (of := by_kind[kind].get(str(record.training))):
+                used.append(of[0])
+                for error, rate in of[1].items():
                     rates[error].setdefault(row.name, {})[record.seed or 0] = rate
     first = next(iter(rates.values()))
     cells = [row.name for row in grid.rows if row.accuracy]

@@ -13,7 +13,7 @@ from hevitpose.config import Config
 from hevitpose.files import is_file
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
-from reports.load import flatten
+from reports.settings import flatten
 
 GRIDS = Path(__file__).resolve().parents[1] / "ablations" / "grids"
 
@@ -94,7 +94,7 @@ def cell_of(record: Record, cells: Overrides, axes: set[str], default: Record) -
     """The cell of a grid that a record of another grid measures too, or None.
 
     Args:
-        record: of the same setting as the grid's (:func:`reports.load.setting`).
+        record: of the same setting as the grid's (:func:`reports.settings.setting`).
         cells: of :func:`listed_cells`.
         axes: every config key that the grid varies.
         default: a record of the grid's default cell.

@@ -8,13 +8,13 @@ the later one is shown.
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +22,10 @@ import msgspec
 from msgspec.structs import replace
 
 from hevitpose.collector import no_garbage_collection
-from hevitpose.config import Config
 from hevitpose.config.renamed import with_todays_names
-from hevitpose.config.section import neutral_values
-from hevitpose.models.spec import VARIANTS, HEViTPoseSpec
+from hevitpose.models.spec import HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
+from reports.settings import FREE_KEYS, Section, SharedConfig, flatten, stock_options
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
@@ -41,15 +40,6 @@ METRIC_ALIASES = {"PCKh": "Mean", "PCKh@0.5": "Mean", "PCKh@0.1": "Mean@0.1"}
 BASELINE_PREFIX = "mean_pose_"
 T = TypeVar("T")
 _IGNORED_FILES = ("README.md", ".gitkeep")
-#: Config keys that do not decide a result.
-_FREE_KEYS = frozenset(
-    ("preset", "seed", "device", "devices", "nodes", "imports", "data.root", "data.workers",
-     "data.people", "data.image_size", "data.eval_batch_size", "model.checkpoint",
-     "training.checkpoint_steps", "training.loggers")
-)  # fmt: skip
-
-
-_NEUTRAL = neutral_values(Config)
 #: Keys of the config's model section that are not options of the network.
 _NOT_OPTIONS = frozenset(("name", "num_keypoints", "checkpoint"))
 _OPTIONS = frozenset(field.name for field in fields(HEViTPoseSpec))
@@ -126,10 +116,8 @@ def out_of_range(record: Record) -> str | None:
     for name, value in record.metrics.items():
         if value is None:
             continue
-        bare = name.removeprefix(BASELINE_PREFIX)
-        top = 1.0 if bare.startswith(UNIT_PREFIXES) else 100.0 if bare in PERCENT_METRICS else None
-        absent = bare.startswith(UNIT_PREFIXES) and value == NOBODY
-        if top is not None and not absent and not 0 <= value <= top:
+        top = _largest(name)
+        if top is not None and not 0 <= value <= top and not (top == 1 and value == NOBODY):
             return f"metrics.{name}: {value!r}, expected 0 to {top:g}"
     for name, interval in record.intervals.items():
         if interval.low > interval.high:
@@ -143,6 +131,13 @@ def out_of_range(record: Record) -> str | None:
         if latency.samples and not min(latency.samples) <= latency.p50 <= max(latency.samples):
             return f"latency.p50: {latency.p50!r}, outside its own samples"
     return None
+
+
+@lru_cache(maxsize=4096)
+def _largest(name: str) -> float | None:
+    """The most that a metric can be; None where its name tells nothing."""
+    bare = name.removeprefix(BASELINE_PREFIX)
+    return 1.0 if bare.startswith(UNIT_PREFIXES) else 100.0 if bare in PERCENT_METRICS else None
 
 
 def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = ()) -> Measured:
@@ -234,29 +229,30 @@ def load(roots: Sequence[Path]) -> Measured:
     problems: list[Problem] = []
     pairs: list[tuple[str, Record]] = []
     slim = _Slim()
-    for root in roots:
-        store = RecordStore(root)
-        with no_garbage_collection():
+    with no_garbage_collection():
+        for root in roots:
+            store = RecordStore(root)
             for record in store.iter():
                 suffix = "" if record.status == "ok" else ".failed"
                 pairs.append((f"{root.name}/{record.id}{suffix}.json", slim(record)))
-        problems += [Problem(f"{root.name}/{p.file}", p.reason) for p in store.problems]
-        if root.is_dir():
-            problems += [
-                Problem(f"{root.name}/{name}", "foreign file: not a record")
-                for name in sorted(os.listdir(root))  # noqa: PTH208 (as of a store)
-                if not name.endswith(".json")
+            problems += [Problem(f"{root.name}/{p.file}", p.reason) for p in store.problems]
+            problems += _foreign(root)
+        found = check(pairs, problems)
+        gc.freeze()  # what is loaded stays: no later collection looks at it
+    return found
+
+
+def _foreign(root: Path) -> Iterator[Problem]:
+    """Files of a store that are not even called like a record."""
+    if root.is_dir():
+        for name in sorted(os.listdir(root)):  # noqa: PTH208 (as of a store)
+            if (
+                not name.endswith(".json")
                 and name not in _IGNORED_FILES
                 and not (name.startswith(".") and name.endswith(".tmp"))
                 and (root / name).is_file()
-            ]
-    return check(pairs, problems)
-
-
-class _Section(dict[str, Any]):
-    """A part of a config that many records share, with its dotted keys."""
-
-    dotted: Mapping[str, Any]
+            ):
+                yield Problem(f"{root.name}/{name}", "foreign file: not a record")
 
 
 class _Slim:
@@ -269,7 +265,7 @@ class _Slim:
 
     def __call__(self, record: Record) -> Record:
         changes: dict[str, Any] = {
-            "config": {k: self._section(k, v) for k, v in record.config.items()},
+            "config": self._config(record.config),
             "inputs": {k: self._once(v) for k, v in record.inputs.items()},
             "machine": self._once(record.machine),
             "versions": self._once(record.versions),
@@ -284,56 +280,20 @@ class _Slim:
     def _once(self, value: T) -> T:
         return self._kept.setdefault((type(value), msgspec.json.encode(value)), value)
 
+    def _config(self, config: Mapping[str, Any]) -> SharedConfig:
+        slim = SharedConfig((key, self._section(key, value)) for key, value in config.items())
+        own = [(k, v) for k, v in slim.items() if k not in FREE_KEYS or isinstance(v, Section)]
+        slim.sections = tuple(own) if all(isinstance(v, Section) for _, v in own) else None
+        return slim
+
     def _section(self, name: str, value: Any) -> Any:
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             return value
         key = (name, msgspec.json.encode(value))
         if key not in self._kept:
-            self._kept[key] = section = _Section(value)
+            self._kept[key] = section = Section(value)
             section.dotted = flatten({name: value})
         return self._kept[key]
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as one mapping of dotted keys."""
-    flat: dict[str, Any] = {}
-    _flatten_into(flat, config, "")
-    return flat
-
-
-def _flatten_into(flat: dict[str, Any], section: Mapping[str, Any], prefix: str) -> None:
-    for key, value in section.items():
-        if isinstance(value, _Section):
-            flat.update(value.dotted)
-        elif isinstance(value, dict):
-            _flatten_into(flat, value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-
-
-def setting(record: Record, without: Iterable[str] = ()) -> str:
-    """What two runs must share to stand in one table: all but axes, seed, paths and display.
-
-    Args:
-        record: of kind evaluation.
-        without: dotted config keys that the table varies.
-    """
-    left_out = _FREE_KEYS | set(without) | record.tuned.keys()
-    stock = {f"model.{key}": value for key, value in _stock(record.model).items()}
-    config = {
-        key: value
-        for key, value in flatten(record.config).items()
-        # An option that is spelled out at its own value is the same network.
-        if key not in left_out
-        and not (key in stock and stock[key] == value)
-        # A key that came later, where it changes nothing.
-        and value is not None
-        and not (key in _NEUTRAL and _NEUTRAL[key] == value)
-    }
-    dataset = record.dataset
-    facts = [dataset.name, dataset.split, dataset.fingerprint, dataset.boxes] if dataset else None
-    shared = [record.variant, config, facts, *([record.tuned] if record.tuned else [])]
-    return json.dumps(shared, sort_keys=True, default=str)
 
 
 def input_size(record: Record) -> tuple[int, int] | None:
@@ -355,7 +315,7 @@ def h_by_w(size: tuple[int, int] | None) -> str:
 
 def _changed_options(record: Record) -> set[str]:
     """Options of the network that differ from those of the variant the model is named after."""
-    stock = _stock(record.model)
+    stock = stock_options(record.model)
     changed: set[str] = set()
     for model in (record.config.get("model"), record.inputs.get("model")):
         if isinstance(model, Mapping):
@@ -368,12 +328,6 @@ def _changed_options(record: Record) -> set[str]:
                 and (stock or key in _OPTIONS)  # what else a record tells of a peer is its own
             }
     return changed
-
-
-@cache
-def _stock(model: str) -> dict[str, Any]:
-    """A variant's options as JSON has them; none of a peer."""
-    return json.loads(json.dumps(asdict(VARIANTS[model]))) if model in VARIANTS else {}
 
 
 def is_plain_network(record: Record) -> bool:

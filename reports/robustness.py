@@ -17,7 +17,8 @@ from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Conditi
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record, identity
 from reports.captions import shared
-from reports.load import Measured, condition_of, metric, setting
+from reports.load import Measured, condition_of, metric
+from reports.settings import setting
 
 #: Config keys in which the evaluations of one table differ.
 _VARIED = frozenset(("evaluation.condition",))
@@ -161,7 +162,7 @@ def _key(record: Record) -> str:
     config["evaluation"] = {
         key: value for key, value in (config.get("evaluation") or {}).items() if key != "condition"
     }
-    return identity.digest({**inputs, "config": config})
+    return identity.digest_of_json({**inputs, "config": config})
 
 
 def _view(grid: str, records: Iterable[Record], clean: Mapping[str, Record]) -> Robustness | None:

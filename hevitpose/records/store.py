@@ -41,20 +41,21 @@ def parse_record(text: str | bytes) -> Record:
         NewerSchemaError: written by a newer release.
         ValueError: not a record; the message is one line.
     """
-    data = json_file.parse(text, literals=True)
-    written = text if isinstance(text, bytes) else text.encode()
-    literals = b"NaN" in written or b"Infinity" in written
+    data = json_file.at_first_sight(text) if isinstance(text, bytes) else json_file.UNSURE
+    finite = data is not json_file.UNSURE
+    if not finite:  # or not known to be
+        data = json_file.parse(text, literals=True)
     if not isinstance(data, dict):
         raise ValueError("expected a JSON object")
     try:
-        record = Record.of(migrate(data), from_json=not literals)
+        record = Record.of(migrate(data), from_json=finite)
     except UsageError as error:  # a key under its old and its new name
         raise ValueError(str(error)) from None
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"not a record of its schema version ({error!r})") from None
     if (wrong := misshapen(record)) is not None:
         raise ValueError(wrong)
-    of_inputs = digest if literals else digest_of_json
+    of_inputs = digest_of_json if finite else digest
     if record.inputs and (found := of_inputs(record.inputs)) != record.id:
         raise ValueError(f"id {record.id} is not the hash of its inputs ({found})")
     return record

@@ -27,15 +27,9 @@ from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports.build import Book
 from reports.captions import condition, machine_key
-from reports.load import (
-    METRIC_ALIASES,
-    flatten,
-    h_by_w,
-    input_size,
-    is_plain_network,
-    num_keypoints,
-)
+from reports.load import METRIC_ALIASES, h_by_w, input_size, is_plain_network, num_keypoints
 from reports.output.text import ARROWS, Table
+from reports.settings import flatten
 from reports.tables.grid import gap_text
 
 TEMPLATES = Path(__file__).parent / "templates"

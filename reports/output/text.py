@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hevitpose.evaluation.statistics import Interval
@@ -115,7 +116,11 @@ class Table:
 
 def plain(text: object) -> str:
     """One printable line: no control characters, no bidirectional overrides, single spaces."""
-    text = str(text)
+    return _plain(str(text))
+
+
+@lru_cache(maxsize=4096)
+def _plain(text: str) -> str:
     if text.isprintable():  # all but a few are, and need no look at each character
         return " ".join(text.split())
     characters = (

@@ -10,18 +10,10 @@ from hevitpose.data.registry import ROWS, Declared
 from hevitpose.records import Record
 from reports import ablation
 from reports.captions import about_data, shared
-from reports.load import (
-    PCKH_JOINTS,
-    Measured,
-    h_by_w,
-    input_size,
-    is_plain_network,
-    metric,
-    newest,
-    setting,
-)
+from reports.load import PCKH_JOINTS, Measured, h_by_w, input_size, is_plain_network, metric, newest
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
+from reports.settings import setting
 
 #: What every accuracy table shows, measured or not.
 OWN_NETWORKS = ("hevitpose_t", "hevitpose_s", "hevitpose_b")

@@ -10,7 +10,7 @@ from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
 from reports import ablation, comparisons
 from reports.captions import about_data, condition
-from reports.load import METRIC_ALIASES, flatten
+from reports.load import METRIC_ALIASES
 from reports.output.text import (
     MISSING,
     Column,
@@ -20,6 +20,7 @@ from reports.output.text import (
     shorten,
     show_estimate,
 )
+from reports.settings import flatten
 
 if TYPE_CHECKING:
     pass

@@ -12,7 +12,7 @@ from hevitpose.errors import UsageError
 from hevitpose.records import RecordStore
 from reports import ablation as views
 from reports.captions import condition
-from reports.load import setting
+from reports.settings import setting
 
 AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decoder: dark}\n"
 

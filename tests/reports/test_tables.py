@@ -19,7 +19,7 @@ from reports import ablation, build, grid_files
 from reports.captions import condition
 from reports.claims import claims_table
 from reports.figures.accuracy import tradeoff
-from reports.load import Measured, check, load, out_of_range, setting
+from reports.load import Measured, check, load, out_of_range
 from reports.output.text import (
     Column,
     Table,
@@ -34,6 +34,7 @@ from reports.output.text import (
 )
 from reports.published import load as load_published
 from reports.render import render_grid
+from reports.settings import setting
 from reports.tables.accuracy import accuracy_table
 from reports.tables.accuracy import tables as accuracy_tables
 from reports.tables.cost import complexity_table
