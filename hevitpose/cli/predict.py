@@ -85,27 +85,25 @@ def predict(
     if boxes is not None and (detector is not None or detector_weights is not None):
         option = "--detector-weights" if detector is None else f"--detector {detector}"
         raise UsageError(f"{option}: contradicts --boxes {boxes}, give one of them")
-    from hevitpose.inference.predict import predict_files
+    from hevitpose.inference.predict import Options, predict_files
     from hevitpose.models.imports import import_files
 
     import_files(imports or ())
+    options = Options(
+        ids=ids,
+        boxes=boxes,
+        detector=detector or (defaults.DETECTOR if boxes is None else "none"),
+        detector_weights=detector_weights,
+        box_threshold=box_threshold,
+        min_score=min_score,
+        category_id=category,
+        heatmaps=heatmaps,
+        device=device,
+        skip_bad=skip_bad,
+    )
     with bars(("videos", "frames counted"), ("prediction", "images")) as (counting, progress):
         written = predict_files(
-            images,
-            checkpoint,
-            out,
-            ids=ids,
-            boxes=boxes,
-            detector=detector or (defaults.DETECTOR if boxes is None else "none"),
-            detector_weights=detector_weights,
-            box_threshold=box_threshold,
-            min_score=min_score,
-            category_id=category,
-            heatmaps=heatmaps,
-            device=device,
-            skip_bad=skip_bad,
-            progress=progress,
-            counting=counting,
+            images, checkpoint, out, options, progress=progress, counting=counting
         )
     _print(written)
 

@@ -137,8 +137,6 @@ def valid(
         data__box_threshold=box_threshold,
         data__skip_bad=skip_bad or None,
     )
-    from hevitpose.runs import RUNS, evaluate_and_record, evaluation_folder
-
     if config.model.checkpoint is None:
         raise UsageError(
             "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
@@ -147,23 +145,30 @@ def valid(
     config, runtime = _runtime_of(config, runtime)
     each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
     for one in each:
-        with bar("evaluation", "batches") as progress:
-            found = evaluate_and_record(
-                one,
-                one.model.checkpoint,
-                progress=progress,
-                again=predictions is not None,
-                runtime=runtime,
-            )
-        if found is None:  # another rank of the same run
-            continue
-        record, new = found
-        if predictions is not None:
-            made = evaluation_folder(RUNS, record.id) / "predictions.npz"
-            write_atomically(predictions, made.read_bytes())
-        print_record(record, as_json)
-        if not as_json:
-            print(f"evaluation {record.id}{'' if new else ', recorded before'}")
+        _evaluate(one, runtime, predictions, as_json)
+
+
+def _evaluate(config: Config, runtime: str, predictions: Path | None, as_json: bool) -> None:
+    """Evaluate under one condition, unless that is recorded, and print what came out."""
+    from hevitpose.runs import RUNS, evaluate_and_record, evaluation_folder
+
+    with bar("evaluation", "batches") as progress:
+        found = evaluate_and_record(
+            config,
+            config.model.checkpoint,  # type: ignore[attr-defined]
+            progress=progress,
+            again=predictions is not None,
+            runtime=runtime,
+        )
+    if found is None:  # another rank of the same run
+        return
+    record, new = found
+    if predictions is not None:
+        made = evaluation_folder(RUNS, record.id) / "predictions.npz"
+        write_atomically(predictions, made.read_bytes())
+    print_record(record, as_json)
+    if not as_json:
+        print(f"evaluation {record.id}{'' if new else ', recorded before'}")
 
 
 def _runtime_of(config: Config, runtime: str | None) -> tuple[Config, str]:

@@ -11,6 +11,9 @@ from hevitpose.cli.common import Imports, Runtime
 from hevitpose.errors import UsageError
 from hevitpose.sizes import parse_size
 
+InputSize = Annotated[
+    str | None, typer.Option("--input", help="HEIGHTxWIDTH.", show_default="the checkpoint's")
+]
 DynamicSize = Annotated[bool, typer.Option("--dynamic-size", help="onnx: any multiples of 32.")]
 Pictures = Annotated[
     list[str] | None,
@@ -99,9 +102,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Weights.")],
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     to: Annotated[str, typer.Option("--to", help="onnx, torchscript or torch.export.")] = "onnx",
-    input_size: Annotated[
-        str | None, typer.Option("--input", help="HEIGHTxWIDTH.", show_default="the checkpoint's")
-    ] = None,
+    input_size: InputSize = None,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 1,
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch")] = False,
     dynamic_size: DynamicSize = False,
@@ -122,33 +123,20 @@ def export(
     metric is not written.
     """
     from hevitpose.inference.calibration import people_of
+    from hevitpose.inference.export import Request, picture_crops
     from hevitpose.inference.export import export as write
-    from hevitpose.inference.export import picture_crops
     from hevitpose.inference.pictures import find_images
-    from hevitpose.models.checkpoint import from_pretrained, locate, read_checkpoint
+    from hevitpose.models.checkpoint import from_pretrained, locate
     from hevitpose.models.imports import import_files
     from hevitpose.records.identity import file_digest
 
-    if int8 and bf16:
-        raise UsageError("--int8 and --bf16: expected one of the two")
-    precision = "int8" if int8 else "bf16" if bf16 else "fp32"
-    if (calibration is None) == (precision != "fp32"):
-        raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and they with it")
+    precision = _precision(int8, bf16, calibration)
     import_files(imports or ())
     weights = locate(checkpoint)
-    data = read_checkpoint(weights).config.get("data", {})
-    stored = tuple(data.get("input_size", (256, 256)))
-    size = stored if input_size is None else parse_size(input_size, "--input")
-    found = find_images(pictures)[: batch + 1] if pictures else []
-    model = from_pretrained(weights)
-    fixed = None if dynamic_batch else batch
-    people = people_of(calibration, weights, model, size, fixed) if calibration else None
-    report = write(
-        model,
-        out,
+    size = _stored_size(weights) if input_size is None else parse_size(input_size, "--input")
+    request = Request(
         to,
         input_size=size,
-        crops=picture_crops(found, size) if found else None,
         batch=batch,
         dynamic_batch=dynamic_batch,
         dynamic_size=dynamic_size,
@@ -156,8 +144,39 @@ def export(
         fuse=fuse,
         runtime=runtime or ("openvino" if bf16 else "onnxruntime"),
         precision=precision,
-        people=people,
+    )
+    fixed = None if dynamic_batch else batch
+    found = find_images(pictures)[: batch + 1] if pictures else []
+    model = from_pretrained(weights)
+    report = write(
+        model,
+        out,
+        request,
+        crops=picture_crops(found, size) if found else None,
+        people=people_of(calibration, weights, model, size, fixed) if calibration else None,
         accept_loss=accept_loss,
         source={"file": weights.name, "sha256": file_digest(weights)},
     )
     print(report)
+
+
+def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:
+    """Of the file's products.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    if int8 and bf16:
+        raise UsageError("--int8 and --bf16: expected one of the two")
+    if (calibration is None) == (int8 or bf16):
+        raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and they with it")
+    return "int8" if int8 else "bf16" if bf16 else "fp32"
+
+
+def _stored_size(weights: Path) -> tuple[int, int]:
+    """(W, H) that a network was trained at."""
+    from hevitpose.models.checkpoint import read_checkpoint
+
+    data = read_checkpoint(weights).config.get("data", {})
+    size = data.get("input_size", (256, 256))
+    return size[0], size[1]

@@ -88,17 +88,9 @@ class ExportReport:
 def export(
     model: nn.Module,
     path: Path | str,
-    to: str = "onnx",
+    request: Request,
     *,
-    input_size: tuple[int, int] = (256, 256),
-    batch: int = 1,
-    dynamic_batch: bool = False,
-    dynamic_size: bool = False,
-    half: bool = False,
-    fuse: bool = False,
     crops: Tensor | None = None,
-    runtime: str = "onnxruntime",
-    precision: str = "fp32",
     people: People | None = None,
     accept_loss: bool = False,
     source: Mapping[str, Any] | None = None,
@@ -110,18 +102,9 @@ def export(
     Args:
         model: as ``create_model`` or a checkpoint gives it; it is not changed.
         path: the file; it appears complete and compared, or not at all.
-        to: a name of :data:`FORMATS`.
-        input_size: (W, H), fixed in the file, or the example's with ``dynamic_size``.
-        batch: images in a call.
-        dynamic_batch: take any number of images; ``batch`` is then only the example's.
-        dynamic_size: onnx: take any height and width that are multiples of 32.
-        half: onnx: weights and arithmetic in float16; input and output stay float32.
-        fuse: export the form of ``hevitpose.optimize(mode="fused")``.
+        request: what is asked of the file.
         crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
-        runtime: onnx: in which the file is compared, judged and timed.
-        precision: onnx: ``int8`` or ``bf16`` (OpenVINO's), see
-            :mod:`hevitpose.inference.lower_precision`.
-        people: for these, whom to calibrate and to judge on.
+        people: for int8 and bf16, whom to calibrate and to judge on.
         accept_loss: keep a file that loses too much.
         source: where the weights are from, for the description in an ONNX file.
 
@@ -132,13 +115,14 @@ def export(
         HEViTPoseError: the model cannot be exported, or the file computes something else or loses
             too much; then nothing is written.
     """
-    size = (input_size[0], input_size[1])
-    sizes = size, batch, dynamic_batch, dynamic_size
-    request = Request(to, *sizes, half, fuse, runtime, precision)
     request.check(people)
     path = Path(path)
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
-    crops = example_crops(batch + 1, input_size) if crops is None else crops.cpu().float()
+    crops = (
+        example_crops(request.batch + 1, request.input_size)
+        if crops is None
+        else crops.cpu().float()
+    )
     if len(crops) < request.needed:
         raise UsageError(
             f"crops: {len(crops)} given, expected at least {request.needed} to compare on"
@@ -146,17 +130,17 @@ def export(
     with replacing(path) as file:
         temporary = Path(file.name)
         opset, found = _write(network, temporary, request, people, accept_loss)
-        if to == "onnx":
+        if request.to == "onnx":
             about = about_file(model, request, opset, found, people, source or {})
             write_description(temporary, about)
-        run = load_exported(temporary, to, runtime=runtime, precision=request.kind)
+        run = load_exported(temporary, request.to, runtime=request.runtime, precision=request.kind)
         parity, moved = _compared(run, network, crops, request)
         if not parity <= request.limit:
             raise HEViTPoseError(
-                f"{path}: {to} differs from the model by {parity:.2g} of its largest output, "
-                f"expected at most {request.limit:.0e}; not written"
+                f"{path}: {request.to} differs from the model by {parity:.2g} of its largest "
+                f"output, expected at most {request.limit:.0e}; not written"
             )
-        written, times = temporary.stat().st_size, call_times(run, crops[:batch])
+        written, times = temporary.stat().st_size, call_times(run, crops[: request.batch])
     return _report(path, model, request, opset, written, parity, moved, times, found)
 
 

@@ -28,15 +28,24 @@ LOWER = ("int8", "bf16")
 class Request:
     """What is asked of a file."""
 
-    to: str
-    input_size: tuple[int, int]
-    batch: int
-    dynamic_batch: bool
-    dynamic_size: bool
-    half: bool
-    fuse: bool
-    runtime: str
-    precision: str
+    #: A name of :data:`~hevitpose.models.exported.FORMATS`.
+    to: str = "onnx"
+    #: (W, H) in pixels, fixed in the file, or the example's with ``dynamic_size``.
+    input_size: tuple[int, int] = (256, 256)
+    #: Images in a call.
+    batch: int = 1
+    #: Take any number of images; ``batch`` is then only the example's.
+    dynamic_batch: bool = False
+    #: onnx: take any height and width that are multiples of 32.
+    dynamic_size: bool = False
+    #: onnx: weights and arithmetic in float16; input and output stay float32.
+    half: bool = False
+    #: The form of ``hevitpose.optimize(mode="fused")``.
+    fuse: bool = False
+    #: onnx: in which the file is compared, judged and timed.
+    runtime: str = "onnxruntime"
+    #: onnx: ``int8`` or ``bf16`` (OpenVINO's), see :mod:`hevitpose.inference.lower_precision`.
+    precision: str = "fp32"
 
     @property
     def kind(self) -> str:

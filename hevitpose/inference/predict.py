@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -55,21 +55,65 @@ class Written:
     videos: tuple[WrittenVideo, ...]
 
 
+@dataclass(frozen=True)
+class Options:
+    """How images and videos are predicted."""
+
+    #: Annotations in COCO's format that say the images' ids; without them, the images are numbered
+    #: from 1 in order.
+    ids: Path | None = None
+    #: Detections to take in place of the detector's, of images only.
+    boxes: Path | None = None
+    #: Finds the people: a name for :func:`~hevitpose.inference.detectors.create_detector`, or a
+    #: detector.
+    detector: str | Detector = "none"
+    detector_weights: Path | None = None
+    #: Detections scored lower are dropped; by default 0 of ``boxes``, 0.5 of a detector.
+    box_threshold: float | None = None
+    #: Joints scored lower are not drawn; the json has them all.
+    min_score: float = MIN_SCORE
+    #: Of people, in ``boxes`` and in what is written.
+    category_id: int = 1
+    #: Also a picture of every map per person, of images only.
+    heatmaps: bool = False
+    #: ``cpu``, ``cuda``, ``cuda:1``.
+    device: str = "cpu"
+    #: Leave out images, videos and boxes that cannot be read, and list them.
+    skip_bad: bool = False
+
+    @property
+    def threshold(self) -> float:
+        """Of detections."""
+        if self.box_threshold is not None:
+            return self.box_threshold
+        return 0.0 if self.boxes else BOX_THRESHOLD
+
+    def check(self, clips: Pictures) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UsageError: boxes or heatmaps of a video, or a score that is no number.
+        """
+        if clips.paths and (self.boxes is not None or self.heatmaps):
+            option = "--heatmaps" if self.boxes is None else f"--boxes {self.boxes}"
+            raise UsageError(f"{option}: of images only, {clips.paths[0]} is a video")
+        for option, value in (("--box-threshold", self.threshold), ("--min-score", self.min_score)):
+            if not math.isfinite(value):
+                raise UsageError(f"{option} {value}: expected a finite number")
+
+    def find(self) -> Detector:
+        """What finds the people."""
+        if isinstance(self.detector, str):
+            return create_detector(self.detector, weights=self.detector_weights, device=self.device)
+        return self.detector
+
+
 def predict_files(
     sources: Sequence[str],
     checkpoint: Path | None,
     out: Path,
+    options: Options = Options(),
     *,
-    ids: Path | None = None,
-    boxes: Path | None = None,
-    detector: str | Detector = "none",
-    detector_weights: Path | None = None,
-    box_threshold: float | None = None,
-    min_score: float = MIN_SCORE,
-    category_id: int = 1,
-    heatmaps: bool = False,
-    device: str = "cpu",
-    skip_bad: bool = False,
     progress: Progress = silent,
     counting: Progress = silent,
 ) -> Written:
@@ -84,19 +128,7 @@ def predict_files(
         checkpoint: the network; None for the nano that ships.
         out: folder for what is written; a picture lies there as its image lies in the folder that
             holds all images, a video as it lies in the folder that holds all videos.
-        ids: annotations in COCO's format that say the images' ids; without them, the images are
-            numbered from 1 in order.
-        boxes: detections to take in place of the detector's, of images only.
-        detector: finds the people: a name for
-            :func:`~hevitpose.inference.detectors.create_detector`, or a detector.
-        detector_weights: a file for a detector that has weights.
-        box_threshold: detections scored lower are dropped; by default 0 of ``boxes``, 0.5 of a
-            detector.
-        min_score: joints scored lower are not drawn; the json has them all.
-        category_id: of people, in ``boxes`` and in what is written.
-        heatmaps: also a picture of every map per person, of images only.
-        device: ``cpu``, ``cuda``, ``cuda:1``.
-        skip_bad: leave out images, videos and boxes that cannot be read, and list them.
+        options: how.
         progress: told the images and frames done.
         counting: told the frames of a video counted, before anything is predicted.
 
@@ -107,48 +139,83 @@ def predict_files(
             or heatmaps of a video, or something written would replace a source.
         UnavailableError: the detector cannot run here.
     """
-    images, clips = _named(sources, ids)
-    if clips.paths and (boxes is not None or heatmaps):
-        option = "--heatmaps" if boxes is None else f"--boxes {boxes}"
-        raise UsageError(f"{option}: of images only, {clips.paths[0]} is a video")
-    threshold = box_threshold if box_threshold is not None else 0.0 if boxes else BOX_THRESHOLD
-    _require_finite(("--box-threshold", threshold), ("--min-score", min_score))
+    plan = _plan(sources, out, options, counting)
+    predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=options.device)
+    if options.heatmaps:
+        predictor.require_heatmaps()
+    scores = options.threshold, options.min_score
+    people = People(predictor, options.find(), *scores, options.category_id)
+    done, left = len(plan.images.paths), []
+    total = done + sum(video.frames for video in plan.videos.values())
+    found = _predict_images(people, plan, options, lambda number: progress(number, total))
+    if plan.images.paths and plan.given is None:
+        write_results(found.detections, out / "detections.json")
+    listed = write_results(found.results, out / "keypoints.json") if plan.images.paths else None
+    for place, video in plan.videos.items():
+        report = partial(_report, progress, done, total)
+        made = _predict_video(people, video, plan.clips.names[place], plan.films[place], report)
+        left.append(made)
+        done += video.frames
+    empty, skipped, count = tuple(found.empty), tuple(plan.skipped), len(found.results)
+    return Written(listed, out, found.read, count, empty, skipped, tuple(left))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will be predicted and where it will be written."""
+
+    images: Pictures
+    given: list[list[Detection]] | None  # per image; None: a detector's
+    drawn: list[Path]  # per image
+    clips: Pictures
+    videos: dict[int, Video]  # those that can be read, by their place
+    films: list[Path]  # per clip
+    skipped: list[str]  # what could not be read, and why; images add to it
+
+
+def _plan(sources: Sequence[str], out: Path, options: Options, counting: Progress) -> _Plan:
+    images, clips = _named(sources, options.ids)
+    options.check(clips)
     skipped: list[str] = []
     given: list[list[Detection]] | None = None
-    if boxes is not None:
-        given, bad = match_boxes(boxes, images, threshold, category_id, skip_bad)
+    if options.boxes is not None:
+        about = options.threshold, options.category_id, options.skip_bad
+        given, bad = match_boxes(options.boxes, images, *about)
         skipped += bad
     drawn = _targets(images, out, ".jpg", clips)
     films = _targets(clips, out, ".mp4", images)
-    videos = _opened(clips, skip_bad, skipped, counting)
-    predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=device)
-    if heatmaps:
-        predictor.require_heatmaps()
-    find = _detector(detector, detector_weights, device)
-    people = People(predictor, find, threshold, min_score, category_id)
-    total = len(images.paths) + sum(video.frames for video in videos.values())
-    results, detections, empty, read = [], [], [], 0
+    videos = _opened(clips, options.skip_bad, skipped, counting)
+    return _Plan(images, given, drawn, clips, videos, films, skipped)
+
+
+@dataclass
+class _Found:
+    """What was found in the images."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    detections: list[dict[str, Any]] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)  # names of images without people
+    read: int = 0  # images
+
+
+def _predict_images(
+    people: People, plan: _Plan, options: Options, progress: Callable[[int], None]
+) -> _Found:
+    images, all_found = plan.images, _Found()
     for place, path in enumerate(images.paths):
-        pixels = _rgb(path, skip_bad, skipped)
+        pixels = _rgb(path, options.skip_bad, plan.skipped)
         if pixels is None:
             continue
-        read += 1
-        found = people.find(pixels) if given is None else _found(given[place])
-        detections += people.detections(found, images.ids[place], images.names[place])
-        pose, scores = people.of(pixels, found, heatmaps=heatmaps)
-        results += people.entries(pose, scores, images.ids[place], images.names[place])
-        empty += [] if len(scores) else [images.names[place]]
-        _draw(people, pixels, pose, drawn[place])
-        progress(place + 1, total)
-    if images.paths and given is None:
-        write_results(detections, out / "detections.json")
-    written = write_results(results, out / "keypoints.json") if images.paths else None
-    left, done = [], len(images.paths)
-    for place, video in videos.items():
-        report = partial(_report, progress, done, total)
-        left.append(_predict_video(people, video, clips.names[place], films[place], report))
-        done += video.frames
-    return Written(written, out, read, len(results), tuple(empty), tuple(skipped), tuple(left))
+        named = images.ids[place], images.names[place]
+        found = people.find(pixels) if plan.given is None else _boxes(plan.given[place])
+        pose, scores = people.of(pixels, found, heatmaps=options.heatmaps)
+        all_found.read += 1
+        all_found.detections += people.detections(found, *named)
+        all_found.results += people.entries(pose, scores, *named)
+        all_found.empty += [] if len(scores) else [images.names[place]]
+        _draw(people, pixels, pose, plan.drawn[place])
+        progress(place + 1)
+    return all_found
 
 
 def _predict_video(
@@ -168,12 +235,6 @@ def _predict_video(
     listed = write_results(results, target.with_suffix(".json"))
     seconds = time.monotonic() - start
     return WrittenVideo(target, listed, video.frames, tracker.count, empty, seconds)
-
-
-def _require_finite(*options: tuple[str, float]) -> None:
-    for option, value in options:
-        if not math.isfinite(value):
-            raise UsageError(f"{option} {value}: expected a finite number")
 
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
@@ -198,12 +259,6 @@ def _opened(
     return videos
 
 
-def _detector(detector: str | Detector, weights: Path | None, device: str) -> Detector:
-    if isinstance(detector, str):
-        return create_detector(detector, weights=weights, device=device)
-    return detector
-
-
 def _rgb(path: Path, skip_bad: bool, skipped: list[str]) -> np.ndarray | None:
     """(H, W, 3) uint8; None where it is skipped."""
     with _skipping(skip_bad, skipped):
@@ -222,7 +277,7 @@ def _skipping(skip_bad: bool, skipped: list[str]) -> Iterator[None]:
         skipped.append(str(error))
 
 
-def _found(detections: Sequence[Detection]) -> Found:
+def _boxes(detections: Sequence[Detection]) -> Found:
     boxes = np.array([box for box, _ in detections], np.float32).reshape(-1, 4)
     return Found(boxes, np.array([score for _, score in detections]))
 

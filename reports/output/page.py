@@ -71,19 +71,34 @@ def write_site(book: Book, out: Path, figures: Path, home: str = "") -> int:
     Returns:
         How many files changed.
     """
-    against = _against_defaults(book)
+    records = book.measured.records
+    files = {
+        f"runs/{start // CHUNK}.js": _details(records[start : start + CHUNK])
+        for start in range(0, len(records), CHUNK)
+    }
+    files["index.html"] = _page(book, figures, home)
+    changed = 0
+    for name, text in files.items():
+        path = out / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+            changed += 1
+    for path in (out / "runs").glob("*.js") if (out / "runs").is_dir() else ():
+        if f"runs/{path.name}" not in files:
+            path.unlink()
+    return changed
+
+
+def _page(book: Book, figures: Path, home: str) -> str:
+    """The text of ``index.html``."""
+    against, gallery = _against_defaults(book), book.plot("gallery")
     runs = [
         _index_entry(number, record)
         | ({"older": True} if record.id in book.older else {})
         | ({"against": against[record.id]} if record.id in against else {})
         for number, record in enumerate(book.measured.records)
     ]
-    gallery = book.plot("gallery")
-    files = {
-        f"runs/{start // CHUNK}.js": _details(book.measured.records[start : start + CHUNK])
-        for start in range(0, len(runs), CHUNK)
-    }
-    files["index.html"] = (
+    return (
         environment()
         .get_template("page.html.j2")
         .render(
@@ -113,16 +128,6 @@ def write_site(book: Book, out: Path, figures: Path, home: str = "") -> int:
             home=home,
         )
     )
-    changed = 0
-    for name, text in files.items():
-        path = out / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
-            changed += 1
-    for path in (out / "runs").glob("*.js") if (out / "runs").is_dir() else ():
-        if f"runs/{path.name}" not in files:
-            path.unlink()
-    return changed
 
 
 def _table(table: Table) -> dict[str, Any]:

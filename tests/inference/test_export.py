@@ -14,7 +14,7 @@ from hevitpose import data
 from hevitpose.cost.latency import randomise_norms_
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.inference.export import example_crops, export, picture_crops
+from hevitpose.inference.export import Request, example_crops, export, picture_crops
 from hevitpose.models import create_model
 from hevitpose.models.exported import FORMATS, OPSET, load_exported
 
@@ -41,7 +41,7 @@ def test_export_runs_and_agrees(nano, tmp_path, to, dynamic):
     if to == "onnx":
         pytest.importorskip("onnxruntime")
     path = tmp_path / f"model{FORMATS[to]}"
-    report = export(nano, path, to, input_size=SIZE, dynamic_batch=dynamic)
+    report = export(nano, path, Request(to, input_size=SIZE, dynamic_batch=dynamic))
     assert report.parity <= 1e-4
     assert report.bytes == path.stat().st_size > 100_000
     assert report.batch == (None if dynamic else 1)
@@ -57,7 +57,9 @@ def test_the_fused_form_is_exported_with_fewer_operations(nano, tmp_path):
     pytest.importorskip("onnxruntime")
     nodes = {}
     for fuse in (False, True):
-        report = export(nano, tmp_path / "m.onnx", input_size=SIZE, dynamic_batch=True, fuse=fuse)
+        report = export(
+            nano, tmp_path / "m.onnx", Request(input_size=SIZE, dynamic_batch=True, fuse=fuse)
+        )
         assert report.fused is fuse
         nodes[fuse] = len(onnx.load(tmp_path / "m.onnx").graph.node)
     assert nodes[True] < nodes[False]
@@ -66,7 +68,7 @@ def test_the_fused_form_is_exported_with_fewer_operations(nano, tmp_path):
 def test_onnx_states_its_opset_and_names(nano, tmp_path):
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "model.onnx"
-    report = export(nano, path, input_size=SIZE, dynamic_batch=True)
+    report = export(nano, path, Request(input_size=SIZE, dynamic_batch=True))
     model = onnx.load(path)
     assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
     assert report.opset == OPSET
@@ -81,7 +83,7 @@ def test_the_fused_onnx_file_is_what_its_runtime_is_fast_at(nano, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     path = tmp_path / "model.onnx"
-    report = export(nano, path, input_size=SIZE, dynamic_batch=True, fuse=True)
+    report = export(nano, path, Request(input_size=SIZE, dynamic_batch=True, fuse=True))
     model = onnx.load(path)
     used = [node.op_type for node in model.graph.node]
     assert used.count("Attention") == sum(g * d for g, d in zip((2, 2, 2), (1, 1, 1), strict=True))
@@ -94,7 +96,7 @@ def test_onnx_of_any_size_and_in_half_precision(nano, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     path = tmp_path / "model.onnx"
-    report = export(nano, path, input_size=SIZE, dynamic_batch=True, dynamic_size=True)
+    report = export(nano, path, Request(input_size=SIZE, dynamic_batch=True, dynamic_size=True))
     assert report.dynamic_size and "96x64 or other multiples of 32" in str(report)
     dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
     assert [d.dim_param or d.dim_value for d in dims] == ["N", 3, "H", "W"]
@@ -105,7 +107,7 @@ def test_onnx_of_any_size_and_in_half_precision(nano, tmp_path):
             torch.testing.assert_close(run(images), nano(images), rtol=1e-3, atol=1e-4)
     full = report.bytes
     for fuse in (False, True):
-        report = export(nano, path, input_size=SIZE, half=True, fuse=fuse)
+        report = export(nano, path, Request(input_size=SIZE, half=True, fuse=fuse))
         assert report.half and "fp16" in str(report) and report.bytes < 0.7 * full
         images = torch.randn(1, 3, 96, 64)
         with torch.inference_mode():
@@ -121,16 +123,16 @@ def test_sizes_and_precisions_refused(nano, tmp_path):
         ({"dynamic_size": True, "fuse": True}, "the fused form has one size"),
     ):
         with pytest.raises(UsageError, match=says):
-            export(nano, tmp_path / "m.onnx", input_size=SIZE, **options)
+            export(nano, tmp_path / "m.onnx", Request(input_size=SIZE, **options))
     pytest.importorskip("onnxruntime")
     model = randomise_norms_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
     with pytest.raises(HEViTPoseError, match=r"dynamic_size: not at 160x64"):
-        export(model, tmp_path / "m.onnx", input_size=SIZE, dynamic_size=True)
+        export(model, tmp_path / "m.onnx", Request(input_size=SIZE, dynamic_size=True))
     assert not list(tmp_path.iterdir())
 
 
 def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
-    report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=2)
+    report = export(nano, tmp_path / "m.pt", Request("torchscript", input_size=SIZE, batch=2))
     assert 1 <= report.calls <= 20
     assert (report.timed_batch, report.threads) == (2, torch.get_num_threads())
     assert 0.1 < report.latency_ms < 5000
@@ -143,7 +145,7 @@ def test_the_report_says_how_fast_the_file_is(nano, tmp_path):
 def test_simcc_has_two_outputs(tmp_path):
     pytest.importorskip("onnxruntime")
     model = randomise_norms_(create_model("rtmpose_s", seed=0, input_size=SIZE), SIZE)
-    export(model, tmp_path / "r.onnx", input_size=SIZE)
+    export(model, tmp_path / "r.onnx", Request(input_size=SIZE))
     x, y = load_exported(tmp_path / "r.onnx", "onnx")(torch.randn(1, 3, 96, 64))
     assert (x.shape, y.shape) == ((1, 17, 128), (1, 17, 192))
 
@@ -161,7 +163,9 @@ def test_parity_on_real_crops(nano, tmp_path, samples):
     table = data.load("coco", samples, "val", input_size=SIZE, present_only=True)
     people = PoseDataset(table, SIZE)
     crops = normalise(torch.from_numpy(np.stack([people[i]["image"] for i in range(4)])))
-    report = export(nano, tmp_path / "m.pt", "torchscript", input_size=SIZE, batch=4, crops=crops)
+    report = export(
+        nano, tmp_path / "m.pt", Request("torchscript", input_size=SIZE, batch=4), crops=crops
+    )
     assert (report.crops, report.batch) == (4, 4)
 
 
@@ -193,24 +197,26 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path):
     path = tmp_path / "m.pt"
     path.write_text("what was there")
     with pytest.raises(HEViTPoseError, match="differs from the model by"):
-        export(Moody(), path, "torchscript", input_size=SIZE)
+        export(Moody(), path, Request("torchscript", input_size=SIZE))
     assert path.read_text() == "what was there"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_bad_input(nano, tmp_path):
     with pytest.raises(UsageError, match="unknown export format 'onxx'; did you mean 'onnx'"):
-        export(nano, tmp_path / "m", "onxx")
+        export(nano, tmp_path / "m", Request("onxx"))
     with pytest.raises(UsageError, match="multiples of 32"):
-        export(nano, tmp_path / "m", input_size=(100, 64))
+        export(nano, tmp_path / "m", Request(input_size=(100, 64)))
     with pytest.raises(UsageError, match="crops: 1 given, expected at least 2"):
-        export(nano, tmp_path / "m", input_size=SIZE, batch=2, crops=torch.zeros(1, 3, 96, 64))
+        export(
+            nano, tmp_path / "m", Request(input_size=SIZE, batch=2), crops=torch.zeros(1, 3, 96, 64)
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_the_model_is_left_as_it_was(nano, tmp_path):
     model = create_model("nano", num_keypoints=5, seed=0).train()
-    export(model, tmp_path / "m.pt", "torchscript", input_size=SIZE)
+    export(model, tmp_path / "m.pt", Request("torchscript", input_size=SIZE))
     assert model.training
     assert all(p.requires_grad for p in model.parameters())
 
@@ -221,9 +227,10 @@ def test_a_full_disk_is_one_line(tmp_path, to):
     code = (
         "import resource, sys; from hevitpose import create_model\n"
         "from hevitpose.errors import HEViTPoseError\n"
-        "from hevitpose.inference.export import export\n"
+        "from hevitpose.inference.export import Request, export\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try: export(create_model('nano', 16), *sys.argv[1:], input_size=(64, 64))\n"
+        "request = Request(sys.argv[2], input_size=(64, 64))\n"
+        "try: export(create_model('nano', 16), sys.argv[1], request)\n"
         "except HEViTPoseError as error: print(error)\n"
     )
     done = subprocess.run(

@@ -22,7 +22,7 @@ from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.detectors import Found
 from hevitpose.inference.pictures import find_images, match_boxes, name_images
-from hevitpose.inference.predict import predict_files
+from hevitpose.inference.predict import Options, predict_files
 from hevitpose.inference.predictor import Pose
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
 from hevitpose.models.checkpoint import save_checkpoint
@@ -158,16 +158,12 @@ def test_files(checkpoint, tmp_path):
     )
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"broken\.jpg"):
-        predict_files([str(folder)], checkpoint, out, ids=ids, boxes=boxes)
+        predict_files([str(folder)], checkpoint, out, Options(ids=ids, boxes=boxes))
     written = predict_files(
         [str(folder)],
         checkpoint,
         out,
-        ids=ids,
-        boxes=boxes,
-        box_threshold=0.5,
-        heatmaps=True,
-        skip_bad=True,
+        Options(ids=ids, boxes=boxes, box_threshold=0.5, heatmaps=True, skip_bad=True),
     )
     assert (written.images, written.people, len(written.skipped)) == (2, 2, 1)
     entries = json.loads(written.results.read_text())
@@ -180,8 +176,8 @@ def test_files(checkpoint, tmp_path):
     boxes.write_text(boxes.read_text().replace('"file_name"', '"category_id": 7, "file_name"'))
     options = {"ids": ids, "boxes": boxes, "skip_bad": True}
     with pytest.raises(DataError, match=r"no box of category 1, it has \[7\]; --category names"):
-        predict_files([str(folder)], checkpoint, out, **options)
-    written = predict_files([str(folder)], checkpoint, out, category_id=7, **options)
+        predict_files([str(folder)], checkpoint, out, Options(**options))
+    written = predict_files([str(folder)], checkpoint, out, Options(category_id=7, **options))
     assert {e["category_id"] for e in json.loads(written.results.read_text())} == {7}
     assert (out / "000000000007.jpg").exists()
     assert (out / "other_person0_heatmaps.jpg").exists()
@@ -229,7 +225,7 @@ def test_ids_are_those_of_the_annotations(checkpoint, tmp_path):
     sources = [str(tmp_path / "a" / "val"), str(tmp_path / "b" / "val")]
     out = tmp_path / "out"
     ids = annotations(tmp_path / "ids.json", {"b/val/x.png": 900, "a/val/x.png": 31, "c.png": 1})
-    written = predict_files(sources, checkpoint, out, ids=ids)
+    written = predict_files(sources, checkpoint, out, Options(ids=ids))
     assert [e["image_id"] for e in json.loads(written.results.read_text())] == [31, 900]
     for content, says in (
         ({"x.png": 1}, r"x\.png is both a/val/x\.png and b/val/x\.png"),
@@ -237,7 +233,7 @@ def test_ids_are_those_of_the_annotations(checkpoint, tmp_path):
         ({"a/val/x.png": 1, "b/val/x.png": 1}, "the same id"),
     ):
         with pytest.raises(DataError, match=says):
-            predict_files(sources, checkpoint, out, ids=annotations(ids, content))
+            predict_files(sources, checkpoint, out, Options(ids=annotations(ids, content)))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +270,7 @@ def test_few_detections_are_fine(checkpoint, tmp_path):
     ):
         boxes.write_text(json.dumps(entries))
         sources, out = [str(tmp_path / "in")], tmp_path / "out"
-        written = predict_files(sources, checkpoint, out, boxes=boxes, box_threshold=0.5)
+        written = predict_files(sources, checkpoint, out, Options(boxes=boxes, box_threshold=0.5))
         assert written.people == people
 
 
@@ -319,7 +315,10 @@ def test_bad_boxes(checkpoint, tmp_path, content):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(DataError, match=r"boxes\.json"):
         predict_files(
-            [str(tmp_path / "1.png")], checkpoint, tmp_path / "out", boxes=tmp_path / "boxes.json"
+            [str(tmp_path / "1.png")],
+            checkpoint,
+            tmp_path / "out",
+            Options(boxes=tmp_path / "boxes.json"),
         )
 
 
@@ -409,12 +408,12 @@ def test_what_a_detector_found_is_read_again(checkpoint, tmp_path):
     for name, width in (("a.png", 60), ("b.png", 10), ("c.png", 20)):
         cv2.imwrite(str(tmp_path / name), np.full((40, width, 3), 128, np.uint8))
     sources = [str(tmp_path / "*.png")]
-    first = predict_files(sources, checkpoint, tmp_path / "1", detector=detector)
+    first = predict_files(sources, checkpoint, tmp_path / "1", Options(detector=detector))
     found = tmp_path / "1" / "detections.json"
     assert [(e["image_id"], e["score"]) for e in json.loads(found.read_text())] == [
         (1, 0.9), (1, 0.7), (3, 0.9),
     ]  # fmt: skip
-    again = predict_files(sources, checkpoint, tmp_path / "2", boxes=found)
+    again = predict_files(sources, checkpoint, tmp_path / "2", Options(boxes=found))
     assert json.loads(first.results.read_text()) == json.loads(again.results.read_text())
     assert not (tmp_path / "2" / "detections.json").exists()
 

@@ -17,7 +17,7 @@ from hevitpose.cli import execute
 from hevitpose.data.readers.results import read_results
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.inference.detectors import Found
-from hevitpose.inference.predict import predict_files
+from hevitpose.inference.predict import Options, predict_files
 from hevitpose.inference.video import Video, find_media, open_video, read_frames, writing
 from tests.inference.figures import figure, film, needs_hog
 
@@ -169,7 +169,7 @@ def test_tracks_and_files(tmp_path):
         [str(clip)],
         None,
         tmp_path / "out",
-        detector=Boxes(missed=(7, 8, 20)),
+        Options(detector=Boxes(missed=(7, 8, 20))),
         progress=lambda done, total: seen.append((done, total)),
     )
     assert (written.results, written.images) == (None, 0)
@@ -194,7 +194,9 @@ def test_tracks_and_files(tmp_path):
 def test_frames_without_people(tmp_path):
     clip = film(tmp_path / "clip.avi", 5, marked, code="MJPG")
     none = Found(np.zeros((0, 4)), np.zeros(0))
-    written = predict_files([str(clip)], None, tmp_path / "out", detector=lambda image: none)
+    written = predict_files(
+        [str(clip)], None, tmp_path / "out", Options(detector=lambda image: none)
+    )
     (video,) = written.videos
     assert (video.people, video.empty, json.loads(video.results.read_text())) == (0, 5, [])
     assert len(decoded(video.path)) == 5
@@ -221,9 +223,9 @@ def test_images_and_videos_of_one_call(tmp_path, capsys):
     with pytest.raises(UsageError, match=r"clip\.mp4 is a video to predict"):
         predict_files([str(folder / "a")], None, folder / "a")
     with pytest.raises(UsageError, match=r"--heatmaps: of images only, .*clip\.mp4 is a video"):
-        predict_files([str(folder / "a")], None, tmp_path / "x", heatmaps=True)
+        predict_files([str(folder / "a")], None, tmp_path / "x", Options(heatmaps=True))
     with pytest.raises(UsageError, match=r"--boxes b\.json: of images only"):
-        predict_files([str(folder / "a")], None, tmp_path / "x", boxes="b.json")
+        predict_files([str(folder / "a")], None, tmp_path / "x", Options(boxes="b.json"))
 
 
 @needs_hog
@@ -272,7 +274,7 @@ def test_photographs_and_a_film_of_them(samples, tmp_path):
 
     film(folder / "clip.mp4", 75, frame)
     out = tmp_path / "out"
-    written = predict_files([str(folder)], None, out, detector="hog")
+    written = predict_files([str(folder)], None, out, Options(detector="hog"))
     assert (written.images, written.empty) == (3, ())
     (video,) = written.videos
     assert (video.frames, video.empty) == (75, 0)

@@ -22,7 +22,7 @@ from hevitpose.cli import execute
 from hevitpose.config import load_config, parse_config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.predict import codec_of
-from hevitpose.inference.export import export
+from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint
 from hevitpose.models.forms import optimize
@@ -140,8 +140,7 @@ def test_onnx_computes_the_same(network, fuse, tmp_path):
     report = export(
         filled(network),
         tmp_path / "m.onnx",
-        input_size=(192, 256),
-        fuse=fuse,
+        Request(input_size=(192, 256), fuse=fuse),
         crops=images(1, 256, 192),
     )
     assert report.parity < 1e-4

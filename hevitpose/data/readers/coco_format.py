@@ -87,30 +87,22 @@ def read(
     Raises:
         DataError: a file or record is not what it should be.
     """
-    problems, ground_truth = Problems(path), boxes == "gt"
-    content = read_file(
-        path, declared, problems, need_people=ground_truth, people=ground_truth or truth
-    )
+    problems, gt = Problems(path), boxes == "gt"
+    content = read_file(path, declared, problems, need_people=gt, people=gt or truth)
     if declared.derive:
         content.images = _with_sizes(content.images, image_root, problems, declared.stored_pixels)
     images = content.images
-    compared, choice, known = None, None, np.zeros(0, np.int64)
-    if content.has_people:
-        known = _index_of(images.ids, content.people.image_ids)
-        choice = _choose(content.people, images, known, problems, declared)
-        _tell_corners(path, content.people, images, known, choice)
-        if truth:
-            compared = _truth(content.people, known, choice, declared)
+    choice = _choose(content.people, images, problems, declared) if content.has_people else None
+    if choice is not None:
+        _tell_corners(path, content.people, images, choice)
     skipped = problems.raise_or_list(skip_bad)
-    if ground_truth:
+    if gt:
         assert choice is not None
-        rows = _annotated(content.people, known, choice, declared)
+        rows = _annotated(content.people, choice, declared)
     else:
         rows = _detected(Path(boxes), box_threshold, content, declared, skip_bad)
         skipped += rows.skipped
-    centers, sizes = box_to_center_size(rows.boxes, input_size[0] / input_size[1])
-    visible, people = rows.keypoints[..., 2].astype(np.uint8), len(rows.ids)
-    counts = {"images": len(images.ids), "people": people, **rows.counts, "skipped": len(skipped)}
+    people = {"people": len(rows.ids), **rows.counts, "skipped": len(skipped)}
     return PoseTable(
         declared=declared,
         split=split,
@@ -119,21 +111,13 @@ def read(
         image_ids=images.ids,
         image_names=image_name_array(images.names),
         image_sizes=images.sizes.astype(np.int32),
-        image_index=rows.image_index.astype(np.int32),
-        person_ids=rows.ids,
-        centers=centers.astype(np.float32),
-        sizes=sizes.astype(np.float32),
-        bboxes=rows.boxes.astype(np.float32),
-        keypoints=np.where(visible[..., None] > 0, rows.keypoints[..., :2], np.float32(0)),
-        visibility=visible,
-        areas=rows.areas.astype(np.float32),
-        box_scores=rows.scores.astype(np.float32),
-        boxes="gt" if ground_truth else f"{Path(boxes).name}>={box_threshold:g}",
-        counts=counts,
+        **rows.columns(input_size[0] / input_size[1]),
+        boxes="gt" if gt else f"{Path(boxes).name}>={box_threshold:g}",
+        counts={"images": len(images.ids), **people},
         skipped=skipped,
         category_ids=content.category_ids,
         crowd_index=images.crowd_index if declared.protocol == "crowdpose" else None,
-        truth=compared,
+        truth=_truth(content.people, choice, declared) if truth and choice else None,
     )
 
 
@@ -150,12 +134,28 @@ class _Rows:
     counts: dict[str, int]
     skipped: tuple[Skipped, ...] = ()
 
+    def columns(self, aspect: float) -> dict[str, Any]:
+        """The table's fields of people; ``aspect`` is the width over the height of the crops."""
+        centers, sizes = box_to_center_size(self.boxes, aspect)
+        visible = self.keypoints[..., 2].astype(np.uint8)
+        return {
+            "image_index": self.image_index.astype(np.int32),
+            "person_ids": self.ids,
+            "centers": centers.astype(np.float32),
+            "sizes": sizes.astype(np.float32),
+            "bboxes": self.boxes.astype(np.float32),
+            "keypoints": np.where(visible[..., None] > 0, self.keypoints[..., :2], np.float32(0)),
+            "visibility": visible,
+            "areas": self.areas.astype(np.float32),
+            "box_scores": self.scores.astype(np.float32),
+        }
 
-def _annotated(people: People, known: np.ndarray, choice: _Choice, declared: Declared) -> _Rows:
+
+def _annotated(people: People, choice: _Choice, declared: Declared) -> _Rows:
     chosen = choice.used
     return _Rows(
         ids=people.ids[chosen],
-        image_index=known[chosen],
+        image_index=choice.known[chosen],
         boxes=choice.boxes,
         keypoints=people.points(len(declared.layout))[people.row[chosen]],
         areas=people.areas[chosen] if declared.use_area else np.zeros(len(chosen)),
@@ -185,6 +185,7 @@ def _detected(
 
 @dataclass
 class _Choice:
+    known: np.ndarray  # (A,) int64 position of each person's image, -1 where unknown
     used: np.ndarray  # (N,) int64 into the people
     boxes: np.ndarray  # (N, 4) clipped
     fault: np.ndarray  # (A,) bool: left out as bad
@@ -222,10 +223,9 @@ def _sides(images: Images, known: np.ndarray) -> np.ndarray:
     return np.where((known >= 0)[:, None], images.sizes[known], 1)
 
 
-def _choose(
-    people: People, images: Images, known: np.ndarray, problems: Problems, declared: Declared
-) -> _Choice:
+def _choose(people: People, images: Images, problems: Problems, declared: Declared) -> _Choice:
     """Who is used."""
+    known = _index_of(images.ids, people.image_ids)
     faults = _Faults(people, problems)
     refuse, fault = faults.refuse, faults.mask
     duplicate = np.ones(len(people.ids), bool)
@@ -277,7 +277,7 @@ def _choose(
     }
     if declared.derive:
         counts["derived_boxes"] = int(people.derived[chosen].sum())
-    return _Choice(chosen, clipped[chosen], fault, empty, counts)
+    return _Choice(known, chosen, clipped[chosen], fault, empty, counts)
 
 
 def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) -> Images:
@@ -293,9 +293,7 @@ def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) ->
     return Images(images.ids[keep], names, sizes[keep], images.crowd_index[keep])
 
 
-def _tell_corners(
-    path: Path, people: People, images: Images, known: np.ndarray, choice: _Choice
-) -> None:
+def _tell_corners(path: Path, people: People, images: Images, choice: _Choice) -> None:
     """Warn when boxes look like x1, y1, x2, y2: most leave their image, and as corners none does.
 
     Warns:
@@ -304,7 +302,7 @@ def _tell_corners(
     chosen = choice.used
     if not len(chosen):
         return
-    boxes, sides = people.bboxes[chosen], _sides(images, known)[chosen]
+    boxes, sides = people.bboxes[chosen], _sides(images, choice.known)[chosen]
     beyond = (boxes[:, :2] + boxes[:, 2:] > sides + 1).any(axis=1)
     corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sides + 1)
     if 2 * beyond.sum() > len(chosen) and corners.all():
@@ -347,7 +345,7 @@ def _areas(people: People, declared: Declared) -> np.ndarray:
     return people.bboxes[:, 2] * people.bboxes[:, 3] * AREA_OF_BOX
 
 
-def _truth(people: People, known: np.ndarray, choice: _Choice, declared: Declared) -> PoseTruth:
+def _truth(people: People, choice: _Choice, declared: Declared) -> PoseTruth:
     """The people who are used, then the regions that are ignored, as far as they can be read."""
     areas = _areas(people, declared)
     regions = ~choice.fault & np.isfinite(people.bboxes).all(1) & (areas >= 0)
@@ -358,7 +356,7 @@ def _truth(people: People, known: np.ndarray, choice: _Choice, declared: Declare
     xyv[labelled] = people.points(len(declared.layout))[people.row[rows][labelled]]
     return PoseTruth(
         ids=people.ids[rows],
-        image_index=known[rows].astype(np.int32),
+        image_index=choice.known[rows].astype(np.int32),
         keypoints=xyv[..., :2],
         visibility=xyv[..., 2].astype(np.uint8),
         boxes=people.bboxes[rows],

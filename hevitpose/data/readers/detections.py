@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -68,10 +68,7 @@ def read_boxes(
     Raises:
         DataError: the file or a record is not what it should be.
     """
-    problems = Problems(path)
-    ids, found, bboxes, scores = array("q"), array("q"), array("d"), array("d")
-    others: list[int] = []
-    low = 0
+    problems, kept = Problems(path), _Kept()
     key = None  # of an empty object
     for key, position, record in json_file.records(path, "detections", {"": _KEYS}):
         if key != "" or (position < 0 and record != []):
@@ -81,34 +78,58 @@ def read_boxes(
         try:
             if not isinstance(record, dict):
                 raise ValueError("not an object, expected image_id, category_id, bbox and score")
-            record = {**defaults, **record}
-            kind = fields.whole(record, "category_id")
-            score = fields.number(record, "score")
-            if kind not in category_ids:
-                others.append(kind)
-                continue
-            if score < threshold:
-                low += 1
-                continue
-            box = fields.numbers(record, "bbox", 4)
-            if min(box[2:]) < SMALLEST:
-                raise ValueError(f"bbox is {box}, expected a positive width and height")
-            image = images.of(record)
+            kept.add(position, {**defaults, **record}, images, threshold, category_ids)
         except ValueError as error:
             problems.add("box", f"[{position}]", str(error))
-            continue
-        ids.append(position)
-        found.append(image)
-        bboxes.extend(box)
-        scores.append(score)
     if key is None:
         raise DataError(f"{path}: an object, expected a list of detections")
     return Detections(
-        ids=np.array(ids, np.int64),
-        image_ids=np.array(found, np.int64),
-        bboxes=np.array(bboxes, np.float64).reshape(-1, 4),
-        scores=np.array(scores, np.float64),
-        counts={"dropped_category": len(others), "dropped_score": low},
-        others=tuple(sorted(set(others))),
+        ids=np.array(kept.ids, np.int64),
+        image_ids=np.array(kept.image_ids, np.int64),
+        bboxes=np.array(kept.bboxes, np.float64).reshape(-1, 4),
+        scores=np.array(kept.scores, np.float64),
+        counts={"dropped_category": len(kept.others), "dropped_score": kept.low},
+        others=tuple(sorted(set(kept.others))),
         skipped=problems.raise_or_list(skip_bad),
     )
+
+
+@dataclass
+class _Kept:
+    """The boxes of a file that are kept, as flat numbers in its order."""
+
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    image_ids: array[int] = field(default_factory=lambda: array("q"))
+    bboxes: array[float] = field(default_factory=lambda: array("d"))  # x, y, w, h
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    others: list[int] = field(default_factory=list)  # categories left out
+    low: int = 0  # scores below the threshold
+
+    def add(
+        self,
+        position: int,
+        record: dict[str, Any],
+        images: Images,
+        threshold: float,
+        category_ids: Sequence[int],
+    ) -> None:
+        """Keep or count one record.
+
+        Raises:
+            ValueError: it is not what it should be.
+        """
+        kind = fields.whole(record, "category_id")
+        score = fields.number(record, "score")
+        if kind not in category_ids:
+            self.others.append(kind)
+            return
+        if score < threshold:
+            self.low += 1
+            return
+        box = fields.numbers(record, "bbox", 4)
+        if min(box[2:]) < SMALLEST:
+            raise ValueError(f"bbox is {box}, expected a positive width and height")
+        self.image_ids.append(images.of(record))
+        self.ids.append(position)
+        self.bboxes.extend(box)
+        self.scores.append(score)

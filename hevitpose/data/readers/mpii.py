@@ -91,11 +91,6 @@ def read(
     keypoints = np.array(found.points, np.float64).reshape(*labelled.shape, 2) - 1
     keypoints[labelled == 0] = 0
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
-    heads = None
-    if truth and not own:
-        matrices = [path.parent / name for name in head_files(declared, split)]
-        matrices = [file for file in matrices if file.is_file()]
-        heads = _heads(matrices[0], path, found.ids) if matrices else None
     return PoseTable(
         declared=declared,
         split=split,
@@ -120,7 +115,7 @@ def read(
             "skipped": len(skipped),
         },
         skipped=skipped,
-        heads=heads,
+        heads=_heads(path, declared, split, found.ids) if truth and not own else None,
     )
 
 
@@ -179,12 +174,18 @@ def _people(path: Path, problems: Problems, joints: int, split: str, *, own: boo
     return found
 
 
-def _heads(matrix: Path, path: Path, ids: Sequence[int]) -> MpiiGroundTruth:
-    """The rows of the evaluators' file that the people are.
+def _heads(
+    path: Path, declared: Declared, split: str, ids: Sequence[int]
+) -> MpiiGroundTruth | None:
+    """The rows of the evaluators' file that the people are; None where it is not there.
 
     Raises:
         DataError: the file is damaged, or lists other people.
     """
+    files = [path.parent / name for name in head_files(declared, split)]
+    matrix = next((file for file in files if file.is_file()), None)
+    if matrix is None:
+        return None
     truth, people = load_ground_truth(matrix), np.array(ids, np.int64)
     if len(people) and people.max() >= len(truth):
         raise DataError(

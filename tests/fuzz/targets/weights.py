@@ -22,7 +22,7 @@ from torch import nn
 
 from hevitpose import create_model
 from hevitpose.config import load_config
-from hevitpose.inference.export import export
+from hevitpose.inference.export import Request, export
 from hevitpose.inference.pretrained import from_published
 from hevitpose.models.checkpoint import (
     METADATA,
@@ -336,7 +336,7 @@ def onnx_files(shared: Path) -> Make:
     """Exported files: what they say of themselves and of their graph, and what a runtime makes."""
     path = shared / "m.onnx"
     with contextlib.redirect_stdout(io.StringIO()):
-        export(_network(), path, "onnx", input_size=(64, 64), fuse=True)
+        export(_network(), path, Request("onnx", input_size=(64, 64), fuse=True))
     data = path.read_bytes()
     description = read_description(path)
     images = torch.zeros(2, 3, 64, 64)
