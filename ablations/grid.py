@@ -216,14 +216,15 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
             found = _condition(file, entry, row, cell)
             if found is None:
                 continue
-            key = _scored_as(trainings[cell.name], found.config)
+            scored_as = _scored_as(trainings[cell.name], found.config)
             if row in taken or "," in row:
                 message = f"condition {row!r}: a cell has this name, or it has a comma"
                 file.note(entry.line, message)
-            elif key in seen:
-                file.note(entry.line, f"condition {row!r} is the same as {seen[key]!r}")
+            elif scored_as in seen:
+                same = f"condition {row!r} is the same as {seen[scored_as]!r}"
+                file.note(entry.line, same)
             taken.add(row)
-            seen[key] = row
+            seen[scored_as] = row
             cells.append(found)
     return cells
 

@@ -118,10 +118,11 @@ def _findings(file: GridFile, entries: _Entries) -> tuple[str, ...]:
     line, node = entries.get("finding", (1, None))
     value = None if node is None else _value(file, node)
     texts = value if isinstance(value, list) else [value]
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    found = [" ".join(text.split()) for text in texts if isinstance(text, str)]
+    if not texts or len(found) < len(texts) or "" in found:
         file.note(line, "finding: missing, expected a text, or a list of texts")
         return ()
-    return tuple(" ".join(text.split()) for text in texts)
+    return tuple(found)
 
 
 def _compose(file: GridFile) -> yaml.MappingNode | None:

@@ -161,7 +161,7 @@ def probe(job: TrainJob) -> dict[str, Any]:
             progress=lambda done, total: marks.append((done, time.perf_counter())),
         )
     total = time.perf_counter() - start
-    assert finished is not None
+    assert finished is not None and finished.training.train is not None
     marks = marks[: config.training.steps]  # the evaluation reports after the steps
     (first, begun), (last, ended) = marks[len(marks) // 2 - 1], marks[-1]
     return {

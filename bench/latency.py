@@ -264,7 +264,7 @@ def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
     for part in options.vs.split(","):
         if part.count(":") > 2:
             raise UsageError(f"--vs: {part!r}, expected MODEL[:MODE[:DTYPE]]")
-        name, mode, dtype, *_ = [*part.split(":"), "", ""]
+        name, mode, dtype = [*part.split(":"), "", ""][:3]
         one = argparse.Namespace(**vars(options))
         one.models, one.modes = [full_name(name)], [mode or options.modes[0]]
         one.dtype = dtype or options.dtype
@@ -354,11 +354,11 @@ def _against_last(
     against = {}
     for label in others:
         kept = close_rounds(trips[label], trips[last], least=least) if trips else []
-        close = [[times[name][i] for i in kept] for name in (label, last)]
+        own, other = ([times[name][i] for i in kept] for name in (label, last))
         against[label] = Versus(
             last,
             ratio_of_rounds(times[label], times[last], generator),
-            ratio_of_rounds(*close, generator) if kept else None,
+            ratio_of_rounds(own, other, generator) if kept else None,
         )
     return against
 

@@ -191,14 +191,14 @@ def kind_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
     if "convolution" not in name or "reorder" in name:
         return name
     given = _named(func, args, kwargs)
-    weight = given.get("weight", given.get("w"))
+    weight = given["weight" if "weight" in given else "w"]
     kernel = "x".join(map(str, weight.shape[-2:]))
     if given.get("transposed") or "transpose" in name:
         return f"deconv {kernel}"
     if given["groups"] == 1:
         return f"conv {kernel}"
     per_filter = weight.numel() // math.prod(weight.shape[-2:])
-    images = given.get("input", given.get("x"))
+    images = given["input" if "input" in given else "x"]
     return f"depthwise {kernel}" if per_filter == images.shape[1] else f"grouped conv {kernel}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hevitpose.models.registry import create
@@ -10,7 +12,7 @@ from hevitpose.models.spec import ATTENTIONS, resolve
 WIDTHS = resolve("b").widths
 
 #: One part of CGSR-MHA left out or changed at a time.
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
     "no-cascade": {"cascade": False},
     "no-reduction": {"reductions": (1, 1, 1)},
     "one-group": {"groups": (1, 1, 1)},

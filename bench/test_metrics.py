@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -63,15 +65,17 @@ def test_coco_results(benchmark):
 def test_evaluate_keypoints(benchmark):
     keypoints, scores, areas = people(500)
     images = [{"id": image} for image in range(100)]
-    truth = {"images": images, "categories": [{"id": 1, "name": "person"}], "annotations": []}
+    annotations: list[dict[str, Any]] = []
     results = []
     for row, points in enumerate(keypoints):
         labelled = np.where(np.arange(3) == 2, 2, points).ravel().tolist()
         common = {"image_id": row % 100, "category_id": 1}
-        truth["annotations"].append(
+        annotations.append(
             common | {"id": row + 1, "keypoints": labelled, "bbox": [0, 0, 300, 300]}
             | {"area": areas[row]}
         )  # fmt: skip
         results.append(common | {"keypoints": points.ravel().tolist(), "score": scores[row]})
+    categories = [{"id": 1, "name": "person"}]
+    truth = {"images": images, "categories": categories, "annotations": annotations}
     benchmark.extra_info.update(people=500, images=100)
     assert benchmark.pedantic(evaluate_keypoints, (results, truth), rounds=3)["AP"] == 1

@@ -148,27 +148,17 @@ def build(
     Returns:
         The grid. A cell without any record is a row too, where ``cells`` names it.
     """
-    records = list(records)
+    known = list(records)
     if cells is None and not one_setting:
-        records = next(iter(split(records, name, listed).values()), records)
+        known = next(iter(split(known, name, listed).values()), known)
     listed = listed or {}
-    groups = group(records, name, cells, default)
+    groups = group(known, name, cells, default)
     if cells is None:
         groups.setdefault(default, [])
-        share(groups, records, name, listed, default)
+        share(groups, known, name, listed, default)
     for cell in listed:
         groups.setdefault(cell, [])
-    conditions = _common_conditions(r for group in groups.values() for r in group)
-    older: list[str] = []
-    rows = [
-        _row(cell, group, conditions, is_default=cell == default, older=older)
-        for cell, group in groups.items()
-    ]
-    places = {cell: place for place, cell in enumerate(listed)}
-    rows = _with_shared_costs(rows)
-    rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
-    if rows and rows[0].is_default and rows[0].name == DEFAULT_CELL:
-        rows[0] = replace(rows[0], name=_default_name(rows))
+    rows, older = _rows(groups, default, listed)
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     facts = shared(everything)
     judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
@@ -179,10 +169,29 @@ def build(
         facts,
         describe_conditions([row.latency for row in rows if row.latency]),
         _baseline(everything),
-        tuple(older),
+        older,
         judged_by,
         families,
     )
+
+
+def _rows(
+    groups: Mapping[str, Sequence[Record]], default: str, listed: Overrides
+) -> tuple[list[Row], tuple[str, ...]]:
+    """The default's row, those of the file in its order, the others; ids of superseded runs."""
+    conditions = _common_conditions(r for group in groups.values() for r in group)
+    older: list[str] = []
+    rows = _with_shared_costs(
+        [
+            _row(cell, group, conditions, is_default=cell == default, older=older)
+            for cell, group in groups.items()
+        ]
+    )
+    places = {cell: place for place, cell in enumerate(listed)}
+    rows.sort(key=lambda row: (not row.is_default, places.get(row.name, len(places))))
+    if rows and rows[0].is_default and rows[0].name == DEFAULT_CELL:
+        rows[0] = replace(rows[0], name=_default_name(rows))
+    return rows, tuple(older)
 
 
 def _default_name(rows: Sequence[Row]) -> str:

@@ -22,6 +22,7 @@ from reports.claims import claims_table, load_claims
 from reports.evidence import Evidence, of_grid, of_robustness
 from reports.figures import gallery, plots
 from reports.figures.network import network_svg
+from reports.figures.plot import Plot
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
 from reports.findings import check_findings
 from reports.load import Measured, load
@@ -50,7 +51,7 @@ class Book:
     measured: Measured
     published: Published
     tables: tuple[Table, ...]
-    plots: tuple[plots.Plot, ...]
+    plots: tuple[Plot, ...]
     grids: tuple[tuple[str, ablation.GridView], ...]
     older: frozenset[str] = frozenset()  # ids of records made by code that has changed since
 
@@ -63,7 +64,7 @@ class Book:
         """The README's tables."""
         return short_tables(self.tables, points(self.measured))
 
-    def plot(self, name: str) -> plots.Plot | None:
+    def plot(self, name: str) -> Plot | None:
         """A plot by its name."""
         return next((plot for plot in self.plots if plot.name == name), None)
 
@@ -130,7 +131,7 @@ def make(
     folder = next((each for each in pictures if each.is_dir()), None)
     people, problems = gallery.load(folder, measured) if folder else (None, [])
     if people:
-        drawn.append(plots.Plot("gallery", people["title"], people, gallery.draw_gallery))
+        drawn.append(Plot("gallery", people["title"], people, gallery.draw_gallery))
     measured = dataclasses.replace(measured, problems=(*measured.problems, *problems))
     old = older_records(measured.records)
     marked = tuple(mark(table, old) for table in tables)
@@ -148,7 +149,7 @@ def _error_tables(errors: Errors) -> list[Table]:
     ]
 
 
-def _robustness_plots(errors: Errors, robust: Sequence[Robustness]) -> list[plots.Plot]:
+def _robustness_plots(errors: Errors, robust: Sequence[Robustness]) -> list[Plot]:
     drawn = [
         changes_plot(found, grid, name.replace("ablation-", "changes-", 1))
         for name, grid, found in errors

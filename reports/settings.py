@@ -62,7 +62,7 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         without: dotted config keys that the table varies.
     """
     left_out, data = FREE_KEYS.union(without, record.tuned), record.dataset
-    facts = data and (data.name, data.split, data.fingerprint, data.boxes)
+    facts = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
     sections = record.config.sections if isinstance(record.config, SharedConfig) else None
     of = record.variant, record.model
     if sections is None or record.tuned:

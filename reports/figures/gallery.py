@@ -99,7 +99,7 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
     except ValidationError as error:
         return None, [_problem(folder, path.name, one_line(error))]
     record = next((r for r in measured.of("evaluation") if r.id == gallery.record), None)
-    reason = None
+    reason = ""
     if record is None:
         reason = f"of record {gallery.record}, which is not here"
     elif record.dataset is None or not is_rendered(record.dataset.name):
@@ -107,7 +107,7 @@ def load(folder: Path, measured: Measured) -> tuple[dict[str, Any] | None, list[
     elif hashlib.sha256(picture).hexdigest() != gallery.sheet:
         reason = f"{sheet.name} is not the picture that it names"
     if reason or record is None:
-        return None, [_problem(folder, path.name, reason or "")]
+        return None, [_problem(folder, path.name, reason)]
     mean = metric(record, "Mean")
     score = "" if mean is None else f"; PCKh@0.5 over all of val {mean:.1f}"
     title = f"{DISPLAY.get(record.model, plain(record.model))} on synthetic people{score}"

@@ -245,7 +245,8 @@ def place_labels(
     reach = [(r or 3.0) * pixels for r in radii] if radii else [5.0] * len(points)
     renderer = figure.canvas.get_renderer()
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
-    frame, taken = _sides(axes.get_window_extent(renderer)), []
+    frame = _sides(axes.get_window_extent(renderer))
+    taken: list[Any] = []
     for i in sorted(range(len(points)), key=lambda i: -spots[i][1]):
         x, y, text = points[i]
         label = axes.annotate(

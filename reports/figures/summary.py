@@ -30,7 +30,7 @@ def main_effects(grid_views: Sequence[tuple[str, GridView]]) -> Plot | None:
     for grid in grids:
         if grid is None or grid.default is None:
             return None
-        rows = [
+        rows: list[list[Any]] = [
             [plain(row.name), d.value, d.low, d.high, row.verdict]
             for row in grid.rows
             if (d := row.difference) is not None

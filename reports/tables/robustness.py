@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
@@ -40,12 +41,13 @@ def robustness_table(view: Robustness, primary: str) -> Table:
     families = [view.compare(value) for value in values]
     rows = []
     for name, runs in view.cells.items():
-        cells = [TableCell(shorten(name, 60)), _mean(view, name, lambda run: run.value(primary))]
+        clean = _mean(view, name, lambda run: run.value(primary))
+        cells = [TableCell(shorten(name, 60)), clean]
         for value, family in zip(values, families, strict=True):
             comparison = family.comparisons.get(name)
             cells += [_mean(view, name, value), _difference(name, comparison)]
         for condition in others:
-            cells.append(_mean(view, name, lambda run, c=condition: run.share(primary, c)))
+            cells.append(_mean(view, name, partial(Run.share, name=primary, condition=condition)))
         rows.append((*cells, TableCell(str(len(runs)), value=len(runs), kind="measured")))
     return Table(
         name=f"robustness-{view.grid}",
