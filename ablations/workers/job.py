@@ -73,9 +73,23 @@ def run_job(payload: Payload, report: Report) -> Outcome:
         "fields": fields,
         "started_at": started.isoformat(),
         "seconds": time.monotonic() - clock,
-        **here(),
+        **here(),  # type: ignore[typeddict-item]
     }
     return replace(outcome, result=result)
+
+
+def at_most_every(seconds: float, report: Report) -> Report:
+    """A report that is passed on when the last one is so long ago, or when all is done."""
+    last = 0.0
+
+    def passed_on(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds or done >= total:
+            last = now
+            report(done, total)
+
+    return passed_on
 
 
 def here() -> dict[str, Any]:

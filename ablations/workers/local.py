@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from ablations.workers.job import Payload, open_log, run_job
+from ablations.workers.job import Payload, at_most_every, open_log, run_job
 from hevitpose.isolated import Child, Outcome
 
 _REPORT_SECONDS = 0.5
@@ -72,20 +71,15 @@ class LocalWorkers:
 def _work(pipe: Connection, payload: Payload) -> None:
     """Runs in the child."""
     lock = threading.Lock()
-    last = 0.0
 
     def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _REPORT_SECONDS or done >= total:
-            last = now
-            with lock:
-                pipe.send((done, total))
+        with lock:
+            pipe.send((done, total))
 
     log = open_log(Path(payload["folder"]))
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    outcome = run_job(payload, report)
+    outcome = run_job(payload, at_most_every(_REPORT_SECONDS, report))
     with lock:
         pipe.send(outcome)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from ablations.workers.job import Payload, open_log, run_job
+from ablations.workers.job import Payload, at_most_every, open_log, run_job
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.isolated import Outcome, Stopwatch
 
@@ -149,16 +148,11 @@ def _job(payload: Payload, key: str, where: str, path: list[str], board: Any) ->
         return Outcome("failed", f"worker: {error}")
     os.dup2(log, 1)
     os.dup2(log, 2)
-    last = 0.0
 
     def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _REPORT_SECONDS or done >= total:
-            last = now
-            board.write.remote(key, done, total)
+        board.write.remote(key, done, total)
 
-    return run_job(payload, report)
+    return run_job(payload, at_most_every(_REPORT_SECONDS, report))
 
 
 def _connect(address: str | None) -> Any:

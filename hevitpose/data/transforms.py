@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from hevitpose.data.registry import ROWS
 from hevitpose.models.keypoints import KeypointLayout
 
 #: An array or a tensor; the same kind comes back.
@@ -173,7 +172,7 @@ def crop_people(
 class Augmentation:
     """Training-time augmentation; the defaults are the field's for every dataset.
 
-    ``for_dataset`` adds the two that only COCO and CrowdPose use.
+    Shifts and half bodies are COCO's and CrowdPose's alone, see their rows of the registry.
     """
 
     flip: float = 0.5  # probability
@@ -185,15 +184,6 @@ class Augmentation:
     half_body_probability: float = 0.0
     half_body_joints: int = 8  # only people with more visible joints
     half_body_padding: float = 1.5
-
-    @classmethod
-    def for_dataset(cls, dataset: str) -> Augmentation:
-        """The recipe of a registered dataset: COCO's and CrowdPose's also shift and halve."""
-        row = ROWS[dataset]
-        return cls(
-            shift_probability=0.3 if row.shift else 0.0,
-            half_body_probability=0.3 if row.half_body else 0.0,
-        )
 
 
 @dataclass(frozen=True)

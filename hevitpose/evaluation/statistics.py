@@ -9,7 +9,7 @@ and "better" or "worse" is exactly an interval that leaves 0 out. Torch-free.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -268,34 +268,6 @@ def mean_interval(
     return Interval(mean, mean - half, mean + half, n, method)
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], float],
-    n: int,
-    generator: np.random.Generator,
-    *,
-    resamples: int = 1000,
-    confidence: float = 1 - ALPHA,
-) -> Interval:
-    """Percentile bootstrap over images of a one-seed result.
-
-    It says how the score would vary with other images, and nothing of how it varies with the seed.
-
-    Args:
-        statistic: from indices of images (with repetition) to the metric.
-        n: images.
-        generator: all randomness comes from it.
-        resamples: how many draws.
-        confidence: coverage.
-
-    Raises:
-        ValueError: no images.
-    """
-    if n < 1:
-        raise ValueError("no images to resample")
-    values = [statistic(generator.integers(0, n, n)) for _ in range(resamples)]
-    return _percentiles(statistic(np.arange(n)), values, n, confidence)
-
-
 def bootstrap_ratio(
     numerators: np.ndarray,
     denominators: np.ndarray,
@@ -304,7 +276,10 @@ def bootstrap_ratio(
     resamples: int = 1000,
     confidence: float = 1 - ALPHA,
 ) -> Interval:
-    """:func:`bootstrap` of sum / sum, fast: PCKh is correct joints over counted joints.
+    """Percentile bootstrap over images of sum / sum: PCKh is correct joints over counted joints.
+
+    It says how the score of one seed would vary with other images, and nothing of how it varies
+    with the seed.
 
     Args:
         numerators: (n,) per image.

@@ -72,7 +72,11 @@ def main() -> None:
 
 
 def measure(table, rounds: int) -> None:
-    dataset = PoseDataset(table, (256, 256), augmentation=Augmentation.for_dataset("coco"))
+    dataset = PoseDataset(
+        table,
+        (256, 256),
+        augmentation=Augmentation(shift_probability=0.3, half_body_probability=0.3),
+    )
     paths = [str(table.image_path(index)) for index in range(len(table))]
     clock = time.perf_counter
     times = np.zeros((rounds + 2, 3))

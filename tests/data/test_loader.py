@@ -16,7 +16,7 @@ from hevitpose.data.transforms import Augmentation
 from tests.data import annotation_files as files
 from tests.data.reference_crop import box_to_crop, flip_person, to_crop
 
-RECIPE = Augmentation.for_dataset("coco")
+RECIPE = Augmentation(shift_probability=0.3, half_body_probability=0.3)
 
 
 @pytest.fixture(scope="module")
