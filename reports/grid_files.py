@@ -87,7 +87,13 @@ def value_of(record: Record, axis: str) -> Any:
         return config[axis]
     if axis.startswith("model."):
         return getattr(VARIANTS.get(record.model), axis.removeprefix("model."), None)
-    return flatten(Config().dump()).get(axis)
+    return _defaults().get(axis)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Dotted keys of the schema's own config."""
+    return flatten(Config().dump())
 
 
 def cell_of(record: Record, cells: Overrides, axes: set[str], default: Record) -> str | None:
@@ -118,5 +124,5 @@ def _is_default(axis: str, level: object, default: Record | None) -> bool:
     elif axis.startswith("model."):
         value = getattr(VARIANTS["hevitpose_b"], axis.removeprefix("model."), None)
     else:
-        value = flatten(Config().dump()).get(axis)
+        value = _defaults().get(axis)
     return _plain(value) == level and isinstance(value, bool) == isinstance(level, bool)

@@ -278,6 +278,8 @@ class _Slim:
         return replace(record, **changes)
 
     def _once(self, value: T) -> T:
+        if isinstance(value, str | int | float | None):
+            return value
         return self._kept.setdefault((type(value), msgspec.json.encode(value)), value)
 
     def _config(self, config: Mapping[str, Any]) -> SharedConfig:

@@ -131,8 +131,11 @@ def digest_of_json(value: Mapping[str, Any]) -> str:
         parts = [(key, msgspec.json.encode(part)) for key, part in sorted(value.items())]
     except (OverflowError, ValueError):  # an integer of more than 64 bits
         return digest(value)
-    text = ",".join(f"{json.dumps(key)}:{_canonical_text(part)}" for key, part in parts)
+    text = ",".join(f"{_quoted(key)}:{_canonical_text(part)}" for key, part in parts)
     return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:ID_LENGTH]
+
+
+_quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
 @lru_cache(maxsize=4096)
