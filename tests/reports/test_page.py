@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,18 +11,27 @@ import time
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from hevitpose.records import RecordStore
 from reports.__main__ import main
 from reports.build import ROOT
 from reports.build import make as make_book
-from reports.output.page import repeat_command, script_json, write_site
+from reports.output.page import VENDORED, csp_hash, script_json, write_site
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 
+#: The page in a frame as wide as a phone: a headless window is never narrower than 500 pixels.
+FRAME = """<!DOCTYPE html><meta charset="utf-8"><body style="margin: 0">
+<iframe src="PAGE" style="border: 0; width: WIDTHpx; height: 800px"></iframe>
+<script>
+addEventListener("message", (event) => {
+  const out = document.createElement("pre");
+  out.id = "seen"; out.textContent = event.data;
+  document.body.append(out);
+});
+</script>"""
 #: What a visitor does, and what they then see.
 VISIT = r"""
 const seen = {};
@@ -35,22 +45,39 @@ const wait = (test) => new Promise((resolve, reject) => {
   look();
 });
 const q = (s) => document.querySelector(s);
-const column = (name, i) => [...document.querySelectorAll(`table[data-name="${name}"] tbody tr`)]
-  .filter((r) => !r.hidden).map((r) => r.cells[i].textContent);
+const rows = (name) => [...document.querySelectorAll(`#grid-${name} .tabulator-row`)];
+const column = (name, i) => rows(name)
+  .map((r) => r.querySelector(`.tabulator-cell[tabulator-field="${i}"]`).textContent);
+const type = (name, text) => {
+  const input = q(`input[data-grid="${name}"]`);
+  input.value = text; input.dispatchEvent(new Event("input"));
+};
+const shown = async (name) => {
+  q(`#grid-${name}`).scrollIntoView();
+  await wait(() => rows(name).length);
+};
 (async () => {
   const name = "ablation-attention";
-  const head = () => document.querySelectorAll(`table[data-name="${name}"] th`)[4];
+  await shown(name);
   const place = 4;
+  const head = () => q(`#grid-${name} .tabulator-col[tabulator-field="${place}"]`);
   head().querySelector("button").click();
+  await wait(() => head().getAttribute("aria-sort") === "descending");
   seen.descending = column(name, place);
-  seen.ariaFirst = head().getAttribute("aria-sort");
   head().querySelector("button").click();
+  await wait(() => head().getAttribute("aria-sort") === "ascending");
   seen.ascending = column(name, place);
-  seen.ariaSecond = head().getAttribute("aria-sort");
-  const filter = q(`input[data-table="${name}"]`);
-  filter.value = "mhsa worse"; filter.dispatchEvent(new Event("input"));
+  type(name, "mhsa worse");
+  await wait(() => rows(name).length === 1);
   seen.filtered = column(name, 0);
-  filter.value = ""; filter.dispatchEvent(new Event("input"));
+  type(name, "");
+  await wait(() => rows(name).length > 1);
+  const unfold = rows(name)[0].querySelector(".tabulator-responsive-collapse-toggle");
+  seen.folds = !!unfold && unfold.getBoundingClientRect().width > 0;
+  if (seen.folds) {
+    unfold.click();
+    seen.unfolded = rows(name)[0].querySelector(".tabulator-responsive-collapse").textContent;
+  }
   const point = q("#plot-ablation-attention .point");
   point.dispatchEvent(new MouseEvent("mousemove", { clientX: 50, clientY: 50 }));
   seen.tip = q("#tip").hidden ? null : q("#tip").textContent;
@@ -66,18 +93,26 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
   document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
   seen.tipAfterEscape = q("#tip").hidden;
   seen.galleryRun = q("#gallery figcaption a").getAttribute("href");
-  q("#run-filter").value = "evaluation mhsa"; q("#run-filter").dispatchEvent(new Event("input"));
-  seen.runs = document.querySelectorAll("#run-table tbody tr").length;
-  const seed = document.querySelectorAll("#run-table th")[4];
-  const seeds = () => [...document.querySelectorAll("#run-table tbody tr")]
-    .map((r) => Number(r.cells[4].textContent));
-  seed.querySelector("button").click();
+  await shown("runs");
+  seen.firstPage = rows("runs").length;
+  type("runs", "evaluation mhsa");
+  await wait(() => rows("runs").length === 5);
+  const seed = () => q('#grid-runs .tabulator-col[tabulator-field="4"]');
+  const seeds = () => column("runs", 4).map(Number);
+  seed().querySelector("button").click();
+  await wait(() => seed().getAttribute("aria-sort") === "ascending");
   seen.seeds = seeds();
-  seed.querySelector("button").click();
+  seed().querySelector("button").click();
+  await wait(() => seed().getAttribute("aria-sort") === "descending");
   seen.seedsDown = seeds();
+  type("runs", "window failed");
+  await wait(() => rows("runs").length === 1);
+  rows("runs")[0].querySelector("a").click();
+  await wait(() => q("#run h3")?.textContent === "Error");
+  seen.failure = q("#run").textContent;
   const [a, b] = IDS;
   location.hash = `run-${a}`;
-  await wait(() => q("#run .command"));
+  await wait(() => q("#run h2").textContent === `Run ${a}`);
   seen.command = q("#run .command").textContent;
   seen.run = q("#run").textContent;
   seen.curve = !!q("#run svg.curve polyline");
@@ -85,20 +120,28 @@ const column = (name, i) => [...document.querySelectorAll(`table[data-name="${na
   q("#compare-form button").click();
   await wait(() => q("#comparison table"));
   seen.comparison = q("#comparison").textContent;
+  seen.address = location.hash;
+  q("#compare-a").value = "default evaluation";
+  q("#compare-form button").click();
+  seen.ambiguous = q("#comparison").textContent;
+  const names = [...q("#names").options].map((o) => o.value);
+  seen.uniqueNames = new Set(names).size === names.length;
+  q("#compare-a").value = names.find((n) => n.startsWith("default seed 1, evaluation"));
+  q("#compare-b").value = "mhsa seed 1 evaluation";
+  q("#compare-form button").click();
+  seen.byName = q("#comparison").textContent;
   const before = document.documentElement.dataset.theme;
   q("#theme").click();
   seen.themes = [before, document.documentElement.dataset.theme];
   seen.overflow = document.documentElement.scrollWidth - innerWidth;
-  seen.injected = typeof window.hacked !== "undefined" || !!q("td img, #run img, footer img");
+  seen.injected = typeof window.hacked !== "undefined" ||
+    !!q(".grid img, #run img, #comparison img, footer img");
   seen.duplicateIds = [...document.querySelectorAll("[id]")].map((e) => e.id)
     .filter((id, i, all) => all.indexOf(id) !== i).slice(0, 3);
   seen.unnamed = [...document.querySelectorAll("button, input, a")].filter((e) =>
     !(e.textContent.trim() || e.getAttribute("aria-label") || e.closest("label"))).length;
-})().catch((error) => { seen.error = String(error); }).finally(() => {
-  const out = document.createElement("pre");
-  out.id = "seen"; out.textContent = JSON.stringify(seen);
-  document.body.append(out);
-});
+})().catch((error) => { seen.error = `${error} ${error.stack}`; })
+  .finally(() => parent.postMessage(JSON.stringify(seen), "*"));
 """
 
 
@@ -153,6 +196,18 @@ def test_a_thousand_records(tmp_path):
     assert '<a href="../index.html">Documentation</a>' in text
 
 
+def test_the_library_is_the_published_one():
+    folder = VENDORED
+    listed = dict(
+        re.findall(r"\| `([0-9a-f]{64})` \| `([^`]+)` \|", (folder / "README.md").read_text())
+    )
+    digests = {
+        hashlib.sha256((folder / name).read_bytes()).hexdigest(): name for name in listed.values()
+    }
+    assert listed == digests and len(listed) == 2
+    assert "MIT License" in (folder / "LICENSE").read_text()
+
+
 def test_hostile_text_is_escaped(site):
     folder, _ = site
     for path in folder.rglob("*.*"):
@@ -169,19 +224,18 @@ def test_script_json_cannot_end_a_script():
 
 
 def visit(folder: Path, tmp_path: Path, ids: list[str], width: int) -> tuple[dict, str]:
-    page = folder / f"visit-{width}.html"
     script = VISIT.replace("IDS", json.dumps(ids))
     text = (folder / "index.html").read_text()
-    page.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
+    allowed = text.replace("script-src ", f"script-src {csp_hash(script)} ", 1)
+    page, frame = tmp_path / "visited.html", tmp_path / "frame.html"
+    page.write_text(allowed.replace("</body>", f"<script>{script}</script></body>"))
+    frame.write_text(FRAME.replace("PAGE", page.name).replace("WIDTH", str(width)))
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-first-run", "--enable-logging=stderr", f"--user-data-dir={tmp_path}",
-        f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+        "--no-first-run", "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1300,900", "--virtual-time-budget=60000", "--dump-dom", frame.as_uri(),
     ]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    finally:
-        page.unlink()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.S)
     assert found, done.stderr[-2000:]
     unescaped = found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
@@ -190,7 +244,7 @@ def visit(folder: Path, tmp_path: Path, ids: list[str], width: int) -> tuple[dic
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH: the page is not opened")
-@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("width", [1280, 375])
 def test_a_visit(site, tmp_path, width):
     folder, ids = site
     seen, console = visit(folder, tmp_path, ids, width)
@@ -202,14 +256,17 @@ def test_a_visit(site, tmp_path, width):
     assert up == sorted(down)
     assert seen["descending"][-1] in ("oom", "failed", "not measured")  # last in both directions
     assert seen["ascending"][-1] in ("oom", "failed", "not measured")
-    assert (seen["ariaFirst"], seen["ariaSecond"]) == ("descending", "ascending")
     assert seen["filtered"] == ["mhsa"]
+    assert seen["folds"] == (width == 375)
+    if seen["folds"]:
+        assert "Params (M)" in seen["unfolded"]
     assert "n = 5" in seen["tip"] and seen["tipAfter"] and seen["tipByKeyboard"]
     assert seen["picture"] == "data:image/jpeg;base64"
     assert seen["galleryTip"] == "left wrist: 0.12 head sizes from the truth, score 0.81"
     assert seen["tipAfterEscape"]
     assert re.fullmatch("#run-[0-9a-f]{20}", seen["galleryRun"])
-    assert seen["runs"] == 5
+    assert seen["firstPage"] == 20
+    assert "<img src=x onerror" in seen["failure"]  # as text
     assert seen["seeds"] == [0, 1, 2, 3, 4] and seen["seedsDown"] == [4, 3, 2, 1, 0]
     assert "hevitpose train --cfg synthetic preset=quick seed=0" in seen["command"]
     assert "git checkout 0123456789" in seen["command"]
@@ -221,35 +278,11 @@ def test_a_visit(site, tmp_path, width):
         seen["comparison"],
     )
     assert "Mean, seed 4" in seen["comparison"]
+    assert seen["address"] == f"#compare-{ids[0]}-{ids[1]}"
+    assert "5 runs match" in seen["ambiguous"] and seen["uniqueNames"]
+    assert "config.model.attention" in seen["byName"]
     assert seen["themes"] == ["light", "dark"]
     assert seen["overflow"] <= 0
     assert not seen["injected"]
     assert seen["duplicateIds"] == []
     assert seen["unnamed"] == 0
-
-
-class TestRepeat:
-    def test_latency(self, make):
-        record = make.latency(
-            cell="default", batch=4, conditions={"flip_test": True, "tf32": False}
-        )
-        assert repeat_command(replace(record, axes={})).endswith(
-            "python bench/latency.py --models hevitpose_nano --modes fused --batch 4 "
-            "--input 128x128 --dtype fp32 --layout nchw --scope model --threads 2 --flip"
-        )
-
-    def test_cells_and_hostile_words(self, make):
-        record = replace(make.complexity("mhsa"), cell="$(rm -rf ~)")
-        assert "--cells '$(rm -rf ~)'" in repeat_command(record)
-
-    def test_training_names_what_differs_from_the_named_config(self, make):
-        record = make.evaluation("mhsa", seed=3)
-        config = record.config | {
-            "seed": 3,
-            "training": {"steps": 450, "milestones": [170.0, 200.0]},
-        }
-        command = repeat_command(replace(record, config=config))
-        assert command.splitlines()[1] == (
-            "hevitpose train --cfg synthetic preset=quick model.attention=mhsa seed=3 "
-            "training.steps=450"
-        )

@@ -2,7 +2,7 @@
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const { runs, chunk } = JSON.parse($("#data").textContent);
+  const { tables, runs, parts } = JSON.parse($("#data").textContent);
   const byId = new Map();
   for (const run of runs) if (run.status === "ok" || !byId.has(run.id)) byId.set(run.id, run);
 
@@ -25,42 +25,65 @@
   setTheme(matchMedia("(prefers-color-scheme: dark)").matches);
   themeButton.addEventListener("click", () => setTheme(root.dataset.theme !== "dark"));
 
-  // Sorting and filtering
-  const sortTable = (header) => {
-    const table = header.closest("table");
-    const body = table.tBodies[0];
-    const column = header.cellIndex;
-    const before = header.getAttribute("aria-sort");
-    const first = header.dataset.way === "up" ? "descending" : "ascending";
-    const other = first === "ascending" ? "descending" : "ascending";
-    const way = before === null ? first : before === first ? other : first;
-    $$("th", table).forEach((th) => th.removeAttribute("aria-sort"));
-    header.setAttribute("aria-sort", way);
-    const sign = way === "ascending" ? 1 : -1;
-    const key = (row) => {
-      const cell = row.cells[column];
-      return cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);
-    };
-    const rows = [...body.rows].map((row, place) => ({ row, place, number: key(row), text: row.cells[column].textContent }));
-    rows.sort((a, b) => {
-      // What was not measured is last, whichever way.
-      if ((a.number === null) !== (b.number === null)) return a.number === null ? 1 : -1;
-      const order = a.number !== null ? a.number - b.number : a.text.localeCompare(b.text, "en", { numeric: true });
-      return sign * order || a.place - b.place;
-    });
-    body.append(...rows.map((item) => item.row));
+  // Tables, which Tabulator sorts, filters and folds on a phone
+  const phone = matchMedia("(max-width: 700px)").matches;
+  const grids = new Map();
+  const content = (cell) => {
+    const place = Number(cell.getColumn().getField());
+    const { text, kind, bold, run, count, notes } = cell.getData().cells[place];
+    const node = el("span", { class: `${kind ?? ""} ${bold ? "best" : ""}` });
+    node.append(run ? el("a", { href: `#run-${run}`, title: count > 1 ? `${count} records` : "" }, text) : text ?? "");
+    if (notes) node.append(el("sup", {}, notes));
+    return node;
   };
-  $$("th[data-way] > .sort").forEach((button) => button.addEventListener("click", () => sortTable(button.parentElement)));
-  const matches = (text, query) => query.toLowerCase().split(/\s+/).filter(Boolean).every((word) => text.toLowerCase().includes(word));
-  $$("input.filter").forEach((input) => input.addEventListener("input", () => {
-    const section = input.closest("section");
-    const rows = [...$("tbody", section).rows];
-    let shown = 0;
-    for (const row of rows) {
-      row.hidden = !matches(row.textContent, input.value);
-      shown += row.hidden ? 0 : 1;
-    }
-    $(".shown", section).textContent = input.value ? `${shown} of ${rows.length} rows` : "";
+  const heading = (column) => () => {
+    const button = el("button", { type: "button", class: "sort" }, column.title);
+    if (column.arrow) button.append(" ", el("span", { role: "img", "aria-label": column.way === "up" ? "higher is better" : "lower is better" }, column.arrow));
+    return button;
+  };
+  const folded = (cells) => {
+    const list = el("dl", { class: "pairs" });
+    for (const { title, value } of cells) list.append(el("dt", {}, title), el("dd", {}, value));
+    return list;
+  };
+  const unfold = { title: "", field: "unfold", formatter: "responsiveCollapse", headerSort: false, width: 44, minWidth: 44, resizable: false, responsive: 0 };
+  const makeGrid = (name, columns, rows, options = {}) => {
+    // A phone shows the first column and this one; the rest unfolds below its row.
+    const main = columns.find((column) => column.way === "up");
+    const made = columns.map((column, i) => ({
+      title: column.title, field: String(i), formatter: content, titleFormatter: heading(column), hozAlign: column.numeric ? "right" : "left",
+      // What was not measured is last, whichever way.
+      sorter: column.numeric ? "number" : "alphanum", sorterParams: { alignEmptyValues: "bottom" }, headerSortStartingDir: column.way === "up" ? "desc" : "asc",
+      variableHeight: true, maxInitialWidth: i ? 280 : phone ? 170 : 320, minWidth: 48, responsive: i === 0 ? 0 : column === main ? 1 : 2, frozen: !phone && i === 0,
+    }));
+    const data = rows.map((cells) => ({
+      ...Object.fromEntries(cells.map((cell, i) => [String(i), columns[i].numeric ? cell.value ?? null : cell.text ?? ""])),
+      cells, words: cells.map((cell) => cell.text ?? "").join(" "),
+    }));
+    return new Tabulator($(`#grid-${name}`), {
+      data, columns: phone ? [unfold, ...made] : made, layout: "fitDataFill", renderVertical: "basic", renderHorizontal: "basic", nestedFieldSeparator: false,
+      responsiveLayout: phone ? "collapse" : false, responsiveLayoutCollapseStartOpen: false, responsiveLayoutCollapseFormatter: folded,
+      placeholder: "No row has all of these words", ...options,
+    });
+  };
+  const texts = (run) => [
+    { text: run.id.slice(0, 8), run: run.id }, { text: run.kind }, { text: run.model }, { text: run.cell }, { text: String(run.seed ?? ""), value: run.seed },
+    { text: run.older ? `${run.result} (older code)` : run.result, kind: run.status === "ok" ? "" : "failed" }, { text: run.date },
+  ];
+  const runColumns = ["Run", "Kind", "Model", "Grid/cell", "Seed", "Result", "Date"].map((title) => ({ title, way: title === "Result" ? "up" : "", numeric: title === "Seed" }));
+  const makers = new Map(tables.map((table) => [table.name, () => makeGrid(table.name, table.columns, table.rows)]));
+  makers.set("runs", () => makeGrid("runs", runColumns, runs.map(texts), { initialSort: [{ column: "6", dir: "desc" }], pagination: true, paginationSize: 20, paginationCounter: "rows", paginationButtonCount: phone ? 1 : 5 }));
+  const make = (name) => { if (!grids.has(name)) grids.set(name, makers.get(name)()); };
+  // All at once take ten seconds, so each is made when it is about to be seen.
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) make(entry.target.dataset.name);
+  }, { rootMargin: "600px" });
+  $$(".grid").forEach((holder) => seen.observe(holder));
+  addEventListener("beforeprint", () => [...makers.keys()].forEach(make));
+  $$("input.search").forEach((input) => input.addEventListener("input", () => {
+    const grid = grids.get(input.dataset.grid);
+    if (input.value.trim()) grid.setFilter("words", "keywords", input.value.trim(), { matchAll: true });
+    else grid.clearFilter();
   }));
 
   // Values on hover and focus
@@ -84,53 +107,12 @@
   });
   addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
-  // The list of runs
-  const page = 20;
-  let limit = page;
-  const keys = ["id", "kind", "model", "cell", "seed", "result", "date"];
-  let order = null;  // [key, 1 or -1]
-  const listRuns = () => {
-    const query = $("#run-filter").value;
-    const found = runs.filter((r) => matches(`${r.id} ${r.kind} ${r.model} ${r.cell} ${r.status} seed ${r.seed}`, query));
-    if (order) found.sort((a, b) => order[1] * String(a[order[0]] ?? "").localeCompare(String(b[order[0]] ?? ""), "en", { numeric: true }));
-    const rows = found.slice(0, limit).map((r) => el("tr", {},
-      el("td", {}, el("a", { href: `#run-${r.id}` }, r.id.slice(0, 8))), el("td", {}, r.kind), el("td", {}, r.model),
-      el("td", {}, r.cell), el("td", {}, r.seed ?? ""), el("td", { class: r.status === "ok" ? "" : "failed" }, r.older ? `${r.result} (older code)` : r.result), el("td", {}, r.date)));
-    $("#run-table tbody").replaceChildren(...rows);
-    $("#run-count").textContent = `${found.length} of ${runs.length} runs`;
-    $("#more").hidden = found.length <= limit;
-  };
-  $$("#run-table th").forEach((header, column) => $("button", header).addEventListener("click", () => {
-    const way = header.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
-    $$("#run-table th").forEach((th) => th.removeAttribute("aria-sort"));
-    header.setAttribute("aria-sort", way);
-    order = [keys[column], way === "ascending" ? 1 : -1];
-    listRuns();
-  }));
-  $("#run-filter").addEventListener("input", () => { limit = page; listRuns(); });
-  $("#more").addEventListener("click", () => { limit += 100; listRuns(); });
-  listRuns();
-  $("#ids").append(...runs.slice(0, 500).map((r) => el("option", { value: r.id }, `${r.kind} ${r.model} ${r.cell} ${r.seed ?? ""}`)));
-
-  // Details, a file of runs at a time
-  const details = new Map();
-  const loading = new Map();
-  window.hevitposeRuns = (data) => { for (const [key, value] of Object.entries(data)) details.set(key, value); };
-  const load = (run) => {
-    const file = Math.floor(run.n / chunk);
-    if (!loading.has(file)) {
-      loading.set(file, new Promise((resolve, reject) => {
-        const script = el("script", { src: `runs/${file}.js` });
-        script.onload = resolve;
-        script.onerror = () => reject(new Error(`runs/${file}.js is missing beside this page`));
-        document.head.append(script);
-      }));
-    }
-    return loading.get(file).then(() => {
-      const key = [...details.keys()].find((k) => k === run.id || k.startsWith(`${run.id}:`));
-      if (key === undefined) throw new Error(`run ${run.id} is not in runs/${file}.js`);
-      return details.get(key);
-    });
+  // One run
+  $("#names").append(...runs.map((run) => el("option", { value: run.name })));
+  const detailsOf = (run) => {
+    const at = (places) => Object.fromEntries(Object.entries(places).map(([key, place]) => [key, parts[place]]));
+    const { config, config_parts, parts: shared, ...own } = run.details;
+    return { ...own, ...at(shared), config: { ...config, ...at(config_parts) } };
   };
   const flatten = (value, prefix = "", into = {}) => {
     for (const [key, item] of Object.entries(value ?? {})) {
@@ -140,6 +122,8 @@
     return into;
   };
   const show = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : typeof value === "string" ? value : JSON.stringify(value));
+  const some = (data, ...keys) => Object.fromEntries(keys.filter((key) => data[key] !== undefined).map((key) => [key, data[key]]));
+  const brief = (value) => String(Number(value.toPrecision(3)));
   const pairs = (data) => {
     const list = el("dl", { class: "pairs" });
     for (const [key, value] of Object.entries(flatten(data))) list.append(el("dt", {}, key), el("dd", {}, show(value)));
@@ -158,69 +142,81 @@
     if (points.length < 2) return null;
     const xs = points.map(x), ys = points.map((r) => r[name]);
     const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    const px = (v) => 50 + 490 * (x1 > x0 ? (v - x0) / (x1 - x0) : 0.5);
+    const px = (v) => 70 + 470 * (x1 > x0 ? (v - x0) / (x1 - x0) : 0.5);
     const py = (v) => 170 - 150 * (y1 > y0 ? (v - y0) / (y1 - y0) : 0.5);
     const picture = svg("svg", { viewBox: "0 0 560 200", class: "curve", role: "img", "aria-label": `${name}: ${show(ys[0])} at step ${xs[0]} to ${show(ys[ys.length - 1])} at step ${xs[xs.length - 1]}` });
     picture.append(svg("polyline", { points: points.map((r) => `${px(x(r))},${py(r[name])}`).join(" ") }));
-    for (const [tx, ty, text, anchor] of [[46, 24, show(y1), "end"], [46, 172, show(y0), "end"], [50, 192, show(x0), "start"], [540, 192, `step ${show(x1)}`, "end"], [50, 12, name, "start"]]) {
+    for (const [tx, ty, text, anchor] of [[66, 24, brief(y1), "end"], [66, 172, brief(y0), "end"], [70, 192, show(x0), "start"], [540, 192, `step ${show(x1)}`, "end"], [70, 12, name, "start"]]) {
       picture.append(svg("text", { x: tx, y: ty, "text-anchor": anchor }, text));
     }
     return picture;
   };
-  const showRun = async (id) => {
+  const showRun = (id) => {
     const run = byId.get(id);
     const section = $("#run");
     section.hidden = false;
     section.replaceChildren(el("h2", {}, `Run ${id}`));
-    if (!run) { section.append(el("p", {}, "No such record.")); return; }
-    try {
-      const data = await load(run);
-      section.append(el("p", {}, `${run.kind} of ${run.model} ${run.cell} ${run.seed === null ? "" : `seed ${run.seed}`}: ${run.status === "ok" ? run.result : run.status}${run.older ? " (older code: what it reaches has changed since)" : ""}`));
-      if (data.error) section.append(el("h3", {}, "Error"), el("pre", {}, data.error));
-      section.append(el("h3", {}, "Repeat it"), el("pre", { class: "command" }, data.command));
-      const siblings = runs.filter((r) => r.group === run.group && r.id !== run.id).sort((a, b) => a.seed - b.seed);
-      if (siblings.length) {
-        const list = el("p", {}, "Other seeds: ");
-        siblings.slice(0, 40).forEach((r) => list.append(el("a", { href: `#run-${r.id}` }, `seed ${r.seed}`), " "));
-        section.append(list);
-      }
-      const picture = data.curve ? curve(data.curve) : null;
-      if (picture) section.append(el("h3", {}, "Curve"), picture);
-      const part = (title, value) => { if (value && Object.keys(value).length) section.append(el("h3", {}, title), pairs(value)); };
-      part("Metrics", data.metrics);
-      part("Intervals", data.intervals);
-      part("Latency", data.latency);
-      part("Counts", data.params ? { params: data.params, gflops: data.flops } : null);
-      part("Data and evaluation", { dataset: data.dataset, flip_test: data.flip_test ?? null, decoder: data.decoder ?? null, selection: data.selection ?? null });
-      part("Config", data.config);
-      part("Environment", { machine: data.machine, versions: data.versions, code: data.code, threads: data.threads ?? null, precision: data.precision ?? null, started_at: data.started_at, seconds: data.seconds, peak_memory: data.peak_memory ?? null, train: data.train });
-      const close = el("button", { type: "button" }, "Close");
-      close.addEventListener("click", () => { section.hidden = true; history.replaceState(null, "", "#runs"); $("#runs").scrollIntoView(); });
-      section.append(close);
-    } catch (error) {
-      section.append(el("p", {}, error.message));
-    }
+    if (run) section.append(...about(run));
+    else section.append(el("p", {}, "No such record."));
     section.scrollIntoView();
     section.focus({ preventScroll: true });
+  };
+  const button = (text, action) => {
+    const node = el("button", { type: "button" }, text);
+    node.addEventListener("click", action);
+    return node;
+  };
+  const about = (run) => {
+    const data = detailsOf(run);
+    const nodes = [el("p", {}, `${run.kind} of ${run.model} ${run.cell} ${run.seed === null ? "" : `seed ${run.seed}`}: ${run.status === "ok" ? run.result : run.status}${run.older ? " (older code: what it reaches has changed since)" : ""}`)];
+    const part = (title, ...content) => nodes.push(el("h3", {}, title), ...content);
+    const values = (title, value) => { if (value && Object.keys(value).length) part(title, pairs(value)); };
+    if (data.error) part("Error", el("pre", {}, data.error));
+    part("Repeat it", el("pre", { class: "command" }, data.command));
+    const siblings = runs.filter((r) => r.group === run.group && r.id !== run.id).sort((a, b) => a.seed - b.seed);
+    if (siblings.length) nodes.push(el("p", {}, "Other seeds: ", ...siblings.slice(0, 40).flatMap((r) => [el("a", { href: `#run-${r.id}` }, `seed ${r.seed}`), " "])));
+    const picture = data.curve ? curve(data.curve) : null;
+    if (picture) part("Curve", picture);
+    values("Metrics", data.metrics);
+    values("Intervals", data.intervals);
+    values("Latency", data.latency);
+    values("Counts", data.params ? { params: data.params, gflops: data.flops } : null);
+    values("Data and evaluation", some(data, "dataset", "flip_test", "decoder", "selection"));
+    values("Config", data.config);
+    values("Environment", some(data, "machine", "versions", "code", "threads", "precision", "started_at", "seconds", "peak_memory", "train"));
+    const close = () => { $("#run").hidden = true; history.replaceState(null, "", "#runs"); $("#runs").scrollIntoView(); };
+    const other = () => { $("#compare-a").value = run.name; $("#compare").scrollIntoView(); $("#compare-b").focus(); };
+    return [...nodes, el("p", {}, button("Compare with another run", other), " ", button("Close", close))];
   };
 
   // Comparison of two runs
   // No statistics here: differences, intervals and ratios are texts that Python wrote.
-  const find = (text) => byId.get(text.trim()) ?? (text.trim() ? runs.find((r) => r.id.startsWith(text.trim())) : undefined);
-  const scaled = (name, value) => (value * (/^(mean_pose_)?A[PR]/.test(name) ? 100 : 1)).toFixed(2);
-  const told = (a, b, name) => {
+  const named = (text) => {
+    const given = text.trim();
+    const exact = runs.find((r) => r.name === given) ?? byId.get(given);
+    if (exact) return [exact];
+    const split = (words) => words.toLowerCase().split(/[\s,/]+/).filter(Boolean);
+    const words = split(given);
+    return words.length ? runs.filter((r) => r.id.startsWith(given) || words.every((word) => split(r.name).some((part) => part.startsWith(word)))) : [];
+  };
+  const gap = (a, b, name) => {
     for (const [cell, other, way] of [[b, a, "second - first"], [a, b, "first - second"]]) {
       const found = (cell.against ?? []).find((x) => x.group === other.group && x.differences[name]);
       if (found) return `${way}: ${found.differences[name]}, grid ${found.grid}`;
     }
-    return "no interval: not a cell and the default of one grid";
+    return "";
   };
-  const metricRow = (name, a, b) => el("tr", {}, el("td", {}, name), el("td", { class: "number" }, scaled(name, a.metrics[name])), el("td", { class: "number" }, scaled(name, b.metrics[name])), el("td", {}, told(a, b, name)));
+  const row = (name, first, second, text) => {
+    const line = el("tr", {}, el("td", {}, name), el("td", {}, first), el("td", {}, second));
+    return text ? [line, el("tr", { class: "said" }, el("td", { colspan: 3 }, text))] : [line];
+  };
+  const table = (titles, rows) => el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...titles.map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, ...rows)));
   const seedRows = (a, b, name) => {
     if (a.group === b.group || a.kind !== "evaluation" || b.kind !== "evaluation") return [];
-    const of = (group) => new Map(runs.filter((r) => r.group === group && r.status === "ok" && Number.isFinite(r.metrics[name])).map((r) => [r.seed, r]));
+    const of = (group) => new Map(runs.filter((r) => r.group === group && r.status === "ok" && name in r.metrics).map((r) => [r.seed, r]));
     const first = of(a.group), second = of(b.group);
-    return [...first.keys()].filter((seed) => second.has(seed)).sort((x, y) => x - y).map((seed) => el("tr", {}, el("td", {}, `${name}, seed ${seed}`), el("td", { class: "number" }, scaled(name, first.get(seed).metrics[name])), el("td", { class: "number" }, scaled(name, second.get(seed).metrics[name])), el("td", {}, "")));
+    return [...first.keys()].filter((seed) => second.has(seed)).sort((x, y) => x - y)
+      .flatMap((seed) => row(`${name}, seed ${seed}`, first.get(seed).metrics[name], second.get(seed).metrics[name]));
   };
   const timedRatio = (a, b) => {
     if (!a.timing || !b.timing || a.timing.conditions !== b.timing.conditions) return "timed under different conditions: no ratio";
@@ -228,41 +224,56 @@
     if (b.timing.to === a.timing.contender) return `second / first: ${b.timing.ratio}`;
     return "not timed in turn: no ratio";
   };
-  const compare = async () => {
-    const out = $("#comparison");
-    const a = find($("#compare-a").value), b = find($("#compare-b").value);
-    if (!a || !b) { out.replaceChildren(el("p", {}, `No record starts with ${!a ? $("#compare-a").value : $("#compare-b").value}.`)); return; }
-    try {
-      const [da, db] = [await load(a), await load(b)];
-      const head = (...titles) => el("thead", {}, el("tr", {}, ...titles.map((t) => el("th", { scope: "col" }, t))));
-      const names = Object.keys(a.metrics).filter((name) => name in b.metrics);
-      const metrics = el("table", {}, head("Metric", "First", "Second", "Difference"), el("tbody", {}, ...names.map((n) => metricRow(n, a, b)), ...(names.length ? seedRows(a, b, names.includes("Mean") ? "Mean" : names[0]) : [])));
-      const ca = flatten({ model: a.model, config: da.config, latency: da.latency?.conditions, versions: da.versions, machine: da.machine, code: da.code });
-      const cb = flatten({ model: b.model, config: db.config, latency: db.latency?.conditions, versions: db.versions, machine: db.machine, code: db.code });
-      const keys = [...new Set([...Object.keys(ca), ...Object.keys(cb)])].filter((k) => JSON.stringify(ca[k]) !== JSON.stringify(cb[k]));
-      const rows = keys.map((k) => el("tr", {}, el("td", {}, k), el("td", {}, k in ca ? show(ca[k]) : "–"), el("td", {}, k in cb ? show(cb[k]) : "–")));
-      const cost = [["params", da.params, db.params, ""], ["GFLOPs (mmcv)", da.flops?.mmcv, db.flops?.mmcv, ""], ["p50, ms", da.latency?.p50, db.latency?.p50, timedRatio(a, b)]].filter(([, x, y]) => x && y)
-        .map(([n, x, y, text]) => el("tr", {}, el("td", {}, n), el("td", { class: "number" }, show(x)), el("td", { class: "number" }, show(y)), el("td", {}, text)));
-      if (cost.length) metrics.tBodies[0].append(...cost);
-      out.replaceChildren(el("h3", {}, "Results"), el("div", { class: "scroll" }, metrics), el("h3", {}, "What differs"),
-        rows.length ? el("div", { class: "scroll" }, el("table", {}, head("Key", "First", "Second"), el("tbody", {}, ...rows))) : el("p", {}, "Nothing in config, environment or conditions."));
-      if (!metrics.tBodies[0].rows.length) out.prepend(el("p", {}, "These two share no metric."));
-    } catch (error) {
-      out.replaceChildren(el("p", {}, error.message));
+  const results = (a, b) => {
+    const [da, db] = [detailsOf(a), detailsOf(b)];
+    const names = Object.keys(a.metrics).filter((name) => name in b.metrics);
+    const rows = names.flatMap((name) => row(name, a.metrics[name], b.metrics[name], gap(a, b, name)));
+    if (names.length) rows.push(...seedRows(a, b, names.includes("Mean") ? "Mean" : names[0]));
+    for (const [name, x, y, text] of [["params", da.params, db.params], ["GFLOPs (mmcv)", da.flops?.mmcv, db.flops?.mmcv], ["p50, ms", da.latency?.p50, db.latency?.p50, timedRatio(a, b)]]) {
+      if (x && y) rows.push(...row(name, show(x), show(y), text));
     }
+    return rows;
   };
-  $("#compare-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    history.replaceState(null, "", `#compare-${$("#compare-a").value.trim()}-${$("#compare-b").value.trim()}`);
-    compare();
-  });
+  const differences = (a, b) => {
+    const [x, y] = [a, b].map((run) => {
+      const data = detailsOf(run);
+      return flatten({ model: run.model, latency: data.latency?.conditions, ...some(data, "config", "versions", "machine", "code") });
+    });
+    return [...new Set([...Object.keys(x), ...Object.keys(y)])].filter((key) => JSON.stringify(x[key]) !== JSON.stringify(y[key]))
+      .map((key) => el("tr", {}, el("td", {}, key), ...[x, y].map((side) => el("td", {}, key in side ? show(side[key]) : "–"))));
+  };
+  const compare = () => {
+    const sides = [$("#compare-a"), $("#compare-b")];
+    const found = sides.map((input) => named(input.value));
+    const wrong = found.findIndex((list) => list.length !== 1);
+    if (wrong >= 0) {
+      const list = found[wrong];
+      $("#comparison").replaceChildren(el("p", {}, list.length ? `${list.length} runs match "${sides[wrong].value}"; choose one:` : `No run is named "${sides[wrong].value}".`),
+        el("p", {}, ...list.slice(0, 20).flatMap((run) => [button(run.name, () => { sides[wrong].value = run.name; compare(); }), " "])));
+      return;
+    }
+    const [a, b] = found.map(([run]) => run);
+    history.replaceState(null, "", `#compare-${a.id}-${b.id}`);
+    const rows = results(a, b), differ = differences(a, b);
+    const told = rows.some((line) => line.className === "said");
+    $("#comparison").replaceChildren(el("h3", {}, "Results"),
+      rows.length ? table(["Metric", "First", "Second"], rows) : el("p", {}, "These two share no metric."),
+      told ? "" : el("p", {}, "No intervals: only a cell and the default of its grid are compared by one."),
+      el("h3", {}, "What differs"),
+      differ.length ? table(["Key", "First", "Second"], differ) : el("p", {}, "Nothing in config, environment or conditions."));
+  };
+  $("#compare-form").addEventListener("submit", (event) => { event.preventDefault(); compare(); });
 
   const route = () => {
     const hash = decodeURIComponent(location.hash.slice(1));
     const run = hash.match(/^run-([0-9a-f]+)$/);
     const two = hash.match(/^compare-([0-9a-f]+)-([0-9a-f]+)$/);
     if (run) showRun(run[1]);
-    if (two) { $("#compare-a").value = two[1]; $("#compare-b").value = two[2]; compare().then(() => $("#compare").scrollIntoView()); }
+    if (two) {
+      [$("#compare-a").value, $("#compare-b").value] = [two[1], two[2]].map((id) => byId.get(id)?.name ?? id);
+      compare();
+      $("#compare").scrollIntoView();
+    }
   };
   addEventListener("hashchange", route);
   route();
