@@ -99,7 +99,7 @@ def list_grids(
 def explain(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="An id or its beginning.")],
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs"),
-    data: Annotated[Path | None, typer.Option(help="The folder that the data are in.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of the data.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The inputs that an id is a hash of, and how they differ now."""

@@ -86,7 +86,7 @@ def show_rows(rows: Sequence[Row], conventions: Sequence[str]) -> str:
     if operators:
         notes.append(f"fvcore has no rule for, and counts as 0: {', '.join(operators)}")
     notes.append(
-        "G: multiply-accumulates of one image / 1e9. mmcv: per module, what stands beside printed "
+        "G: multiply-accumulates of one image / 1e9. mmcv: per module, as used beside printed "
         "numbers; fvcore and torch: per operator, attention products included."
     )
     return "\n".join((text_table(header, lines), *dict.fromkeys(notes)))

@@ -120,7 +120,7 @@ def parse(text: bytes | str, *, literals: bool = False) -> Any:
         raise JsonError(f"nested more than {DEPTH} deep")
     if _HALF.search(text) and (broken := broken_text(value)) is not None:
         raise JsonError(
-            f"text {broken[:40]!a} has half of a surrogate pair, expected whole characters"
+            f"text {broken[:40]!a} has an unpaired surrogate, expected whole characters"
         )
     return value
 
@@ -331,7 +331,7 @@ def _top(data: bytes) -> dict[str, msgspec.Raw]:
 #: msgspec's words where they name what its parser met, not what is wrong.
 _SAID = {
     "trailing characters": "Extra data",
-    "unexpected end of hex escape": "half of a surrogate pair, expected whole characters",
+    "unexpected end of hex escape": "an unpaired surrogate, expected whole characters",
 }
 
 

@@ -162,7 +162,7 @@ def owning(folder: Path) -> Iterator[None]:
     a killed owner left are removed.
 
     Raises:
-        HEViTPoseError: another process works in it; the message says which. Or it cannot be
+        HEViTPoseError: another process is using it; the message says which. Or it cannot be
             written.
     """
     folder = folder.resolve()
@@ -174,7 +174,8 @@ def owning(folder: Path) -> Iterator[None]:
     while not leases.acquire(OWNER):
         if time.monotonic() - begin > _PATIENCE_SECONDS:
             raise HEViTPoseError(
-                f"{folder}: {leases.holder(OWNER)} works in it; wait for it, or give another folder"
+                f"{folder}: {leases.holder(OWNER)} is using it; wait until it finishes, "
+                "or give another folder"
             )
         time.sleep(0.05)
     _owned.add(mine)

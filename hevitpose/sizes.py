@@ -6,7 +6,7 @@ from hevitpose.errors import UsageError
 
 
 def parse_size(text: str, flag: str) -> tuple[int, int]:
-    """``256x192``, height x width as the field writes it, to (W, H).
+    """``256x192``, height x width as papers write it, to (W, H).
 
     Raises:
         UsageError: anything else; the message names the command's ``flag``.

@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         if node is not None and _size(node, {})[0] > NODES:
-            raise YamlError(f"its anchors say more than {NODES} values")
+            raise YamlError(f"its anchors expand to more than {NODES} values")
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -100,10 +100,10 @@ def parse(text: str) -> Any:
     except yaml.YAMLError as error:
         raise YamlError(" ".join(str(error).split())[:300]) from None
     except Exception as error:  # of a value that looks like a date, a number or bytes, and is none
-        raise YamlError(f"a value that is none ({first_line(str(error))})") from None
+        raise YamlError(f"an invalid value ({first_line(str(error))})") from None
     broken = broken_text(value)
     if broken is not None:
-        raise YamlError(f"text {broken[:40]!a} has half of a character")
+        raise YamlError(f"text {broken[:40]!a} has an unpaired surrogate")
     return value
 
 

@@ -72,7 +72,7 @@ class Claim(BaseModel):
                 raise ValueError(f"check {self.check!r} needs {key}")
         for name in (self.model, self.against):
             if name is not None and name not in model_names():
-                raise ValueError(f"network {name!r} is none of this project's")
+                raise ValueError(f"network {name!r} is not one of this project's networks")
         return self
 
 

@@ -88,7 +88,7 @@ class Caution(_Strict):
     def _known_fields(self) -> Caution:
         for name in () if self.fields == "all" else self.fields:
             if name not in NUMBERS:
-                raise ValueError(f"unknown field {name!r}")
+                raise ValueError(f"unknown key {name!r}")
         return self
 
 
@@ -135,16 +135,16 @@ class Number(_Strict):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Number:
         if self.network and self.network not in model_names():
-            raise ValueError(f"network {self.network!r} is none of this project's")
+            raise ValueError(f"network {self.network!r} is not one of this project's networks")
         if self.dataset not in (*ROWS, "none"):
-            raise ValueError(f"dataset {self.dataset!r} is none of the registry's")
+            raise ValueError(f"dataset {self.dataset!r} is not in the registry")
         if (self.how == "figure") != (self.status == "measured from a figure"):
             raise ValueError(f"how {self.how!r} contradicts status {self.status!r}")
         for name in self.from_figure:
             if name not in NUMBERS or getattr(self, name) is None:
                 raise ValueError(f"from_figure names {name!r}, which has no value")
         if all(getattr(self, name) is None for name in NUMBERS):
-            raise ValueError("no number")
+            raise ValueError("no number given, expected one of " + ", ".join(NUMBERS))
         if self.ap is not None and self.ap50 is not None and self.ap > self.ap50:
             raise ValueError(f"ap {self.ap} above ap50 {self.ap50}")
         return self

@@ -23,8 +23,8 @@ BAD = {
     "infinity": (b"[-Infinity]", "a number is -Infinity"),
     "a float beyond floats": (b"[1e999]", "a number is 1e999"),
     "an integer beyond floats": (b"[" + b"9" * 400 + b"]", "400 digits"),
-    "half a pair": (b'{"a": ["\\ud83d"]}', "half of a surrogate pair"),
-    "half a pair as key": (b'{"\\udE00": 1}', "half of a surrogate pair"),
+    "half a pair": (b'{"a": ["\\ud83d"]}', "an unpaired surrogate"),
+    "half a pair as key": (b'{"\\udE00": 1}', "an unpaired surrogate"),
     "one key twice": (b'[{"a": {"b": 1, "b": 1}}]', "key 'b' is there twice"),
     "more after the end": (b"{} {}", "Extra data"),
 }

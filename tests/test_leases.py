@@ -112,7 +112,7 @@ def test_a_second_owner_is_told_who_works_there(tmp_path, monkeypatch):
     process = FORK.Process(target=work)
     process.start()
     assert there.wait(30)
-    said = rf"run: process {process.pid} on \S+ since 20\S+ works in it"
+    said = rf"run: process {process.pid} on \S+ since 20\S+ is using it"
     with pytest.raises(HEViTPoseError, match=said) as caught, owning(tmp_path / "run"):
         pass
     assert not re.search("\n", str(caught.value))

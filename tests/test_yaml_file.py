@@ -18,7 +18,7 @@ BAD = {
             f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 10)}]\n"
             for i in range(9)
         ).replace("*a", "1"),
-        "anchors say more than 100000",
+        "anchors expand to more than 100000",
     ),
     "deep by anchors": (
         "a0: &a0 1\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 40)),
@@ -32,9 +32,9 @@ BAD = {
     "an empty text as key": ("'': 1", "an empty key"),
     "one key twice": ("a: 1\na: 2", "given twice"),
     "deep": ("[" * 500 + "]" * 500, "nested more than 32"),
-    "no date": ("a: 2001-99-99", "a value that is none"),
-    "no number": ("a: !!int x", "a value that is none"),
-    "half a character": ('a: "\\ud800"', "half of a character"),
+    "no date": ("a: 2001-99-99", "an invalid value"),
+    "no number": ("a: !!int x", "an invalid value"),
+    "half a character": ('a: "\\ud800"', "an unpaired surrogate"),
     "several documents": ("a: 1\n---\nb: 2", "single document"),
 }
 

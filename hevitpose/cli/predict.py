@@ -72,7 +72,7 @@ def predict(
     category: Category = 1,
     out: Annotated[Path, typer.Option("--out")] = Path("runs/predict"),
     heatmaps: Annotated[
-        bool, typer.Option("--heatmaps", help="Also draw every map; of images only.")
+        bool, typer.Option("--heatmaps", help="Also draw every map; images only.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
     imports: Imports = None,

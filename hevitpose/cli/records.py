@@ -46,7 +46,7 @@ def _print_report(report: ImportReport) -> None:
 
 @app.command()
 def show(
-    record: Annotated[str, typer.Argument(help="An id, or how it begins.")],
+    record: Annotated[str, typer.Argument(help="An id or its beginning.")],
     store: Store = RUNS,
 ) -> None:
     """Print a record as JSON."""

@@ -43,7 +43,7 @@ def import_weights(
     input_size: Annotated[str, typer.Option("--input", help="HEIGHTxWIDTH.")] = "256x192",
     keypoints: Annotated[
         int | None,
-        typer.Option("--keypoints", min=1, help="Another number than the file's: a fresh head."),
+        typer.Option("--keypoints", min=1, help="A number other than the file's: a new head."),
     ] = None,
 ) -> None:
     """Turn published weights into a file of this package, with codec, input and decoder.

@@ -1,7 +1,7 @@
 """Heatmaps: encode, decode, flip test, loss, and the codec that binds them.
 
 The numbers are those of MMPose 0.29 (``TopDownGenerateTarget``, ``keypoints_from_heatmaps``), which
-the field compares against.
+published results are compared under.
 """
 
 from __future__ import annotations

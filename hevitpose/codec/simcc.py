@@ -93,7 +93,7 @@ class SimCCCodec:
         """Outputs for the mirrored image as outputs for the image.
 
         Mirroring pixels takes bin b of B to B - ratio - b, mirroring bins to B - 1 - b: the result
-        is ratio - 1 bins too far right. ``shift`` corrects it; the field's code does not.
+        is ratio - 1 bins too far right. ``shift`` corrects it; MMPose does not.
         """
         x, y = (as_tensor(output) for output in outputs)
         order = swapped(x.shape[1], flip_pairs, x.device)
@@ -119,7 +119,7 @@ class SimCCCodec:
     ) -> Tensor:
         """KL divergence from the targets' softmax, averaged over bins, weighted, x and y added.
 
-        Averaged over people and joints; the field's code sums over the batch, which is the same to
+        Averaged over people and joints; MMPose sums over the batch, which is the same to
         Adam but changes with the batch size.
         """
         total = outputs[0].new_zeros((), dtype=torch.float32)

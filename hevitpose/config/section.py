@@ -62,7 +62,7 @@ class Section(BaseModel):
 
 
 def ids_of(field: Any) -> tuple[str, ...]:
-    """The ids that a field's own value is an input of."""
+    """The ids that a key's own value is an input of."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return tuple(extra.get("ids", ("training",)))
 
@@ -83,12 +83,12 @@ def neutral_values(section: type[BaseModel], prefix: str = "") -> dict[str, Any]
 
 
 def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, Any]:
-    """The fields of a section, and of those in it, that are inputs of an id.
+    """The keys of a section, and of those in it, that are inputs of an id.
 
     Args:
         section: whose values are taken.
         kind: of the id.
-        without: a field that is left out.
+        without: a key that is left out.
     """
     inputs: dict[str, Any] = {}
     for name, in_id, neutral in _traits(type(section), kind):
@@ -106,7 +106,7 @@ def inputs_of(section: BaseModel, kind: IdKind, without: str = "") -> dict[str, 
 
 @cache
 def _traits(section: type[BaseModel], kind: IdKind) -> tuple[tuple[str, bool, Any], ...]:
-    """Each field's name, whether it is an input of the id, and its neutral value or a stand-in."""
+    """Each key's name, whether it is an input of the id, and its neutral value or a stand-in."""
     found = []
     for name, field in section.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

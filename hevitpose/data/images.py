@@ -1,4 +1,4 @@
-"""Image files: what is there, what is damaged, and pixels as the field reads them.
+"""Image files: what is there, what is damaged, and pixels as OpenCV reads them in pose code.
 
 Grey, CMYK and 16-bit files become 8-bit BGR by OpenCV. EXIF orientation is applied, as by the
 reference (MMPose 0.29 reads with OpenCV's plain colour flag). Where the annotations state an

@@ -33,7 +33,7 @@ class Files:
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by split, names of a file
     withheld: tuple[str, ...] = ()  # splits whose answers a server has
     optional: tuple[str, ...] = ()  # splits that few have and nothing here needs
-    derived: str = ""  # files that the page does not have, as the field takes them
+    derived: str = ""  # files that the page lacks, as pose repositories distribute them
     source: str = ""  # "originals" that `hevitpose data prepare` converts, or a dataset's name
     label: str = ""  # what its numbers are called wherever they stand; its name without
 

@@ -347,7 +347,7 @@ def require_truth(table: PoseTable) -> PoseTable:
     scored_by_oks = protocol not in ("pck", "pckh")
     if scored_by_oks and (table.truth is None or table.truth.ignored.all()):
         raise DataError(
-            f"{path}: nobody with labelled keypoints to score by, expected annotations "
+            f"{path}: no person with labelled keypoints to score, expected annotations "
             "(`hevitpose infer-testdev` is for splits without)"
         )
     if protocol == "crowdpose":

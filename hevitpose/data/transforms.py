@@ -2,7 +2,7 @@
 
 Points are (x, y), y down; sizes are (W, H); boxes are (x, y, w, h). The functions on arrays take
 NumPy arrays or torch tensors and return what they were given; torch is loaded only by whoever
-passes a tensor. Constants: ``MMPose 0.29``, the field's reference.
+passes a tensor. Constants: ``MMPose 0.29``, the usual reference.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def crop_people(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Training-time augmentation; the defaults are the field's for every dataset.
+    """Training-time augmentation; the defaults are MMPose's for every dataset.
 
     Shifts and half bodies are COCO's and CrowdPose's alone, see their rows of the registry.
     """

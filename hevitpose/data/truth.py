@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AREA_OF_BOX", "LARGEST_AREA", "PoseTruth", "coco_truth"]
 
-#: Where annotations have no area: this share of the box's, as the field's code has it.
+#: Where annotations have no area: this share of the box's, as MMPose has it.
 AREA_OF_BOX = 0.53
 #: COCO's evaluators count nobody whose area is larger, square pixels.
 LARGEST_AREA = 1e10

@@ -156,8 +156,8 @@ def score_pck(table: PoseTable, predictions: Predictions) -> dict[str, float]:
     if not seen.any():
         names = [table.layout.names[joint] for joint in pck.by if isinstance(joint, int)]
         raise DataError(
-            f"{table.annotation_file}: nobody has both joints {' and '.join(names)} labelled, by "
-            "whose distance PCK is normalised"
+            f"{table.annotation_file}: no person has both joints {' and '.join(names)} labelled, "
+            "whose distance normalises PCK"
         )
     return {
         pck.name: float(100 * curves[seen].mean()),

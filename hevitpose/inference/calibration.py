@@ -205,5 +205,5 @@ def _digest(paths: Sequence[Path]) -> str:
 def _spread(total: int, count: int) -> np.ndarray:
     """So many of a number of rows, evenly spread; all where there are no more."""
     if total == 0:
-        raise DataError("calibration: nobody there, expected at least 1 person")
+        raise DataError("calibration: no people, expected at least 1 person")
     return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))

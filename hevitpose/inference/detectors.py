@@ -57,7 +57,9 @@ def register_detector(name: str) -> Callable[[Make], Make]:
 
     def decorate(make: Make) -> Make:
         if name in _MAKERS or ":" in name:
-            raise UsageError(f"detector {name!r}: taken or with a colon, choose another name")
+            raise UsageError(
+                f"detector {name!r}: already registered, or has a colon; choose another name"
+            )
         _MAKERS[name] = make
         return make
 

@@ -88,9 +88,9 @@ class Request:
                 "dynamic_size: the fused form has one size, expected either of the two"
             )
         if lower and (self.half or self.dynamic_size):
-            raise UsageError(f"{self.precision}: of one precision and one size")
+            raise UsageError(f"{self.precision}: excludes half and dynamic_size, give one")
         if lower and people is None:
-            raise UsageError(f"{self.precision}: nobody to judge it on, expected people")
+            raise UsageError(f"{self.precision}: no people to compare it on, expected at least one")
         if self.to == "onnx":
             require_runtime(self.runtime, self.kind)
 

@@ -197,7 +197,7 @@ class _Places:
             if not images.has_ids:
                 raise ValueError(
                     f"image_id {key}, the first image is {images.names[0]}; --ids FILE names the "
-                    "annotations that say whose id that is"
+                    "annotations that contain this id"
                 )
         self.met[key] = place is not None
         return -1 if place is None else place

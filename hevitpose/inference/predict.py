@@ -62,7 +62,7 @@ class Options:
     #: Annotations in COCO's format that say the images' ids; without them, the images are numbered
     #: from 1 in order.
     ids: Path | None = None
-    #: Detections to take in place of the detector's, of images only.
+    #: Detections to take in place of the detector's; images only.
     boxes: Path | None = None
     #: Finds the people: a name for :func:`~hevitpose.inference.detectors.create_detector`, or a
     #: detector.
@@ -74,7 +74,7 @@ class Options:
     min_score: float = MIN_SCORE
     #: Of people, in ``boxes`` and in what is written.
     category_id: int = 1
-    #: Also a picture of every map per person, of images only.
+    #: Also a picture of every map per person; images only.
     heatmaps: bool = False
     #: ``cpu``, ``cuda``, ``cuda:1``.
     device: str = "cpu"
@@ -96,7 +96,7 @@ class Options:
         """
         if clips.paths and (self.boxes is not None or self.heatmaps):
             option = "--heatmaps" if self.boxes is None else f"--boxes {self.boxes}"
-            raise UsageError(f"{option}: of images only, {clips.paths[0]} is a video")
+            raise UsageError(f"{option}: applies to images only, {clips.paths[0]} is a video")
         for option, value in (("--box-threshold", self.threshold), ("--min-score", self.min_score)):
             if not math.isfinite(value):
                 raise UsageError(f"{option} {value}: expected a finite number")

@@ -175,4 +175,4 @@ def _layout_of(num_keypoints: int) -> KeypointLayout:
     for layout in (COCO, MPII, CROWDPOSE):
         if len(layout) == num_keypoints:
             return layout
-    raise UsageError(f"{num_keypoints} keypoints: no known layout has as many, give layout=")
+    raise UsageError(f"{num_keypoints} keypoints: no known layout has this many, give layout=")

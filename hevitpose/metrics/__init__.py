@@ -1,1 +1,1 @@
-"""Metrics of the field, each as its reference code computes it: PCKh, OKS and AP, CrowdPose."""
+"""Metrics, each as its reference code computes it: PCKh, OKS and AP, CrowdPose."""

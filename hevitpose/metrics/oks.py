@@ -1,7 +1,7 @@
 """Object keypoint similarity: scoring, suppression, and AP by pycocotools.
 
 OKS is COCO's (cocodataset.org, keypoint evaluation): the mean over keypoints of
-``exp(-d^2 / (2 area (2 sigma)^2))``. The suppression is that of the field's top-down code
+``exp(-d^2 / (2 area (2 sigma)^2))``. The suppression is that of MMPose's top-down code
 (``oks_nms``, ``soft_oks_nms`` of MMPose 0.29). Arrays in, arrays out; :func:`oks_nms` also takes
 tensors.
 """

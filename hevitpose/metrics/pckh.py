@@ -1,7 +1,7 @@
 """PCKh, MPII's metric: the share of joints within a fraction of the head size.
 
 Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art Analysis, CVPR 2014;
-numbers as MPII's own evaluation and the field's evaluators give them.
+numbers as MPII's own evaluation and the usual evaluators give them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HEAD_SIZE = 0.6
 
 @dataclass(frozen=True)
 class MpiiGroundTruth:
-    """MPII ground truth as the field's evaluators read it, in the order of ``mpii_val.json``."""
+    """MPII ground truth as the usual evaluators read it, in the order of ``mpii_val.json``."""
 
     keypoints: np.ndarray  # (N, 16, 2) float64, image pixels, 1-based
     missing: np.ndarray  # (N, 16) bool: not counted

@@ -197,7 +197,7 @@ def require_described(
         total = sum(n for n in numbers if isinstance(n, (int, float)))
         if not total <= most:
             raise DataError(
-                f"{path}: describes {key} {value}, more than its {len(state)} tensors can be of"
+                f"{path}: describes {key} {value}, more than its {len(state)} tensors can belong to"
             )
     require_size(path, options.get("input_size"))
     try:
@@ -211,9 +211,7 @@ def require_described(
     described = sum(value.numel() for value in network.state_dict().values())
     held = sum(value.numel() for value in state.values())
     if described > 4 * held + _SMALL:  # of what is not so large, loading says where it differs
-        raise DataError(
-            f"{path}: describes a network of {described} numbers, the file holds {held}"
-        )
+        raise DataError(f"{path}: describes a network of {described} values, the file holds {held}")
 
 
 __all__ = [

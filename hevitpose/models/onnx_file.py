@@ -214,7 +214,7 @@ def runtime_network(
     precision = exported["precision"]
     if runtime in RUNTIMES and precision not in RUNTIMES[runtime]:
         able = " or ".join(name for name, known in RUNTIMES.items() if precision in known)
-        raise UsageError(f"{path}: {precision}, which {runtime} has not; use --runtime {able}")
+        raise UsageError(f"{path}: {runtime} does not run {precision}; use --runtime {able}")
     name, count = model.get("name"), model.get("num_keypoints")
     if not isinstance(name, str) or type(count) is not int:
         raise DataError(f"{path}: does not say which network it holds, of how many keypoints")

@@ -180,7 +180,7 @@ VARIANTS = {
     "hevitpose_s": HEViTPoseSpec(widths=(128, 160, 256), depths=(1, 3, 3)),
     "hevitpose_b": HEViTPoseSpec(widths=(128, 256, 384), depths=(1, 2, 3)),
 }
-#: Other networks with the field's heads, for comparison; built by ``hevitpose.models.peers``.
+#: Other networks with MMPose's heads, for comparison; built by ``hevitpose.models.peers``.
 PEERS = (
     "pose_resnet50",
     "pose_resnext50",
@@ -229,11 +229,11 @@ def resolve(name: str, **overrides: object) -> HEViTPoseSpec:
         overrides: fields of :class:`HEViTPoseSpec`; lists become tuples.
 
     Raises:
-        UsageError: unknown variant, unknown field, or a value the network cannot have.
+        UsageError: unknown variant, unknown option, or a value the network cannot have.
     """
     full = full_name(name)
     if full not in VARIANTS:
-        raise UsageError(f"model {name!r} is a peer: HEViTPose's fields do not apply to it")
+        raise UsageError(f"model {name!r} is a peer: HEViTPose's options do not apply to it")
     known = {field.name for field in fields(HEViTPoseSpec)}
     for key in overrides:
         if key not in known:

@@ -27,7 +27,7 @@ def device_of(config: Config) -> str:
     if config.device == "auto" and (kind == "cuda") != usable:
         smi, found = ("a GPU", "none that it can use") if kind == "cuda" else ("none", "one")
         raise UsageError(
-            f"device: auto, nvidia-smi shows {smi} and torch finds {found}; say which, "
+            f"device: auto, nvidia-smi shows {smi} and torch finds {found}; choose one: "
             "device=cpu or device=cuda"
         )
     return kind

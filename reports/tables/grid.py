@@ -133,7 +133,7 @@ def _legend(
         )
     for name, cells in grid.disagreements().items():
         said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
-        legend.append(f"By {ablation.SHOWN[name]} it is otherwise: {', '.join(said)}.")
+        legend.append(f"By {ablation.SHOWN[name]} the verdict differs: {', '.join(said)}.")
     legend += [_levels_line(levels, heading) for levels in comparisons.product_levels(grid)]
     if together is not None:
         legend.append(

@@ -257,7 +257,7 @@ def precision_table(measured: Measured) -> Table:
             "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "
             f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
             "against float32 of the same weights; a precision whose accuracy was not measured is "
-            "never it. Pareto front: nobody at the same place is faster and as accurate on the "
+            "never bold. Pareto front: no other at the same place is faster and as accurate on the "
             "same people. Times on untrained weights; two rows make no ratio.",
         ),
     )

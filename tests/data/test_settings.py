@@ -311,7 +311,7 @@ def test_what_cannot_be_scored_is_refused_before_a_step(tmp_path):
     assert not (tmp_path / "run").exists()
     boxes = files.write(tmp_path / "boxes.json", detection([1, 1, 20, 20]))
     config = config.with_overrides({"data.box_source": str(boxes)})
-    with pytest.raises(DataError, match=r"val.json: nobody with labelled keypoints to score by"):
+    with pytest.raises(DataError, match=r"val.json: no person with labelled keypoints to score"):
         load_split(config, "val", training=False)
 
 

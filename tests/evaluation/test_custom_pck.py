@@ -144,7 +144,7 @@ def test_nobody_with_a_size(tmp_path):
     content["annotations"] = content["annotations"][1:]
     files.write(tmp_path / "ann.json", content)
     table = load(str(path), tmp_path, "val", input_size=SIZE, scored=True)
-    with pytest.raises(DataError, match=r"nobody has both joints a and b labelled"):
+    with pytest.raises(DataError, match=r"no person has both joints a and b labelled"):
         score(table, shifted(table, [[0, 0, 0]]))
 
 

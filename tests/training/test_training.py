@@ -194,7 +194,7 @@ def test_two_runs_do_not_share_a_folder(tiny, tmp_path, monkeypatch):
 
     first = train(config, tmp_path / "run", progress=progress)
     said = os.read(pipe[0], 1000).decode()
-    assert f"process {os.getpid()} on " in said and "works in it" in said
+    assert f"process {os.getpid()} on " in said and "is using it" in said
     assert first.curve == whole.curve
     assert digests(tmp_path / "run").keys() == digests(tmp_path / "whole").keys()
     assert_same(weights(tmp_path / "run"), weights(tmp_path / "whole"))

@@ -371,7 +371,7 @@ def _box(box: np.ndarray) -> str:
 
 
 def clip_boxes(boxes: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:
-    """Boxes clipped to their images as the field does: the last pixel is inside (x2 <= w - 1).
+    """Boxes clipped to their images as MMPose clips them: the last pixel is inside (x2 <= w - 1).
 
     x2 = min(w - 1, max(x, 0) + max(0, width - 1)), so that a box wholly inside loses one pixel
     of width and height (MMPose 0.29, HRNet).

@@ -1,4 +1,4 @@
-"""MPII as the field distributes it: a list of people with centre, scale and joints, 1-based.
+"""MPII as pose repositories distribute it: a list of people with centre, scale and joints, 1-based.
 
 Rules of protocols: centre y += 15 * scale, then centre -= 1; the box is 200 * scale, padded by
 1.25; joints -= 1. From here on everything is 0-based.

@@ -1,4 +1,4 @@
-"""MPII's own release, a MATLAB structure, as the field's lists of people.
+"""MPII's own release, a MATLAB structure, as the lists of people that pose repositories use.
 
 The split is Tompson's (CVPR 2015), person by person: the ground truth file says who is val, people
 are found again by their joints. Train is every annotated person of the training images in which

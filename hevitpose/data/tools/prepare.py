@@ -86,7 +86,7 @@ def _mpii(folder: Path, source: Path) -> list[PreparedFile]:
     ) or find_original(source, "mpii_gt_val.mat", "gt_valid.mat")
     if truth is None:
         raise DataError(
-            f"{source}: no mpii_gt_val.mat, which says who is in the field's val split; it is in "
+            f"{source}: no mpii_gt_val.mat, the list of people of the usual val split; it is in "
             f"{files_of('mpii').derived}"
         )
     people = mpii_release.convert(release, truth)

@@ -148,7 +148,7 @@ def draw_worst(
     """
     people = found.worst[:count]
     if not people:
-        raise DataError("worst: nobody was matched and nobody missed, expected people to draw")
+        raise DataError("worst: no person was matched or missed, expected people to draw")
     images = [_image(person, folders) for person in people]
     tiles = [_tile(person, image, found) for person, image in zip(people, images, strict=True)]
     columns = min(6, len(tiles))

@@ -1,4 +1,4 @@
-"""Other pose networks to compare with: timm backbones with the field's heads.
+"""Other pose networks to compare with: timm backbones with MMPose's heads.
 
 Every name of ``hevitpose.models.spec.PEERS`` has a builder of that name; ``hevitpose.create_model``
 calls :func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.

@@ -1,4 +1,4 @@
-"""What every peer shares: a backbone, the field's head, the check of the input, the same start."""
+"""Parts that all peers share: a backbone, MMPose's head, the check of the input, the same start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Peer(nn.Module):
     """
 
     codec: Literal["heatmap", "simcc"] = "heatmap"  # what decodes the output
-    spec = None  # HEViTPose's fields do not apply
+    spec = None  # HEViTPose's options do not apply
     weights_depend_on_input = False  # whether another `input_size` makes other parameters
     name: str  # these two are set by create_peer
     num_keypoints: int

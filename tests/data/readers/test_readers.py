@@ -436,7 +436,7 @@ def without(key):
         (json.dumps(files.coco()) + "x", "Extra data"),
         ("[" * 100_000, "nested too deeply|not JSON"),
         ('{"images": [{"id": ' + "9" * 5000 + "}]}", "id .*expected an integer|digits"),
-        ('{"a": "\\ud800.jpg"}', "half of a surrogate pair"),
+        ('{"a": "\\ud800.jpg"}', "an unpaired surrogate"),
         ('{"images": [], "images": []}', "'images' is there twice"),
         (json.dumps(files.mpii()), "a list of records, expected COCO"),
         (files.crowdpose(), "keypoints are in another order"),

@@ -199,7 +199,7 @@ def without_area():
     ("people", "results", "says"),
     [
         ([without_area()], [], "area is missing"),
-        ([], [], "no usable people|nobody with labelled keypoints"),
+        ([], [], "no usable people|no person with labelled keypoints"),
         ([person(1, 1, POINTS)], [detection(7, POINTS)], "image_id 7 is not in the ground truth"),
         ([person(1, 1, POINTS)], [detection(1, POINTS[:14])], "keypoints has 42 values"),
         ([person(1, 1, POINTS)], {"a": 1}, "dict, expected a list"),
