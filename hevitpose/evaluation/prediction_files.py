@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -260,6 +261,7 @@ def write_pred_mat(predictions_NK2: np.ndarray, people: np.ndarray, out: str | P
 def _load_npy(path: Path) -> np.ndarray:
     files.require_regular(path, "a .npy array")
     try:  # mapped: a header cannot ask for more than the file has
+        _require_npy_header(path)
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except Exception as error:  # numpy raises what the damage happens to hit
         why = first_line(str(error), type(error).__name__)
@@ -267,6 +269,14 @@ def _load_npy(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: an archive of arrays, expected one array (.npy)")
     return array
+
+
+def _require_npy_header(path: Path) -> None:
+    """Refuse a header longer than its file: numpy would make room for all of it."""
+    with path.open("rb") as file:
+        version, length = struct.unpack("<6xBxI", file.read(12).ljust(12, b"\0"))
+    if version > 1 and length > path.stat().st_size:
+        raise ValueError(f"a header of {length} bytes")
 
 
 def _load_mat(path: Path) -> np.ndarray:

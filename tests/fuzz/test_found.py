@@ -147,6 +147,13 @@ def test_headers_of_arrays(tmp_path, header):
     assert "p.npy" in one_line(lambda: read_arrays(tmp_path / "p.npy", 2))
 
 
+def test_a_header_longer_than_its_array(tmp_path):
+    (tmp_path / "p.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\x7f{'descr': '<f8'")
+    with mock.patch("numpy.load") as load:
+        why = one_line(lambda: read_arrays(tmp_path / "p.npy", 2))
+    assert "a header of 2147483647 bytes" in why and not load.called
+
+
 def test_a_pickle_that_says_much_in_few_bytes(tmp_path):
     said: list = [1]
     for _ in range(40):

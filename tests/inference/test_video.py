@@ -222,7 +222,8 @@ def test_images_and_videos_of_one_call(tmp_path, capsys):
     assert made == clips | {"photo.jpg", "keypoints.json", "detections.json"}
     with pytest.raises(UsageError, match=r"clip\.mp4 is a video to predict"):
         predict_files([str(folder / "a")], None, folder / "a")
-    with pytest.raises(UsageError, match=r"--heatmaps: applies to images only, .*clip\.mp4 is a video"):
+    images_only = r"--heatmaps: applies to images only, .*clip\.mp4 is a video"
+    with pytest.raises(UsageError, match=images_only):
         predict_files([str(folder / "a")], None, tmp_path / "x", Options(heatmaps=True))
     with pytest.raises(UsageError, match=r"--boxes b\.json: applies to images only"):
         predict_files([str(folder / "a")], None, tmp_path / "x", Options(boxes="b.json"))

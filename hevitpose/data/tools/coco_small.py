@@ -35,7 +35,8 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
         raise DataError(f"{source}: no {names[1]}, expected COCO's from {files_of('coco').page}")
     listed = photographs()
     content = read_object(path, "images", "annotations", "categories")
-    by_id = {image.get("id"): image for image in content["images"] if isinstance(image, dict)}
+    images = [image for image in content["images"] if isinstance(image, dict)]
+    by_id = {image["id"]: image for image in images if type(image.get("id")) is int}
     absent = sorted({number for of in listed.values() for number in of} - by_id.keys())
     if absent:
         raise DataError(

@@ -65,6 +65,16 @@ def test_what_cannot_be_prepared(official, tmp_path, monkeypatch):
     assert execute(line) == 1
 
 
+@pytest.mark.parametrize("number", [{"a": 1}, [7], "7", None])
+def test_an_image_whose_id_is_none(official, tmp_path, number):
+    path = official / "annotations/person_keypoints_val2017.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["id"] = number
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="1 of the 2 photographs"):
+        prepare(tmp_path, "coco_small", official)
+
+
 def test_the_list():
     listed = coco_small.photographs()
     assert {split: len(of) for split, of in listed.items()} == {"train": 1855, "val": 491}
