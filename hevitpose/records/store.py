@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hevitpose import files, json_file
-from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
+from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line, on_one_line
 from hevitpose.records.identity import digest, digest_of_json
 from hevitpose.records.migrations import NewerSchemaError, migrate
 from hevitpose.records.schema import ID_PATTERN, SCHEMA_VERSION, Record
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.reason}"
+        return on_one_line(f"{self.file}: {self.reason}")
 
 
 def parse_record(text: str | bytes) -> Record:

@@ -123,6 +123,15 @@ def test_what_is_no_file_or_too_large(tmp_path, name, make):
         assert images.look(tmp_path / name, (64, 48)).fault
 
 
+def test_a_gallery_of_a_record_of_two_lines(tmp_path):
+    record = Factory().evaluation()
+    _write_gallery(tmp_path / "gallery", record)
+    path = tmp_path / "gallery/gallery.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"record": "a\n\nb"}))
+    _, (problem,) = gallery.load(tmp_path / "gallery", check([("a", record)]))
+    assert str(problem).endswith(r"of record a\n\nb, which is not here")
+
+
 def test_a_gallery_that_is_a_pipe(tmp_path):
     record = Factory().evaluation()
     _write_gallery(tmp_path / "gallery", record)
