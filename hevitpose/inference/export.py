@@ -189,7 +189,7 @@ def _write(
     """Write the file; its opset, and what a lower precision cost."""
     exported = _fused(network) if request.fuse else network
     arguments = request.input_size, request.batch, request.dynamic_batch, request.dynamic_size
-    opset = write_file(exported, path, request.to, *arguments)
+    opset = write_file(exported, path, request.to, *arguments, precision=request.precision)
     if request.half:
         halve(path)
     if people is None or request.precision not in LOWER:

@@ -1,4 +1,4 @@
-"""What halves the map between two stages, and the fused form of its squeeze-excite.
+"""What halves the map between two stages, and fused forms of its squeeze-excite and LayerNorm.
 
 The paper's Subsample & OPE is in ``hevitpose.models.hevitpose``; these are alternatives to it.
 """
@@ -71,6 +71,23 @@ class FusedSqueezeExcite(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         scale_NC = self.excite(F.relu(self.squeeze(x_NCHW.mean((2, 3))))).sigmoid()
         return x_NCHW * scale_NC[:, :, None, None]
+
+
+@register_form("fused", LayerNorm2d)
+class FusedLayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a map, on tokens (N, T, C).
+
+    OpenVINO reads a LayerNorm of three dimensions as one operation, of four as several with copies.
+    """
+
+    def __init__(self, norm: LayerNorm2d) -> None:
+        super().__init__(norm.normalized_shape, eps=norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        height, width = (int(side) for side in x_NCHW.shape[2:])
+        y_NTC = super().forward(x_NCHW.permute(0, 2, 3, 1).flatten(1, 2))
+        return y_NTC.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 def _as_linear(conv: nn.Module) -> nn.Linear:

@@ -30,6 +30,7 @@ def _onnx(
     batch: int,
     dynamic_batch: bool,
     dynamic_size: bool,
+    precision: str,
 ) -> tuple[bytes, int]:
     # By torch's tracing exporter: after onnxruntime's optimisations its graph is as fast as that
     # of the newer "dynamo" exporter, and it is written in a tenth of the time.
@@ -51,7 +52,7 @@ def _onnx(
     with quiet():
         try:
             torch.onnx.export(
-                onnx_form(network),
+                onnx_form(network, precision),
                 (_example(input_size, batch),),
                 written := io.BytesIO(),  # type: ignore[arg-type]
                 input_names=[INPUT],
@@ -120,8 +121,19 @@ def write_file(
     batch: int,
     dynamic_batch: bool = False,
     dynamic_size: bool = False,
+    precision: str = "fp32",
 ) -> int | None:
-    """Write the bare file, not compared with the network.
+    """Write the bare file, in float32, not compared with the network.
+
+    Args:
+        network: what to write.
+        path: the file.
+        to: of :data:`FORMATS`.
+        input_size: (W, H).
+        batch: images in a call, where they are fixed.
+        dynamic_batch: any number of images in a call.
+        dynamic_size: any size of them (ONNX).
+        precision: in which an ONNX file will be computed (:func:`~.forms.onnx_form`).
 
     Returns:
         The opset of an ONNX file.
@@ -131,7 +143,7 @@ def write_file(
     """
     opset = None
     if to == "onnx":
-        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size)
+        content, opset = _onnx(network, input_size, batch, dynamic_batch, dynamic_size, precision)
     else:
         content = _WRITERS[to](network, input_size, batch, dynamic_batch)
     path.write_bytes(content)

@@ -42,6 +42,7 @@ _FORMS: dict[str, dict[type[nn.Module], Callable[..., Any]]] = {
     "fused": {ConvBN: fused_conv_bn, DWConv: fused_conv_bn},
     "fused-residual": {},
     "onnx": {},
+    "onnx-low": {},
 }
 
 
@@ -52,7 +53,8 @@ def register_form(kind: str, plain: type[nn.Module]) -> Callable[[Form], Form]:
         kind: ``"train"``: a subclass whose ``forward`` alone differs; ``"fused"``: called with a
             module in evaluation mode, returns what replaces it; ``"fused-residual"``: the same for
             the branch of a :class:`~hevitpose.models.hevitpose.Residual`, the shortcut included;
-            ``"onnx"``: called with a module of the fused form, returns what replaces it.
+            ``"onnx"``: called with a module of the fused form, returns what replaces it;
+            ``"onnx-low"``: the same, in its place where products are in bf16 or int8.
         plain: the type.
     """
 
@@ -84,18 +86,23 @@ def optimize(model: nn.Module, mode: str = "train") -> nn.Module:
     return {"train": _train, "fused": _fused, "compile": _compiled}[mode](model)
 
 
-def onnx_form(network: nn.Module) -> nn.Module:
+def onnx_form(network: nn.Module, precision: str = "fp32") -> nn.Module:
     """A copy with every fused part that has a form of its own for ONNX replaced by it.
 
     Attention is ONNX's own operator (opset 23), and the head's transposed convolutions are spelled
-    out with fewer multiplications. Standard operators alone: any runtime of that opset reads the
-    file. Equal to the fused form in real numbers.
+    out, in float32 with fewer multiplications. Standard operators alone: any runtime of that opset
+    reads the file. Equal to the fused form in real numbers.
 
     Args:
         network: any; of one that was not fused, nothing is replaced.
+        precision: of the products that the runtime will compute; ``bf16`` and ``int8``, whose
+            products are cheap beside what surrounds them, have forms of their own.
     """
     registry.load()
-    return _converted(copy.deepcopy(network), _FORMS["onnx"])
+    forms = _FORMS["onnx"]
+    if precision in ("bf16", "int8"):
+        forms = forms | _FORMS["onnx-low"]
+    return _converted(copy.deepcopy(network), forms)
 
 
 def to_channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

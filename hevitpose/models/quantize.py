@@ -75,6 +75,7 @@ def write_int8(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     nodes = [name for kind, names in layer_kinds(path).items() if kind in kinds for name in names]
+    nodes += _relus_after(path, nodes)
     with _silent():
         quantize_static(
             str(path),
@@ -85,9 +86,23 @@ def write_int8(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=nodes,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Relu"],
         )
     _in_order(out)
+
+
+def _relus_after(path: Path, layers: Collection[str]) -> list[str]:
+    """The names of the ReLUs of some layers.
+
+    Named to the quantiser, they become the least value, zero, of the layer's output, which else is
+    rounded twice: before its ReLU and after it.
+    """
+    import onnx
+
+    nodes = onnx.load(str(path)).graph.node
+    chosen = set(layers)
+    outputs = {output for node in nodes if node.name in chosen for output in node.output}
+    return [node.name for node in nodes if node.op_type == "Relu" and node.input[0] in outputs]
 
 
 def _in_order(path: Path) -> None:

@@ -17,6 +17,7 @@ from hevitpose.inference.lower_precision import MOST_LOST, People, lower
 from hevitpose.models import create_model, onnx_file, quantize, runtimes
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
 from hevitpose.models.exported import write_file
+from hevitpose.models.forms import optimize
 from hevitpose.records import RecordStore
 from hevitpose.training.loaders import load_split, split_minival
 
@@ -62,6 +63,24 @@ def test_int8_is_of_the_layers_asked_for_and_repeats(whole, tmp_path):
     expected = runtimes.load_onnx(whole, threads=1)(crops[0])
     error = float((run(crops[0]) - expected).abs().max() / expected.abs().max())
     assert 1e-4 < error < 0.3
+
+
+def test_a_layer_with_a_relu_is_rounded_once(nano, tmp_path):
+    write_file(optimize(nano, "fused"), tmp_path / "whole", "onnx", SIZE, 1, precision="int8")
+    crops = list(torch.randn(2, 1, 3, 96, 64, generator=torch.Generator().manual_seed(0)))
+    quantize.write_int8(tmp_path / "whole", tmp_path / "int8", crops)
+
+    def before_relus(name):
+        nodes = onnx.load(tmp_path / name).graph.node
+        made = {output: node.op_type for node in nodes for output in node.output}
+        return [made[node.input[0]] for node in nodes if node.op_type == "Relu"]
+
+    assert before_relus("whole").count("Conv") > 10
+    assert set(before_relus("int8")) == {"Gemm"}  # of squeeze-excite, which stays in floats
+    run = runtimes.load_onnx(tmp_path / "int8", "onnxruntime", "int8", 1)
+    with torch.no_grad():
+        expected = nano(crops[0])
+    assert float((run(crops[0]) - expected).abs().max() / expected.abs().max()) < 0.3
 
 
 def test_small_products_of_a_transformer_stay_in_floats(whole, tmp_path):

@@ -8,19 +8,23 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import ALTERNATIVES, image, randomise_norms
+from timm.layers import LayerNorm2d
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_for_input, create_model
-from hevitpose.models.attention.cgsr import FusedGroup
+from hevitpose.models.attention.cgsr import Fence, FusedCGSR, FusedGroup, _onnx_attend
+from hevitpose.models.downsample import FusedLayerNorm2d
 from hevitpose.models.forms import onnx_form, optimize
 from hevitpose.models.fused_conv import FusedConv
 from hevitpose.models.hevitpose import GroupAttention, HeatmapHead
 from hevitpose.models.parity import relative_error
 from hevitpose.models.spec import PEERS
-from hevitpose.models.upsample import Upsample
+from hevitpose.models.upsample import PlainUpsample, Upsample
 
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: How the head's transposed convolutions are spelled out, by the precision of the products.
+UPSAMPLES = {"fp32": Upsample, "bf16": PlainUpsample, "int8": PlainUpsample}
 CELLS = [
     *(("hevitpose_nano", key, torch.float64) for key in ALTERNATIVES),
     ("hevitpose_nano", "default", torch.float32),
@@ -129,14 +133,21 @@ def test_fused_group_reduces_maps_that_do_not_divide(mode: str) -> None:
         assert relative(FusedGroup(group)(u_NCHW.flatten(2).mT, u_NCHW.shape[2:]), expected) < 1e-9
 
 
+@pytest.mark.parametrize(("precision", "upsample"), UPSAMPLES.items())
 @pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
-def test_onnx_form_equals_fused(name: str, key: str, dtype: torch.dtype) -> None:
+def test_onnx_form_equals_fused(
+    name: str, key: str, dtype: torch.dtype, precision: str, upsample: type[torch.nn.Module]
+) -> None:
     plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
     fused = optimize(plain, mode="fused")
-    form = onnx_form(fused)
-    assert not any(isinstance(module, Upsample) for module in fused.modules())
+    form = onnx_form(fused, precision)
+    assert not any(isinstance(module, upsample) for module in fused.modules())
     if getattr(plain.spec, "upsampler", None) == "deconv":
-        assert sum(isinstance(module, Upsample) for module in form.modules()) == 2
+        assert sum(isinstance(module, upsample) for module in form.modules()) == 2
+    attentions = [module for module in form.modules() if isinstance(module, FusedCGSR)]
+    for attention in attentions:
+        assert isinstance(attention.fence, Fence) == (precision != "fp32")
+        assert all(group.attend is _onnx_attend for group in attention.groups)
     with torch.no_grad():
         for x in (image(2, 3, 96, 64, dtype=dtype), image(1, 3, 32, 64, dtype=dtype)):
             assert relative(form(x), plain(x)) < TOLERANCE[dtype]
@@ -158,17 +169,28 @@ def test_onnx_form_equals_every_peer(name: str) -> None:
             assert relative_error(onnx_form(network)(x), expected) < TOLERANCE[torch.float32]
 
 
+@pytest.mark.parametrize("form", UPSAMPLES.values())
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("width", [6, 5])
 @pytest.mark.parametrize("relu", [True, False])
-def test_upsample_equals_its_transposed_convolution(last: bool, width: int, relu: bool) -> None:
+def test_upsample_equals_its_transposed_convolution(
+    last: bool, width: int, relu: bool, form: type[torch.nn.Module]
+) -> None:
     conv = torch.nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1).double()
     pointwise = torch.nn.Conv2d(6, 3, 1).double() if last else None
     up = FusedConv(conv, relu=relu)
     x = image(2, 4, 7, width, dtype=torch.float64)
     with torch.no_grad():
         expected = up(x) if pointwise is None else pointwise(up(x))
-        assert relative(Upsample(up, pointwise)(x), expected) < 1e-12
+        assert relative(form(up, pointwise)(x), expected) < 1e-12
+
+
+def test_layer_norm_of_a_map_on_tokens() -> None:
+    plain = LayerNorm2d(6, eps=1e-3).double()
+    torch.nn.init.normal_(plain.weight), torch.nn.init.normal_(plain.bias)
+    x = image(2, 6, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative(FusedLayerNorm2d(plain)(x), plain(x)) < 1e-12
 
 
 @pytest.mark.parametrize("changed", [{"kernel_size": 2, "padding": 0}, {"groups": 2}])
@@ -176,9 +198,11 @@ def test_onnx_form_keeps_other_transposed_convolutions(changed: dict[str, int]) 
     options = {"kernel_size": 4, "stride": 2, "padding": 1} | changed
     head = HeatmapHead(4, 3, (4,))
     head.up1 = FusedConv(torch.nn.ConvTranspose2d(4, 4, **options))
-    assert isinstance(onnx_form(head).up1, FusedConv)
+    for precision in UPSAMPLES:
+        assert isinstance(onnx_form(head, precision).up1, FusedConv)
     head.up1 = FusedConv(torch.nn.ConvTranspose2d(4, 4, 4, 2, 1))
-    assert isinstance(onnx_form(head).up1, Upsample)
+    for precision, upsample in UPSAMPLES.items():
+        assert isinstance(onnx_form(head, precision).up1, upsample)
 
 
 def test_fused_form_follows_moves_and_copies() -> None:

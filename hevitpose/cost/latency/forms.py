@@ -246,7 +246,7 @@ def _run_by(network: nn.Module, conditions: Conditions, example: Tensor) -> Netw
     with tempfile.TemporaryDirectory(prefix="hevitpose-export-") as folder:
         path = Path(folder) / "model.onnx"
         size, batch = conditions.input_size, conditions.batch
-        write_file(network, path, "onnx", size, batch)
+        write_file(network, path, "onnx", size, batch, precision=precision)
         if precision == "fp16" and runtime == "onnxruntime":  # TensorRT rounds by itself
             halve(path)
         if precision == "int8":

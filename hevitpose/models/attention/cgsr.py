@@ -5,7 +5,8 @@ these are tested against.
 
 Fused (all exact in real numbers): the affine part of k's and v's LayerNorm, all per-head
 convolutions, the softmax scale and the group's Linear become two small matrices; the spatial
-reduction is a product. For ONNX, attention is one operator of opset 23.
+reduction is a product. For ONNX, attention is one operator of opset 23, and in bf16 and int8 maps
+become tokens without a copy.
 """
 
 from __future__ import annotations
@@ -191,17 +192,40 @@ class FusedCGSR(nn.Module):
             FusedGroup(cast(GroupAttention, group)) for group in attention.groups
         )
         self.projection = fused_conv_bn(attention.projection)
+        self.fence: nn.Module = nn.Identity()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = (int(side) for side in x_NCHW.shape[2:])
         # Permuted before anything else: onnxruntime makes it part of its own change of layout.
-        x_NTC = x_NCHW.permute(0, 2, 3, 1).flatten(1, 2)
+        x_NTC = self.fence(x_NCHW).permute(0, 2, 3, 1).flatten(1, 2)
         outputs: list[Tensor] = []
         for group, x_i in zip(self.groups, x_NTC.chunk(len(self.groups), dim=-1), strict=True):
             u_i = x_i + outputs[-1] if self.cascade and outputs else x_i
             outputs.append(group(u_i, (height, width)))
         y_NHWC = torch.cat(outputs, dim=-1).unflatten(1, (height, width))
         return self.projection(y_NHWC.permute(0, 3, 1, 2), x_NCHW)
+
+
+@register_form("onnx-low", FusedCGSR)
+def _low_cgsr(attention: FusedCGSR) -> FusedCGSR:
+    for name, group in attention.groups.named_children():
+        setattr(attention.groups, name, _with_onnx_attention(cast(FusedGroup, group)))
+    attention.fence = Fence()
+    return attention
+
+
+class Fence(nn.Module):
+    """The map as it is, in an operation of its own: clipped where no number is.
+
+    OpenVINO stores maps channels-last, where tokens are the same bytes, but it copies them, twice
+    and slowly, where a convolution that adds a shortcut comes right before the permutation
+    (``prevNodeIsConvSum`` of its CPU plugin's ``graph_optimizer.cpp``).
+    """
+
+    LARGEST = 3e38  # of float32 and bfloat16, nearly
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW.clamp(-self.LARGEST, self.LARGEST)
 
 
 class Affine(nn.Module):
