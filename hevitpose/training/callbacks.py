@@ -171,6 +171,8 @@ class Curve(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [{str(k): v + 0 for k, v in row.items()} for row in state_dict["rows"]]
+        if not all({"step", "loss"} <= row.keys() for row in self.rows):
+            raise KeyError("a row of the curve without step or loss")
         self.seconds = float(state_dict["seconds"])
 
 

@@ -163,6 +163,16 @@ def test_a_finished_run_is_left_as_it_is(tiny, tmp_path, selection, decay):
     assert (again.curve, again.train) == (first.curve, first.train)
 
 
+def test_a_curve_without_a_loss_is_the_checkpoints_fault(tiny, tmp_path):
+    train(tiny(), tmp_path)
+    stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    (state,) = [each for each in stored["callbacks"].values() if "rows" in each]
+    del state["rows"][-1]["loss"]
+    torch.save(stored, tmp_path / "last.ckpt")
+    with pytest.raises(DataError, match=r"last\.ckpt: cannot be continued from .*without step or"):
+        train(tiny(), tmp_path)
+
+
 def test_starting_afresh_leaves_no_weights_of_the_run_before(tiny, tmp_path):
     train(tiny(**{"training.selection": "val", **SELECTION}), tmp_path)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
