@@ -169,7 +169,7 @@ def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:
     if int8 and bf16:
         raise UsageError("--int8 and --bf16: expected one of the two")
     if (calibration is None) == (int8 or bf16):
-        raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and they with it")
+        raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and each needs it")
     return "int8" if int8 else "bf16" if bf16 else "fp32"
 
 

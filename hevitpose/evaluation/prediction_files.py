@@ -113,7 +113,7 @@ def read_image_list(path: Path) -> list[str]:
     try:
         text = files.text_of(files.content(path, _LIST_LIMIT, "a list of images"))
     except ValueError as error:
-        raise DataError(f"{path}: {error}, expected an id or a name a line") from None
+        raise DataError(f"{path}: {error}, expected one id or name per line") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -115,7 +115,7 @@ def tensors(path: Path, found: Any, what: str = "its state dict") -> dict[str, T
             raise DataError(f"{path}: {key!r:.80} is a {type(value).__name__}, expected a tensor")
         dense = value.layout == torch.strided and not value.is_meta and not value.is_quantized
         if not dense or value.is_complex():
-            raise DataError(f"{path}: {key!r:.80} is no plain tensor of numbers")
+            raise DataError(f"{path}: {key!r:.80} is not a plain tensor of numbers")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise DataError(
                 f"{path}: {key!r:.80} has {value.numel()} elements, more than its storage"
