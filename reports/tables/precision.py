@@ -258,7 +258,10 @@ def precision_table(measured: Measured) -> Table:
             f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
             "against float32 of the same weights; a precision whose accuracy was not measured is "
             "never bold. Pareto front: no other at the same place is faster and as accurate on the "
-            "same people. Times on untrained weights; two rows make no ratio.",
+            "same people. Accuracy is of the newest weights that were trained here, some for 300 "
+            "steps only and by recipes that differ between networks: it says what a precision "
+            "loses, not which network is better, and the front is of these weights. Times on "
+            "untrained weights; two rows make no ratio.",
         ),
     )
 

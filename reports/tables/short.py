@@ -153,13 +153,14 @@ def _splits(
 def _speed(points: Sequence[Point]) -> Table:
     """At batch 1 and 256x256, the networks that were timed on every machine; bold: their best.
 
-    A machine counts where at least two networks can be compared.
+    A machine counts where at least two networks can be compared, and two precisions.
     """
     shown = [point for point in points if point.place[1:] == ("1", "256x256")]
     places = [
         place
         for place in dict.fromkeys(point.place for point in shown)
         if len({point.model for point in shown if point.place == place}) > 1
+        and len({point.precision for point in shown if point.place == place}) > 1
     ]
     models = [
         model
