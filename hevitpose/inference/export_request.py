@@ -120,6 +120,7 @@ def about_file(
     }
     if found is not None and people is not None:
         exported["int8"] = [kind.name for kind in found.kinds if kind.int8]
+        exported["float32"] = [kind.name for kind in found.kinds if not kind.int8]
         exported["people"] = people.named
     network = describe(model) if hasattr(model, "name") else {}
     return {
