@@ -180,8 +180,8 @@ def _speed(points: Sequence[Point]) -> Table:
         *(Column(name, name) for name in _BITS),
     )
     caption = (
-        "p50 in ms of the fastest form, batch 1, 256x256. In parentheses: accuracy not measured; "
-        f"bold: the best that loses at most {MOST_LOST} points."
+        "p50 in ms of the fastest form, batch 1, 256x256. Bold: the best that loses at most "
+        f"{MOST_LOST} points; in parentheses: it loses more, or its accuracy was not measured."
     )
     return Table("short-speed", "Speed by precision", columns, tuple(rows), caption=caption)
 
