@@ -20,11 +20,10 @@ from torch import Tensor
 
 from hevitpose.cost.latency.timers import WallTimer
 from hevitpose.errors import HEViTPoseError
+from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.models.quantize import layer_kinds, write_bfloat16, write_int8
 from hevitpose.models.runtimes import Run, load_onnx
 
-#: Points of the primary metric, 0..100, that a file in lower precision may lose.
-MOST_LOST = 0.5
 #: A time is of so many calls, or of about those that fit into so many seconds.
 TIMED_CALLS, TIMED_SECONDS = 20, 2.0
 UNTIMED_CALLS = 3  # before them

@@ -137,12 +137,10 @@ class Upsample(nn.Module):
     def __init__(self, up: FusedConv, last: nn.Conv2d | None = None) -> None:
         super().__init__()
         self.up, self.last = up, last
-        weight = up.conv.weight.detach().transpose(0, 1)
         products = []
-        for rows in _TAPS:
-            for columns in _TAPS:
-                first, second = weight[:, :, rows][..., columns].split(1, dim=-1)
-                products += [first, first + second, -second]
+        for kernel in _parities(up.conv):
+            first, second = kernel.split(1, dim=-1)
+            products += [first, first + second, -second]
         self.products = nn.ParameterList(part.contiguous() for part in products)
         self.products.requires_grad_(False)
 
@@ -200,10 +198,7 @@ class PlainUpsample(nn.Module):
     def __init__(self, up: FusedConv, last: nn.Conv2d | None = None) -> None:
         super().__init__()
         self.up, self.last = up, last
-        weight = up.conv.weight.detach().transpose(0, 1)
-        self.kernels = nn.ParameterList(
-            weight[:, :, rows][..., columns].contiguous() for rows in _TAPS for columns in _TAPS
-        )
+        self.kernels = nn.ParameterList(kernel.contiguous() for kernel in _parities(up.conv))
         self.kernels.requires_grad_(False)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -216,6 +211,12 @@ class PlainUpsample(nn.Module):
         y = _convolve(x_NCHW, self.kernels[2 * a + b], self.up.conv.bias, (1, 1), pad, 1)
         y = F.relu(y) if self.up.relu else y
         return y if self.last is None else self.last(y)
+
+
+def _parities(up: nn.Module) -> list[Tensor]:
+    """Kernels 2x2 of the outputs in rows and columns of parity (0, 0), (0, 1), (1, 0), (1, 1)."""
+    weight = cast(Tensor, up.weight).detach().transpose(0, 1)
+    return [weight[:, :, rows][..., columns] for rows in _TAPS for columns in _TAPS]
 
 
 def _put_together(parts: list[list[Tensor]]) -> Tensor:

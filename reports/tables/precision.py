@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.records import Record
 from reports import captions
 from reports.load import Measured, input_size, is_plain_network, metric, newest
@@ -18,8 +19,6 @@ from reports.output.text import MISSING, Column, Table, TableCell, number, plain
 from reports.tables.accuracy import DISPLAY
 from reports.tables.speed import latest_timings, median, on_gpu, timings_line
 
-#: Points of the primary metric that a precision may lose.
-MOST_LOST = 0.5
 #: In the order of the rows.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 _RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
@@ -33,6 +32,7 @@ class Accuracy:
 
     record: Record
     full: Record | None  # of the same weights, data and condition in float32
+    trained: tuple[int | None, int | None] | None  # steps, people a step; None: not recorded
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Point:
     timing: Record
     accuracy: Accuracy | None
     best: bool = False  # of the network there
-    front: bool = False  # nobody there is faster and as accurate, on the same people
+    front: bool = False  # nobody there is faster and as accurate, on the same people, trained alike
 
     @property
     def ms(self) -> float:
@@ -142,9 +142,9 @@ def _on_front(point: Point, others: Iterable[Point]) -> bool:
 
 
 def _on(point: Point) -> Any:
-    """The people that an accuracy was taken on."""
+    """The people that an accuracy was taken on, and how many the weights were trained on."""
     assert point.accuracy is not None
-    return _people(point.accuracy.record)
+    return _people(point.accuracy.record), point.accuracy.trained
 
 
 def _place(record: Record) -> Place:
@@ -192,7 +192,9 @@ def _accuracies(measured: Measured) -> Scored:
     ranked = sorted(sets.items(), key=lambda item: _rank_of(item[1]))
     for (place, *_), by_form in ranked:
         full = newest(r for (_, precision), r in by_form.items() if precision == "fp32")
-        found[place] = {form: Accuracy(record, full) for form, record in by_form.items()}
+        train = next((r.train for r in by_form.values() if r.train is not None), None)
+        trained = None if train is None else (train.steps, train.total_batch)
+        found[place] = {form: Accuracy(record, full, trained) for form, record in by_form.items()}
     return found
 
 
@@ -259,10 +261,9 @@ def precision_table(measured: Measured) -> Table:
             "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "
             f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
             "against float32 of the same weights; a precision whose accuracy was not measured is "
-            "never bold. Pareto front: no other at the same place is faster and as accurate on the "
-            "same people. Accuracy is of the newest weights that were trained here, some for 300 "
-            "steps only and by recipes that differ between networks: it says what a precision "
-            "loses, not which network is better, and the front is of these weights. Times on "
+            "never bold. Accuracy is of the newest weights that were trained here. Pareto front: "
+            "no other at the same place, trained for as many steps of as many people, is faster "
+            "and as accurate on the same people; others are not compared by accuracy. Times on "
             "untrained weights; two rows make no ratio.",
         ),
     )

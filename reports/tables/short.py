@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from hevitpose.inference.defaults import MOST_LOST
 from reports.ablation import MATCHED
 from reports.output.text import Column, Table, TableCell, shorten
 from reports.tables.accuracy import DISPLAY
-from reports.tables.precision import MOST_LOST, Point
+from reports.tables.precision import Point
 from reports.tables.speed import median
 
 #: Widest statement of a claim, and widest answer to it.

@@ -13,7 +13,9 @@ from hevitpose.config import load_config
 from hevitpose.cost.latency import randomise_norms_
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.inference import calibration, lower_precision
-from hevitpose.inference.lower_precision import MOST_LOST, People, lower
+from hevitpose.inference.defaults import MOST_LOST
+from hevitpose.inference.export_request import Request, about_file
+from hevitpose.inference.lower_precision import Kind, LowerPrecision, People, lower
 from hevitpose.models import create_model, onnx_file, quantize, runtimes
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
 from hevitpose.models.exported import write_file
@@ -134,6 +136,14 @@ def choose(monkeypatch, tmp_path):
         return found, written[out]
 
     return make
+
+
+def test_the_file_says_what_stayed_in_float32(nano):
+    kinds = (Kind("a", 3, 1.0, 0.1, True), Kind("b", 2, 1.0, 0.9, False))
+    found = LowerPrecision("int8", "onnxruntime", "AP", 60.0, 59.9, kinds)
+    people = People(torch.zeros(1, 3, 4, 4), {"dataset": "x"}, "AP", len, len)
+    said = about_file(nano, Request(precision="int8"), 20, found, people, {})["exported"]
+    assert (said["int8"], said["float32"]) == (["a"], ["b"])
 
 
 def test_all_kinds_where_they_lose_little_together(choose):

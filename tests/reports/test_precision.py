@@ -121,6 +121,17 @@ def test_the_front_is_of_those_whom_nobody_beats(timed, scored):
     assert found == {"fp32": True, "bf16": True, "int8": False}
 
 
+def test_networks_that_were_trained_differently_are_not_ranked(timed, scored, make):
+    fast = replace(timed("eager", "fp32", 3.0), model="hevitpose_t", id="1" * 20)
+    for batch, front in ((16, False), (4, True)):
+        train = {"epochs": 2, "steps": 300, "seconds": 40.0, "images_per_s": 9.0}
+        theirs = make.evaluation(mean=70.0, train=train | {"total_batch": batch})
+        theirs = replace(theirs, model="hevitpose_t", weights="b" * 64, id="2" * 20)
+        own = scored(60.0, train=train | {"total_batch": 16})
+        found = points(measured([timed("eager", "fp32", 9.0), fast, own, theirs]))
+        assert {p.model: p.front for p in found} == {"hevitpose_nano": front, "hevitpose_t": True}
+
+
 def test_processor_time_and_threads_are_places_of_their_own(timed):
     wall, cpu = timed("eager", "fp32", 9.0), timed("eager", "fp32", 5.0, clock="cpu", threads=1)
     places = [point.place[0] for point in points(measured([wall, cpu]))]
