@@ -24,6 +24,7 @@ from reports.figures import gallery, plots
 from reports.figures.network import network_svg
 from reports.figures.plot import Plot
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
+from reports.figures.transfer import transfer_plot
 from reports.findings import check_findings
 from reports.load import Measured, load
 from reports.output.text import Table, to_csv, to_latex, to_markdown
@@ -39,6 +40,8 @@ from reports.tables.precision import points, precision_table
 from reports.tables.robustness import robustness_table
 from reports.tables.short import short_tables
 from reports.tables.speed import published_speed_table, speed_table
+from reports.tables.transfer import transfer_table
+from reports.transfer import transfers
 from reports.versions import mark, older_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,10 +127,13 @@ def make(
     errors = [(name, grid, changes(grid, measured)) for name, grid in views]
     tables += _error_tables(errors)
     tables += [robustness_table(view, _primary(view)) for view in robust]
+    pairs = transfers([grid for _, grid in views])
+    tables += filter(None, [transfer_table(pairs)])
     tables.append(claims_table(measured, published, [grid for _, grid in views], claims))
     tables.append(published_table(published))
     drawn = plots.all_plots(measured, published, views)
     drawn += _robustness_plots(errors, robust)
+    drawn += filter(None, [transfer_plot(pairs)])
     folder = next((each for each in pictures if each.is_dir()), None)
     people, problems = gallery.load(folder, measured) if folder else (None, [])
     if people:
@@ -226,4 +232,9 @@ def _different(records: Sequence[Record]) -> tuple[str, ...]:
     """In what a setting differs from that by which a grid is known."""
     runs = [r for r in records if r.kind == "evaluation"]
     data = {r.dataset.name for r in runs if r.dataset and not is_rendered(r.dataset.name)}
-    return (*sorted(data), *(["tuned"] if any(r.tuned for r in runs) else []))
+    started = any((r.config.get("training") or {}).get("start_from") for r in runs)
+    return (
+        *sorted(data),
+        *(["started"] if started else []),
+        *(["tuned"] if any(r.tuned for r in runs) else []),
+    )

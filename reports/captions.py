@@ -133,6 +133,8 @@ def condition(facts: Mapping[str, str]) -> str:
     people = _people(facts["dataset"])
     _, colon, on = facts["start"].partition(":")
     start = f"started on {_people(on)}" if colon else facts["start"] and f"from {facts['start']}"
+    if not start and not is_rendered(facts["dataset"]):
+        start = "from random weights"
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
     model = facts["model"].replace("hevitpose_", "")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
@@ -21,10 +19,6 @@ from reports.output.text import (
     show_estimate,
 )
 from reports.settings import flatten
-
-if TYPE_CHECKING:
-    pass
-
 
 _SYNTHETIC_AP = (
     "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."

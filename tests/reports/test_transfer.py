@@ -1,0 +1,113 @@
+"""Grids that ran on rendered people and on photographs."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from reports.build import grid_views
+from reports.figures.transfer import transfer_plot
+from reports.load import Measured
+from reports.tables.transfer import transfer_table
+from reports.transfer import transfers
+
+RENDERED = {"default": 60, "mhsa": 62, "sra": 61, "cga": 58, "window": 63, "none": 59}
+PHOTOGRAPHS = {"default": 20, "mhsa": 22, "sra": 21, "cga": 17, "window": 24, "none": 18}
+
+
+@pytest.fixture
+def records(make):
+    def build(photographs=PHOTOGRAPHS, start=None, seeds=5, grid="attention"):
+        records = []
+        for cell, mean in RENDERED.items():
+            records += [make.evaluation(cell, s, mean + s, grid) for s in range(seeds)]
+        for cell, ap in photographs.items():
+            for seed in range(seeds):
+                record = make.evaluation(
+                    cell, seed, grid=grid, metrics={"AP": (ap + 0.1 * seed) / 100},
+                    id_config={"of": f"photographs {start}"},
+                )  # fmt: skip
+                data = replace(record.dataset, name="coco_small", fingerprint="sha256:0")
+                training = {"steps": 2000} | ({"start_from": start} if start else {})
+                config = record.config | {"training": training} | {
+                    "data": {"dataset": "coco_small", "input_size": [128, 192]}
+                }  # fmt: skip
+                records.append(replace(record, dataset=data, config=config))
+        return records
+
+    return build
+
+
+@pytest.fixture
+def views(records):
+    return lambda *args, **kwargs: _views(records(*args, **kwargs))
+
+
+def _views(found):
+    return [view for _, view in grid_views(Measured(tuple(found)))]
+
+
+def test_cells_are_paired_by_name_and_the_default_by_its_place(views):
+    (pair,) = (t for t in transfers(views()) if t.rendered.metric == "Mean")
+    assert pair.grids == ("attention",) and len(pair.names) == len(RENDERED)
+    assert pair.photographs.interval("attention/window").value == pytest.approx(24.2)
+    assert pair.rendered.interval("").value == 62
+    assert pair.correlation.value == pytest.approx(1.0)
+    assert pair.ceiling == pytest.approx(1.0)
+
+
+def test_an_order_turned_round_says_so(views):
+    turned = {cell: 100 - ap for cell, ap in PHOTOGRAPHS.items()}
+    turned["cga"], turned["none"] = turned["none"], turned["cga"]
+    pair = transfers(views(turned))[0]
+    assert pair.verdict == "reverses"
+    assert pair.correlation.high < 0
+
+
+def test_a_cell_without_photographs_is_left_out(views):
+    few = {cell: PHOTOGRAPHS[cell] for cell in ("default", "mhsa", "sra")}
+    assert len(transfers(views(few))[0].names) == 3
+    assert transfers(views({"default": 20, "mhsa": 21})) == []
+
+
+def test_started_cells_stand_apart(views, make):
+    found = transfers(views(start="standard:synthetic"))
+    assert {t.start for t in found} == {"standard:synthetic"}
+    table = transfer_table(found)
+    assert table is not None
+    assert [row[1].text for row in table.rows] == ["standard:synthetic"] * len(found)
+
+
+def test_grids_of_one_default_are_also_taken_together(records):
+    one, two = records(), records(grid="ffn")
+    ids = {record.id for record in one}
+    both = [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
+    *apart, whole, _ = transfers(_views(both))
+    assert whole.grids == ("attention", "ffn")
+    assert len(whole.names) == 2 * len(RENDERED) - 1  # the default once
+    assert whole.names[""] == ("", "default")
+    assert whole.correlation.value == pytest.approx(1.0)
+    assert {len(pair.names) for pair in apart} == {len(RENDERED)}
+
+
+def test_the_table_and_the_plot_say_the_same(views):
+    found = transfers(views())
+    table, plot = transfer_table(found), transfer_plot(found)
+    assert table is not None and plot is not None
+    assert "coco_small: COCO val2017 people, own split; not COCO val AP" in table.caption
+    assert "not photographs" in table.caption
+    value = f"{found[0].correlation.value:.2f}"
+    assert table.rows[0][5].text == value
+    assert f"rank correlation {value}" in plot.data["panels"][0]["title"]
+    assert len(plot.data["panels"][0]["points"]) == len(RENDERED)
+
+
+def test_scores_that_are_all_equal_are_no_number(views):
+    table = transfer_table(transfers(views(dict.fromkeys(PHOTOGRAPHS, 20))))
+    assert table is not None
+    assert {row[5].text for row in table.rows} == {"–"}
+
+
+def test_nothing_on_photographs_is_no_table(views):
+    assert transfer_table(transfers(views({}))) is None
+    assert transfer_plot([]) is None
