@@ -180,6 +180,8 @@ VARIANTS = {
     "hevitpose_s": HEViTPoseSpec(widths=(128, 160, 256), depths=(1, 3, 3)),
     "hevitpose_b": HEViTPoseSpec(widths=(128, 256, 384), depths=(1, 2, 3)),
 }
+#: The shapes of four peers at HEViTPose-nano's cost; built by ``hevitpose.models.peers.small``.
+SMALL_PEERS = ("pose_resnet50_nano", "pose_hrnet_nano", "rtmpose_nano", "vitpose_nano")
 #: Other networks with MMPose's heads, for comparison; built by ``hevitpose.models.peers``.
 PEERS = (
     "pose_resnet50",
@@ -198,6 +200,7 @@ PEERS = (
     "hrformer_s",
     "rtmpose_s",
     "rtmpose_m",
+    *SMALL_PEERS,
 )
 #: What ``training.start_from`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"

@@ -36,6 +36,10 @@ DISPLAY = {
     "hrformer_s": "HRFormer-S",
     "rtmpose_s": "RTMPose-s",
     "rtmpose_m": "RTMPose-m",
+    "pose_resnet50_nano": "ResNet-50-nano",
+    "pose_hrnet_nano": "HRNet-nano",
+    "rtmpose_nano": "RTMPose-nano",
+    "vitpose_nano": "ViTPose-nano",
 }
 _LEGEND = (
     "Italic: published, as cited. Upright: measured by this suite; ± is half the 95% interval over "

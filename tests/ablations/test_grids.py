@@ -33,7 +33,7 @@ class TestShipped:
         loaded = grids.load_grids(grids.available(), base(variant))
         assert {g.name for g in loaded} >= {
             *("attention", "attention_parts", "downsampling", "peow", "ffn", "head"),
-            *("groups_heads_reduction", "input_size", "recipe"),
+            *("groups_heads_reduction", "input_size", "recipe", "small_peers"),
         }
         for grid in loaded:
             assert grid.cells[0].is_default

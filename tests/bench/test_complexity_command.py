@@ -123,7 +123,7 @@ def test_bad_arguments(run, arguments, message):
 
 def test_names_and_wildcards():
     assert command.select_models("b,nano") == ["hevitpose_nano", "hevitpose_b"]
-    assert command.select_models("rtmpose_*,rtmpose_s") == ["rtmpose_s", "rtmpose_m"]
+    assert command.select_models("rtmpose_?,rtmpose_s") == ["rtmpose_s", "rtmpose_m"]
     assert command.select_models("all") == [*VARIANTS, *PEERS]
 
 

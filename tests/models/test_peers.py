@@ -18,7 +18,7 @@ from hevitpose.models.peers.counts import COUNTS, agrees
 from hevitpose.models.peers.hrformer import LocalAttention
 from hevitpose.models.peers.rtmpose import GatedAttentionUnit, ScaleNorm
 from hevitpose.models.peers.transformers import Swin
-from hevitpose.models.spec import PEERS
+from hevitpose.models.spec import PEERS, SMALL_PEERS
 
 SIDE = 64
 
@@ -81,6 +81,14 @@ def test_agreement_is_half_a_digit_or_half_a_percent():
     assert agrees(10.2718, "10.27") and agrees(10.3, "10.27") and not agrees(10.33, "10.27")
     assert agrees(0.6849, "0.68") and not agrees(0.6851, "0.68")
     assert agrees(7.752, "7.8") and not agrees(7.7468, "7.8")
+
+
+@pytest.mark.parametrize("size", [(128, 192), (192, 256)])
+@pytest.mark.parametrize("name", SMALL_PEERS)
+def test_small_peers_cost_what_nano_does(name, size):
+    nano = count(meta_copy(create_model("hevitpose_nano", 17)), size, "mmcv").flops
+    flops = count(meta_copy(create_model(name, 17, input_size=size)), size, "mmcv").flops
+    assert abs(flops / nano - 1) <= 0.05
 
 
 def test_every_peer_has_its_counts():

@@ -22,6 +22,12 @@ from hevitpose.models.peers.convolutional import (
 )
 from hevitpose.models.peers.hrformer import hrformer_s
 from hevitpose.models.peers.rtmpose import rtmpose_m, rtmpose_s
+from hevitpose.models.peers.small import (
+    pose_hrnet_nano,
+    pose_resnet50_nano,
+    rtmpose_nano,
+    vitpose_nano,
+)
 from hevitpose.models.peers.transformers import (
     pose_efficientvit_m4,
     pose_pvtv2_b2,
@@ -52,6 +58,10 @@ _BUILDERS: dict[str, Callable[..., Peer]] = {
     "hrformer_s": hrformer_s,
     "rtmpose_s": rtmpose_s,
     "rtmpose_m": rtmpose_m,
+    "pose_resnet50_nano": pose_resnet50_nano,
+    "pose_hrnet_nano": pose_hrnet_nano,
+    "rtmpose_nano": rtmpose_nano,
+    "vitpose_nano": vitpose_nano,
 }
 
 

@@ -5,10 +5,11 @@ Each builder takes the number of keypoints and, optionally, the (W, H) it is bui
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import timm
 import torchvision
+from timm.models import hrnet
 from torch import Tensor, nn
 
 from hevitpose.models.hevitpose import HeatmapHead
@@ -65,11 +66,9 @@ class HRNet(nn.Module):
     flows into the first branch; the rest would be weights that never receive a gradient.
     """
 
-    def __init__(self, name: str = "hrnet_w32") -> None:
+    def __init__(self, config: Mapping[str, Any] = hrnet.cfg_cls["hrnet_w32"]) -> None:
         super().__init__()
-        self.net = timm.create_model(
-            name, pretrained=False, features_only=True, feature_location="", out_indices=(1,)
-        )
+        self.net = hrnet.HighResolutionNetFeatures(config, feature_location="", out_indices=(1,))
         stage4: Any = self.net.get_submodule("stage4")
         last = stage4[-1]
         last.fuse_layers = last.fuse_layers[:1]

@@ -60,6 +60,10 @@ COUNTS: dict[str, Counts] = {
     ),
     "rtmpose_s": Counts("5.47", "0.68", *_COCO),
     "rtmpose_m": Counts("13.59", "1.93", *_COCO),
+    "pose_resnet50_nano": Counts("0.936", "0.2798", *_COCO),
+    "pose_hrnet_nano": Counts("0.885", "0.2778", *_COCO),
+    "rtmpose_nano": Counts("2.671", "0.2830", *_COCO),
+    "vitpose_nano": Counts("1.326", "0.2853", *_COCO),
 }
 
 
