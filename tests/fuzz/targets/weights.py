@@ -193,6 +193,12 @@ def _tensors(rng: Random) -> Any:
     return rng.choice(_NOT_PLAIN)()
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is a small dense tensor, which every operation takes."""
+    dense = isinstance(value, torch.Tensor) and value.layout is torch.strided
+    return dense and value.numel() < 2**20
+
+
 def _state(rng: Random, state: dict[Any, Any]) -> Any:
     """A state dict with a few odd entries."""
     found = OrderedDict(state)
@@ -207,12 +213,10 @@ def _state(rng: Random, state: dict[Any, Any]) -> Any:
             found[rng.choice((1, None, ("a",), "", "a\nb", "\ud800", "model.", 1.5))] = torch.zeros(
                 1
             )
-        elif (
-            action == 3 and isinstance(old := found.get(key), torch.Tensor) and old.numel() < 2**20
-        ):
+        elif action == 3 and _is_plain(old := found.get(key)):
             found[key] = rng.choice(
                 (lambda t: t.reshape(-1), lambda t: t.dequantize().double(), lambda t: t[None])
-            )(found[key])
+            )(old)
         elif action == 4:
             found[rng.choice(list(found) or ["a"])] = found.get(key)
     if rng.random() < 0.1:
