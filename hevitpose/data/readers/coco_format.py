@@ -19,12 +19,13 @@ from hevitpose.data.files import find, find_boxes
 from hevitpose.data.images import resolved, size_of
 from hevitpose.data.readers.coco_records import Content, Images, People, read_file
 from hevitpose.data.readers.detections import read_boxes
+from hevitpose.data.readers.doubts import refuse_relative, tell_corners
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.registry import Declared
 from hevitpose.data.table import PoseTable, Problems, Skipped, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, LARGEST_AREA, PoseTruth
-from hevitpose.errors import DataError, notice_once
+from hevitpose.errors import DataError
 
 #: A box that is a line or a point, because its person's keypoints are, is grown to this share of
 #: its image's longer side.
@@ -94,7 +95,7 @@ def read(
     images = content.images
     choice = _choose(content.people, images, problems, declared) if content.has_people else None
     if choice is not None:
-        _tell_corners(path, content.people, images, choice)
+        _doubt(path, content.people, images, choice, declared)
     skipped = problems.raise_or_list(skip_bad)
     if gt:
         assert choice is not None
@@ -119,6 +120,13 @@ def read(
         crowd_index=images.crowd_index if declared.protocol == "crowdpose" else None,
         truth=_truth(content.people, choice, declared) if truth and choice else None,
     )
+
+
+def _doubt(path: Path, people: People, images: Images, choice: _Choice, declared: Declared) -> None:
+    """Whether those used look like something else than pixels and x, y, width, height."""
+    chosen = choice.used
+    refuse_relative(path, people.points(len(declared.layout))[people.row[chosen]])
+    tell_corners(path, people.bboxes[chosen], _sides(images, choice.known)[chosen])
 
 
 @dataclass
@@ -158,7 +166,7 @@ def _annotated(people: People, choice: _Choice, declared: Declared) -> _Rows:
         image_index=choice.known[chosen],
         boxes=choice.boxes,
         keypoints=people.points(len(declared.layout))[people.row[chosen]],
-        areas=people.areas[chosen] if declared.use_area else np.zeros(len(chosen)),
+        areas=choice.areas[chosen] if declared.use_area else np.zeros(len(chosen)),
         scores=np.ones(len(chosen)),
         counts=choice.counts,
     )
@@ -190,6 +198,7 @@ class _Choice:
     boxes: np.ndarray  # (N, 4) clipped
     fault: np.ndarray  # (A,) bool: left out as bad
     empty: np.ndarray  # (A,) bool: dropped for its area
+    areas: np.ndarray  # (A,) float64: what OKS is scaled by, NaN where it cannot be known
     counts: dict[str, int]  # how many were dropped and why
 
 
@@ -247,7 +256,7 @@ def _choose(people: People, images: Images, problems: Problems, declared: Declar
                 "`use_area: false` scores without)"
             ),
         )
-    areas = _areas(people, declared)
+    areas = _areas(people, declared, boxes, grown)
     refuse(
         used & ~(boxes[:, 2:] > 0).all(axis=1),
         lambda i: f"bbox is {_box(people.bboxes[i])}, expected a positive width and height",
@@ -277,7 +286,7 @@ def _choose(people: People, images: Images, problems: Problems, declared: Declar
     }
     if declared.derive:
         counts["derived_boxes"] = int(people.derived[chosen].sum())
-    return _Choice(known, chosen, clipped[chosen], fault, empty, counts)
+    return _Choice(known, chosen, clipped[chosen], fault, empty, areas, counts)
 
 
 def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) -> Images:
@@ -291,25 +300,6 @@ def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) ->
             problems.add("image", f"id {images.ids[index]}", str(error))
     names = [name for name, kept in zip(images.names, keep, strict=True) if kept]
     return Images(images.ids[keep], names, sizes[keep], images.crowd_index[keep])
-
-
-def _tell_corners(path: Path, people: People, images: Images, choice: _Choice) -> None:
-    """Warn when boxes look like x1, y1, x2, y2: most leave their image, and as corners none does.
-
-    Warns:
-        Notice: once a file.
-    """
-    chosen = choice.used
-    if not len(chosen):
-        return
-    boxes, sides = people.bboxes[chosen], _sides(images, choice.known)[chosen]
-    beyond = (boxes[:, :2] + boxes[:, 2:] > sides + 1).any(axis=1)
-    corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sides + 1)
-    if 2 * beyond.sum() > len(chosen) and corners.all():
-        notice_once(
-            f"{path}: {beyond.sum()} of {len(chosen)} boxes leave their image, and as corners "
-            "none does: x1, y1, x2, y2 written as a bbox? Expected x, y, width, height"
-        )
 
 
 def _grow_flat(
@@ -338,17 +328,21 @@ def _grow_flat(
     return boxes, grown
 
 
-def _areas(people: People, declared: Declared) -> np.ndarray:
-    """What OKS is scaled by, NaN where it cannot be known."""
-    if declared.use_area:
-        return people.areas
-    return people.bboxes[:, 2] * people.bboxes[:, 3] * AREA_OF_BOX
+def _areas(people: People, declared: Declared, boxes: np.ndarray, grown: np.ndarray) -> np.ndarray:
+    """What OKS is scaled by, NaN where it cannot be known.
+
+    Keypoints in a row have no area, and by 0 only what equals them to the last bit would score:
+    that of the grown box is taken.
+    """
+    of_box = boxes[:, 2] * boxes[:, 3] * AREA_OF_BOX
+    if not declared.use_area:
+        return of_box
+    return np.where(grown & (people.areas == 0), of_box, people.areas)
 
 
 def _truth(people: People, choice: _Choice, declared: Declared) -> PoseTruth:
     """The people who are used, then the regions that are ignored, as far as they can be read."""
-    areas = _areas(people, declared)
-    regions = ~choice.fault & np.isfinite(people.bboxes).all(1) & (areas >= 0)
+    regions = ~choice.fault & np.isfinite(people.bboxes).all(1) & (choice.areas >= 0)
     regions[choice.used] = False
     rows = np.concatenate((choice.used, np.flatnonzero(regions)))
     xyv = np.zeros((len(rows), len(declared.layout), 3), np.float32)
@@ -360,7 +354,7 @@ def _truth(people: People, choice: _Choice, declared: Declared) -> PoseTruth:
         keypoints=xyv[..., :2],
         visibility=xyv[..., 2].astype(np.uint8),
         boxes=people.bboxes[rows],
-        areas=areas[rows],
+        areas=choice.areas[rows],
         crowd=(people.crowd | choice.empty)[rows],
         order=rows,
     )

@@ -610,15 +610,42 @@ def flat(points, box):
         ([(20.5, 5.0), (20.9, 40.0)], [20.5, 5.0, 0.4, 35.0]),
     ],
 )
-def test_boxes_of_points_in_a_row(tmp_path, points, box):
+@pytest.mark.parametrize("use_area", [True, False])
+def test_boxes_of_points_in_a_row(tmp_path, points, box, use_area):
     """R12: no area and no width by construction, since the exporter's box is that of the points."""
     content, layout = flat(points, box)
-    table = read(custom(tmp_path, content, layout))
+    path = custom(tmp_path, content, layout, use_area=use_area)
+    table = read(path)
     assert len(table) == 1 == table.counts["grown_boxes"] and (table.sizes > 5).all()
     assert ap(table) == (1.0, 1.0)
     inside = np.abs(table.keypoints[0] - table.centers[0]) <= table.sizes[0] / 2
     assert inside.all()
     assert score(table, perfect(table))["AP"] == pytest.approx(1)
+    # The file's own numbers, which are not those of a table in single precision.
+    person = content["annotations"][0] | {"score": 1.0}
+    found = files.write(tmp_path / "r.json", [person])
+    again = evaluate_predictions(str(path), tmp_path / "ann.json", found)
+    assert again["AP"] == pytest.approx(1)
+
+
+def relative(content):
+    """YOLO's coordinates: shares of the image's sides."""
+    for record in content["annotations"]:
+        scale = [1 / files.SIZE[0], 1 / files.SIZE[1]]
+        record["keypoints"] = [v * [*scale, 1][n % 3] for n, v in enumerate(record["keypoints"])]
+        record["bbox"] = [v * scale[n % 2] for n, v in enumerate(record["bbox"])]
+
+
+@pytest.mark.parametrize("said", [{}, {"use_area": False}, {"derive": True}])
+@pytest.mark.parametrize("boxes", [True, False])
+def test_relative_coordinates(tmp_path, said, boxes):
+    content = files.coco()
+    relative(content)
+    if not boxes:  # those of detection datasets stay in pixels
+        for record in content["annotations"]:
+            record["bbox"] = [3.0, 4.0, 30.0, 20.0]
+    with pytest.raises(DataError, match=r"all 48 labelled keypoints are within 0\.\.1, expected p"):
+        read(custom(tmp_path, content, **said))
 
 
 def test_a_flat_box_elsewhere_is_bad(tmp_path):
