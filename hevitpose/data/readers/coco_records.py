@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +152,11 @@ def _read_category(path: Path, position: int, record: Any, declared: Declared) -
     if not isinstance(record, dict):
         raise DataError(f"{where} is not an object, expected id and name")
     try:
-        number = fields.whole(record, "id")
+        number = fields.identity(record, "id", text=declared.derive)
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+        derive = isinstance(error, fields.MissingError)
+        hint = " (derive: true in a custom dataset's yaml reads it)" if derive else ""
+        raise DataError(f"{where}: {error}{hint}") from None
     name = record.get("name")
     if not isinstance(name, str):
         expected = declared.categories[0]
@@ -205,11 +207,12 @@ class _ImageCollector:
 
     def _size(self, record: dict[str, Any]) -> list[int]:
         """(W, H); zeros where the photograph is to say it."""
-        if record.get("width") is None or record.get("height") is None:
-            if self.derive:
-                return [0, 0]
-            key = "width" if record.get("width") is None else "height"
-            raise fields.MissingError(f"{key} is missing, expected pixels")
+        for key in ("width", "height"):
+            if record.get(key) in (None, 0):  # some exporters write 0 for what they do not know
+                if self.derive:
+                    return [0, 0]
+                said = "missing" if record.get(key) is None else "0"
+                raise fields.MissingError(f"{key} is {said}, expected pixels")
         size = [fields.whole(record, key) for key in ("width", "height")]
         if not all(0 < side < 2**20 for side in size):
             raise ValueError(f"width, height are {size}, expected positive pixels")
@@ -321,10 +324,13 @@ class _PersonCollector:
                 "dataset's yaml that chooses by category: NAME",
             )
 
-    def _refuse_all(self, kinds: Iterable[int], names: dict[int, str]) -> None:
+    def _refuse_all(self, kinds: Mapping[int, str], names: dict[int, str]) -> None:
         found = ", ".join(f"{names.get(kind, 'not in categories')} ({kind})" for kind in kinds)
         wanted = " or ".join(map(str, self.declared.categories))
-        raise DataError(f"{self.problems.path}: no annotation is of {wanted}; they are of {found}")
+        raise DataError(
+            f"{self.problems.path}: no annotation is of {wanted}; they are of {found} "
+            f"(category: {next(iter(kinds))} in the yaml chooses by id)"
+        )
 
     def arrays(self) -> People:
         keep = ~self.other if len(self.other) else np.ones(len(self.ids), bool)

@@ -181,6 +181,8 @@ def _found(record: dict[str, Any], key: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite"
     text = str(value) if isinstance(value, int) and abs(value) < 1e30 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hevitpose.data.images import file_sizes, resolved
 from hevitpose.data.readers import coco_format, custom, mpii
 from hevitpose.data.readers.coco_records import read_images
 from hevitpose.data.registry import ROWS, files_of, placed
-from hevitpose.data.table import PoseTable, Problems
+from hevitpose.data.table import PoseTable, Problems, drop_missing_images, verify_images
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError
 from hevitpose.files import is_dir, is_file
@@ -130,7 +130,9 @@ def _custom_row(path: Path, name: str, split: str) -> Row:
         return Row(name, split, "missing", annotations.name)
     try:
         table = custom.load(path, split, input_size=(256, 256), skip_bad=True)
-        notes = [str(table.skipped[0])] if table.skipped else []
+        table = _with_damage(table)
+        firsts = {item.what: str(item) for item in reversed(table.skipped)}
+        notes = list(reversed(firsts.values()))  # of annotations, then of images
         if any(item.derivable for item in table.skipped):
             notes.append("derive: true in the yaml reads them")
         absent, note = _absent(table.image_root, _names(table))
@@ -141,6 +143,16 @@ def _custom_row(path: Path, name: str, split: str) -> Row:
     except DataError as error:
         return Row(name, split, "bad", annotations.name, note=str(error))
     return _present(name, split, table, absent, [*notes, *([note] if note else [])])
+
+
+def _with_damage(table: PoseTable) -> PoseTable:
+    """The table that also lists photographs which training would refuse, and tells EXIF's turns."""
+    if not is_dir(table.image_root):
+        return table
+    there = drop_missing_images(table, present_only=True, skip_bad=True)
+    if len(there):
+        there = verify_images(there, skip_bad=True)
+    return replace(table, skipped=there.skipped)
 
 
 def _names(table: PoseTable) -> list[str]:

@@ -174,6 +174,14 @@ def without_sizes(content):
     del content["images"][0]["width"], content["images"][1]["height"]
 
 
+def sizes_0(content):
+    content["images"][0]["width"] = content["images"][1]["height"] = 0
+
+
+def category_text(content):
+    content["categories"][0]["id"] = "1"
+
+
 def without_ids(content):
     each(id=None)(content)
 
@@ -251,6 +259,8 @@ PERFECT = {
     "E6 an empty bbox": (each(bbox=[]), {"derive": True}, False, 3),
     "E6 one without bbox": (one(1, bbox=None), {"derive": True}, False, 3),
     "E7 no width and height": (without_sizes, {"derive": True}, False, 3),
+    "E7 width or height 0": (sizes_0, {"derive": True}, False, 3),
+    "E9 text id of the category": (category_text, {"derive": True}, False, 3),
     "E9 text ids of people": (text_in_people, {"derive": True}, False, 3),
     "E9 text ids, numbers": (text_ids("{}"), {"derive": True}, False, 3),
     "E9 text ids, zeros": (text_ids("{:012}"), {"derive": True}, False, 3),
@@ -335,7 +345,7 @@ REFUSED = {
     "E visibility none, point labelled": (
         lambda c: [a["keypoints"].__setitem__(5, None) for a in c["annotations"]],
         {},
-        r"keypoints\[5\] is .None., expected visibility",
+        r"keypoints\[5\] is null, expected visibility",
     ),
     "E4 NaN where labelled": (
         lambda c: c["annotations"][0]["keypoints"].__setitem__(3, NAN),
@@ -344,6 +354,17 @@ REFUSED = {
     ),
     "R2 nobody of them": (species, {"category": ["tiger"]}, r"it has antelope \(3\), argali"),
     "R2 of none": (category_7, {"category": 1}, r"no annotation is of 1; they are of person \(7\)"),
+    "R3 an id that is not listed": (
+        unnamed_category,
+        {"category": ["person"]},
+        r"they are of not in categories \(4\) \(category: 4 in the yaml chooses by id\)",
+    ),
+    "E7 zeros": (sizes_0, {}, "width is 0, expected pixels.*height is 0.*derive: true"),
+    "E9 text id of the category": (
+        category_text,
+        {},
+        "id is .1., expected an integer.*derive: true",
+    ),
     "R2 no names": (species, {"category": []}, "category: an empty list"),
     "R7 pairs": (
         lambda c: c["annotations"][0].update(keypoints=[[1, 2]] * 17),

@@ -295,7 +295,7 @@ BAD_PEOPLE = {
     "few keypoints": (person(keypoints=[1, 2, 2]), "keypoints has 3 values, expected 51"),
     "no keypoints": (person(keypoints=None), "keypoints is missing"),
     "nan keypoint": (points(0, NAN), r"keypoints\[0\] is NaN"),
-    "null keypoint": (points(6, None), r'keypoints\[6\] is "None"'),
+    "null keypoint": (points(6, None), r"keypoints\[6\] is null"),
     "visibility": (points(5, 7), r"keypoints\[5\] is 7, expected visibility 0, 1 or 2"),
     "duplicate": (duplicate, "id 101: duplicate id"),
     "not an object": (lambda c: c["annotations"].insert(1, [3]), "not an object"),
@@ -340,7 +340,8 @@ def image_record(**changed):
 
 
 BAD_IMAGES = {
-    "size": (image_record(width=0), "expected positive pixels"),
+    "size": (image_record(width=-3), "expected positive pixels"),
+    "no size": (image_record(width=0), "width is 0, expected pixels"),
     "height text": (image_record(height="48"), 'height is "48"'),
     "name": (image_record(file_name=None), "file_name is"),
     "climbing name": (image_record(file_name="../../b.jpg"), "expected a relative file name"),

@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import loadmat, savemat
 
 from hevitpose.cli import execute
@@ -14,7 +15,7 @@ from hevitpose.data import load
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.tools.check import as_json, check, render
 from hevitpose.data.tools.prepare import prepare
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, Notice, UsageError
 from tests.data import annotation_files as files
 from tests.data.feeding_back import custom
 
@@ -353,8 +354,17 @@ def test_check_of_a_custom_yaml(tmp_path, capsys):
     assert (train.images, train.people, train.bad, train.absent_images) == (2, 2, 1, 0)
     assert "bbox is missing" in train.note and "derive: true" in train.note
     assert (val.status, val.annotations) == ("missing", "no.json")
+    good = (tmp_path / "images" / "a.jpg").read_bytes()
     (tmp_path / "images" / "a.jpg").unlink()
     assert check(tmp_path, [str(path)])[0].absent_images == 1
+    content["annotations"][2]["image_id"] = 9  # somebody is in the other photograph, too
+    files.write(tmp_path / "ann.json", content)
+    for damage, says in ((b"", "zero bytes"), (good[:300], "a.jpg")):
+        (tmp_path / "images" / "a.jpg").write_bytes(damage)
+        train = check(tmp_path, [str(path)])[0]
+        assert (train.status, train.bad, train.absent_images) == ("present", 2, 0)
+        execute(["data", "check", str(path)])
+        assert says in capsys.readouterr().out
     files.write(tmp_path / "ann.json", "[1]")
     assert check(tmp_path, [str(path)])[0].status == "bad"
     assert execute(["data", "check", str(path), "--json"]) == 0
@@ -363,6 +373,16 @@ def test_check_of_a_custom_yaml(tmp_path, capsys):
     assert execute(["data", "check", str(path)]) == 2
     assert "keypoints" in capsys.readouterr().err
     assert execute(["data", "check", str(tmp_path / "none.yaml")]) == 1
+
+
+def test_check_tells_exifs_turns(tmp_path):
+    path = custom(tmp_path, files.coco())
+    with Image.open(tmp_path / "images" / "a.jpg") as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 3
+        picture.save(tmp_path / "images" / "a.jpg", exif=exif)
+    with pytest.warns(Notice, match="EXIF turns 1 photographs"):
+        check(tmp_path, [str(path)])
 
 
 def test_check_says_how_a_dataset_is_made_of_another(tmp_path, capsys):
