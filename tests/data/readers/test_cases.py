@@ -242,6 +242,7 @@ PERFECT = {
     "D2 upper body": (no_change, {"upper_body": list(range(11))}, False, 3),
     "E1 iscrowd false": (each(iscrowd=False), {}, False, 3),
     "E1 iscrowd absent": (each(iscrowd=None), {}, False, 3),
+    "R1 iscrowd false, no areas": (each(iscrowd=False, area=None), {"use_area": False}, False, 3),
     "E2 no names": (lambda c: c["categories"][0].update(keypoints=[]), {}, False, 3),
     "E2 null names": (lambda c: c["categories"][0].update(keypoints=None), {}, False, 3),
     "E4 NaN where unlabelled": (unlabelled(NAN), {}, False, 3),
@@ -667,6 +668,40 @@ def test_relative_coordinates(tmp_path, said, boxes):
             record["bbox"] = [3.0, 4.0, 30.0, 20.0]
     with pytest.raises(DataError, match=r"all 48 labelled keypoints are within 0\.\.1, expected p"):
         read(custom(tmp_path, content, **said))
+
+
+@pytest.mark.parametrize(("names", "category", "first"), [(4, "doorknob", 1), (18, "person", 0)])
+def test_whole_exports(tmp_path, names, category, first):
+    """R9, R10: numbered points of an object; ids from 0 and a category of the project's name."""
+    rng = np.random.default_rng(0)
+    layout = KeypointLayout("own", tuple(f"k{n}" for n in range(names)), (), (0.05,) * names)
+    people = []
+    for n in range(6):
+        points = np.concatenate((rng.uniform(4, 44, (names, 2)), np.full((names, 1), 2)), 1)
+        low, size = points[:, :2].min(0), np.ptp(points[:, :2], axis=0)
+        people.append(
+            {
+                "id": first + n,
+                "image_id": first + n % 2,
+                "category_id": 1,
+                "bbox": [*low, *size],
+                "area": float(size.prod()),
+                "iscrowd": 0,
+                "keypoints": points.ravel().tolist(),
+            }
+        )
+    listed = [{"id": 1, "name": category, "keypoints": [str(n + 1) for n in range(names)]}]
+    if first == 0:
+        listed.insert(0, {"id": 0, "name": "objects-8vX8"})
+    images = files.coco()["images"]
+    content = {"images": images, "annotations": people, "categories": listed}
+    for n, record in enumerate(images):
+        record["id"] = first + n
+    path = custom(tmp_path, content, layout, category=category)
+    table = read(path)
+    assert len(table) == 6 and ap(table) == (1.0, 1.0)
+    found = files.write(tmp_path / "r.json", [person | {"score": 1.0} for person in people])
+    assert evaluate_predictions(str(path), tmp_path / "ann.json", found)["AP"] == pytest.approx(1)
 
 
 def test_a_flat_box_elsewhere_is_bad(tmp_path):
