@@ -222,31 +222,20 @@ class CGSRMHA(nn.Module):
 
     Channels are split into groups X_1..X_G; ``u_1 = X_1`` and, the cascade,
     ``u_i = X_i + Y_{i-1}``; ``output = Projection(concat(Y_1..Y_G))``.
-
-    Args:
-        dim: channels, divisible by ``groups * num_heads``.
-        groups: G.
-        num_heads: heads of each group.
-        reduction: R; keys and values have ``H W / R^2`` tokens.
-        cascade: off, every group sees only its own channels.
-        reduction_mode: ``"conv"`` (kernel R, stride R) or ``"avg-pool"``.
-        per_head_conv: each head's own 1x1 convolution on q, k and v.
-        group_linear: the Linear after the heads of a group.
-        norm: of a group, ``"layer"`` or, folded away for inference, ``"batch"``.
     """
 
     def __init__(
         self,
-        dim: int,
-        groups: int,
-        num_heads: int,
-        reduction: int,
+        dim: int,  # channels, divisible by groups * num_heads
+        groups: int,  # G
+        num_heads: int,  # of each group
+        reduction: int,  # R; keys and values have H W / R^2 tokens
         *,
-        cascade: bool = True,
-        reduction_mode: str = "conv",
-        per_head_conv: bool = True,
-        group_linear: bool = True,
-        norm: str = "layer",
+        cascade: bool = True,  # off, every group sees only its own channels
+        reduction_mode: str = "conv",  # kernel R, stride R; or "avg-pool"
+        per_head_conv: bool = True,  # each head's own 1x1 convolution on q, k and v
+        group_linear: bool = True,  # the Linear after the heads of a group
+        norm: str = "layer",  # of a group; "batch" is folded away for inference
     ) -> None:
         super().__init__()
         self.cascade = cascade
@@ -268,27 +257,18 @@ class CGSRMHA(nn.Module):
 
 
 class Block(nn.Module):
-    """DWConv, FFN, attention, DWConv, FFN, each with its own shortcut.
-
-    Args:
-        dim: channels.
-        attention: a registered attention; ``numbers`` are what it may ask for.
-        ffn: a registered feed-forward network, of hidden width ``ffn_ratio * dim``.
-        num_ffns: 1 leaves out the second one.
-        dwconv: off, both depthwise convolutions are left out.
-        drop_path: probability of dropping a branch for a sample, the same for all five.
-    """
+    """DWConv, FFN, attention, DWConv, FFN, each with its own shortcut."""
 
     def __init__(
         self,
-        dim: int,
-        attention: str = "cgsr",
-        ffn: str = "standard",
+        dim: int,  # channels
+        attention: str = "cgsr",  # a registered one
+        ffn: str = "standard",  # a registered one, of hidden width ffn_ratio * dim
         ffn_ratio: int = 2,
-        num_ffns: int = 2,
-        dwconv: bool = True,
-        drop_path: float = 0.0,
-        **numbers: Any,
+        num_ffns: int = 2,  # 1 leaves out the second one
+        dwconv: bool = True,  # off, both depthwise convolutions are left out
+        drop_path: float = 0.0,  # probability of dropping a branch for a sample
+        **numbers: Any,  # what the attention may ask for
     ) -> None:
         super().__init__()
         self.dwconv1 = line(DWConv(dim) if dwconv else None, drop_path)
@@ -331,23 +311,16 @@ class Deconv(nn.Sequential):
 
 
 class HeatmapHead(nn.Sequential):
-    """Upsampling layers, each doubling the side, then a 1x1 convolution with bias to K maps.
-
-    Args:
-        in_channels: channels of the map that comes in.
-        num_keypoints: K.
-        upsampler_channels: channels after each upsampling layer.
-        upsampler: a registered upsampling layer.
-    """
+    """Upsampling layers, each doubling the side, then a 1x1 convolution with bias to K maps."""
 
     final: nn.Conv2d
 
     def __init__(
         self,
         in_channels: int,
-        num_keypoints: int,
-        upsampler_channels: tuple[int, ...] = (192, 96),
-        upsampler: str = "deconv",
+        num_keypoints: int,  # K
+        upsampler_channels: tuple[int, ...] = (192, 96),  # after each upsampling layer
+        upsampler: str = "deconv",  # a registered one
     ) -> None:
         parts: dict[str, nn.Module] = {}
         for index, channels in enumerate(upsampler_channels, 1):
@@ -366,10 +339,6 @@ class HEViTPose(nn.Module):
         spec: the numbers of the network; here they become modules.
         num_keypoints: K, the number of heatmaps.
         name: of the network, e.g. ``"hevitpose_b"``.
-
-    Attributes:
-        spec, num_keypoints, name: as given.
-        side_multiple: each side of an input must be a multiple of this.
     """
 
     def __init__(
@@ -377,7 +346,7 @@ class HEViTPose(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.num_keypoints, self.name = spec, num_keypoints, name
-        self.side_multiple = spec.side_multiple
+        self.side_multiple = spec.side_multiple  # of each side of an input
         self.backbone = Backbone([_stage(spec, stage) for stage in range(3)])
         self.head = HeatmapHead(
             spec.widths[-1], num_keypoints, spec.upsampler_channels, spec.upsampler
