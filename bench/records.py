@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -105,7 +106,8 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="hevitpose-records-") as folder:
         write_store(Path(folder), options.records)
         command = [sys.executable, __file__, "--measure", folder]
-        return subprocess.run(command, check=False).returncode
+        alike = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # what ``python -m reports`` sets
+        return subprocess.run(command, check=False, env=alike).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

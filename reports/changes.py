@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record
@@ -31,6 +32,7 @@ class Changes:
     unit: str  # of the breakdown
     without: tuple[str, ...] = ()  # cells of the grid whose evaluations have no error types
 
+    @cached_property
     def families(self) -> dict[str, Family]:
         """Per type every cell against the default; fewer errors are better."""
         return {

@@ -229,7 +229,7 @@ def load(roots: Sequence[Path]) -> Measured:
     problems: list[Problem] = []
     pairs: list[tuple[str, Record]] = []
     slim = _Slim()
-    with no_garbage_collection():
+    with no_garbage_collection(collect_first=False):
         for root in roots:
             store = RecordStore(root)
             for record in store.iter():

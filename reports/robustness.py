@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Condition, parse_condition
@@ -49,6 +49,9 @@ class Robustness:
     conditions: tuple[Condition, ...]
     cells: Mapping[str, Mapping[int, Run]]  # the default first; name -> seed
     left_out: int = 0  # runs that lack a condition or the clean evaluation
+    _kept: dict[tuple[str, Condition], Family] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def corruptions(self) -> tuple[Condition, ...]:
@@ -84,6 +87,12 @@ class Robustness:
     def compare(self, value: Callable[[Run], float | None]) -> Family:
         """Every cell against the default (Dunnett)."""
         return compare_grid(self.per_seed(value), DEFAULT_CELL)
+
+    def shares(self, name: str, condition: Condition) -> Family:
+        """Every cell against the default by what it keeps of a metric under a condition."""
+        if (name, condition) not in self._kept:
+            self._kept[name, condition] = self.compare(lambda run: run.share(name, condition))
+        return self._kept[name, condition]
 
     def mean(self, name: str, value: Callable[[Run], float | None]) -> Interval | None:
         """A cell's mean over seeds with its t interval."""

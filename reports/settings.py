@@ -61,13 +61,19 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         record: of kind evaluation.
         without: dotted config keys that the table varies.
     """
-    left_out, data = FREE_KEYS.union(without, record.tuned), record.dataset
+    left_out, data = _left_out(frozenset(without)), record.dataset
     facts = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
     sections = record.config.sections if isinstance(record.config, SharedConfig) else None
     of = record.variant, record.model
     if sections is None or record.tuned:
+        left_out |= record.tuned.keys()
         return _setting(*of, record.config.items(), facts, left_out, record.tuned)
     return _shared_setting(*of, sections, facts, left_out)
+
+
+@cache
+def _left_out(without: frozenset[str]) -> frozenset[str]:
+    return FREE_KEYS | without
 
 
 def _setting(

@@ -8,6 +8,7 @@ them), by quasi-random sampling that takes seconds for one critical value.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
@@ -54,8 +55,7 @@ def _inside(c: float, loadings: Sequence[float], degrees: int) -> float:
     """P(max |T| < c)."""
     bound = c * _spreads(degrees)[:, None]
     product = np.ones((len(_U), len(_Z)))
-    values, counts = np.unique(np.asarray(loadings), return_counts=True)
-    for b, count in zip(values, counts, strict=True):
+    for b, count in sorted(Counter(loadings).items()):
         rest = math.sqrt(1 - b * b)
         shift = b * _Z[None, :]
         inside = special.ndtr((bound - shift) / rest) - special.ndtr((-bound - shift) / rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
@@ -12,7 +13,7 @@ from reports.changes import ERRORS, Changes
 from reports.figures import style
 from reports.figures.plot import Plot
 from reports.output.text import plain, shorten
-from reports.robustness import Robustness
+from reports.robustness import Robustness, Run
 
 _MARKS = {BETTER: "▲", WORSE: "▼"}
 _COLOURS = {BETTER: style.GREEN, WORSE: style.RED}
@@ -27,11 +28,8 @@ def heat_map(view: Robustness, primary: str) -> Plot:
     """
     columns = []
     for condition in view.conditions:
-
-        def value(run: Any, condition: Any = condition) -> float | None:
-            return run.share(primary, condition)
-
-        family = view.compare(value)
+        family = view.shares(primary, condition)
+        value = partial(Run.share, name=primary, condition=condition)
         column = []
         for name in view.cells:
             mean = view.mean(name, value)
@@ -92,7 +90,7 @@ def draw_heat_map(data: Any) -> Any:
 def changes_plot(found: Changes, grid: GridView, name: str) -> Plot:
     """A panel an error type: every cell's difference to the default with its interval."""
     panels = []
-    for error, family in found.families().items():
+    for error, family in found.families.items():
         dots = [
             [plain(row.name), *_bounds(family.comparisons[row.name])]
             for row in grid.rows
@@ -165,18 +163,14 @@ def attention_against_none(
     """
     if found is None or any("none" not in cells for cells in found.rates.values()):
         return None
-    families = found.families()
+    families = found.families
     errors = [
         [error, *_bounds(family.comparisons["none"], -1)] for error, family in families.items()
     ]
     kept = []
     if view is not None and "none" in view.cells:
         for condition in view.conditions:
-
-            def share(run: Any, condition: Any = condition) -> float | None:
-                return run.share(primary, condition)
-
-            compared = view.compare(share).comparisons.get("none")
+            compared = view.shares(primary, condition).comparisons.get("none")
             if compared is not None:
                 kept.append([str(condition), *_bounds(compared, -1)])
     heading = SHOWN.get(primary, primary)

@@ -139,7 +139,12 @@ def shorten(text: object, width: int) -> str:
 
 def escape_markdown(text: object) -> str:
     """Text that Markdown shows as it is: no markup, no html, no table border, no link."""
-    line = "".join(_MARKDOWN.get(character, character) for character in plain(text))
+    return _escaped_markdown(plain(text))
+
+
+@lru_cache(maxsize=4096)
+def _escaped_markdown(line: str) -> str:
+    line = "".join(_MARKDOWN.get(character, character) for character in line)
     line = re.sub(r"([\\`*|\[\]~$])", r"\\\1", line)
     line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
     line = line.replace("://", r":\//")

@@ -17,7 +17,7 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         grid: gives the order of the rows.
         name: file stem.
     """
-    families = found.families()
+    families = found.families
     columns = [Column("cell", "Cell", numeric=False)]
     for error in ERRORS:
         columns += [Column(error, f"{error}, %", "down"), Column(f"difference_{error}", "Δ")]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from msgspec.structs import replace
 from hevitpose.errors import DataError
 from hevitpose.records import RecordStore
 from reports import ablation, build
-from reports.__main__ import main
+from reports.__main__ import ROOT, main
 from reports.figures import style
 from reports.figures.accuracy import draw_tradeoff, front, joint_profile
 from reports.figures.effects import effects
@@ -417,3 +420,15 @@ def test_pareto_front():
 def test_the_committed_reports_are_fresh():
     """What is committed agrees with the committed records; part of every test run."""
     assert main(["--check"]) == 0
+
+
+def test_rendering_starts_no_threads_for_its_small_matrices():
+    """They would wait with the processor busy: a tenth of the command's time on two cores."""
+    code = (
+        "import reports.__main__, numpy, psutil\n"
+        "numpy.ones((500, 500)) @ numpy.ones((500, 500))\n"
+        "print(psutil.Process().num_threads())\n"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
+    threads = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT, env=own)
+    assert threads == "1\n"
