@@ -51,7 +51,10 @@ def wait_for(condition, process) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+# The last two go the way of SIGTERM, which a test of the block alone sees too.
+@pytest.mark.parametrize(
+    "number", [*SIGNALS[:2], *(pytest.param(n, marks=pytest.mark.slow) for n in SIGNALS[2:])]
+)
 def test_train_ends_with_one_line(synthetic_root, tmp_path, number):
     process = run([*TRAIN, f"data.root={synthetic_root}"], tmp_path, stdout=subprocess.DEVNULL)
     wait_for((tmp_path / "run" / "last.ckpt").exists, process)

@@ -20,6 +20,8 @@ from hevitpose.errors import DivergedError
 from hevitpose.records.identity import file_digest
 
 RAISE, KILL, HANG, DIVERGE, MEMORY, SLOW = 1, 2, 3, 4, 5, 6
+#: A file beside the data: the fingerprint that they have once a run has begun.
+CLAIMED = "claimed"
 #: The ``standard`` preset's, which no test trains: a training that others start from, and fails.
 BROKEN_STEPS = 1500
 
@@ -92,7 +94,9 @@ def _dataset(config: Config, split: str) -> dict:
     return {
         "name": "synthetic",
         "split": split,
-        "fingerprint": os.environ.get("STUB_FINGERPRINT") or fingerprint(config.data, split),
+        "fingerprint": claimed.read_text()
+        if (claimed := Path(config.data.root, CLAIMED)).exists()
+        else fingerprint(config.data, split),
         "boxes": "gt",
     }
 

@@ -7,7 +7,6 @@ import dataclasses
 import errno
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -31,6 +30,7 @@ from hevitpose.records import SCHEMA_VERSION, Record, RecordStore, identity
 from hevitpose.records import store as store_module
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import kept_weights, measured, remove_weights
+from tests.ablations.stub import CLAIMED
 
 RATIOS = "axes: {model.ffn_ratio: [1, 2, 4]}"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -208,13 +208,12 @@ class TestRun:
             results.append(state(options.out))
         assert results[0] == results[1]
 
-    def test_changed_data_are_not_recorded(self, options_for, grid, monkeypatch, capsys):
-        monkeypatch.setenv("STUB_FINGERPRINT", "synthetic:v1:other")
-        multiprocessing.forkserver._forkserver._stop()  # it would hand on the old environment
-        options = options_for(grid("axes: {model.ffn_ratio: [2]}"))
+    def test_changed_data_are_not_recorded(self, options_for, grid, people, tmp_path, capsys):
+        data = shutil.copytree(people, tmp_path / "changed")
+        (data / CLAIMED).write_text("synthetic:v1:other")
+        options = options_for(grid("axes: {model.ffn_ratio: [2]}"), data=data)
         assert session(options) == 1
         assert "the data changed during the run: synthetic:v1:other" in capsys.readouterr().out
-        multiprocessing.forkserver._forkserver._stop()
 
     def test_users_own_attention(self, options_for, grid, tmp_path):
         module = tmp_path / "my_attention.py"

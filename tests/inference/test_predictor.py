@@ -42,9 +42,13 @@ def checkpoint(model, tmp_path_factory):
     return save_checkpoint(model, path, config.dump(), MPII)
 
 
-def test_predictor_agrees_with_evaluation(checkpoint, model, synthetic_root):
+@pytest.fixture(scope="module")
+def predictor(checkpoint):
+    return PosePredictor(checkpoint)
+
+
+def test_predictor_agrees_with_evaluation(predictor, model, synthetic_root):
     table = load("synthetic", synthetic_root, "val", input_size=(64, 64))
-    predictor = PosePredictor(checkpoint)
     dataset = PoseDataset(table, (64, 64))
     for row in range(3):
         item = {k: torch.as_tensor(v)[None] for k, v in dataset[row].items()}
@@ -55,8 +59,7 @@ def test_predictor_agrees_with_evaluation(checkpoint, model, synthetic_root):
         np.testing.assert_allclose(pose.scores, scores, rtol=2e-3, atol=1e-5)
 
 
-def test_images_of_any_kind_and_none(checkpoint, tmp_path):
-    predictor = PosePredictor(checkpoint)
+def test_images_of_any_kind_and_none(predictor, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
     whole = predictor([tmp_path / "a.png", image])
@@ -110,9 +113,9 @@ def test_pictures_of_any_form(checkpoint, tmp_path):
         ([None], "image: NoneType"),
     ],
 )
-def test_pictures_refused(checkpoint, picture, says):
+def test_pictures_refused(predictor, picture, says):
     with pytest.raises(UsageError, match=says):
-        PosePredictor(checkpoint)(picture)
+        predictor(picture)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +130,12 @@ def test_pictures_refused(checkpoint, picture, says):
         ([[1, 2, 3, 4], [1]], "rows of numbers"),
     ],
 )
-def test_boxes_refused(checkpoint, boxes, says):
+def test_boxes_refused(predictor, boxes, says):
     image = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(UsageError, match=says):
-        PosePredictor(checkpoint)([image, image], [[[0, 0, 9, 9]], boxes])
+        predictor([image, image], [[[0, 0, 9, 9]], boxes])
     with pytest.raises(UsageError, match="unknown colour 'grb'"):
-        PosePredictor(checkpoint)(image, colour="grb")
+        predictor(image, colour="grb")
 
 
 def test_files(checkpoint, tmp_path):

@@ -24,7 +24,7 @@ from hevitpose.models.upsample import PlainUpsample, Upsample
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 #: How the head's transposed convolutions are spelled out, by the precision of the products.
-UPSAMPLES = {"fp32": Upsample, "bf16": PlainUpsample, "int8": PlainUpsample}
+UPSAMPLES = {"fp32": Upsample, "bf16": PlainUpsample}
 CELLS = [
     *(("hevitpose_nano", key, torch.float64) for key in ALTERNATIVES),
     ("hevitpose_nano", "default", torch.float32),
@@ -45,16 +45,30 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module", params=CELLS, ids=lambda cell: "-".join(map(str, cell)))
+def plain(request: pytest.FixtureRequest) -> torch.nn.Module:
+    """The network that forms are made of, in evaluation mode; whoever trains it takes a copy."""
+    name, key, dtype = request.param
+    return randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
+
+
+@pytest.fixture(scope="module")
+def fused(plain: torch.nn.Module) -> torch.nn.Module:
+    return optimize(plain, mode="fused")
+
+
+def dtype_of(network: torch.nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
-def test_train_form_equals_plain(name: str, key: str, dtype: torch.dtype) -> None:
-    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype))
+def test_train_form_equals_plain(plain: torch.nn.Module) -> None:
+    plain, dtype = copy.deepcopy(plain), dtype_of(plain)
     fast = optimize(plain, mode="train")
     x, target = image(2, 3, 96, 64, dtype=dtype), image(2, 5, 24, 16, seed=2, dtype=dtype)
-    plain.eval(), fast.eval()
     assert relative(fast(x), plain(x)) < TOLERANCE[dtype]
 
     # In training mode BatchNorm and ReLU make float32 gradients of so small a batch differ by
@@ -102,10 +116,8 @@ def test_unknown_mode() -> None:
         optimize(create_model("nano"), mode="fast")
 
 
-@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
-def test_fused_form_equals_plain(name: str, key: str, dtype: torch.dtype) -> None:
-    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
-    fused = optimize(plain, mode="fused")
+def test_fused_form_equals_plain(plain: torch.nn.Module, fused: torch.nn.Module) -> None:
+    dtype = dtype_of(plain)
     assert not fused.training
     assert not any(parameter.requires_grad for parameter in fused.parameters())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
@@ -116,12 +128,11 @@ def test_fused_form_equals_plain(name: str, key: str, dtype: torch.dtype) -> Non
         assert relative(fused(x).detach(), plain(x).detach()) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("key", ALTERNATIVES)
-def test_fused_form_equals_plain_by_onednn(key: str) -> None:
-    plain = randomise_norms(create_model("nano", 5, seed=0, **ALTERNATIVES[key])).eval()
+def test_fused_form_equals_plain_by_onednn(plain: torch.nn.Module, fused: torch.nn.Module) -> None:
     x = image(1, 3, 64, 96)
     with torch.inference_mode():
-        assert relative(optimize(plain, mode="fused")(x), plain(x)) < 1e-4
+        expected = plain(x.to(dtype_of(plain)))
+        assert relative(copy.deepcopy(fused).float()(x), expected) < 1e-4
 
 
 @pytest.mark.parametrize("mode", ["conv", "avg-pool"])
@@ -133,24 +144,31 @@ def test_fused_group_reduces_maps_that_do_not_divide(mode: str) -> None:
         assert relative(FusedGroup(group)(u_NCHW.flatten(2).mT, u_NCHW.shape[2:]), expected) < 1e-9
 
 
-@pytest.mark.parametrize(("precision", "upsample"), UPSAMPLES.items())
-@pytest.mark.parametrize(("name", "key", "dtype"), CELLS)
-def test_onnx_form_equals_fused(
-    name: str, key: str, dtype: torch.dtype, precision: str, upsample: type[torch.nn.Module]
-) -> None:
-    plain = randomise_norms(create_model(name, 5, seed=0, **ALTERNATIVES[key]).to(dtype)).eval()
-    fused = optimize(plain, mode="fused")
-    form = onnx_form(fused, precision)
-    assert not any(isinstance(module, upsample) for module in fused.modules())
-    if getattr(plain.spec, "upsampler", None) == "deconv":
-        assert sum(isinstance(module, upsample) for module in form.modules()) == 2
-    attentions = [module for module in form.modules() if isinstance(module, FusedCGSR)]
-    for attention in attentions:
-        assert isinstance(attention.fence, Fence) == (precision != "fp32")
-        assert all(group.attend is _onnx_attend for group in attention.groups)
+def test_onnx_forms_equal_fused(plain: torch.nn.Module, fused: torch.nn.Module) -> None:
+    dtype = dtype_of(plain)
+    images = image(2, 3, 96, 64, dtype=dtype), image(1, 3, 32, 64, dtype=dtype)
     with torch.no_grad():
-        for x in (image(2, 3, 96, 64, dtype=dtype), image(1, 3, 32, 64, dtype=dtype)):
-            assert relative(form(x), plain(x)) < TOLERANCE[dtype]
+        expected = [plain(x) for x in images]
+    for precision, upsample in UPSAMPLES.items():
+        form = onnx_form(fused, precision)
+        assert not any(isinstance(module, upsample) for module in fused.modules())
+        if plain.spec.upsampler == "deconv":
+            assert sum(isinstance(module, upsample) for module in form.modules()) == 2
+        attentions = [module for module in form.modules() if isinstance(module, FusedCGSR)]
+        for attention in attentions:
+            assert isinstance(attention.fence, Fence) == (precision != "fp32")
+            assert all(group.attend is _onnx_attend for group in attention.groups)
+        with torch.no_grad():
+            for x, wanted in zip(images, expected, strict=True):
+                assert relative(form(x), wanted) < TOLERANCE[dtype], precision
+
+
+def test_onnx_form_of_int8_is_that_of_bf16() -> None:
+    fused = optimize(randomise_norms(create_model("nano", 5, seed=0)), mode="fused")
+    one, other = (onnx_form(fused, precision) for precision in ("int8", "bf16"))
+    assert [type(module) for module in one.modules()] == [type(m) for m in other.modules()]
+    theirs = other.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
 
 
 def test_onnx_form_leaves_a_plain_model_alone() -> None:
