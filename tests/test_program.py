@@ -108,10 +108,10 @@ def test_a_grid_leaves_no_leases(synthetic_root, tmp_path, number):
 @pytest.mark.parametrize(
     "words",
     [
-        ("hevitpose.cli", "info", "nano"),
+        ("hevitpose.cli", "records", "list"),
         ("ablations", "list"),
         ("hevitpose.cli", "--version"),
-        ("bench.complexity", "--models", "nano"),
+        ("bench.records", "--measure", "nothing"),
     ],
 )
 def test_a_full_standard_output_is_one_line(tmp_path, words):

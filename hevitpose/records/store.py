@@ -87,13 +87,18 @@ class RecordStore:
         return list(self.iter(failures=failures))
 
     def iter(
-        self, *, failures: bool = True, ids: Collection[str] | None = None
+        self,
+        *,
+        failures: bool = True,
+        ids: Collection[str] | None = None,
+        naming: str | None = None,
     ) -> Iterator[Record]:
         """Like :meth:`load`, one at a time.
 
         Args:
             failures: also the records of failed attempts.
             ids: only these; other files are not opened.
+            naming: only those with this text, say a sha256, somewhere; others are not parsed.
         """
         self.problems = []
         newer = False
@@ -106,13 +111,14 @@ class RecordStore:
             try:
                 if not match:
                     raise ValueError("foreign file: its name is not that of a record")
-                yield self._read(path, match)
+                if naming is None or naming.encode() in json_file.read_regular(path, "record"):
+                    yield self._read(path, match)
             except NewerSchemaError as error:
                 newer = True
                 self.problems.append(Problem(path.name, str(error)))
             except (ValueError, OSError) as error:
                 self.problems.append(Problem(path.name, one_line(error)))
-        if ids is None:
+        if ids is None and naming is None:
             self._writable = not newer
 
     def get(self, record_id: str) -> Record | None:

@@ -43,7 +43,7 @@ def measured() -> RecordStore:
 def training_by_weights(sha256: str, stores: Sequence[RecordStore]) -> str | None:
     """The id of the training that left a file of this sha256, if one is recorded."""
     for store in stores:
-        for record in store.iter(failures=False):
+        for record in store.iter(failures=False, naming=sha256):
             if record.kind == "training" and record.weights == sha256:
                 return record.id
     return None

@@ -25,6 +25,7 @@ from generated import (
     images,
     key_map,
     peer_of,
+    structure,
     their_shapes,
     weight,
     worst,
@@ -57,7 +58,7 @@ def reference(samples) -> Path:
 # ------------------------------------------------------------------------------ what is committed
 
 
-@pytest.mark.parametrize("network", KNOWN)
+@pytest.mark.parametrize("network", KNOWN, scope="module")
 def test_outputs_are_the_originals(network: str) -> None:
     assert worst(filled(network), network) < TOLERANCE
 
@@ -65,7 +66,7 @@ def test_outputs_are_the_originals(network: str) -> None:
 @pytest.mark.parametrize("network", [name for name in KNOWN if KNOWN[name]["norms"]])
 def test_norms_and_their_eps_are_the_originals(network: str) -> None:
     """A LayerNorm's eps does not show in an output at that tolerance."""
-    model, keys = build(network), key_map(network)
+    model, keys = structure(network), key_map(network)
     found: collections.Counter[str] = collections.Counter()
     for name, module in model.named_modules():
         for kind in (nn.BatchNorm2d, nn.LayerNorm, ScaleNorm):
@@ -78,7 +79,7 @@ def test_norms_and_their_eps_are_the_originals(network: str) -> None:
 
 @pytest.mark.parametrize("network", [name for name in KNOWN if KNOWN[name]["layers"]])
 def test_activations_poolings_and_upsamplings_are_the_originals(network: str) -> None:
-    found = {layer for module in build(network).modules() if (layer := described(module))}
+    found = {layer for module in structure(network).modules() if (layer := described(module))}
     assert found == set(KNOWN[network]["layers"])
 
 
@@ -98,7 +99,7 @@ def described(module: nn.Module) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("network", KNOWN)
+@pytest.mark.parametrize("network", KNOWN, scope="module")
 def test_key_map_in_both_directions(network: str) -> None:
     keys = key_map(network)
     ours = build(network).state_dict()
@@ -169,7 +170,7 @@ def test_the_comparison_sees_smoothed_positions(monkeypatch) -> None:
 # ------------------------------------------------------------------------------ with ../shared
 
 
-@pytest.mark.parametrize("network", KNOWN)
+@pytest.mark.parametrize("network", KNOWN, scope="module")
 def test_names_and_shapes_are_the_originals(reference: Path, network: str) -> None:
     described = json.loads((reference / f"{network}.keys.json").read_text())
     theirs = {
@@ -184,10 +185,10 @@ def test_names_and_shapes_are_the_originals(reference: Path, network: str) -> No
         {key: torch.empty(shape) for key, (shape, _) in theirs.items()}
         | {key: torch.empty(shape) for key, (shape, _) in described.get("extra_in_0x", {}).items()}
     )
-    assert not strange and kept.keys() == build(network).state_dict().keys()
+    assert not strange and kept.keys() == structure(network).state_dict().keys()
 
 
-@pytest.mark.parametrize("network", KNOWN)
+@pytest.mark.parametrize("network", KNOWN, scope="module")
 def test_all_outputs_are_the_originals(reference: Path, network: str) -> None:
     described = json.loads((reference / f"{network}.keys.json").read_text())
     golden = np.load(reference / f"{network}.golden.npz")

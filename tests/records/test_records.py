@@ -206,6 +206,15 @@ class TestStore:
         )
         assert not store.problems
 
+    def test_only_the_files_that_name_something_are_parsed(self, tmp_path):
+        store = RecordStore(tmp_path)
+        wanted, other = make(seed=1, weights="a" * 64), make(seed=2, weights="b" * 64)
+        store.add(wanted)
+        store.add(other)
+        (tmp_path / f"{other.id}.json").write_text("{")  # a look would name it
+        assert list(store.iter(naming="a" * 64)) == [wanted] and not store.problems
+        assert not list(store.iter(naming="c" * 64)) and not store.problems
+
     def test_find(self, tmp_path):
         store = RecordStore(tmp_path)
         for seed in range(40):
