@@ -36,6 +36,8 @@ _LONGEST_LOOK = 2.0
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate",
               "bad_alloc", "bad allocation")  # fmt: skip
 _LATE = "timeout:"
+#: What multiprocessing calls the exit code of a child whose server ended before it could tell.
+_NOBODY_KNOWS = 255
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _LOOK_SECONDS = 1.0
 
@@ -133,6 +135,7 @@ class Child:
         )
         _wake_server()
         self._process.start()
+        self._server = _server_pid()
         theirs.close()
         self.silence = Stopwatch()
         atexit.register(self.stop)
@@ -182,6 +185,12 @@ class Child:
 
     def _died(self) -> Outcome:
         code = self._process.exitcode
+        if code == _NOBODY_KNOWS and _has_ended(self._server):
+            return Outcome(
+                "failed",
+                "the process ended without a result; how, nobody knows: the server of all "
+                "children, which would tell, was killed",
+            )
         if code is None or code >= 0:
             return Outcome("failed", f"the process ended with exit code {code} and no result")
         if -code == signal.SIGKILL:
@@ -206,10 +215,24 @@ def context(preload: Sequence[str] = ()) -> Any:
 
 def _wake_server() -> None:
     """Continue the server, had somebody stopped all children: it forks and tells of their ends."""
-    pid = getattr(multiprocessing.forkserver._forkserver, "_forkserver_pid", None)
+    pid = _server_pid()
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+def _server_pid() -> int | None:
+    return getattr(multiprocessing.forkserver._forkserver, "_forkserver_pid", None)
+
+
+def _has_ended(child: int | None) -> bool:
+    """Whether a child of this very process has; its status stays for whoever waits for it."""
+    if child is None:
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # waited for already: another server has taken its place
+        return True
 
 
 def _oom_kills() -> int | None:

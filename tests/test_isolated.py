@@ -41,6 +41,8 @@ def work(pipe, what):
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "exit":
         os._exit(3)
+    if what == "exit 255":
+        os._exit(255)
     if what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     if what == "talk":
@@ -139,6 +141,24 @@ def test_all_of_them_stopped_with_their_server(start):
     os.kill(server, signal.SIGSTOP)
     again, _ = start("end")
     assert again.receive(60.0).status == "ok"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_server_that_was_killed_is_not_an_exit_code(start, again):
+    child, pid = start("hang")
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    assert soon(lambda: gone(server))
+    if again:  # which starts another server
+        assert start("end")[0].receive(60.0).status == "ok"
+    os.kill(pid, signal.SIGKILL)
+    outcome = child.receive(60.0)
+    assert outcome.status == "failed" and "the server of all children" in outcome.reason
+
+
+def test_an_exit_code_of_255_is_one(start):
+    child, _ = start("exit 255")
+    assert child.receive(60.0).reason == "the process ended with exit code 255 and no result"
 
 
 def test_time_asleep_is_no_silence(monkeypatch):
