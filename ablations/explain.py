@@ -10,13 +10,24 @@ from pathlib import Path
 
 from ablations import display
 from ablations.grid import Grid
-from ablations.plan import History, Plan, changes, trainings_to_run
+from ablations.plan import CHANGED, FINGERPRINT, History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.records import Record, RecordStore
+from hevitpose.records import Difference, Record, RecordStore
 
 _WIDTH = 100
+#: Of a line of a dry run.
+_LONGEST = 160
+#: Keys (or their beginnings) whose differences are told first.
+_TELLING = (
+    "version", FINGERPRINT, "config.data.input_size", "input", "conditions.input",
+    "config.training.steps", "config.training.epochs", "model.name", "model", "machine.gpu",
+    "machine.cpu", "machine", "conditions", "config.training", "config", "weights",
+)  # fmt: skip
+_NAMES = {FINGERPRINT: "data", "config.data.input_size": "input", "config.training.steps": "steps"}
+_HASH = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8,}\b")
+_LONG_VALUE = 40
 
 
 def overview(grids: Sequence[Grid]) -> str:
@@ -94,12 +105,44 @@ def describe(
         count += 1
         total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
         guess = "" if seconds is None else f"  ({display.duration(seconds)})"
-        lines.append(f"{name} would run {reason}{guess}")
+        line = f"{name} would run {reason}"
+        if changed := history.changed(job) if reason == CHANGED else []:
+            line += f": {most_telling(changed, _LONGEST - len(line) - 2 - len(guess))}"
+        lines.append(line + guess)
     lines += [f"not usable: {problem}" for store in stores for problem in store.problems]
     guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"
     more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
     lines.append(f"{count} of {len(made.jobs)} would run{guess + more if count else ''}")
     return "\n".join(lines)
+
+
+def most_telling(found: Sequence[Difference], width: int) -> str:
+    """The first of the differences, as many as fit, and how many others there are.
+
+    Args:
+        found: at least one. Long lists and the like are named, and come last.
+        width: characters; one difference is told in any case.
+    """
+    texts = [text for _, text in sorted(map(_told_difference, found))]
+    line = ""
+    for count in range(1, len(texts) + 1):
+        rest = f"; {len(texts) - count} more" if count < len(texts) else ""
+        longer = "; ".join(texts[:count]) + rest
+        if line and len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+def _told_difference(difference: Difference) -> tuple[tuple[bool, int, str], str]:
+    """Its place among others, and its text."""
+    key, *values = difference
+    before, after = (_HASH.sub(r"\1", str(value).replace(", ", ",")) for value in values)
+    long = max(len(before), len(after)) > _LONG_VALUE
+    places = [i for i, start in enumerate(_TELLING) if f"{key}.".startswith(f"{start}.")]
+    name = _NAMES.get(key, key.removeprefix("config."))
+    text = f"{name} differs" if long else f"{name}: {before} -> {after}"
+    return (long, min(places, default=len(_TELLING)), key), text
 
 
 def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
@@ -131,7 +174,7 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
             timed = record.inputs.get("conditions", {}), record.inputs.get("attempt", 1)
             now = runs.latency_run(config, timed[0], attempt=timed[1])
         found = changes(record, now)
-        lines.append("now: the same" if not found else "now: " + "; ".join(found))
+        lines.append("now: the same" if not found else "now: " + "; ".join(map(str, found)))
     except HEViTPoseError as error:
         lines.append(f"now: cannot be told ({error})")
     if record.error:

@@ -22,7 +22,12 @@ from hevitpose import records, runs
 from hevitpose.config import Config, start_config
 from hevitpose.errors import first_line
 from hevitpose.models.spec import full_name
-from hevitpose.records import Record, RecordStore, Run
+from hevitpose.records import Difference, Record, RecordStore, Run
+
+#: Why a job runs that has a nearest record (:meth:`History.changed` tells how it differs).
+CHANGED = "changed"
+#: The key of what a run's data are.
+FINGERPRINT = "data.fingerprint"
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,19 @@ class History:
         nearest = self._nearest(job)
         if nearest is None:
             return "absent"
-        return "changed: " + "; ".join(changes(nearest, job.run))
+        return CHANGED
+
+    def changed(self, job: Job) -> list[Difference]:
+        """How a job differs from its nearest record, if there is one; in the data by their name."""
+        nearest = self._nearest(job)
+        if nearest is None:
+            return []
+        found = changes(nearest, job.run)
+        names = nearest.config.get("data", {}).get("dataset"), job.config.data.dataset
+        if all(names) and names[0] != names[1]:
+            rest = [difference for difference in found if difference.key != FINGERPRINT]
+            found = [Difference(FINGERPRINT, *names), *rest]
+        return found
 
     def seconds(self, job: Job) -> float | None:
         """Estimated time: of the nearest record, else of the same kind of job with these steps."""
@@ -237,7 +254,7 @@ def _keys(
         yield kind, seed, "network", cell_id
 
 
-def changes(record: Record, run: Run) -> list[str]:
+def changes(record: Record, run: Run) -> list[Difference]:
     """Inputs in which a record differs from what its run would be now."""
     return records.differences(record.inputs, run.inputs)
 

@@ -1,6 +1,14 @@
 """The result record: its schema, its ids, its store. Torch-free."""
 
-from hevitpose.records.identity import KINDS, Kind, Run, cell_id, differences, digest
+from hevitpose.records.identity import (
+    KINDS,
+    Difference,
+    Kind,
+    Run,
+    cell_id,
+    differences,
+    digest,
+)
 from hevitpose.records.schema import (
     SCHEMA_VERSION,
     Artifact,
@@ -27,6 +35,7 @@ __all__ = [
     "Artifact",
     "Code",
     "Dataset",
+    "Difference",
     "Flops",
     "ImportReport",
     "Interval",

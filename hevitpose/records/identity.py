@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -329,13 +329,26 @@ def _run(kind: Kind, inputs: Mapping[str, Any], model: Mapping[str, Any], config
     return Run(kind, digest(plain), plain, cell, config_hash(config))
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Where two nested mappings differ, as ``key: old -> new`` with dotted keys."""
-    found: list[str] = []
+class Difference(NamedTuple):
+    """One value that differs."""
+
+    key: str  # dotted
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before!r} -> {self.after!r}"
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> list[Difference]:
+    """Where two nested mappings differ, by key."""
+    found: list[Difference] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += differences(before, after, f"{prefix}{key}.")
         elif before != after or (key in old) != (key in new):
-            found.append(f"{prefix}{key}: {before!r} -> {after!r}")
+            found.append(Difference(f"{prefix}{key}", before, after))
     return found

@@ -253,7 +253,7 @@ class TestDryRun:
         assert dry(options)[-1] == "0 of 12 would run"
         lines = dry(dataclasses.replace(options, words=[*options.words, "training.lr=1"]))
         assert sum(" recorded " in line for line in lines) == 6  # complexity, latency
-        assert sum("changed: config.training.lr: 0.001 -> 1" in line for line in lines) == 3
+        assert sum("changed: training.lr: 0.001 -> 1" in line for line in lines) == 3
         assert sum("changed: weights: " in line for line in lines) == 3
         assert lines[-1].startswith("6 of 12 would run: about ")
 
@@ -263,7 +263,7 @@ class TestDryRun:
         elsewhere = tmp_path / "not rendered yet"
         others = [*options.words, "data.people=24"]
         lines = dry(dataclasses.replace(options, data=elsewhere, words=others))
-        changed = "changed: data.fingerprint: 'synthetic:v1:seed0:people20:size64' -> "
+        changed = "changed: data: synthetic:v1:seed0:people20:size64 -> synthetic:v1:seed0:people24"
         assert sum(changed in line for line in lines) == 6
         monkeypatch.setitem(identity.VERSIONS, "training", 1000)
         lines = dry(options)

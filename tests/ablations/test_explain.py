@@ -1,0 +1,71 @@
+"""What a dry run says of a job that differs from its nearest record, on a line that can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from ablations.cli import session
+from ablations.explain import describe, most_telling
+from ablations.grid import load_grids
+from ablations.plan import plan
+from hevitpose.records import Difference, RecordStore, differences
+
+FOUND = [
+    Difference("config.codec.sigma", 1.0, 1.5),
+    Difference("config.data.input_size", [128, 128], [128, 192]),
+    Difference("config.training.lr", 0.008, 0.004),
+    Difference("config.training.steps", 300, 2000),
+    Difference("data.declared.sigmas", [0.079] * 14, [0.026] * 17),
+    Difference("data.declared.use_area", False, True),
+    Difference("data.fingerprint", "synthetic:v1:seed0", f"sha256:{'ba905fde' * 8}"),
+    Difference("machine.cpu", "AMD EPYC", "Intel Xeon"),
+    Difference("machine.ram", 23.5, 125.9),
+    Difference("weights", "fe2dce3469196090c37a", None),
+]
+
+
+def test_the_most_telling_come_first_and_long_lists_are_named():
+    assert most_telling(FOUND, 1000).split("; ") == [
+        "data: synthetic:v1:seed0 -> sha256:ba905fde",
+        "input: [128,128] -> [128,192]",
+        "steps: 300 -> 2000",
+        "machine.cpu: AMD EPYC -> Intel Xeon",
+        "machine.ram: 23.5 -> 125.9",
+        "training.lr: 0.008 -> 0.004",
+        "codec.sigma: 1.0 -> 1.5",
+        "weights: fe2dce34 -> None",
+        "data.declared.use_area: False -> True",
+        "data.declared.sigmas differs",
+    ]
+
+
+def test_what_does_not_fit_is_counted():
+    first, second = "data: synthetic:v1:seed0 -> sha256:ba905fde", "input: [128,128] -> [128,192]"
+    assert most_telling(FOUND, 100) == f"{first}; {second}; 8 more"
+    assert most_telling(FOUND, len(f"{first}; {second}; 8 more") - 1) == f"{first}; 9 more"
+    assert most_telling(FOUND, 5) == f"{first}; 9 more"  # one in any case
+    assert most_telling(FOUND[:1], 5) == "codec.sigma: 1.0 -> 1.5"
+    for width in range(60, 400):
+        line = most_telling(FOUND, width)
+        assert len(line) <= width and "\n" not in line
+
+
+def test_a_key_that_one_side_lacks_differs():
+    before, after = {"a": {"x": 1, "y": 2}, "b": None}, {"a": {"x": 1, "y": 3}}
+    assert list(map(str, differences(before, after))) == ["a.y: 2 -> 3", "b: None -> None"]
+
+
+def test_a_line_for_each_job_with_the_data_by_name(options_for, grid, samples):
+    options = options_for(grid("axes: {model.ffn_ratio: [1, 2]}"))
+    assert session(options) == 0
+    words = [*options.words, "data.dataset=coco_small", "data.input_size=192,256"]
+    other = dataclasses.replace(options, words=[*words, "training.steps=6"], data=samples)
+    grids = load_grids(other.grid_names, other.base_config())
+    made = plan(grids, other.seed_numbers())
+    lines = describe(made, [RecordStore(other.out / "records")], other.out).splitlines()
+    told = [line for line in lines if " training " in line or " evaluation " in line]
+    assert len(told) == 4 and all(len(line) <= 160 for line in lines)
+    start = " would run changed: data: synthetic -> coco_small; input: [128,128] -> [192,256]; "
+    assert all(start in line and re.search(r"; [0-9]+ more", line) for line in told), lines
+    assert all("; steps: 5 -> 6; " in line for line in told if " training " in line)
