@@ -196,10 +196,13 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Untrained weights for 16 keypoints, which rendered people have."""
-    model = randomise_norms_(create_model("nano", num_keypoints=16, seed=0), SIZE)
+    """Untrained weights for 16 keypoints, which rendered people have, of a network that is soon
+    quantised: without attention, which no kind of layer is of.
+    """
+    options = {"attention": "none", "ffns_per_block": 1}
+    model = randomise_norms_(create_model("nano", num_keypoints=16, seed=0, **options), SIZE)
     path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
-    config = {"model": {"name": "hevitpose_nano"}, "data": {"input_size": list(SIZE)}}
+    config = {"model": {"name": "hevitpose_nano", **options}, "data": {"input_size": list(SIZE)}}
     return save_checkpoint(model, path, config)
 
 
