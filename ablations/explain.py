@@ -44,11 +44,9 @@ def overview(grids: Sequence[Grid]) -> str:
             _told(grid.findings[0]), _WIDTH - 2, placeholder=" ...", break_on_hyphens=False
         )
         lines.append(f"  {told}")
-    lines += [
-        "",
-        "one of them, with its findings:  python -m ablations list attention",
-        "run it (two cores, one seed):    nox -s ablation -- --grid attention",
-    ]
+    lines.append(
+        "in full: python -m ablations list attention; run: nox -s ablation -- --grid attention"
+    )
     return "\n".join(lines)
 
 
