@@ -233,6 +233,9 @@ def _row(
         assert latest is not None
         accuracy.append(latest)
         older += [r.id for r in runs if r.id != latest.id]
+    # Costs belong to a network at an input: another setting's are other numbers.
+    networks = {r.cell_id for r in accuracy if r.cell_id}
+    costs = [r for r in done if not networks or r.cell_id in networks]
     succeeded = {(r.kind, r.seed) for r in done}
     attempts: dict[str, list[Record]] = defaultdict(list)
     for record in group:
@@ -241,8 +244,8 @@ def _row(
     return Row(
         name=name,
         is_default=is_default,
-        complexity=newest(r for r in done if r.kind == "complexity"),
-        latency=newest(r for r in done if r.kind == "latency" and _conditions(r) == conditions),
+        complexity=newest(r for r in costs if r.kind == "complexity"),
+        latency=newest(r for r in costs if r.kind == "latency" and _conditions(r) == conditions),
         accuracy=tuple(accuracy),
         failures=tuple(r for runs in attempts.values() if (r := newest(runs)) is not None),
         scores=_scores(accuracy),

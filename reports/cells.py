@@ -43,12 +43,16 @@ def split(
         if record.kind == "evaluation" and (key := setting(record, axes)) in by_setting:
             by_setting[key].append(record)
     costs = [r for r in records if r.kind in ("complexity", "latency")]
+    scored = {r.cell_id for group in by_setting.values() for r in group if r.cell_id}
     for group in by_setting.values():
         networks = {r.cell_id for r in group if r.cell_id}
         models = {r.model for r in group}
-        # A cell of the grid whose accuracy is missing still has its costs.
+        # A cell of the grid whose accuracy is missing under all settings still has its costs.
         group += [
-            r for r in costs if r.cell_id in networks or (r.grid == name and r.model in models)
+            r
+            for r in costs
+            if r.cell_id in networks
+            or (r.grid == name and r.model in models and r.cell_id not in scored)
         ]
     if not by_setting and own:
         models = {r.model for r in own}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from msgspec.structs import replace
 
@@ -11,6 +13,7 @@ from reports.load import Measured
 from reports.tables.transfer import transfer_table
 from reports.transfer import transfers
 
+START = datetime(2025, 1, 2, tzinfo=UTC)
 RENDERED = {"default": 60, "mhsa": 62, "sra": 61, "cga": 58, "window": 63, "none": 59}
 PHOTOGRAPHS = {"default": 20, "mhsa": 22, "sra": 21, "cga": 17, "window": 24, "none": 18}
 
@@ -111,3 +114,22 @@ def test_scores_that_are_all_equal_are_no_number(views):
 def test_nothing_on_photographs_is_no_table(views):
     assert transfer_table(transfers(views({}))) is None
     assert transfer_plot([]) is None
+
+
+def test_each_setting_has_the_costs_of_its_own_input(records, make):
+    """The same cells at another input, counted later, leave the first table as it is."""
+    found = []
+    for record in records():
+        if record.dataset.name == "coco_small":
+            record = replace(record, cell_id=record.cell_id[::-1])
+        found.append(record)
+    for cell in RENDERED:
+        later = {"started_at": START + timedelta(days=1), "id": make.cell_id(f"later {cell}")}
+        found.append(make.complexity(cell, gflops=0.1))
+        found.append(make.complexity(cell, gflops=0.2, cell_id=make.cell_id(cell)[::-1], **later))
+    # Counted for the photographs and not scored yet: no row of theirs, none of the rendered ones.
+    found.append(make.complexity("window", gflops=0.3, cell_id="0" * 20, **later))
+    by_data = {view.facts["dataset"]: view for view in _views(found)}
+    for data, gflops in (("synthetic", 0.1), ("coco_small", 0.2)):
+        counted = [row.complexity for row in by_data[data].rows if row.complexity]
+        assert [record.flops.mmcv for record in counted] == [gflops] * len(RENDERED)
