@@ -131,14 +131,24 @@ def condition(facts: Mapping[str, str]) -> str:
         facts: of :func:`shared`.
     """
     people = _people(facts["dataset"])
-    _, colon, on = facts["start"].partition(":")
-    start = f"started on {_people(on)}" if colon else facts["start"] and f"from {facts['start']}"
-    if not start and not is_rendered(facts["dataset"]):
-        start = "from random weights"
+    start = start_words(facts["start"], facts["dataset"])
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
     model = facts["model"].replace("hevitpose_", "")
     return ", ".join(filter(None, (model, steps, people, start, rate)))
+
+
+def start_words(start: str, dataset: str) -> str:
+    """What a training started from; of one on rendered people only where it is no random start.
+
+    Args:
+        start: ``training.start_from``; empty for random weights.
+        dataset: that was trained on.
+    """
+    _, colon, on = start.partition(":")
+    if colon:
+        return f"started on {_people(on)}"
+    return f"from {start}" if start else "" if is_rendered(dataset) else "from random weights"
 
 
 def _people(dataset: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hevitpose.data.registry import ROWS, Declared
 from hevitpose.records import Record
 from reports import ablation
-from reports.captions import about_data, shared
+from reports.captions import about_data, shared, start_words
 from reports.load import PCKH_JOINTS, Measured, h_by_w, input_size, is_plain_network, metric, newest
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
@@ -212,7 +212,9 @@ def _measured_row(
     if first.training is None and first.weights is not None:
         made_by = f"weights {first.weights[:8]}"
     else:
-        made_by = first.config.get("preset") or ""
+        start = str((first.config.get("training") or {}).get("start_from") or "")
+        preset = str(first.config.get("preset") or "")
+        made_by = ", ".join(filter(None, (preset, start_words(start, spec.dataset))))
     if first.tuned:
         made_by = f"{made_by}, tuned" if made_by else "tuned"
     return (

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from reports.build import grid_views
 from reports.figures.transfer import transfer_plot
 from reports.load import Measured
+from reports.published import load
+from reports.tables.accuracy import accuracy_table, tables
 from reports.tables.transfer import transfer_table
 from reports.transfer import transfers
 
@@ -133,3 +135,13 @@ def test_each_setting_has_the_costs_of_its_own_input(records, make):
     for data, gflops in (("synthetic", 0.1), ("coco_small", 0.2)):
         counted = [row.complexity for row in by_data[data].rows if row.complexity]
         assert [record.flops.mmcv for record in counted] == [gflops] * len(RENDERED)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [(None, "from random weights"), ("standard:synthetic", "started on rendered people")],
+)
+def test_an_accuracy_row_says_what_its_training_started_from(records, start, words):
+    spec = next(spec for spec in tables() if spec.name == "coco-small")
+    table = accuracy_table(spec, Measured(tuple(records(start=start))), load())
+    assert f"measured here (quick, {words})" in {row[1].text for row in table.rows}
