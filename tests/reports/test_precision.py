@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from msgspec.structs import replace
 
@@ -14,6 +16,7 @@ from reports.tables.precision import points, precision_table
 from reports.tables.short import short_tables
 
 WEIGHTS = "a" * 64
+START = datetime(2025, 1, 2, tzinfo=UTC)
 
 
 def measured(records):
@@ -171,3 +174,11 @@ def test_the_tables(timed, scored):
     assert len(short.columns) == 5 and len(short.rows) == 2
     assert [cell.text for cell in short.rows[0]][2:] == ["9.00", "(5.00)", "–"]
     assert precision_table(measured([])).rows[0][4].text == "not measured"
+
+
+def test_accuracy_is_by_ground_truth_boxes(timed, scored, make):
+    """However late somebody scores the same weights on a detector's boxes."""
+    detector = replace(make.evaluation().dataset, boxes="hog.json>=0")
+    later = replace(scored(9.0, seed=1, started_at=START + timedelta(days=1)), dataset=detector)
+    (full,) = points(measured([timed("fused", "fp32", 9.0), scored(60.0), later]))
+    assert full.accuracy.value == 60.0
