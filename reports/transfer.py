@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hevitpose.data.registry import is_rendered
 from hevitpose.evaluation.ranking import ceiling, rank_correlation, reliability
-from hevitpose.evaluation.statistics import Interval, mean_interval
+from hevitpose.evaluation.statistics import Interval, pooled_means
 from reports.ablation import GridView, Row, by_seed
 from reports.comparisons import default_key
 
@@ -36,9 +37,10 @@ class Side:
         """The seeds that every cell has."""
         return tuple(sorted(set.intersection(*(set(v) for v in self.scores.values()))))
 
-    def interval(self, cell: str) -> Interval:
-        """A cell's mean over the common seeds."""
-        return mean_interval([self.scores[cell][seed] for seed in self.seeds])
+    @cached_property
+    def means(self) -> dict[str, Interval]:
+        """Each cell's mean over the common seeds."""
+        return pooled_means(self.scores)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Transfer:
     def correlation(self) -> Interval:
         """Spearman's, of the cells' means."""
         one, other = (
-            [side.interval(cell).value for cell in self.names]
+            [side.means[cell].value for cell in self.names]
             for side in (self.rendered, self.photographs)
         )
         return rank_correlation(one, other)
@@ -67,7 +69,7 @@ class Transfer:
     @property
     def reliabilities(self) -> tuple[float | None, float | None]:
         """How well each side's order would repeat with other seeds."""
-        return reliability(self._common(self.rendered)), reliability(self._common(self.photographs))
+        return reliability(self.rendered.scores), reliability(self.photographs.scores)
 
     @property
     def ceiling(self) -> float | None:
@@ -81,10 +83,6 @@ class Transfer:
         if found.low is None or found.high is None:
             return f"no verdict ({found.n} cells)"
         return PREDICTS if found.low > 0 else REVERSES if found.high < 0 else NOT_SHOWN
-
-    @staticmethod
-    def _common(side: Side) -> Scores:
-        return {c: {s: v[s] for s in side.seeds} for c, v in side.scores.items()}
 
 
 def transfers(views: Iterable[GridView]) -> list[Transfer]:

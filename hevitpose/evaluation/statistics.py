@@ -268,6 +268,42 @@ def mean_interval(
     return Interval(mean, mean - half, mean + half, n, method)
 
 
+def pooled_means(
+    cells: Mapping[str, Mapping[int, float]], confidence: float = 1 - ALPHA
+) -> dict[str, Interval]:
+    """Each cell's mean over the seeds that all have, by one spread that is pooled over cells.
+
+    A spread of two or three seeds alone is luck. What seeds have in common is no spread: it moves
+    all cells alike.
+
+    Args:
+        cells: name -> seed -> metric.
+        confidence: coverage of each interval by itself, in (0, 1).
+
+    Returns:
+        By cell; without bounds where fewer than two cells or two seeds leave no spread.
+    """
+    seeds = sorted(set.intersection(*(set(values) for values in cells.values()))) if cells else []
+    if not seeds:
+        return {}
+    table = np.array([[values[seed] for seed in seeds] for values in cells.values()])
+    means, degrees = table.mean(1), (len(cells) - 1) * (len(seeds) - 1)
+    if degrees < 1:
+        return {
+            name: Interval(float(mean), None, None, len(seeds), "")
+            for name, mean in zip(cells, means, strict=True)
+        }
+    residuals = table - means[:, None] - table.mean(0) + table.mean()
+    spread = math.sqrt(float((residuals**2).sum()) / degrees)
+    half = float(special.stdtrit(degrees, (1 + confidence) / 2)) * spread / math.sqrt(len(seeds))
+    return {
+        name: Interval(
+            float(mean), float(mean) - half, float(mean) + half, len(seeds), "t over seeds, pooled"
+        )
+        for name, mean in zip(cells, means, strict=True)
+    }
+
+
 def bootstrap_ratio(
     numerators: np.ndarray,
     denominators: np.ndarray,

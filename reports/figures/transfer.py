@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from hevitpose.evaluation.statistics import Interval
 from reports.ablation import SHOWN
 from reports.captions import condition
 from reports.figures import style
@@ -57,7 +56,7 @@ def _panel(pairs: Sequence[Transfer]) -> dict[str, Any]:
 
 
 def _estimate(side: Side, cell: str) -> list[float | None]:
-    found: Interval = side.interval(cell)
+    found = side.means[cell]
     return [found.value, found.low, found.high]
 
 
@@ -78,7 +77,8 @@ def draw_transfer(data: Any) -> Any:
     """Points with both intervals; a marker and a colour for each grid, a diamond the default."""
     panels = data["panels"]
     figure, axes = style.new_figure(1.0 + 5.4 * len(panels), 4.8, 1, len(panels))
-    for place, panel in zip([axes] if len(panels) == 1 else list(axes), panels, strict=True):
+    places = [axes] if len(panels) == 1 else list(axes)
+    for place, panel in zip(places, panels, strict=True):
         grids = sorted({point[0] for point in panel["points"] if point[0]})
         for grid, name, (x, *xs), (y, *ys) in panel["points"]:
             color, marker = _look(grids, grid)
@@ -96,6 +96,9 @@ def draw_transfer(data: Any) -> Any:
         place.set_xlabel("\n".join(textwrap.wrap(panel["axes"][0], 70)))
         place.set_ylabel("\n".join(textwrap.wrap(panel["axes"][1], 60)))
         place.set_title("\n".join(textwrap.wrap(panel["title"], 70)))
+    note = "bars: 95% t intervals over the common seeds, one spread pooled over the cells of a side"
+    figure.supxlabel(note, fontsize=7.5, color=style.GREY)
+    for place, panel in zip(places, panels, strict=True):
         style.place_labels(place, [(p[2][0], p[3][0], p[1]) for p in panel["points"]], size=6.5)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -343,3 +344,28 @@ class TestBootstrap:
 def test_torch_free():
     code = "import hevitpose.evaluation.statistics, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_pooled_means_by_hand():
+    """Residuals +-0.25 each: spread sqrt(4 * 0.0625 / 1), one degree of freedom."""
+    found = s.pooled_means({"a": {0: 1.0, 1: 3.0}, "b": {0: 2.0, 1: 5.0, 2: 90.0}})
+    assert (found["a"].value, found["b"].value) == (2.0, 3.5)
+    half = 12.7062 * 0.5 / math.sqrt(2)
+    assert found["a"].half == pytest.approx(half, rel=1e-4) == pytest.approx(found["b"].half)
+    assert found["b"].n == 2
+
+
+def test_pooled_means_cover_with_two_seeds():
+    generator = np.random.default_rng(1)
+    inside = 0
+    for _ in range(500):
+        true = generator.normal(size=(6, 1)) * 3
+        values = true + generator.normal(size=(6, 2))
+        found = s.pooled_means({str(i): dict(enumerate(row)) for i, row in enumerate(values)})
+        inside += sum(f.low <= t <= f.high for f, (t,) in zip(found.values(), true, strict=True))
+    assert 0.93 <= inside / 3000 <= 0.97
+
+
+@pytest.mark.parametrize("cells", [{"a": {0: 1.0, 1: 2.0}}, {"a": {0: 1.0}, "b": {0: 2.0, 1: 3.0}}])
+def test_pooled_means_without_a_spread(cells):
+    assert all(found.low is None for found in s.pooled_means(cells).values())

@@ -55,8 +55,8 @@ def _views(found):
 def test_cells_are_paired_by_name_and_the_default_by_its_place(views):
     (pair,) = (t for t in transfers(views()) if t.rendered.metric == "Mean")
     assert pair.grids == ("attention",) and len(pair.names) == len(RENDERED)
-    assert pair.photographs.interval("attention/window").value == pytest.approx(24.2)
-    assert pair.rendered.interval("").value == 62
+    assert pair.photographs.means["attention/window"].value == pytest.approx(24.2)
+    assert pair.rendered.means[""].value == 62
     assert pair.correlation.value == pytest.approx(1.0)
     assert pair.ceiling == pytest.approx(1.0)
 
