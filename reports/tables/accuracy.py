@@ -212,9 +212,9 @@ def _measured_row(
     if first.training is None and first.weights is not None:
         made_by = f"weights {first.weights[:8]}"
     else:
-        start = str((first.config.get("training") or {}).get("start_from") or "")
-        preset = str(first.config.get("preset") or "")
-        made_by = ", ".join(filter(None, (preset, start_words(start, spec.dataset))))
+        training = first.config.get("training")
+        start = start_words(str(training.get("start_from") or ""), spec.dataset) if training else ""
+        made_by = ", ".join(filter(None, (str(first.config.get("preset") or ""), start)))
     if first.tuned:
         made_by = f"{made_by}, tuned" if made_by else "tuned"
     return (

@@ -124,7 +124,7 @@ class TestIds:
     def test_differences(self):
         old = {"config": {"lr": 1, "gone": 0}, "seed": 0}
         new = {"config": {"lr": 2, "new": 1}, "seed": 0}
-        assert records.differences(old, new) == [
+        assert [str(each) for each in records.differences(old, new)] == [
             "config.gone: 0 -> None",
             "config.lr: 1 -> 2",
             "config.new: None -> 1",
