@@ -57,7 +57,7 @@ class Transfer:
         """What the photographs' trainings started from; empty for random weights."""
         return self.photographs.facts["start"]
 
-    @property
+    @cached_property
     def correlation(self) -> Interval:
         """Spearman's, of the cells' means."""
         one, other = (
@@ -66,7 +66,7 @@ class Transfer:
         )
         return rank_correlation(one, other)
 
-    @property
+    @cached_property
     def reliabilities(self) -> tuple[float | None, float | None]:
         """How well each side's order would repeat with other seeds."""
         return reliability(self.rendered.scores), reliability(self.photographs.scores)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import special
@@ -17,6 +17,8 @@ from hevitpose.evaluation.statistics import Interval
 
 #: Fewest pairs that have an interval: its standard error divides by n - 3.
 INTERVAL_PAIRS = 4
+#: Most seeds that are split in every way (315 with seven), and how often more are.
+ALL_SPLITS, SAMPLED_SPLITS = 7, 100
 RANK_METHOD = "Fisher's z over cells, standard error of Bonett and Wright (2000)"
 
 
@@ -48,9 +50,9 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], alpha: float = ALPH
 def reliability(cells: Mapping[str, Mapping[int, float]]) -> float | None:
     """How well the order of the cells' means over seeds would repeat with as many other seeds.
 
-    Split-half: the seeds that all cells have, in two disjoint halves, in every way; the mean
-    Spearman correlation of the halves' means, brought from half the seeds to all of them by the
-    Spearman-Brown formula.
+    Split-half: the seeds that all cells have, in two disjoint halves, in every way (of more than
+    :data:`ALL_SPLITS` seeds in :data:`SAMPLED_SPLITS` ways); the mean Spearman correlation of the
+    halves' means, brought from half the seeds to all of them by the Spearman-Brown formula.
 
     Args:
         cells: name -> seed -> score.
@@ -66,15 +68,27 @@ def reliability(cells: Mapping[str, Mapping[int, float]]) -> float | None:
     size = len(seeds) // 2
     found = [
         _spearman(table[:, one].mean(1), table[:, other].mean(1))
-        for one in itertools.combinations(range(len(seeds)), size)
-        for other in itertools.combinations(sorted(set(range(len(seeds))) - set(one)), size)
-        if one < other
+        for one, other in _halves(len(seeds), size)
     ]
     mean = float(np.mean(found))
     if math.isnan(mean):
         return None
     times = len(seeds) / size
     return max(0.0, times * mean / (1 + (times - 1) * mean)) if mean > 0 else 0.0
+
+
+def _halves(seeds: int, size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Disjoint sets of `size` seeds: all pairs, or of many a fixed sample."""
+    if seeds > ALL_SPLITS:
+        generator = np.random.default_rng(0)
+        for _ in range(SAMPLED_SPLITS):
+            order = generator.permutation(seeds).tolist()
+            yield order[:size], order[size : 2 * size]
+        return
+    for one in itertools.combinations(range(seeds), size):
+        for other in itertools.combinations(sorted(set(range(seeds)) - set(one)), size):
+            if one < other:
+                yield list(one), list(other)
 
 
 def ceiling(one: float | None, other: float | None) -> float | None:

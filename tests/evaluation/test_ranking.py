@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from hevitpose.evaluation import ranking
 from hevitpose.evaluation.ranking import ceiling, rank_correlation, reliability
 
 
@@ -56,6 +57,19 @@ def test_equal_scores_have_no_correlation():
 def test_what_is_no_set_of_pairs(x, y):
     with pytest.raises(ValueError, match="expected as many"):
         rank_correlation(x, y)
+
+
+def test_many_seeds_are_split_in_a_sample_of_ways(monkeypatch):
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(9, 1)) + 2 * generator.normal(size=(9, 7))
+    cells = {str(i): dict(enumerate(row)) for i, row in enumerate(values)}
+    every = reliability(cells)
+    monkeypatch.setattr(ranking, "ALL_SPLITS", 6)
+    sampled = reliability(cells)
+    assert sampled != every and sampled == pytest.approx(every, abs=0.05)
+    monkeypatch.undo()
+    wide = generator.normal(size=(3, 400))
+    assert reliability({str(i): dict(enumerate(row)) for i, row in enumerate(wide)}) is not None
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4, 5])
