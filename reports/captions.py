@@ -139,16 +139,16 @@ def condition(facts: Mapping[str, str]) -> str:
 
 
 def start_words(start: str, dataset: str) -> str:
-    """What a training started from; of one on rendered people only where it is no random start.
+    """What a training started from; random weights are said of photographs only.
 
     Args:
         start: ``training.start_from``; empty for random weights.
         dataset: that was trained on.
     """
-    _, colon, on = start.partition(":")
-    if colon:
-        return f"started on {_people(on)}"
-    return f"from {start}" if start else "" if is_rendered(dataset) else "from random weights"
+    if start:
+        _, colon, on = start.partition(":")
+        return f"started on {_people(on)}" if colon else f"from {start}"
+    return "" if is_rendered(dataset) else "from random weights"
 
 
 def _people(dataset: str) -> str:

@@ -7,13 +7,14 @@ apart, since they inherit what they are compared with.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hevitpose.data.registry import is_rendered
 from hevitpose.evaluation.ranking import ceiling, rank_correlation, reliability
-from hevitpose.evaluation.statistics import Interval, pooled_means
+from hevitpose.evaluation.statistics import Interval, common_seeds, pooled_means
 from reports.ablation import GridView, Row, by_seed
 from reports.comparisons import default_key
 
@@ -33,9 +34,9 @@ class Side:
     scores: Scores
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that every cell has."""
-        return tuple(sorted(set.intersection(*(set(v) for v in self.scores.values()))))
+    def seeds(self) -> list[int]:
+        """Those that every cell has."""
+        return common_seeds(self.scores)
 
     @cached_property
     def means(self) -> dict[str, Interval]:
@@ -51,6 +52,7 @@ class Transfer:
     names: Mapping[str, tuple[str, str]]  # cell -> grid, name; the default's grid is ""
     rendered: Side
     photographs: Side
+    parts: tuple[Transfer, ...] = ()  # one for each of several grids
 
     @property
     def start(self) -> str:
@@ -96,22 +98,18 @@ def transfers(views: Iterable[GridView]) -> list[Transfer]:
         sides, all of them together come last of their start. Grids with fewer than
         :data:`CELLS` common cells are left out.
     """
-    views = [view for view in views if view.default is not None and not view.facts["tuned"]]
-    found: list[tuple[tuple[str, ...], Transfer]] = []
-    for there in views:
-        if is_rendered(there.facts["dataset"]) or not there.default or not there.default.accuracy:
-            continue
-        for here in views:
-            rendered = is_rendered(here.facts["dataset"]) and not here.facts["start"]
-            if here.name != there.name or not rendered:
-                continue
+    scored = [view for view in views if default_key(view) and not view.facts["tuned"]]
+    rendered = [v for v in scored if is_rendered(v.facts["dataset"]) and not v.facts["start"]]
+    photographs = [v for v in scored if not is_rendered(v.facts["dataset"])]
+    by_defaults: dict[tuple[str, ...], list[Transfer]] = defaultdict(list)
+    for there in photographs:
+        for here in (view for view in rendered if view.name == there.name):
             for metric in dict.fromkeys((here.primary, "AP")):
                 pair = _pair(here, there, metric, there.primary)
                 if pair is not None:
-                    shared = default_key(here), default_key(there), metric
-                    found.append((shared, pair))
-    together = [_together(pairs) for pairs in _by_key(found).values() if len(pairs) > 1]
-    pairs = [*(pair for _, pair in found), *together]
+                    by_defaults[default_key(here), default_key(there), metric].append(pair)
+    pairs = [pair for group in by_defaults.values() for pair in group]
+    pairs += [_together(group) for group in by_defaults.values() if len(group) > 1]
     return sorted(pairs, key=lambda t: (t.start != "", t.start, len(t.grids) > 1))
 
 
@@ -120,14 +118,14 @@ def _pair(here: GridView, there: GridView, metric: str, metric_there: str) -> Tr
     cells = [cell for cell in rows if cell in rows_there]
     if len(cells) < CELLS:
         return None
-    sides = [
+    rendered, photographs = (
         Side(name, view.facts, {cell: by_seed(of[cell], name) for cell in cells})
         for view, of, name in ((here, rows, metric), (there, rows_there, metric_there))
-    ]
-    if not all(side.seeds for side in sides):
+    )
+    if not rendered.seeds or not photographs.seeds:
         return None
     names = {cell: (here.name if cell else "", rows[cell].name) for cell in cells}
-    return Transfer((here.name,), names, *sides)
+    return Transfer((here.name,), names, rendered, photographs)
 
 
 def _by_cell(view: GridView, metric: str) -> dict[str, Row]:
@@ -137,13 +135,6 @@ def _by_cell(view: GridView, metric: str) -> dict[str, Row]:
         for row in view.rows
         if metric in row.scores
     }
-
-
-def _by_key(found: Sequence[tuple[tuple[str, ...], Transfer]]) -> dict[tuple[str, ...], list]:
-    groups: dict[tuple[str, ...], list[Transfer]] = {}
-    for key, pair in found:
-        groups.setdefault(key, []).append(pair)
-    return groups
 
 
 def _together(pairs: Sequence[Transfer]) -> Transfer:
@@ -158,4 +149,5 @@ def _together(pairs: Sequence[Transfer]) -> Transfer:
     names = {cell: name for pair in pairs for cell, name in pair.names.items()}
     if "" in names:
         names[""] = ("", "default")
-    return Transfer(tuple(g for pair in pairs for g in pair.grids), names, rendered, photographs)
+    grids = tuple(grid for pair in pairs for grid in pair.grids)
+    return Transfer(grids, names, rendered, photographs, tuple(pairs))

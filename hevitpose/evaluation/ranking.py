@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from hevitpose.evaluation.dunnett import ALPHA
-from hevitpose.evaluation.statistics import Interval
+from hevitpose.evaluation.statistics import Interval, common_seeds
 
 #: Fewest pairs that have an interval: its standard error divides by n - 3.
 INTERVAL_PAIRS = 4
@@ -61,7 +61,7 @@ def reliability(cells: Mapping[str, Mapping[int, float]]) -> float | None:
         In [0, 1]; 0 where halves agree no more than by chance. None with fewer than two cells or
         two common seeds, or where all scores of a half are equal.
     """
-    seeds = sorted(set.intersection(*(set(values) for values in cells.values()))) if cells else []
+    seeds = common_seeds(cells)
     if len(cells) < 2 or len(seeds) < 2:
         return None
     table = np.array([[values[seed] for seed in seeds] for values in cells.values()])
@@ -74,7 +74,7 @@ def reliability(cells: Mapping[str, Mapping[int, float]]) -> float | None:
     if math.isnan(mean):
         return None
     times = len(seeds) / size
-    return max(0.0, times * mean / (1 + (times - 1) * mean)) if mean > 0 else 0.0
+    return times * mean / (1 + (times - 1) * mean) if mean > 0 else 0.0
 
 
 def _halves(seeds: int, size: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -268,10 +268,15 @@ def mean_interval(
     return Interval(mean, mean - half, mean + half, n, method)
 
 
+def common_seeds(cells: Mapping[str, Mapping[int, float]]) -> list[int]:
+    """The seeds that every cell has, in order."""
+    return sorted(set.intersection(*(set(values) for values in cells.values()))) if cells else []
+
+
 def pooled_means(
     cells: Mapping[str, Mapping[int, float]], confidence: float = 1 - ALPHA
 ) -> dict[str, Interval]:
-    """Each cell's mean over the seeds that all have, by one spread that is pooled over cells.
+    """Each cell's mean over the seeds that all have, by the spread of the additive model.
 
     A spread of two or three seeds alone is luck. What seeds have in common is no spread: it moves
     all cells alike.
@@ -281,26 +286,22 @@ def pooled_means(
         confidence: coverage of each interval by itself, in (0, 1).
 
     Returns:
-        By cell; without bounds where fewer than two cells or two seeds leave no spread.
+        By cell; without bounds where fewer than two cells or two seeds leave no spread. Empty
+        where no seed is common.
     """
-    seeds = sorted(set.intersection(*(set(values) for values in cells.values()))) if cells else []
+    seeds = common_seeds(cells)
     if not seeds:
         return {}
-    table = np.array([[values[seed] for seed in seeds] for values in cells.values()])
-    means, degrees = table.mean(1), (len(cells) - 1) * (len(seeds) - 1)
-    if degrees < 1:
-        return {
-            name: Interval(float(mean), None, None, len(seeds), "")
-            for name, mean in zip(cells, means, strict=True)
-        }
-    residuals = table - means[:, None] - table.mean(0) + table.mean()
-    spread = math.sqrt(float((residuals**2).sum()) / degrees)
-    half = float(special.stdtrit(degrees, (1 + confidence) / 2)) * spread / math.sqrt(len(seeds))
+    shared = {name: {seed: values[seed] for seed in seeds} for name, values in cells.items()}
+    model, n = _fit(shared), len(seeds)
+    means = {name: float(np.mean(list(values.values()))) for name, values in shared.items()}
+    if model.degrees < 1:
+        return {name: Interval(mean, None, None, n, "") for name, mean in means.items()}
+    quantile = float(special.stdtrit(model.degrees, (1 + confidence) / 2))
+    half = quantile * model.spread / math.sqrt(n)
     return {
-        name: Interval(
-            float(mean), float(mean) - half, float(mean) + half, len(seeds), "t over seeds, pooled"
-        )
-        for name, mean in zip(cells, means, strict=True)
+        name: Interval(mean, mean - half, mean + half, n, "t over seeds, pooled")
+        for name, mean in means.items()
     }
 
 

@@ -24,14 +24,18 @@ _LOOKS = tuple(
 
 
 def transfer_plot(found: Sequence[Transfer]) -> Plot | None:
-    """A panel for each start of the photographs' trainings, of all its grids; primary metrics."""
-    by_start: dict[str, list[Transfer]] = {}
-    for pair in found:
-        if pair.rendered.metric == found[0].rendered.metric:
-            by_start.setdefault(pair.start, []).append(pair)
-    if not by_start:
+    """A panel for each set of cells that is correlated, by the primary metrics.
+
+    Grids that are also taken together have no panel of their own.
+    """
+    parts = {id(part) for pair in found for part in pair.parts}
+    panels = [
+        _panel(pair)
+        for pair in found
+        if pair.rendered.metric == found[0].rendered.metric and id(pair) not in parts
+    ]
+    if not panels:
         return None
-    panels = [_panel(pairs) for pairs in by_start.values()]
     return Plot(
         "transfer",
         "Each cell's score on rendered people against its score on photographs, with intervals",
@@ -40,18 +44,16 @@ def transfer_plot(found: Sequence[Transfer]) -> Plot | None:
     )
 
 
-def _panel(pairs: Sequence[Transfer]) -> dict[str, Any]:
-    single = [pair for pair in pairs if len(pair.grids) == 1]
-    points: dict[str, list[Any]] = {}
-    for pair in single:
-        for cell, (grid, name) in pair.names.items():
-            sides = [_estimate(side, cell) for side in (pair.rendered, pair.photographs)]
-            points.setdefault(cell, [grid, plain(name) if cell else "default", *sides])
-    whole = pairs[-1]  # of all grids, or the only one
+def _panel(pair: Transfer) -> dict[str, Any]:
+    sides = (pair.rendered, pair.photographs)
+    points = [
+        [grid, plain(name) if cell else "default", *(_estimate(side, cell) for side in sides)]
+        for cell, (grid, name) in pair.names.items()
+    ]
     return {
-        "points": sorted(points.values(), key=str),
-        "title": _title(whole),
-        "axes": [_axis(side) for side in (whole.rendered, whole.photographs)],
+        "points": sorted(points, key=str),
+        "title": _title(pair),
+        "axes": [_axis(side) for side in sides],
     }
 
 

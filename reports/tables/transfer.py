@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hevitpose.evaluation.statistics import Interval
 from reports.ablation import SHOWN
 from reports.captions import about_data, condition
-from reports.output.text import Column, Table, TableCell, number
+from reports.output.text import Column, Table, TableCell, join, number
 from reports.transfer import Transfer
 
 _COLUMNS = (
@@ -40,14 +40,17 @@ def transfer_table(found: Sequence[Transfer]) -> Table | None:
     if not found:
         return None
     first = found[0]
-    sides = [condition(dict(side.facts)) for side in (first.rendered, first.photographs)]
+    rendered, photographs = (
+        join([condition(dict(side.facts)) for side in sides])
+        for sides in ([p.rendered for p in found], [p.photographs for p in found])
+    )
     return Table(
         name="transfer",
         title="Do rankings on rendered people predict those on photographs?",
         columns=_COLUMNS,
         rows=tuple(_row(pair) for pair in found),
-        caption=f"{about_data(first.rendered.facts['dataset'])}Rendered: {sides[0]}. "
-        f"Photographs: {sides[1]}. {about_data(first.photographs.facts['dataset'])}".strip(),
+        caption=f"{about_data(first.rendered.facts['dataset'])}Rendered: {rendered}. "
+        f"Photographs: {photographs}. {about_data(first.photographs.facts['dataset'])}".strip(),
         legend=(_LEGEND,),
     )
 

@@ -92,6 +92,8 @@ def test_grids_of_one_default_are_also_taken_together(records):
     assert len(whole.names) == 2 * len(RENDERED) - 1  # the default once
     assert whole.names[""] == ("", "default")
     assert whole.correlation.value == pytest.approx(1.0)
+    (panel,) = transfer_plot(transfers(_views(both))).data["panels"]  # not one a grid, too
+    assert len(panel["points"]) == len(whole.names)
     assert {len(pair.names) for pair in apart} == {len(RENDERED)}
 
 
@@ -145,3 +147,16 @@ def test_an_accuracy_row_says_what_its_training_started_from(records, start, wor
     spec = next(spec for spec in tables() if spec.name == "coco-small")
     table = accuracy_table(spec, Measured(tuple(records(start=start))), load())
     assert f"measured here (quick, {words})" in {row[1].text for row in table.rows}
+
+
+def test_grids_of_other_starts_are_panels_of_their_own(records):
+    """Each says its own correlation, and the caption every condition."""
+    random, started = records(), records(start="standard:synthetic")
+    ids = {record.id for record in random}
+    found = transfers(_views([*random, *(r for r in started if r.id not in ids)]))
+    titles = [panel["title"] for panel in transfer_plot(found).data["panels"]]
+    assert [title.split(":")[0] for title in titles] == [
+        "from random weights", "started from standard",
+    ]  # fmt: skip
+    caption = transfer_table(found).caption
+    assert "from random weights" in caption and "started on rendered people" in caption

@@ -208,10 +208,12 @@ class _ImageCollector:
     def _size(self, record: dict[str, Any]) -> list[int]:
         """(W, H); zeros where the photograph is to say it."""
         for key in ("width", "height"):
-            if record.get(key) in (None, 0):  # some exporters write 0 for what they do not know
+            value = record.get(key)
+            unknown = value == 0 and not isinstance(value, bool)  # as some exporters write it
+            if value is None or unknown:
                 if self.derive:
                     return [0, 0]
-                said = "missing" if record.get(key) is None else "0"
+                said = "0" if unknown else "missing"
                 raise fields.MissingError(f"{key} is {said}, expected pixels")
         size = [fields.whole(record, key) for key in ("width", "height")]
         if not all(0 < side < 2**20 for side in size):

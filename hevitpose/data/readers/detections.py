@@ -13,6 +13,7 @@ import numpy as np
 
 from hevitpose import json_file
 from hevitpose.data.readers import fields
+from hevitpose.data.readers.doubts import tell_relative
 from hevitpose.data.table import Problems, Skipped
 from hevitpose.errors import DataError
 
@@ -83,10 +84,12 @@ def read_boxes(
             problems.add("box", f"[{position}]", str(error))
     if key is None:
         raise DataError(f"{path}: an object, expected a list of detections")
+    bboxes = np.array(kept.bboxes, np.float64).reshape(-1, 4)
+    tell_relative(path, bboxes, "the boxes")
     return Detections(
         ids=np.array(kept.ids, np.int64),
         image_ids=np.array(kept.image_ids, np.int64),
-        bboxes=np.array(kept.bboxes, np.float64).reshape(-1, 4),
+        bboxes=bboxes,
         scores=np.array(kept.scores, np.float64),
         counts={"dropped_category": len(kept.others), "dropped_score": kept.low},
         others=tuple(sorted(set(kept.others))),

@@ -20,11 +20,34 @@ def refuse_relative(path: Path, keypoints: np.ndarray) -> None:
         DataError: several are labelled, and all of them are within 0..1.
     """
     labelled = keypoints[keypoints[..., 2] > 0, :2]
-    if len(labelled) > 1 and (labelled >= 0).all() and (labelled <= 1).all():
+    if len(labelled) > 1 and _are_shares(labelled):
         raise DataError(
             f"{path}: all {len(labelled)} labelled keypoints are within 0..1, expected pixels "
             "(shares of the image's sides times width and height)"
         )
+
+
+def tell_relative(path: Path, values: np.ndarray, what: str) -> None:
+    """Warn when results look like shares of the image's sides: in pixels they score nothing.
+
+    Only that: a network that has learned nothing may well predict the first pixel.
+
+    Args:
+        path: the file that the warning names.
+        values: its coordinates.
+        what: they are, with an article.
+
+    Warns:
+        Notice: once a file.
+    """
+    if values.any() and _are_shares(values):
+        notice_once(
+            f"{path}: {what} are all within 0..1: shares of the image's sides? Expected pixels"
+        )
+
+
+def _are_shares(values: np.ndarray) -> bool:
+    return bool((values >= 0).all() and (values <= 1).all())
 
 
 def tell_corners(path: Path, boxes: np.ndarray, sides: np.ndarray) -> None:

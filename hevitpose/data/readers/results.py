@@ -11,8 +11,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hevitpose import json_file
 from hevitpose.data.readers import fields
+from hevitpose.data.readers.doubts import tell_relative
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.errors import DataError
 
@@ -26,13 +29,19 @@ def read_results(
 ) -> list[dict[str, Any]]:
     """The entries of a result file; see :func:`check_results`.
 
+    Warns:
+        Notice: the keypoints look like shares of the image's sides.
+
     Raises:
         DataError: absent, truncated, not JSON, or an entry is not what it should be.
     """
     content = json_file.read(Path(path), "results")
-    return check_results(
+    found = check_results(
         content, num_keypoints, images=images, category_ids=category_ids, source=str(path)
     )
+    points = np.array([entry["keypoints"] for entry in found]).reshape(-1, 3)
+    tell_relative(Path(path), points[:, :2], "the keypoints")
+    return found
 
 
 def check_results(

@@ -174,6 +174,10 @@ def without_sizes(content):
     del content["images"][0]["width"], content["images"][1]["height"]
 
 
+def width_false(c):
+    c["images"][0]["width"] = False
+
+
 def sizes_0(content):
     content["images"][0]["width"] = content["images"][1]["height"] = 0
 
@@ -360,6 +364,7 @@ REFUSED = {
         {"category": ["person"]},
         r"they are of not in categories \(4\) \(category: 4 in the yaml chooses by id\)",
     ),
+    "E7 false is no 0": (width_false, {"derive": True}, "width is false, expected an integer"),
     "E7 zeros": (sizes_0, {}, "width is 0, expected pixels.*height is 0.*derive: true"),
     "E9 text id of the category": (
         category_text,

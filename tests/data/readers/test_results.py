@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 
 import pytest
 
+from hevitpose.data.readers.detections import read_boxes
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
 from hevitpose.errors import DataError
@@ -104,3 +106,20 @@ def test_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"r\.json"):
             read_results(path, 17)
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1, True), (400, False), (0, False)])
+def test_shares_of_the_image_are_told(tmp_path, scale, said):
+    """YOLO's coordinates, in predictions and in boxes; zeros are a network that learned nothing."""
+    keypoints = [0.25 * scale, 0.5 * scale, 0.9] * 17
+    results, boxes = tmp_path / f"{scale}.json", tmp_path / f"boxes{scale}.json"
+    results.write_text(json.dumps([GOOD | {"keypoints": keypoints}]))
+    bbox = [0.25 * scale, 0.25 * scale, 0.5 * scale or 1, 0.5 * scale or 1]
+    boxes.write_text(json.dumps([GOOD | {"bbox": bbox}]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_results(results, 17)
+        if scale:
+            read_boxes(boxes, 0.0, ImageIds([GOOD["image_id"]]), skip_bad=False)
+    lines = [str(w.message) for w in caught if "within 0..1" in str(w.message)]
+    assert len(lines) == (2 if said else 0)
