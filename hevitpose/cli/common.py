@@ -126,13 +126,14 @@ def prepare_data(config: Any) -> None:
     """
     from hevitpose import runs
     from hevitpose.data.files import locate
+    from hevitpose.data.minival import split_of_files
     from hevitpose.data.registry import is_rendered
     from hevitpose.data.synthetic import generate
 
     missing = runs.unrendered([config])
     if missing and not is_rendered(config.data.dataset):
         for split in (config.data.train_split, config.data.val_split):
-            locate(config.data.dataset, config.data.folder, split)
+            locate(config.data.dataset, config.data.folder, split_of_files(config.data, split))
     for data in missing:
         with bar("synthetic people", "images") as progress:
             generate(data.folder, people=data.people, size=data.image_size, progress=progress)

@@ -91,6 +91,7 @@ class DataConfig(Section):
     dataset: str = free("synthetic")
     root: Path | None = free(None)  # the folder that holds coco/, mpii/, ...; see folder
     train_split: str = "train"
+    # Who is scored; minival: the training people whom training.selection=minival holds out.
     val_split: str = scored("val")
     input_size: tuple[int, int] = shared((256, 256))  # W, H
     # "gt", or a detector's json, whose sha256 is in the evaluation's id.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from hevitpose.data.registry import ROWS, Declared, files_of
@@ -28,6 +28,16 @@ def declared(dataset: str | Path) -> Declared:
     from hevitpose.data.readers.custom import describe
 
     return describe(Path(dataset))[1]
+
+
+def splits_of(dataset: str) -> Collection[str]:
+    """The splits that a dataset's row or yaml names; of rendered people, those of MPII."""
+    if dataset.endswith((".yaml", ".yml")):
+        from hevitpose.data.readers.custom import describe
+
+        return tuple(describe(Path(dataset))[0].splits)
+    files = declared(dataset).layout_on_disk
+    return tuple(files.annotations) if files else ()
 
 
 def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hevitpose.config.schema import DataConfig
 from hevitpose.data.files import locate
+from hevitpose.data.minival import split_of_files
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import DataError
 from hevitpose.records.identity import file_digest
@@ -25,6 +26,8 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 def fingerprint(data: DataConfig, split: str) -> str:
     """``sha256:...`` of a split's files, or ``synthetic:v1:seed0:people5000:size256``.
 
+    The files of minival are those of the train split.
+
     Raises:
         UsageError: the dataset has no such split.
         DataError: its files are absent.
@@ -33,7 +36,7 @@ def fingerprint(data: DataConfig, split: str) -> str:
         from hevitpose.data.synthetic import expected_fingerprint
 
         return expected_fingerprint(data.folder, data.people, data.image_size)
-    annotations, images = locate(data.dataset, data.folder, split)
+    annotations, images = locate(data.dataset, data.folder, split_of_files(data, split))
     digest = hashlib.sha256()
     for path in annotations:
         digest.update(bytes.fromhex(file_digest(path)))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hevitpose.config import Config, load_config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.loader import PoseDataset, normalise
+from hevitpose.data.minival import MINIVAL, split_minival
 from hevitpose.data.registry import placed
 from hevitpose.data.synthetic import read_marker
 from hevitpose.data.table import PoseTable
@@ -34,7 +35,7 @@ from hevitpose.models.onnx_file import RuntimeNetwork
 from hevitpose.models.runtimes import Run
 from hevitpose.records import digest
 from hevitpose.records.identity import file_digest
-from hevitpose.training.loaders import dataset_facts, evaluation_loader, load_split, split_minival
+from hevitpose.training.loaders import dataset_facts, evaluation_loader, load_split
 
 #: People to calibrate on where no number is given, and to judge each kind of layer on.
 PEOPLE, FEW = 64, 100
@@ -121,8 +122,7 @@ def _of_dataset(
     config = _config(weights, input_size, **data)
     split, share = config.data.train_split, config.data.minival
     train, _ = split_minival(load_split(config, split, training=True, look=False), share)
-    everybody = load_split(config, split, training=False, scored=False, look=False)
-    _, held = split_minival(everybody, share)
+    held = load_split(config, MINIVAL, training=False, scored=False, look=False)
     layout = read_checkpoint(weights).layout
     if layout is not None:
         require_same_order(str(weights), layout.names, held.layout)

@@ -127,7 +127,9 @@ _looked: dict[tuple[str, Path, str], str] | None = None
 
 def _fingerprint(data: DataConfig, split: str) -> str:
     from hevitpose.data.fingerprint import fingerprint
+    from hevitpose.data.minival import split_of_files
 
+    split = split_of_files(data, split)
     if _looked is None:
         return fingerprint(data, split)
     key = (data.dataset, data.folder, split)
@@ -138,9 +140,13 @@ def _fingerprint(data: DataConfig, split: str) -> str:
 
 def _val_inputs(config: Config, boxes: str) -> dict[str, Any]:
     from hevitpose.data.files import find_boxes
+    from hevitpose.data.minival import is_minival, require_held_out
 
+    require_held_out(config)
     data = config.data
     inputs = _inputs(config, data.val_split, "evaluation")
+    if is_minival(data, data.val_split):
+        inputs["held_out"] = {"of": data.train_split, "share": data.minival}
     if boxes == "gt":
         return inputs | {"boxes": "gt"}
     custom = data.dataset.endswith((".yaml", ".yml"))

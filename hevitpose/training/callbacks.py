@@ -74,8 +74,8 @@ class Evaluate(Collect):
                 pl_module.save(self.out / "best.safetensors")
 
     def evaluate(self, predictions: Predictions) -> dict[str, float]:
-        """The metrics of the table's dataset; a box PCK on a held-out slice of training people."""
-        if self.table.split == "minival":
+        """The metrics of the table's dataset; a box PCK where training people are held out."""
+        if self.config.training.selection == "minival":
             return {"minival_pck": box_pck(self.table, predictions)}
         return score(self.table, predictions)
 

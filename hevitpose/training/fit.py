@@ -21,7 +21,9 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from hevitpose.config import Config
+from hevitpose.config.renamed import with_todays_names
 from hevitpose.data.keypoints import require_same_order
+from hevitpose.data.minival import require_held_out, split_minival
 from hevitpose.data.registry import is_rendered
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
@@ -45,7 +47,7 @@ from hevitpose.training.callbacks import (
     Report,
 )
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
-from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, split_minival
+from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split
 from hevitpose.training.loggers import Examples, logging_to
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan
@@ -103,6 +105,7 @@ def train(
 def _train(
     config: Config, out: Path, loggers: list[Logger], *, resume: bool, progress: Progress
 ) -> TrainResult:
+    require_held_out(config)
     people = load_split(config, config.data.train_split, training=True)
     if config.training.selection == "minival":
         people, held = split_minival(people, config.data.minival)
@@ -313,10 +316,11 @@ def infer(
     if device_of(config) == "cpu":
         keep_freed_memory()
     with quiet(), determinism(config):
+        stored = read_checkpoint(path)
+        require_held_out(config, with_todays_names(stored.config))
         table = load_split(config, config.data.val_split, training=False, scored=scored)
         applied = apply(config, table)
         table = table if applied is None else applied.people()
-        stored = read_checkpoint(path)
         layout = stored.layout
         if layout is not None and len(layout) == len(table.layout):
             require_same_order(str(path), layout.names, table.layout)

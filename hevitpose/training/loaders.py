@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import warnings
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as L
 from torch.utils.data import DataLoader
 
@@ -17,45 +15,17 @@ from hevitpose.data import declared, load, verify_images
 from hevitpose.data.decoded import Change, DecodedImages, decoded_images
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
+from hevitpose.data.minival import is_minival, split_minival
 from hevitpose.data.registry import ROWS, is_rendered
 from hevitpose.data.sampler import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
-from hevitpose.errors import DataError, Notice
+from hevitpose.errors import Notice
 from hevitpose.evaluation.conditions import Applied
 from hevitpose.isolated import end_with
 from hevitpose.metrics.crowdpose import require_xtcocotools
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
-
-
-def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]:
-    """People of held-out training images apart from the rest.
-
-    Whole images, so that nobody's neighbour leaks; chosen by a fixed generator over the sorted
-    image ids, so that every seed and every cell of a grid holds out the same ones.
-
-    Args:
-        table: the training people.
-        share: of the images, in (0, 1).
-
-    Returns:
-        (training people, held-out people).
-
-    Raises:
-        DataError: too few images to hold any out.
-    """
-    used = np.unique(table.image_index)
-    count = max(1, round(share * len(used)))
-    if count >= len(used):
-        raise DataError(
-            f"{table.annotation_file}: {len(used)} images, too few to hold some out for "
-            "selection; use training.selection=last"
-        )
-    order = used[np.argsort(table.image_ids[used], kind="stable")]
-    held = np.random.default_rng(20_230).permutation(order)[:count]
-    mask = np.isin(table.image_index, held)
-    return table.take(~mask), dataclasses.replace(table.take(mask), split="minival")
 
 
 def augmentation(config: Config, table: PoseTable) -> Augmentation:
@@ -108,7 +78,7 @@ def load_split(
 
     Args:
         config: the run.
-        split: of the dataset.
+        split: of the dataset, or ``minival``: of its train split, the slice that is held out.
         training: to train on: ground-truth boxes, keypoints.
         scored: to score, unless to train on: what cannot be scored is refused here, before a step.
         boxes: instead of the config's.
@@ -118,6 +88,7 @@ def load_split(
         Notice: augmentation that the dataset does not have was asked for.
     """
     data, scored = config.data, scored and not training
+    held_out = is_minival(data, split)
     if training and look:
         for line in unused_augmentation(config):
             warnings.warn(line, Notice, stacklevel=2)
@@ -126,7 +97,7 @@ def load_split(
     table = load(
         data.dataset,
         data.folder,
-        split,
+        data.train_split if held_out else split,
         input_size=data.input_size,
         boxes="gt" if training else boxes or data.box_source,
         box_threshold=data.box_threshold,
@@ -135,6 +106,8 @@ def load_split(
         present_only=data.present_only,
         skip_bad=data.skip_bad,
     )
+    if held_out:
+        _, table = split_minival(table, data.minival)
     table = verify_images(table, skip_bad=data.skip_bad) if look else table
     if scored:
         require_truth(table)

@@ -34,6 +34,7 @@ class TestShipped:
         assert {g.name for g in loaded} >= {
             *("attention", "attention_parts", "downsampling", "peow", "ffn", "head"),
             *("groups_heads_reduction", "input_size", "recipe", "small_peers"),
+            "real_recipe",
         }
         for grid in loaded:
             assert grid.cells[0].is_default

@@ -12,6 +12,7 @@ import torch
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.cost.latency import randomise_norms_
+from hevitpose.data.minival import split_minival
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.inference import calibration, lower_precision
 from hevitpose.inference.defaults import MOST_LOST
@@ -22,7 +23,7 @@ from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_c
 from hevitpose.models.exported import write_file
 from hevitpose.models.forms import optimize
 from hevitpose.records import RecordStore
-from hevitpose.training.loaders import load_split, split_minival
+from hevitpose.training.loaders import load_split
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -26,7 +26,7 @@ from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.training import fit as training
 from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
 from hevitpose.training.fit import evaluate, train
-from hevitpose.training.loaders import PeopleModule, split_minival
+from hevitpose.training.loaders import PeopleModule
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan, learning_rate_factor
 from hevitpose.training.trainer import build, make_trainer
@@ -292,16 +292,6 @@ def test_missing_and_truncated_images_stop_before_the_first_step(tiny, tmp_path,
     with pytest.raises(DataError, match=victim.name):
         train(tiny(**{"data.root": root}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_minival_holds_out_whole_images(synthetic_root):
-    table = load("synthetic", synthetic_root, "train", input_size=(64, 64))
-    people, held = split_minival(table, 0.2)
-    assert len(people) + len(held) == len(table)
-    assert not set(people.image_index) & set(held.image_index)
-    assert held.split == "minival"
-    again = split_minival(table, 0.2)[1]
-    assert (again.person_ids == held.person_ids).all()
 
 
 def test_schedule_of_the_paper():

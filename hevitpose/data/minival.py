@@ -1,0 +1,120 @@
+"""minival: training images held out to choose by - checkpoints, learning rates, whole recipes.
+
+Val is for what is reported. ``training.selection=minival`` holds the slice out of a training and
+takes its best checkpoint by it; ``data.val_split=minival`` has such trainings scored on it by the
+dataset's metrics, as they would be on val.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hevitpose.config.schema import Config, DataConfig
+from hevitpose.data.files import splits_of
+from hevitpose.data.table import PoseTable
+from hevitpose.errors import DataError, UsageError
+
+MINIVAL = "minival"
+
+
+def is_minival(data: DataConfig, split: str) -> bool:
+    """Whether a split is the slice; a custom dataset may have a split of that name."""
+    return split == MINIVAL and MINIVAL not in splits_of(data.dataset)
+
+
+def split_of_files(data: DataConfig, split: str) -> str:
+    """The split whose files hold a split's people: the train split for minival."""
+    return data.train_split if is_minival(data, split) else split
+
+
+def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]:
+    """People of held-out training images apart from the rest.
+
+    Whole images, so that nobody's neighbour leaks; chosen by a fixed generator over the sorted
+    image ids, so that every seed and every cell of a grid holds out the same ones.
+
+    Args:
+        table: the training people.
+        share: of the images, in (0, 1).
+
+    Returns:
+        (training people, held-out people).
+
+    Raises:
+        DataError: too few images to hold any out.
+    """
+    used = np.unique(table.image_index)
+    count = max(1, round(share * len(used)))
+    if count >= len(used):
+        raise DataError(
+            f"{table.annotation_file}: {len(used)} images, too few to hold some out for "
+            "selection; use training.selection=last"
+        )
+    order = used[np.argsort(table.image_ids[used], kind="stable")]
+    held = np.random.default_rng(20_230).permutation(order)[:count]
+    mask = np.isin(table.image_index, held)
+    return table.take(~mask), _of_images(table.take(mask), np.sort(held))
+
+
+def _of_images(table: PoseTable, images: np.ndarray) -> PoseTable:
+    """The slice as a split of its own: no image, and no ignored region, of the others is in it."""
+    place = np.full(len(table.image_ids), -1, np.int32)
+    place[images] = np.arange(len(images), dtype=np.int32)
+    truth, crowd_index = table.truth, table.crowd_index
+    if truth is not None:
+        truth = truth.take(place[truth.image_index] >= 0)
+        truth = dataclasses.replace(truth, image_index=place[truth.image_index])
+    return dataclasses.replace(
+        table,
+        split=MINIVAL,
+        image_ids=table.image_ids[images],
+        image_names=table.image_names[images],
+        image_sizes=table.image_sizes[images],
+        image_index=place[table.image_index],
+        crowd_index=None if crowd_index is None else crowd_index[images],
+        truth=truth,
+        counts=table.counts | {"images": len(images)},
+    )
+
+
+def require_held_out(config: Config, trained: Mapping[str, Any] | None = None) -> None:
+    """Refuses to score a training on minival that was, or would be, trained on it.
+
+    Args:
+        config: of the evaluation.
+        trained: the config that a file of weights names as its training's; None: not at hand yet.
+
+    Raises:
+        UsageError: the slice would not be held out, or was not, or detections were asked for.
+    """
+    data = config.data
+    if not is_minival(data, data.val_split):
+        return
+    if config.training.selection != MINIVAL:
+        raise UsageError(
+            f"data.val_split=minival with training.selection={config.training.selection}: it would "
+            "be trained on, expected training.selection=minival, which holds it out"
+        )
+    if data.box_source != "gt":
+        raise UsageError(
+            f"data.box_source={data.box_source} with data.val_split=minival: expected gt, the "
+            "slice is of annotated people"
+        )
+    if trained is None:
+        return
+    said = {f"{section}.{key}": trained.get(section, {}).get(key) for section, key in _DECIDES}
+    ours = {f"{section}.{key}": config.dump()[section][key] for section, key in _DECIDES}
+    for key, value in ours.items():
+        if said[key] != value:
+            raise UsageError(
+                f"data.val_split=minival: {config.model.checkpoint} was trained with "
+                f"{key}={'(not stated)' if said[key] is None else said[key]}, expected {value}: "
+                "else it was trained on people whom it would be scored on"
+            )
+
+
+_DECIDES = (("training", "selection"), ("data", "train_split"), ("data", "minival"))

@@ -1,0 +1,137 @@
+"""minival: who is held out of a training is who is scored, by the dataset's own metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hevitpose.config import load_config
+from hevitpose.data import load
+from hevitpose.data.minival import is_minival, split_minival
+from hevitpose.errors import UsageError
+from hevitpose.runs import evaluation_run, training_run
+from hevitpose.training.fit import evaluate, train
+from hevitpose.training.loaders import load_split
+from tests.data import annotation_files as files
+from tests.data.feeding_back import ap, custom
+
+HELD_OUT = {"data.val_split": "minival", "training.selection": "minival", "data.minival": 0.3}
+TINY = {
+    "data.input_size": [64, 64],
+    "training.steps": 2,
+    "training.batch_size": 4,
+    "training.warmup_steps": 1,
+    "training.threads": 1,
+    "data.workers": 0,
+    "evaluation.flip_test": False,
+}
+
+
+def scattered(photographs: int):
+    """A COCO file with one person a photograph, and in each a crowd."""
+    content = files.coco(people=1)
+    person, crowd = content["annotations"][:2]
+    shape = {"width": files.SIZE[0], "height": files.SIZE[1]}
+    ids = range(10, 10 + photographs)
+    content["images"] = [{"id": i, "file_name": "a.jpg", **shape} for i in ids]
+    content["annotations"] = [
+        record | {"id": 1000 * image + number, "image_id": image}
+        for image in ids
+        for number, record in enumerate((person, crowd))
+    ]
+    return content
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = custom(tmp_path, scattered(10))
+    return load_config("coco", {"data.dataset": str(path), **TINY, **HELD_OUT})
+
+
+def test_whole_images_are_held_out(synthetic_root):
+    table = load("synthetic", synthetic_root, "train", input_size=(64, 64))
+    people, held = split_minival(table, 0.2)
+    assert len(people) + len(held) == len(table)
+    held_ids = held.image_ids[held.image_index]
+    assert not set(people.image_ids[people.image_index]) & set(held_ids)
+    assert set(held_ids) == set(held.image_ids)
+    assert held.split == "minival"
+    again = split_minival(table, 0.2)[1]
+    assert (again.person_ids == held.person_ids).all()
+
+
+def test_who_is_scored_is_who_is_held_out(config):
+    people, held = split_minival(load_split(config, "train", training=True), 0.3)
+    scored = load_split(config, "minival", training=False)
+    assert (scored.person_ids == held.person_ids).all() and len(scored) == 3 and len(people) == 7
+    names = [scored.image_ids[i] for i in scored.image_index]
+    assert set(names) == set(scored.image_ids) == set(scored.person_ids // 1000)
+    assert scored.truth is not None and len(scored.truth) == 6  # each with the photograph's crowd
+    assert set(scored.image_ids[scored.truth.image_index]) == set(scored.image_ids)
+    assert scored.counts["images"] == scored.counts["people"] == 3
+    assert ap(scored) == (1.0, 1.0)
+
+
+def test_a_training_is_scored_by_the_metrics_of_its_data(config, tmp_path):
+    train(config, tmp_path / "run")
+    weights = {"model.checkpoint": str(tmp_path / "run" / "model.safetensors")}
+    found = evaluate(config.with_overrides(weights))
+    assert "AP" in found.metrics and len(found.people) == 3
+    assert found.dataset["split"] == "minival" and found.dataset["counts"]["people"] == 3
+    assert found.dataset["fingerprint"] == training_run(config).inputs["data"]["fingerprint"]
+    for key, other in (("data.minival", 0.2), ("data.train_split", "val")):
+        changed = config.with_overrides(weights | {key: other})
+        with pytest.raises(UsageError, match=rf"trained with {key}=.*, expected {other}"):
+            evaluate(changed)
+
+
+def test_weights_of_a_training_that_held_nobody_out(config, tmp_path):
+    last = {"training.selection": "last", "data.val_split": "val"}
+    train(config.with_overrides(last), tmp_path / "run")
+    weights = {"model.checkpoint": str(tmp_path / "run" / "model.safetensors")}
+    with pytest.raises(UsageError, match=r"was trained with training\.selection=last, expected"):
+        evaluate(config.with_overrides(weights))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training.selection": "last"}, "expected training.selection=minival"),
+        ({"training.selection": "val"}, "expected training.selection=minival"),
+        ({"data.box_source": "boxes.json"}, "expected gt"),
+    ],
+)
+def test_refused_before_anything_trains(config, tmp_path, changes, words):
+    changed = config.with_overrides(changes)
+    for starts in (lambda: evaluation_run(changed), lambda: train(changed, tmp_path / "run")):
+        with pytest.raises(UsageError, match=words):
+            starts()
+    assert not (tmp_path / "run").exists()
+
+
+def test_ids(config):
+    """Another slice is another evaluation; the split that is scored changes no training."""
+    on_val = config.with_overrides({"data.val_split": "val"})
+    assert training_run(config).id == training_run(on_val).id
+    smaller = config.with_overrides({"data.minival": 0.2})
+    assert len({evaluation_run(c, "w").id for c in (config, on_val, smaller)}) == 3
+    on_val, smaller = on_val.with_overrides({"data.minival": 0.2}), on_val
+    assert evaluation_run(on_val, "w").id == evaluation_run(smaller, "w").id
+
+
+def test_a_datasets_own_split_of_that_name_is_one(tmp_path):
+    """It is read from its own file, and selects by the dataset's metric."""
+    files.write(tmp_path / "own.json", files.coco())
+    place = {"images": "images"}
+    splits = {
+        "train": {"annotations": "ann.json", **place},
+        "minival": {"annotations": "own.json", **place},
+    }
+    path = custom(tmp_path, scattered(10), splits=splits)
+    given = {"data.val_split": "minival", "training.selection": "val"}
+    config = load_config("coco", {"data.dataset": str(path), **TINY, **given})
+    assert not is_minival(config.data, "minival")
+    evaluation_run(config)
+    found = train(config, tmp_path / "run")
+    assert "AP" in found.curve[-1] and "minival_pck" not in found.curve[-1]
+    assert list(np.unique(load_split(config, "minival", training=False).image_ids)) == [7, 9]
