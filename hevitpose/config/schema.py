@@ -284,13 +284,15 @@ class Config(Section):
         kept["codec"]["decoder"] = data["codec"]["decoder"]
         return with_first_names(kept | {"seed": self.seed})
 
+    def resume_inputs(self) -> dict[str, Any]:
+        """What decides a training, but for the data, by section: a resume must have the same."""
+        model = {"name": full_name(self.model.name), **self.model.changes()}
+        return self.id_inputs("training") | with_first_names({"model": model})
+
     @property
     def digest(self) -> str:
-        """sha256 of what decides a training, but for the data: what a resume is checked against."""
-        inputs = self.id_inputs("training")
-        model = {"name": full_name(self.model.name), **self.model.changes()}
-        inputs |= with_first_names({"model": model})
-        text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+        """sha256 of :meth:`resume_inputs`."""
+        text = json.dumps(self.resume_inputs(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def dump(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ epoch, so that a resumed run always starts at a clean boundary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import nn
 
 from hevitpose.config import Config
 from hevitpose.config.renamed import with_todays_names
+from hevitpose.config.schema import parse_config
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.minival import require_held_out, split_minival
 from hevitpose.data.registry import is_rendered
@@ -39,6 +40,7 @@ from hevitpose.models.checkpoint import Stored, load_weights, read_checkpoint
 from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
 from hevitpose.progress import Progress, silent
+from hevitpose.records.identity import differences
 from hevitpose.training.callbacks import (
     AveragedWeights,
     Collect,
@@ -254,10 +256,24 @@ def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
         if weights.exists():
             how = f" and training.start_from={weights} (or its training's id) to go on from there"
         raise UsageError(
-            f"{last}: is of a run with another config; use another --out{how}, or --no-resume to "
-            "begin anew here"
+            f"{last}: is of a run with another config{_differs(ours, config, plan)}; use another "
+            f"--out{how}, or --no-resume to begin anew here"
         )
     return stored
+
+
+def _differs(stored: Mapping[str, Any], config: Config, plan: Plan) -> str:
+    """In which keys the run of a checkpoint differs, at most three of them, in brackets."""
+    try:
+        theirs = parse_config(stored.get("config") or {}, "checkpoint").resume_inputs()
+    except UsageError:  # keys that are none any more
+        return ""
+    found = [str(item) for item in differences(theirs, config.resume_inputs())]
+    if not found:  # other people, or other chunks of the same steps
+        before, after = stored["plan"], [plan.steps, plan.chunk]
+        found = [f"steps, and steps between checkpoints: {before} -> {after}"]
+    more = f", {len(found) - 3} more" if len(found) > 3 else ""
+    return f" ({', '.join(found[:3])}{more})"
 
 
 def evaluate(

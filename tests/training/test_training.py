@@ -272,8 +272,10 @@ def test_folder_is_complete_and_valid_repeats_the_numbers(tiny, trained):
 
 def test_another_runs_folder_is_refused(tiny, trained):
     before = digests(trained)
-    with pytest.raises(UsageError, match="another config"):
+    with pytest.raises(UsageError, match=r"another config \(training\.lr: 0\.008 -> 0\.1\); use"):
         train(tiny(**{"training.lr": 0.1}), trained)
+    with pytest.raises(UsageError, match=r"\(steps, and .*: \[6, 2\] -> \[6, 3\]\); use"):
+        train(tiny(**{"training.checkpoint_steps": 3}), trained)
     assert digests(trained) == before
 
 
