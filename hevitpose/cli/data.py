@@ -50,7 +50,7 @@ def check(
     """List what is present, what is missing and where to get it, and what is wrong."""
     from hevitpose.data.tools import check as doctor
 
-    with bar("images that CrowdPose shares with COCO", "images") as progress:
+    with bar("photographs", "images") as progress:
         rows = doctor.check(root, datasets or None, progress=progress)
     print(json.dumps(doctor.as_json(rows)) if as_json else doctor.render(rows))
 

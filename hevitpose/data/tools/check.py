@@ -49,7 +49,8 @@ def check(
         root: the folder that holds ``coco/``, ``mpii/`` and so on.
         datasets: some of the registry's, or yaml files of custom datasets; None for all of the
             registry.
-        progress: of the search for images shared by CrowdPose and COCO, the only slow part.
+        progress: of the looks into photographs, a split at a time, and of the search for those
+            that CrowdPose shares with COCO.
 
     Returns:
         One row per split, in a fixed order.
@@ -68,11 +69,12 @@ def check(
     rows = []
     for dataset in datasets or placed():
         if dataset in own:
-            rows += [_custom_row(Path(dataset), own[dataset].name, s) for s in own[dataset].splits]
+            name, splits = own[dataset].name, own[dataset].splits
+            rows += [_custom_row(Path(dataset), name, split, progress) for split in splits]
             continue
         files = files_of(dataset)
         for split in files.annotations:
-            row = _row(root, dataset, split)
+            row = _row(root, dataset, split, progress)
             if row.status != "missing" or split not in files.optional:
                 rows.append(row)
     if datasets is None or "crowdpose" in datasets:
@@ -123,16 +125,15 @@ def _is_custom(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def _custom_row(path: Path, name: str, split: str) -> Row:
+def _custom_row(path: Path, name: str, split: str, progress: Progress) -> Row:
     """One split of a custom dataset: what training reads of it, and what is wrong."""
     annotations, _ = custom.place(path, split)
     if not is_file(annotations):
         return Row(name, split, "missing", annotations.name)
     try:
         table = custom.load(path, split, input_size=(256, 256), skip_bad=True)
-        table = _with_damage(table)
-        firsts = {item.what: str(item) for item in reversed(table.skipped)}
-        notes = list(reversed(firsts.values()))  # of annotations, then of images
+        table = _with_damage(table, progress)
+        notes = _faults(table)
         if any(item.derivable for item in table.skipped):
             notes.append("derive: true in the yaml reads them")
         absent, note = _absent(table.image_root, _names(table))
@@ -145,13 +146,19 @@ def _custom_row(path: Path, name: str, split: str) -> Row:
     return _present(name, split, table, absent, [*notes, *([note] if note else [])])
 
 
-def _with_damage(table: PoseTable) -> PoseTable:
+def _faults(table: PoseTable) -> list[str]:
+    """The first of each kind that training would refuse: of annotations, then of photographs."""
+    firsts = {item.what: str(item) for item in reversed(table.skipped)}
+    return list(reversed(firsts.values()))
+
+
+def _with_damage(table: PoseTable, progress: Progress) -> PoseTable:
     """The table that also lists photographs which training would refuse, and tells EXIF's turns."""
     if not is_dir(table.image_root):
         return table
     there = drop_missing_images(table, present_only=True, skip_bad=True)
     if len(there):
-        there = verify_images(there, skip_bad=True)
+        there = verify_images(there, skip_bad=True, progress=progress)
     return replace(table, skipped=there.skipped)
 
 
@@ -159,7 +166,7 @@ def _names(table: PoseTable) -> list[str]:
     return [resolved(table.image_root, name.decode()) for name in table.image_names]
 
 
-def _row(root: Path, dataset: str, split: str) -> Row:
+def _row(root: Path, dataset: str, split: str, progress: Progress) -> Row:
     files = files_of(dataset)
     folder = root / files.folder / "annotations"
     names = files.annotations[split]
@@ -169,14 +176,13 @@ def _row(root: Path, dataset: str, split: str) -> Row:
     try:
         if ROWS[dataset].format == "coco" and split in files.withheld:
             return _image_list(root, dataset, split, path)
-        table = _read(root, dataset, split)
+        table = _with_damage(_read(root, dataset, split), progress)
     except DataError as error:
         return Row(dataset, split, "bad", path.name, note=str(error))
     notes, page = [files.label] if files.label else [], ""
     if files.source in ROWS:
         notes.append(prepared_form(path))
-    if table.skipped:
-        notes.append(str(table.skipped[0]))
+    notes += _faults(table)
     beside = files.beside.get(split, ())
     if beside and not any(is_file(folder / name) for name in beside):
         notes.append(f"{beside[0]} is missing, PCKh needs it")

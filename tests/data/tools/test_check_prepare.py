@@ -50,6 +50,34 @@ def test_check_counts(tmp_path):
     assert {r.dataset for r in check(root, ["mpii"])} == {"mpii"}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "split", "picture"),
+    [
+        ("coco", "val", "coco/images/val2017/a.jpg"),
+        ("mpii", "val", "mpii/images/a.jpg"),
+        ("crowdpose", "test", "crowdpose/images/a.jpg"),
+    ],
+)
+def test_check_looks_into_photographs(tmp_path, dataset, split, picture):
+    """What a training would refuse is known beforehand."""
+    content = files.coco()
+    content["annotations"][2]["image_id"] = 9  # somebody is in b.jpg, too
+    people = files.mpii()
+    people[1]["image"] = "b.jpg"
+    crowd = files.crowdpose()
+    crowd["annotations"][2]["image_id"] = 9
+    root = files.root(tmp_path, coco=content, mpii=people, crowdpose=crowd)
+    told = []
+    sound = check(root, [dataset], progress=lambda done, total: told.append((done, total)))
+    assert row(sound, dataset, split).bad == 0 and told[-1] == (2, 2)
+    whole = (root / picture).read_bytes()
+    for damage, says in ((b"", "image a.jpg: zero bytes"), (whole[:300], "image a.jpg: ")):
+        (root / picture).write_bytes(damage)
+        found = row(check(root, [dataset]), dataset, split)
+        assert (found.status, found.bad, found.absent_images) == ("present", 1, 0)
+        assert says in found.note
+
+
 def test_check_real_samples(samples):
     rows = check(samples)
     assert row(rows, "coco", "val").people == 12 and row(rows, "coco", "val").absent_images == 0
