@@ -8,15 +8,13 @@ dataset's metrics, as they would be on val.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from hevitpose.config.schema import Config, DataConfig
+from hevitpose.config.schema import DataConfig
 from hevitpose.data.files import splits_of
 from hevitpose.data.table import PoseTable
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError
 
 MINIVAL = "minival"
 
@@ -79,42 +77,3 @@ def _of_images(table: PoseTable, images: np.ndarray) -> PoseTable:
         truth=truth,
         counts=table.counts | {"images": len(images)},
     )
-
-
-def require_held_out(config: Config, trained: Mapping[str, Any] | None = None) -> None:
-    """Refuses to score a training on minival that was, or would be, trained on it.
-
-    Args:
-        config: of the evaluation.
-        trained: the config that a file of weights names as its training's; None: not at hand yet.
-
-    Raises:
-        UsageError: the slice would not be held out, or was not, or detections were asked for.
-    """
-    data = config.data
-    if not is_minival(data, data.val_split):
-        return
-    if config.training.selection != MINIVAL:
-        raise UsageError(
-            f"data.val_split=minival with training.selection={config.training.selection}: it would "
-            "be trained on, expected training.selection=minival, which holds it out"
-        )
-    if data.box_source != "gt":
-        raise UsageError(
-            f"data.box_source={data.box_source} with data.val_split=minival: expected gt, the "
-            "slice is of annotated people"
-        )
-    if trained is None:
-        return
-    said = {f"{section}.{key}": trained.get(section, {}).get(key) for section, key in _DECIDES}
-    ours = {f"{section}.{key}": config.dump()[section][key] for section, key in _DECIDES}
-    for key, value in ours.items():
-        if said[key] != value:
-            raise UsageError(
-                f"data.val_split=minival: {config.model.checkpoint} was trained with "
-                f"{key}={'(not stated)' if said[key] is None else said[key]}, expected {value}: "
-                "else it was trained on people whom it would be scored on"
-            )
-
-
-_DECIDES = (("training", "selection"), ("data", "train_split"), ("data", "minival"))

@@ -74,6 +74,8 @@ class Declared:
     shift: bool = False  # training moves boxes at random
     half_body: bool = False  # training cuts people to ``layout.upper_body`` or the rest
     files: Files | None = field(default=None, compare=False, repr=False)  # None: not in data.root
+    # (dataset, split) whose photographs these are: what trains on one is not scored on the other.
+    part_of: tuple[str, str] | None = field(default=None, compare=False, repr=False)
     rendered_as: str = ""  # rendered by this package, into files laid out as this dataset's
     terms: str = field(default="", compare=False, repr=False)  # of photographs and annotations
     # Accuracy tables of the reports: name -> (split, title).
@@ -258,6 +260,7 @@ ROWS = {
             "oks",
             **_COCO_AUGMENTATION,
             terms=_COCO_TERMS,
+            part_of=("coco", "val"),
             reported={
                 "coco-small": ("val", "coco_small val: COCO val2017 people, own split"),
             },

@@ -145,7 +145,7 @@ def save_pretrained(
             raise UsageError(
                 f"record {record.id} is of {record.model}, expected records of {model.name}"
             )
-    source = about.source or _trained_by(records)
+    source = {**_trained_by(records), **about.source}
     save_checkpoint(model, folder / "model.safetensors", config, about.layout, source, half=half)
     card = model_card(model, folder.name, config, source, records, notes)
     write_atomically(folder / "README.md", card)

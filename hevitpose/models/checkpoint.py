@@ -30,6 +30,8 @@ from hevitpose.models.spec import MEAN, PEERS, STD, full_name, options_of
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
+#: In ``source``: (dataset, split) of the photographs behind the weights that were started from.
+SEEN = "seen"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
 #: What every network here is fed.
@@ -67,8 +69,15 @@ class Stored:
     model: dict[str, Any]  # see describe
     config: dict[str, Any]  # of the run that made it; may be empty
     layout: KeypointLayout | None  # what the keypoints mean
-    source: dict[str, Any] = field(default_factory=dict)  # of foreign weights: whose, which file
+    # Of foreign weights: whose, which file; of others what their start was trained on (SEEN).
+    source: dict[str, Any] = field(default_factory=dict)
     exported: dict[str, Any] = field(default_factory=dict)  # of an ONNX file, which has no state
+
+    @property
+    def seen(self) -> list[tuple[str, str]]:
+        """(dataset, split) that the weights were trained on, the latest last; what is known."""
+        own = tuple(self.config.get("data", {}).get(key) for key in ("dataset", "train_split"))
+        return [(str(a), str(b)) for a, b in (*self.source.get(SEEN, ()), own) if a and b]
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,8 @@ def _stored(path: Path, state: dict[str, Tensor] | None, parts: Mapping[str, Any
         raise DataError(f"{path}: its model and config are not descriptions")
     if parts.get("input", INPUT) != INPUT:
         raise DataError(f"{path}: is for inputs of {parts['input']!r}, expected {INPUT}")
-    assert isinstance(config, dict)
+    assert isinstance(config, dict) and isinstance(source, dict)
+    gate.require_pairs(path, f"source.{SEEN}", source.get(SEEN, []))
     data = config.get("data", {})
     if not isinstance(data, dict):
         raise DataError(f"{path}: its config's data are {data!r:.80}, expected a section")
@@ -383,17 +393,3 @@ def from_pretrained(
     layout = stored.layout if num_keypoints in (None, trained) else None
     model.pretrained_from = PretrainedFrom(stored.config, layout, stored.source)  # type: ignore[assignment]
     return model.eval()
-
-
-__all__ = [
-    "BROUGHT",
-    "INPUT",
-    "PretrainedFrom",
-    "Stored",
-    "checkpoint_config",
-    "describe",
-    "from_pretrained",
-    "load_weights",
-    "read_checkpoint",
-    "save_checkpoint",
-]

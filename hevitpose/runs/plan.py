@@ -140,7 +140,8 @@ def _fingerprint(data: DataConfig, split: str) -> str:
 
 def _val_inputs(config: Config, boxes: str) -> dict[str, Any]:
     from hevitpose.data.files import find_boxes
-    from hevitpose.data.minival import is_minival, require_held_out
+    from hevitpose.data.minival import is_minival
+    from hevitpose.data.unseen import require_held_out
 
     require_held_out(config)
     data = config.data

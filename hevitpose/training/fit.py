@@ -23,10 +23,12 @@ from torch import nn
 from hevitpose.config import Config
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.config.schema import parse_config
+from hevitpose.config.start import start_kind
 from hevitpose.data.keypoints import require_same_order
-from hevitpose.data.minival import require_held_out, split_minival
+from hevitpose.data.minival import split_minival
 from hevitpose.data.registry import is_rendered
 from hevitpose.data.table import PoseTable
+from hevitpose.data.unseen import require_held_out, require_unseen
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
@@ -108,6 +110,7 @@ def _train(
     config: Config, out: Path, loggers: list[Logger], *, resume: bool, progress: Progress
 ) -> TrainResult:
     require_held_out(config)
+    earlier = _seen_before(config)
     people = load_split(config, config.data.train_split, training=True)
     if config.training.selection == "minival":
         people, held = split_minival(people, config.data.minival)
@@ -117,7 +120,7 @@ def _train(
         raise DataError(f"{people.annotation_file}: no people to train on")
     plan = Plan.of(config, len(people))
     model = build(config, len(people.layout.names), config.training.start_from)
-    module = PoseModule(config, model, people, plan)
+    module = PoseModule(config, model, people, plan, earlier=earlier)
 
     evaluate = Evaluate(out, held, config)
     curve, examples = Curve(out, config, evaluate, loggers), Examples(loggers)
@@ -157,6 +160,20 @@ def _train(
         dataset=dataset_facts(config, people),
         peak_memory=peak_memory(),
     )
+
+
+def _seen_before(config: Config) -> list[tuple[str, str]]:
+    """The photographs, as (dataset, split), behind the weights that a training starts from.
+
+    Raises:
+        UsageError: the training would be scored on some of them.
+    """
+    start = config.training.start_from
+    if start is None or start_kind(start) != "weights":
+        return []
+    seen = [pair for pair in read_checkpoint(start).seen if not is_rendered(pair[0])]
+    require_unseen(config, start, seen)
+    return seen
 
 
 def _fit(
@@ -334,6 +351,8 @@ def infer(
     with quiet(), determinism(config):
         stored = read_checkpoint(path)
         require_held_out(config, with_todays_names(stored.config))
+        if scored:
+            require_unseen(config, path, stored.seen)
         table = load_split(config, config.data.val_split, training=False, scored=scored)
         applied = apply(config, table)
         table = table if applied is None else applied.people()

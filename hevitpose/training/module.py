@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,7 @@ from hevitpose.evaluation.predict import (
     codec_of,
     predict_batch,
 )
-from hevitpose.models.checkpoint import (
-    describe,
-    save_checkpoint,
-)
+from hevitpose.models.checkpoint import SEEN, describe, save_checkpoint
 from hevitpose.training.optimizer import create_optimizer
 from hevitpose.training.schedule import Plan, learning_rate_factor
 
@@ -39,6 +37,7 @@ class PoseModule(L.LightningModule):
         plan: of the steps.
         selecting: evaluations choose a checkpoint: with the encoder's own decoder and no flip
             test, whatever the config says, since that is not in a training's id.
+        earlier: (dataset, split) of the photographs behind the weights that it started from.
     """
 
     joint_weights: Tensor
@@ -51,8 +50,10 @@ class PoseModule(L.LightningModule):
         plan: Plan,
         *,
         selecting: bool = True,
+        earlier: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
+        self.source = {SEEN: [list(pair) for pair in earlier]} if earlier else {}
         self.config, self.plan, self.model = config, plan, model
         self.codec = codec_of(model, config.for_selection() if selecting else config)
         self.layout = layout = table.layout
@@ -109,7 +110,7 @@ class PoseModule(L.LightningModule):
 
     def save(self, path: Path) -> None:
         """Write the weights: :func:`~hevitpose.models.checkpoint.save_checkpoint`."""
-        save_checkpoint(self.model, path, self.config.of_weights(), self.layout)
+        save_checkpoint(self.model, path, self.config.of_weights(), self.layout, self.source)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a reader of the weights needs, and what a resume is checked against."""
@@ -117,6 +118,7 @@ class PoseModule(L.LightningModule):
             "model": describe(self.model),
             "config": self.config.dump(),
             "layout": dataclasses.asdict(self.layout),
+            "source": self.source,
             "digest": self.config.digest,
             "plan": [self.plan.steps, self.plan.chunk],
         }

@@ -1,0 +1,117 @@
+"""No network is scored on another dataset's photographs that it was trained on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from hevitpose.config import load_config
+from hevitpose.data.unseen import require_unseen
+from hevitpose.errors import DataError, UsageError
+from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.training.fit import evaluate, train
+from tests.data import annotation_files as files
+
+TINY = {
+    "data.input_size": [64, 64],
+    "training.steps": 2,
+    "training.batch_size": 4,
+    "training.warmup_steps": 1,
+    "training.threads": 1,
+    "training.selection": "last",
+    "data.workers": 0,
+    "evaluation.flip_test": False,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """coco and coco_small with the same few people in every split."""
+    folder = tmp_path_factory.mktemp("data")
+    names = ("a.jpg", "b.jpg")
+    for place in ("coco/images/train2017", "coco/images/val2017", "coco_small/images"):
+        for name in names:
+            files.image(folder / place / name)
+    for split in ("train", "val"):
+        files.write(folder / f"coco/annotations/coco_{split}.json", files.coco())
+        files.write(folder / f"coco_small/annotations/coco_small_{split}.json", files.coco())
+    return folder
+
+
+def config(root, dataset, **changes):
+    given = {"data.root": root, "data.dataset": dataset, **TINY, **changes}
+    return load_config("coco", given)
+
+
+@pytest.fixture(scope="module")
+def small(root, tmp_path_factory):
+    """Weights that were trained on coco_small train."""
+    folder = tmp_path_factory.mktemp("small")
+    train(config(root, "coco_small"), folder)
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("seen", "dataset", "split", "refused"),
+    [
+        (("coco_small", "train"), "coco", "val", True),
+        (("coco_small", "val"), "coco", "val", True),
+        (("coco", "val"), "coco_small", "val", True),
+        (("coco", "val"), "coco_small", "train", True),
+        (("coco", "train"), "coco_small", "val", False),
+        (("coco_small", "train"), "coco_small", "val", False),
+        (("coco_small", "train"), "coco", "train", False),
+        (("coco_small", "train"), "coco_small", "train", False),  # an overfit proof
+        (("mpii", "trainval"), "mpii", "val", False),
+        (("mine.yaml", "val"), "coco", "val", False),
+    ],
+)
+def test_who_has_seen_whom(root, seen, dataset, split, refused):
+    asked = config(root, dataset, **{"data.val_split": split})
+    if refused:
+        with pytest.raises(UsageError, match=f"trained on {' '.join(seen)}, whose photographs"):
+            require_unseen(asked, "w.safetensors", [seen])
+    else:
+        require_unseen(asked, "w.safetensors", [seen])
+
+
+def test_weights_are_not_scored_on_what_they_saw(root, small):
+    assert read_checkpoint(small).seen == [("coco_small", "train")]
+    weights = {"model.checkpoint": str(small)}
+    with pytest.raises(UsageError, match=r"trained on coco_small train, .* in coco val; expected"):
+        evaluate(config(root, "coco", **weights))
+    assert "AP" in evaluate(config(root, "coco_small", **weights)).metrics
+
+
+def test_what_weights_started_from_is_remembered(root, small, tmp_path):
+    """However many trainings later, and also in what was converted from them."""
+    start = {"training.start_from": str(small)}
+    with pytest.raises(UsageError, match="trained on coco_small train"):
+        train(config(root, "coco", **start), tmp_path / "never")  # scored on val at its end
+    assert not (tmp_path / "never").exists()
+    later = config(root, "coco", **start, **{"data.val_split": "train"})
+    train(later, tmp_path / "later")
+    again = {"training.start_from": str(tmp_path / "later" / "model.safetensors")}
+    train(later.with_overrides(again), tmp_path / "again")
+    for name in ("model.safetensors", "last.ckpt"):
+        seen = read_checkpoint(tmp_path / "again" / name).seen
+        assert seen == [("coco_small", "train"), ("coco", "train"), ("coco", "train")]
+    kept = from_pretrained(tmp_path / "again").pretrained_from.source
+    assert kept["seen"] == [["coco_small", "train"], ["coco", "train"]]
+    asked = {"model.checkpoint": str(tmp_path / "again")}
+    with pytest.raises(UsageError, match="trained on coco_small train"):
+        evaluate(config(root, "coco", **asked))
+
+
+@pytest.mark.parametrize("said", ["coco", [["coco"]], [["coco", 1]], [1], {"coco": "val"}])
+def test_a_damaged_list(small, tmp_path, said):
+    with safe_open(small, framework="pt") as file:
+        description = json.loads(file.metadata()["hevitpose"])
+    description["source"] = {"seen": said}
+    path = tmp_path / "model.safetensors"
+    save_file(load_file(small), path, {"hevitpose": json.dumps(description)})
+    with pytest.raises(DataError, match=r"source\.seen is .*, expected pairs of texts"):
+        read_checkpoint(path)
