@@ -90,10 +90,14 @@ def _rich_bars(tasks: Sequence[tuple[str, str]]) -> Iterator[list[Progress]]:
 
 def _lines(description: str, unit: str) -> Progress:
     start = last = time.monotonic()
+    before = 0
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal start, last, before
         now = time.monotonic()
+        if done < before:  # the next of several passes
+            start = now
+        before = done
         if now - last < LINE_SECONDS or not done:
             return
         last = now

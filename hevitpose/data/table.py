@@ -262,6 +262,28 @@ def verify_images(
     Warns:
         Notice: EXIF turns some of them.
     """
+    problems, bad = look_at_images(table, workers=workers, progress=progress)
+    skipped = problems.raise_or_list(skip_bad)
+    if not skipped:
+        return table
+    left = table.without_images(bad)
+    counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
+    return require_people(
+        dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
+    )
+
+
+def look_at_images(
+    table: PoseTable, *, workers: int | None = None, progress: Progress = silent
+) -> tuple[Problems, np.ndarray]:
+    """What is wrong with the images that somebody is in; see :func:`verify_images`.
+
+    Returns:
+        (the problems, (M,) bool of their images).
+
+    Warns:
+        Notice: EXIF turns some of them.
+    """
     needed = np.flatnonzero(table.needed_images)
 
     def of(index: int) -> Looked:
@@ -282,14 +304,7 @@ def verify_images(
             elif found.turned:
                 turned.setdefault(found.turned, []).append(table.image_names[index].decode())
     _tell_turned(table.image_root, turned)
-    skipped = problems.raise_or_list(skip_bad)
-    if not skipped:
-        return table
-    left = table.without_images(bad)
-    counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
-    return require_people(
-        dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
-    )
+    return problems, bad
 
 
 #: How photographs are read that EXIF turns, by which of their two forms has the annotated size.

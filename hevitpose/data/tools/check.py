@@ -15,7 +15,7 @@ from hevitpose.data.images import file_sizes, resolved
 from hevitpose.data.readers import coco_format, custom, mpii
 from hevitpose.data.readers.coco_records import read_images
 from hevitpose.data.registry import ROWS, files_of, placed
-from hevitpose.data.table import PoseTable, Problems, drop_missing_images, verify_images
+from hevitpose.data.table import PoseTable, Problems, drop_missing_images, look_at_images
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError
 from hevitpose.files import is_dir, is_file
@@ -157,9 +157,8 @@ def _with_damage(table: PoseTable, progress: Progress) -> PoseTable:
     if not is_dir(table.image_root):
         return table
     there = drop_missing_images(table, present_only=True, skip_bad=True)
-    if len(there):
-        there = verify_images(there, skip_bad=True, progress=progress)
-    return replace(table, skipped=there.skipped)
+    problems, _ = look_at_images(there, progress=progress)
+    return replace(table, skipped=(*there.skipped, *problems.found))
 
 
 def _names(table: PoseTable) -> list[str]:

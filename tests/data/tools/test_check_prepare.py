@@ -76,6 +76,9 @@ def test_check_looks_into_photographs(tmp_path, dataset, split, picture):
         found = row(check(root, [dataset]), dataset, split)
         assert (found.status, found.bad, found.absent_images) == ("present", 1, 0)
         assert says in found.note
+    (root / picture).with_name("b.jpg").write_bytes(whole[:300])  # nobody is left
+    found = row(check(root, [dataset]), dataset, split)
+    assert (found.status, found.bad) == ("present", 2) and "image a.jpg: " in found.note
 
 
 def test_check_real_samples(samples):
