@@ -17,6 +17,7 @@ from ablations.grid import Cell, Grid
 from ablations.plan import Job, Plan, training_jobs
 from ablations.refusals import refused_key
 from hevitpose import runs
+from hevitpose.data.minival import is_minival
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record
 
@@ -89,6 +90,11 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
             for cell in grid.cells:
                 if cell.of is not None:  # the weights of another cell
                     continue
+                if is_minival(cell.config.data, cell.config.data.val_split):
+                    raise UsageError(
+                        "--tune chooses on minival: expected data.val_split=val, other people than "
+                        "those it chooses by"
+                    )
                 for value in tuning.values:
                     overrides = {tuning.key: value, "training.selection": "minival"}
                     config = cell.config.with_overrides(overrides)

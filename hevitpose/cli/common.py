@@ -122,6 +122,7 @@ def prepare_data(config: Any) -> None:
     """Render synthetic people on first use; all other data must be there.
 
     Raises:
+        UsageError: what would be trained could not be scored.
         DataError: annotations are absent; found before people are rendered to start from.
     """
     from hevitpose import runs
@@ -129,7 +130,9 @@ def prepare_data(config: Any) -> None:
     from hevitpose.data.minival import split_of_files
     from hevitpose.data.registry import is_rendered
     from hevitpose.data.synthetic import generate
+    from hevitpose.data.unseen import require_scorable
 
+    require_scorable(config)
     missing = runs.unrendered([config])
     if missing and not is_rendered(config.data.dataset):
         for split in (config.data.train_split, config.data.val_split):

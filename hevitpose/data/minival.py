@@ -8,6 +8,7 @@ dataset's metrics, as they would be on val.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -56,6 +57,11 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
     held = np.random.default_rng(20_230).permutation(order)[:count]
     mask = np.isin(table.image_index, held)
     return table.take(~mask), _of_images(table.take(mask), np.sort(held))
+
+
+def held_out_digest(minival: PoseTable) -> str:
+    """Who is in the slice, as a hash of their images' names: what weights remember of it."""
+    return hashlib.sha256(b"\n".join(sorted(minival.image_names.tolist()))).hexdigest()[:20]
 
 
 def _of_images(table: PoseTable, images: np.ndarray) -> PoseTable:

@@ -1,84 +1,106 @@
-"""No network is scored on people it was trained on, as far as files of weights say."""
+"""No network is scored on photographs that it was trained on, as far as files of weights say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config
-from hevitpose.data.minival import MINIVAL, is_minival
+from hevitpose.data.files import declared
+from hevitpose.data.minival import MINIVAL, is_minival, split_of_files
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
+from hevitpose.models.trained import Trained
 
-#: (dataset, split) pairs of the trainings behind some weights.
-Seen = Iterable[tuple[str, str]]
+#: Of people whom a training that is not made yet would hold out.
+_AS_PLANNED = "as planned"
 
 
-def require_unseen(config: Config, path: Path | str, seen: Seen) -> None:
-    """Refuses to score weights on photographs of another dataset that they were trained on.
+def require_scorable(config: Config) -> None:
+    """Refuses a config whose training could not be scored on its val split, before it is made.
 
-    A dataset's own train split, scored by its own name, is no accident: an overfit proof.
+    Raises:
+        UsageError: minival that would not be held out, or that the dataset's metrics or boxes do
+            not go with; or a start, ``PRESET:DATASET``, that is trained on the val split.
+    """
+    data, selection = config.data, config.training.selection
+    if is_minival(data, data.val_split):
+        if selection != MINIVAL:
+            raise UsageError(
+                f"data.val_split=minival with training.selection={selection}: it would be trained "
+                "on, expected training.selection=minival, which holds it out"
+            )
+        if data.box_source != "gt":
+            raise UsageError(
+                f"data.box_source={data.box_source} with data.val_split=minival: expected gt, the "
+                "slice is of annotated people"
+            )
+        if declared(data.dataset).protocol.startswith("pckh"):
+            raise UsageError(
+                f"data.val_split=minival of {data.dataset}: PCKh needs head boxes, which its train "
+                "split has not, expected a dataset that is scored by AP or PCK"
+            )
+    start = start_config(config)
+    if start is not None:
+        same = start.training.selection == MINIVAL and start.data == data
+        trained = Trained(start.data.dataset, start.data.train_split, _AS_PLANNED if same else "")
+        require_unseen(config, str(config.training.start_from), [trained], held_out=_AS_PLANNED)
+
+
+def require_unseen(
+    config: Config,
+    path: Path | str,
+    earlier: Sequence[Trained],
+    own: Trained | None = None,
+    held_out: str = "",
+) -> None:
+    """Refuses to score weights on photographs that they were trained on.
+
+    A val split that they themselves, not what they started from, were trained on under its own
+    dataset's name is no accident: an overfit proof, or MPII's trainval.
 
     Args:
         config: of the evaluation.
         path: the weights, for the message.
-        seen: what they, and what they started from, were trained on.
+        earlier: the trainings that they started from.
+        own: their own training.
+        held_out: :func:`~hevitpose.data.minival.held_out_digest` of minival, where that is scored.
 
     Raises:
-        UsageError: coco_small's people are COCO val's.
+        UsageError: they were.
     """
-    dataset, split = config.data.dataset, config.data.val_split
-    scored = _photographs(dataset, split)
-    for name, trained_split in seen:
-        if name != dataset and scored & _photographs(name, trained_split):
+    data, name = config.data, Path(config.data.dataset).name
+    minival = is_minival(data, data.val_split)
+    scored = _photographs(name, split_of_files(data, data.val_split))
+    for trained in (*earlier, *([own] if own else [])):
+        if not _overlap(scored, _photographs(trained.dataset, trained.split)):
+            continue
+        if minival and trained.held_out == held_out:
+            continue
+        if trained is own and trained.dataset == name and not minival:
+            continue
+        if minival and trained.dataset == name:
             raise UsageError(
-                f"{path}: trained on {name} {trained_split}, whose photographs are also in "
-                f"{dataset} {split}; expected other people to score it on"
+                f"{path}: trained on {name} {trained.split}, and on people of minival, who were "
+                "not the ones that it held out; expected training.selection=minival with the same "
+                "data, or data.val_split=val"
             )
+        raise UsageError(
+            f"{path}: trained on {trained.dataset} {trained.split}, whose photographs are also in "
+            f"{name} {data.val_split}; expected other people to score it on"
+        )
 
 
-def _photographs(dataset: str, split: str) -> set[tuple[str, str]]:
-    """Under which names a split's photographs are known."""
-    parts = ("train", "val") if split == "trainval" else (split,)
+def _photographs(dataset: str, split: str) -> list[tuple[str, ...]]:
+    """Where a split's photographs are: of a part of another dataset, in that one's split."""
     whole = ROWS[dataset].part_of if dataset in ROWS else None
-    return {(dataset, part) for part in parts} | ({whole} if whole else set())
+    return [(*(whole or ()), dataset, part) for part in _PARTS.get(split, (split,))]
 
 
-def require_held_out(config: Config, trained: Mapping[str, Any] | None = None) -> None:
-    """Refuses to score a training on minival that was, or would be, trained on it.
-
-    Args:
-        config: of the evaluation.
-        trained: the config that a file of weights names as its training's; None: not at hand yet.
-
-    Raises:
-        UsageError: the slice would not be held out, or was not, or detections were asked for.
-    """
-    data = config.data
-    if not is_minival(data, data.val_split):
-        return
-    if config.training.selection != MINIVAL:
-        raise UsageError(
-            f"data.val_split=minival with training.selection={config.training.selection}: it would "
-            "be trained on, expected training.selection=minival, which holds it out"
-        )
-    if data.box_source != "gt":
-        raise UsageError(
-            f"data.box_source={data.box_source} with data.val_split=minival: expected gt, the "
-            "slice is of annotated people"
-        )
-    if trained is None:
-        return
-    said = {f"{section}.{key}": trained.get(section, {}).get(key) for section, key in _DECIDES}
-    ours = {f"{section}.{key}": config.dump()[section][key] for section, key in _DECIDES}
-    for key, value in ours.items():
-        if said[key] != value:
-            raise UsageError(
-                f"data.val_split=minival: {config.model.checkpoint} was trained with "
-                f"{key}={'(not stated)' if said[key] is None else said[key]}, expected {value}: "
-                "else it was trained on people whom it would be scored on"
-            )
+_PARTS = {"trainval": ("train", "val")}
 
 
-_DECIDES = (("training", "selection"), ("data", "train_split"), ("data", "minival"))
+def _overlap(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> bool:
+    """Whether one of some is one of the others, or a part of it, or has it as a part."""
+    return any(a[: len(b)] == b[: len(a)] for a in some for b in others)

@@ -248,7 +248,7 @@ def _recipe(record: Record) -> str:
 
 
 def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
-    if source:
+    if "file" in source:
         return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`"
     ids = sorted({record.id for record in records if record.kind == "evaluation"})
     return f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project"

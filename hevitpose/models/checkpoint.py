@@ -27,11 +27,10 @@ from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
 from hevitpose.models.spec import MEAN, PEERS, STD, full_name, options_of
+from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_trainings
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
-#: In ``source``: (dataset, split) of the photographs behind the weights that were started from.
-SEEN = "seen"
 #: Prefix of the network's weights inside a Lightning checkpoint.
 LIGHTNING_PREFIX = "model."
 #: What every network here is fed.
@@ -69,15 +68,18 @@ class Stored:
     model: dict[str, Any]  # see describe
     config: dict[str, Any]  # of the run that made it; may be empty
     layout: KeypointLayout | None  # what the keypoints mean
-    # Of foreign weights: whose, which file; of others what their start was trained on (SEEN).
-    source: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)  # whose foreign weights; see trained.py
     exported: dict[str, Any] = field(default_factory=dict)  # of an ONNX file, which has no state
 
     @property
-    def seen(self) -> list[tuple[str, str]]:
-        """(dataset, split) that the weights were trained on, the latest last; what is known."""
-        own = tuple(self.config.get("data", {}).get(key) for key in ("dataset", "train_split"))
-        return [(str(a), str(b)) for a, b in (*self.source.get(SEEN, ()), own) if a and b]
+    def trained(self) -> Trained | None:
+        """The training that left the weights, where the file says it."""
+        return own_training(self.config, self.source)
+
+    @property
+    def earlier(self) -> list[Trained]:
+        """The trainings on photographs that it started from."""
+        return earlier_trainings(self.source)
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def _stored(path: Path, state: dict[str, Tensor] | None, parts: Mapping[str, Any
     if parts.get("input", INPUT) != INPUT:
         raise DataError(f"{path}: is for inputs of {parts['input']!r}, expected {INPUT}")
     assert isinstance(config, dict) and isinstance(source, dict)
-    gate.require_pairs(path, f"source.{SEEN}", source.get(SEEN, []))
+    require_trainings(path, source)
     data = config.get("data", {})
     if not isinstance(data, dict):
         raise DataError(f"{path}: its config's data are {data!r:.80}, expected a section")

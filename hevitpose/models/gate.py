@@ -123,17 +123,6 @@ def tensors(path: Path, found: Any, what: str = "its state dict") -> dict[str, T
     return dict(found)
 
 
-def require_pairs(path: Path, key: str, found: Any) -> None:
-    """Refuse what is no list of pairs of texts.
-
-    Raises:
-        DataError: it is something else.
-    """
-    pairs = found if isinstance(found, list) else [None]
-    if not all(isinstance(p, list) and [type(x) for x in p] == [str, str] for p in pairs):
-        raise DataError(f"{path}: {key} is {found!r:.80}, expected pairs of texts")
-
-
 def plain(path: Path, found: Any) -> dict[str, Any]:
     """A description out of a pickle, as if it had been read from JSON.
 

@@ -141,9 +141,9 @@ def _fingerprint(data: DataConfig, split: str) -> str:
 def _val_inputs(config: Config, boxes: str) -> dict[str, Any]:
     from hevitpose.data.files import find_boxes
     from hevitpose.data.minival import is_minival
-    from hevitpose.data.unseen import require_held_out
+    from hevitpose.data.unseen import require_scorable
 
-    require_held_out(config)
+    require_scorable(config)
     data = config.data
     inputs = _inputs(config, data.val_split, "evaluation")
     if is_minival(data, data.val_split):

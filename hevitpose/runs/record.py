@@ -71,9 +71,11 @@ def train_and_record(
         HEViTPoseError: it failed; where it had begun, the failure is in the store. Or another
             process works in the folder.
     """
+    from hevitpose.data.unseen import require_scorable
     from hevitpose.training.devices import world
     from hevitpose.training.processes import is_first_process
 
+    require_scorable(config)
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
     weights, store = folder / WEIGHTS, store_of(runs)

@@ -9,8 +9,7 @@ epoch, so that a resumed run always starts at a clean boundary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from hevitpose.config import Config
-from hevitpose.config.renamed import with_todays_names
-from hevitpose.config.schema import parse_config
 from hevitpose.config.start import start_kind
 from hevitpose.data.keypoints import require_same_order
-from hevitpose.data.minival import split_minival
+from hevitpose.data.minival import MINIVAL, held_out_digest, is_minival, split_minival
 from hevitpose.data.registry import is_rendered
 from hevitpose.data.table import PoseTable
-from hevitpose.data.unseen import require_held_out, require_unseen
-from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
+from hevitpose.data.unseen import require_scorable, require_unseen
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.predict import (
     Predictions,
@@ -38,11 +35,11 @@ from hevitpose.evaluation.predict import (
 )
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
-from hevitpose.models.checkpoint import Stored, load_weights, read_checkpoint
+from hevitpose.models.checkpoint import Stored, load_weights, locate, read_checkpoint
 from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
 from hevitpose.progress import Progress, silent
-from hevitpose.records.identity import differences
+from hevitpose.records.identity import file_digest
 from hevitpose.training.callbacks import (
     AveragedWeights,
     Collect,
@@ -53,7 +50,8 @@ from hevitpose.training.callbacks import (
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split
 from hevitpose.training.loggers import Examples, logging_to
-from hevitpose.training.module import PoseModule
+from hevitpose.training.module import Origin, PoseModule
+from hevitpose.training.resume import restoring, stored_run
 from hevitpose.training.schedule import Plan
 from hevitpose.training.trainer import build, determinism, make_trainer, quiet
 
@@ -109,8 +107,7 @@ def train(
 def _train(
     config: Config, out: Path, loggers: list[Logger], *, resume: bool, progress: Progress
 ) -> TrainResult:
-    require_held_out(config)
-    earlier = _seen_before(config)
+    require_scorable(config)
     people = load_split(config, config.data.train_split, training=True)
     if config.training.selection == "minival":
         people, held = split_minival(people, config.data.minival)
@@ -118,9 +115,9 @@ def _train(
         held = load_split(config, config.data.val_split, training=False, boxes="gt")
     if not len(people):
         raise DataError(f"{people.annotation_file}: no people to train on")
-    plan = Plan.of(config, len(people))
+    plan, origin = Plan.of(config, len(people)), _origin(config, held)
     model = build(config, len(people.layout.names), config.training.start_from)
-    module = PoseModule(config, model, people, plan, earlier=earlier)
+    module = PoseModule(config, model, people, plan, origin=origin)
 
     evaluate = Evaluate(out, held, config)
     curve, examples = Curve(out, config, evaluate, loggers), Examples(loggers)
@@ -162,18 +159,21 @@ def _train(
     )
 
 
-def _seen_before(config: Config) -> list[tuple[str, str]]:
-    """The photographs, as (dataset, split), behind the weights that a training starts from.
+def _origin(config: Config, held: PoseTable) -> Origin:
+    """What a training starts from, and whom it holds out.
 
     Raises:
-        UsageError: the training would be scored on some of them.
+        UsageError: it would be scored on people behind what it starts from.
     """
     start = config.training.start_from
+    held_out = held_out_digest(held) if config.training.selection == MINIVAL else ""
     if start is None or start_kind(start) != "weights":
-        return []
-    seen = [pair for pair in read_checkpoint(start).seen if not is_rendered(pair[0])]
-    require_unseen(config, start, seen)
-    return seen
+        return Origin(start or "", held_out=held_out)
+    stored = read_checkpoint(start)
+    before = [*stored.earlier, *([stored.trained] if stored.trained else [])]
+    earlier = [item for item in before if not is_rendered(item.dataset)]
+    require_unseen(config, start, earlier, held_out=held_out)
+    return Origin(file_digest(locate(start)), earlier, held_out)
 
 
 def _fit(
@@ -191,9 +191,9 @@ def _fit(
     """
     config, plan, out = module.config, module.plan, curve.out
     last = out / "last.ckpt"
-    stored = _stored(last, config, plan) if resume else None
+    stored = stored_run(last, module) if resume else None
     if stored is not None and stored["global_step"] == plan.steps:
-        with _restoring(last):
+        with restoring(last):
             for callback in (evaluate, curve):
                 callback.load_state_dict(stored["callbacks"][callback.state_key])
         load_weights(module.model, last)  # the averaged ones, where they are averaged
@@ -203,31 +203,11 @@ def _fit(
             (out / name).unlink(missing_ok=True)
     data = PeopleModule(config, plan, people, evaluate.table)
     try:
-        with _restoring(last, until=lambda: stored is None or curve.began):
+        with restoring(last, until=lambda: stored is None or curve.began):
             trainer.fit(module, datamodule=data, ckpt_path=last if stored else None)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     return False
-
-
-@contextmanager
-def _restoring(last: Path, until: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """What fails while a checkpoint's states are taken over is the file's fault.
-
-    Raises:
-        DataError: something did, before ``until`` says that the rest has begun.
-    """
-    try:
-        yield
-    except HEViTPoseError:
-        raise
-    except Exception as error:  # the states of several libraries' parts
-        if until():
-            raise
-        why = f"{type(error).__name__}: {first_line(str(error), 'no reason')[:200]}"
-        raise DataError(
-            f"{last}: cannot be continued from ({why}); remove it, or use --no-resume"
-        ) from error
 
 
 def _evaluate(
@@ -251,46 +231,6 @@ def _floor(config: Config, val: PoseTable) -> dict[str, float]:
     people = load_split(config, config.data.train_split, training=True, look=False)
     metrics = score(val, mean_pose(people, val))
     return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
-
-
-def _stored(last: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
-    """What the checkpoint to continue from holds, if there is one; it must be of this very run.
-
-    Raises:
-        UsageError: the folder holds another run's checkpoint.
-    """
-    if not last.exists():
-        return None
-    stored = gate.unpickle(last)
-    ours = stored.get("hevitpose") if isinstance(stored, dict) else None
-    if not (
-        isinstance(ours, dict) and {"digest", "plan"} <= ours.keys() and "global_step" in stored
-    ):
-        raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
-    if ours["digest"] != config.digest or ours["plan"] != [plan.steps, plan.chunk]:
-        weights = last.with_name("model.safetensors")
-        how = ""
-        if weights.exists():
-            how = f" and training.start_from={weights} (or its training's id) to go on from there"
-        raise UsageError(
-            f"{last}: is of a run with another config{_differs(ours, config, plan)}; use another "
-            f"--out{how}, or --no-resume to begin anew here"
-        )
-    return stored
-
-
-def _differs(stored: Mapping[str, Any], config: Config, plan: Plan) -> str:
-    """In which keys the run of a checkpoint differs, at most three of them, in brackets."""
-    try:
-        theirs = parse_config(stored.get("config") or {}, "checkpoint").resume_inputs()
-    except UsageError:  # keys that are none any more
-        return ""
-    found = [str(item) for item in differences(theirs, config.resume_inputs())]
-    if not found:  # other people, or other chunks of the same steps
-        before, after = stored["plan"], [plan.steps, plan.chunk]
-        found = [f"steps, and steps between checkpoints: {before} -> {after}"]
-    more = f", {len(found) - 3} more" if len(found) > 3 else ""
-    return f" ({', '.join(found[:3])}{more})"
 
 
 def evaluate(
@@ -349,11 +289,12 @@ def infer(
     if device_of(config) == "cpu":
         keep_freed_memory()
     with quiet(), determinism(config):
+        require_scorable(config)
         stored = read_checkpoint(path)
-        require_held_out(config, with_todays_names(stored.config))
-        if scored:
-            require_unseen(config, path, stored.seen)
         table = load_split(config, config.data.val_split, training=False, scored=scored)
+        if scored:
+            held_out = held_out_digest(table) if is_minival(config.data, table.split) else ""
+            require_unseen(config, path, stored.earlier, stored.trained, held_out)
         applied = apply(config, table)
         table = table if applied is None else applied.people()
         layout = stored.layout

@@ -106,9 +106,9 @@ def load_split(
         present_only=data.present_only,
         skip_bad=data.skip_bad,
     )
-    if held_out:
-        _, table = split_minival(table, data.minival)
     table = verify_images(table, skip_bad=data.skip_bad) if look else table
+    if held_out:  # of those that can be read, as a training does it
+        _, table = split_minival(table, data.minival)
     if scored:
         require_truth(table)
         if table.declared.protocol == "crowdpose":

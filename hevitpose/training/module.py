@@ -20,11 +20,25 @@ from hevitpose.evaluation.predict import (
     codec_of,
     predict_batch,
 )
-from hevitpose.models.checkpoint import SEEN, describe, save_checkpoint
+from hevitpose.models.checkpoint import describe, save_checkpoint
+from hevitpose.models.trained import Trained, to_source
 from hevitpose.training.optimizer import create_optimizer
 from hevitpose.training.schedule import Plan, learning_rate_factor
 
 _DROP = 3  # key of the drop-path stream; order and augmentation have 1 and 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the weights of a training come from, and whom they must not be scored on."""
+
+    start: str = ""  # sha256 of the weights that it starts from, or "imagenet"; empty: random ones
+    earlier: Sequence[Trained] = ()  # the trainings on photographs behind them
+    held_out: str = ""  # hash of the images that are held out of it
+
+    def source(self) -> dict[str, Any]:
+        """As files of weights say it."""
+        return to_source(self.earlier, self.held_out)
 
 
 class PoseModule(L.LightningModule):
@@ -37,7 +51,7 @@ class PoseModule(L.LightningModule):
         plan: of the steps.
         selecting: evaluations choose a checkpoint: with the encoder's own decoder and no flip
             test, whatever the config says, since that is not in a training's id.
-        earlier: (dataset, split) of the photographs behind the weights that it started from.
+        origin: of the training's weights.
     """
 
     joint_weights: Tensor
@@ -50,10 +64,10 @@ class PoseModule(L.LightningModule):
         plan: Plan,
         *,
         selecting: bool = True,
-        earlier: Sequence[tuple[str, str]] = (),
+        origin: Origin | None = None,
     ) -> None:
         super().__init__()
-        self.source = {SEEN: [list(pair) for pair in earlier]} if earlier else {}
+        self.origin = origin or Origin()
         self.config, self.plan, self.model = config, plan, model
         self.codec = codec_of(model, config.for_selection() if selecting else config)
         self.layout = layout = table.layout
@@ -110,7 +124,16 @@ class PoseModule(L.LightningModule):
 
     def save(self, path: Path) -> None:
         """Write the weights: :func:`~hevitpose.models.checkpoint.save_checkpoint`."""
-        save_checkpoint(self.model, path, self.config.of_weights(), self.layout, self.source)
+        source = self.origin.source()
+        save_checkpoint(self.model, path, self.config.of_weights(), self.layout, source)
+
+    def resumed_by(self) -> dict[str, Any]:
+        """What a run and the checkpoint that it goes on from must agree in."""
+        return {
+            "digest": self.config.digest,
+            "plan": [self.plan.steps, self.plan.chunk],
+            "start": self.origin.start,
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a reader of the weights needs, and what a resume is checked against."""
@@ -118,7 +141,6 @@ class PoseModule(L.LightningModule):
             "model": describe(self.model),
             "config": self.config.dump(),
             "layout": dataclasses.asdict(self.layout),
-            "source": self.source,
-            "digest": self.config.digest,
-            "plan": [self.plan.steps, self.plan.chunk],
+            "source": self.origin.source(),
+            **self.resumed_by(),
         }

@@ -31,7 +31,8 @@ def learning_curves(measured: Measured) -> Plot | None:
                     if isinstance(row.get("step", row.get("epoch")), (int, float))
                 ]
                 if sum(row[2] is not None for row in rows) > 1:
-                    label = f"{shown_name(network)}, {plain(dataset)}"
+                    on = plain(dataset) + (f" {split}" if split == "minival" else "")
+                    label = f"{shown_name(network)}, {on}"
                     series.append([label, record.seed, rows])
     if not series:
         return None

@@ -36,6 +36,17 @@ def test_seeds_that_choose_are_not_reported():
         Tuning.parse("training.lr=1e-3,2e-3", [0, SEEDS[0]])
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_who_chooses_is_not_who_is_reported(grid, options_for, dry_run):
+    """Both would be minival."""
+    minival = ["data.val_split=minival", "training.selection=minival"]
+    options = {"tune": "training.lr=1e-3,2e-3", "overrides": minival, "dry_run": dry_run}
+    with pytest.raises(
+        UsageError, match=r"--tune chooses on minival: expected data\.val_split=val"
+    ):
+        session(options_for(grid(AXES), **options))
+
+
 @pytest.mark.slow
 def test_each_cell_gets_its_own_best(grid, options_for, capsys):
     path = grid(AXES)

@@ -7,7 +7,7 @@ import pytest
 
 from hevitpose.config import load_config
 from hevitpose.data import load
-from hevitpose.data.minival import is_minival, split_minival
+from hevitpose.data.minival import held_out_digest, is_minival, split_minival
 from hevitpose.errors import UsageError
 from hevitpose.runs import evaluation_run, training_run
 from hevitpose.training.fit import evaluate, train
@@ -79,18 +79,51 @@ def test_a_training_is_scored_by_the_metrics_of_its_data(config, tmp_path):
     assert "AP" in found.metrics and len(found.people) == 3
     assert found.dataset["split"] == "minival" and found.dataset["counts"]["people"] == 3
     assert found.dataset["fingerprint"] == training_run(config).inputs["data"]["fingerprint"]
-    for key, other in (("data.minival", 0.2), ("data.train_split", "val")):
-        changed = config.with_overrides(weights | {key: other})
-        with pytest.raises(UsageError, match=rf"trained with {key}=.*, expected {other}"):
-            evaluate(changed)
+    with pytest.raises(UsageError, match="and on people of minival"):  # of another slice
+        evaluate(config.with_overrides(weights | {"data.minival": 0.2}))
 
 
 def test_weights_of_a_training_that_held_nobody_out(config, tmp_path):
+    """As they are, and as what a training starts from that does hold them out."""
     last = {"training.selection": "last", "data.val_split": "val"}
     train(config.with_overrides(last), tmp_path / "run")
+    path = str(tmp_path / "run" / "model.safetensors")
+    with pytest.raises(UsageError, match=r"on data.yaml train, and on people of minival"):
+        evaluate(config.with_overrides({"model.checkpoint": path}))
+    with pytest.raises(UsageError, match=r"on data.yaml train, and on people of minival"):
+        train(config.with_overrides({"training.start_from": path}), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_start_that_held_the_same_people_out(config, tmp_path):
+    train(config, tmp_path / "start")
+    start = {"training.start_from": str(tmp_path / "start" / "model.safetensors")}
+    train(config.with_overrides(start), tmp_path / "run")
     weights = {"model.checkpoint": str(tmp_path / "run" / "model.safetensors")}
-    with pytest.raises(UsageError, match=r"was trained with training\.selection=last, expected"):
-        evaluate(config.with_overrides(weights))
+    assert "AP" in evaluate(config.with_overrides(weights)).metrics
+    smaller = {"data.minival": 0.2}
+    with pytest.raises(UsageError, match="and on people of minival"):
+        train(config.with_overrides(start | smaller), tmp_path / "never")
+
+
+def test_who_cannot_be_read_changes_nobody_elses_place(tmp_path):
+    """The slice is of the photographs that training reads, however many are damaged or absent."""
+    content = scattered(20)
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = f"{number}.jpg"
+    path = custom(tmp_path, content)
+    for number in range(20):
+        files.image(tmp_path / "images" / f"{number}.jpg")
+    cut = tmp_path / "images" / "3.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    (tmp_path / "images" / "5.jpg").unlink()
+    given = {"data.skip_bad": True, "data.present_only": True}
+    made = load_config("coco", {"data.dataset": str(path), **TINY, **HELD_OUT, **given})
+    people, held = split_minival(load_split(made, "train", training=True), 0.3)
+    scored = load_split(made, "minival", training=False)
+    assert len(people) == 13 and len(held) == 5
+    assert (scored.person_ids == held.person_ids).all()
+    assert held_out_digest(scored) == held_out_digest(held)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +140,12 @@ def test_refused_before_anything_trains(config, tmp_path, changes, words):
         with pytest.raises(UsageError, match=words):
             starts()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dataset", ["synthetic", "mpii"])
+def test_head_boxes_are_of_val_only(dataset):
+    with pytest.raises(UsageError, match=f"minival of {dataset}: PCKh needs head boxes"):
+        evaluation_run(load_config("mpii", {"data.dataset": dataset, **TINY, **HELD_OUT}), "w")
 
 
 def test_ids(config):

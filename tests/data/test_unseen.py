@@ -9,9 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hevitpose.config import load_config
-from hevitpose.data.unseen import require_unseen
+from hevitpose.data.unseen import require_scorable, require_unseen
 from hevitpose.errors import DataError, UsageError
+from hevitpose.inference.pretrained import save_pretrained
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
+from hevitpose.models.trained import Trained
 from hevitpose.training.fit import evaluate, train
 from tests.data import annotation_files as files
 
@@ -55,31 +57,34 @@ def small(root, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("seen", "dataset", "split", "refused"),
+    ("trained", "dataset", "split", "refused"),
     [
-        (("coco_small", "train"), "coco", "val", True),
-        (("coco_small", "val"), "coco", "val", True),
-        (("coco", "val"), "coco_small", "val", True),
-        (("coco", "val"), "coco_small", "train", True),
-        (("coco", "train"), "coco_small", "val", False),
-        (("coco_small", "train"), "coco_small", "val", False),
-        (("coco_small", "train"), "coco", "train", False),
-        (("coco_small", "train"), "coco_small", "train", False),  # an overfit proof
-        (("mpii", "trainval"), "mpii", "val", False),
-        (("mine.yaml", "val"), "coco", "val", False),
+        (("coco_small", "train"), "coco", "val", "both"),
+        (("coco_small", "val"), "coco", "val", "both"),
+        (("coco", "val"), "coco_small", "val", "both"),
+        (("coco", "val"), "coco_small", "train", "both"),
+        (("coco", "train"), "coco_small", "val", ""),
+        (("coco_small", "train"), "coco_small", "val", ""),
+        (("coco_small", "train"), "coco", "train", ""),
+        (("coco_small", "train"), "coco_small", "train", "start"),  # else an overfit proof
+        (("mpii", "trainval"), "mpii", "val", "start"),
+        (("mine.yaml", "val"), "coco", "val", ""),
     ],
 )
-def test_who_has_seen_whom(root, seen, dataset, split, refused):
+def test_who_has_seen_whom(root, trained, dataset, split, refused):
+    """As the weights' own training, and as one that they started from."""
     asked = config(root, dataset, **{"data.val_split": split})
-    if refused:
-        with pytest.raises(UsageError, match=f"trained on {' '.join(seen)}, whose photographs"):
-            require_unseen(asked, "w.safetensors", [seen])
-    else:
-        require_unseen(asked, "w.safetensors", [seen])
+    one = Trained(*trained, held_out="")
+    for kind, given in (("own", ([], one)), ("start", ([one], None))):
+        if refused in ("both", kind):
+            with pytest.raises(UsageError, match=f"trained on {' '.join(trained)}, whose"):
+                require_unseen(asked, "w.safetensors", *given)
+        else:
+            require_unseen(asked, "w.safetensors", *given)
 
 
 def test_weights_are_not_scored_on_what_they_saw(root, small):
-    assert read_checkpoint(small).seen == [("coco_small", "train")]
+    assert read_checkpoint(small).trained == Trained("coco_small", "train", "")
     weights = {"model.checkpoint": str(small)}
     with pytest.raises(UsageError, match=r"trained on coco_small train, .* in coco val; expected"):
         evaluate(config(root, "coco", **weights))
@@ -95,23 +100,51 @@ def test_what_weights_started_from_is_remembered(root, small, tmp_path):
     later = config(root, "coco", **start, **{"data.val_split": "train"})
     train(later, tmp_path / "later")
     again = {"training.start_from": str(tmp_path / "later" / "model.safetensors")}
-    train(later.with_overrides(again), tmp_path / "again")
+    with pytest.raises(UsageError, match="trained on coco train, whose photographs"):
+        train(later.with_overrides(again), tmp_path / "never")  # no proof of its own any more
+    small_again = config(root, "coco_small", **again)
+    train(small_again, tmp_path / "again")
     for name in ("model.safetensors", "last.ckpt"):
-        seen = read_checkpoint(tmp_path / "again" / name).seen
-        assert seen == [("coco_small", "train"), ("coco", "train"), ("coco", "train")]
-    kept = from_pretrained(tmp_path / "again").pretrained_from.source
-    assert kept["seen"] == [["coco_small", "train"], ["coco", "train"]]
-    asked = {"model.checkpoint": str(tmp_path / "again")}
+        stored = read_checkpoint(tmp_path / "again" / name)
+        assert stored.earlier == [("coco_small", "train", ""), ("coco", "train", "")]
+        assert stored.trained == ("coco_small", "train", "")
+    network = from_pretrained(tmp_path / "again")
+    save_pretrained(network, tmp_path / "card")
+    assert read_checkpoint(tmp_path / "card").earlier == stored.earlier
+    asked = {"model.checkpoint": str(tmp_path / "card")}
     with pytest.raises(UsageError, match="trained on coco_small train"):
         evaluate(config(root, "coco", **asked))
 
 
-@pytest.mark.parametrize("said", ["coco", [["coco"]], [["coco", 1]], [1], {"coco": "val"}])
+def test_a_start_that_is_not_made_yet(root):
+    """Known from the text alone, before it is trained."""
+    made = config(root, "coco", **{"training.start_from": "real:coco_small"})
+    with pytest.raises(UsageError, match="real:coco_small: trained on coco_small train, whose"):
+        require_scorable(made)
+    require_scorable(made.with_overrides({"data.dataset": "coco_small"}))
+    held_out = {"data.val_split": "minival", "training.selection": "minival"}
+    slice_of_start = made.with_overrides({"data.dataset": "coco_small"} | held_out)
+    with pytest.raises(UsageError, match="trained on coco_small train, and on people of minival"):
+        require_scorable(slice_of_start)
+
+
+def test_another_start_is_another_run(root, small, tmp_path):
+    start = {"training.start_from": str(small)}
+    run = tmp_path / "run"
+    train(config(root, "coco_small", **start), run)
+    with pytest.raises(
+        UsageError, match=r"another config \(training\.start_from: '\w{20}' -> None"
+    ):
+        train(config(root, "coco_small"), run)
+    assert train(config(root, "coco_small", **start), run)
+
+
+@pytest.mark.parametrize("said", ["coco", [["coco"]], [["coco", "val", 1]], [1], {"coco": "val"}])
 def test_a_damaged_list(small, tmp_path, said):
     with safe_open(small, framework="pt") as file:
         description = json.loads(file.metadata()["hevitpose"])
-    description["source"] = {"seen": said}
+    description["source"] = {"earlier": said}
     path = tmp_path / "model.safetensors"
     save_file(load_file(small), path, {"hevitpose": json.dumps(description)})
-    with pytest.raises(DataError, match=r"source\.seen is .*, expected pairs of texts"):
+    with pytest.raises(DataError, match=r"source\.earlier is .*, expected lists of 3 texts"):
         read_checkpoint(path)

@@ -274,6 +274,9 @@ def test_another_runs_folder_is_refused(tiny, trained):
     before = digests(trained)
     with pytest.raises(UsageError, match=r"another config \(training\.lr: 0\.008 -> 0\.1\); use"):
         train(tiny(**{"training.lr": 0.1}), trained)
+    changes = {"codec.method": "udp", "codec.decoder": "udp"}  # the key's name of today
+    with pytest.raises(UsageError, match=r"\(codec\.method: 'standard' -> 'udp'\); use"):
+        train(tiny(**changes), trained)
     with pytest.raises(UsageError, match=r"\(steps, and .*: \[6, 2\] -> \[6, 3\]\); use"):
         train(tiny(**{"training.checkpoint_steps": 3}), trained)
     assert digests(trained) == before

@@ -1,0 +1,82 @@
+"""Going on from a run's last checkpoint: of this very run, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hevitpose.config.renamed import with_todays_names
+from hevitpose.config.schema import parse_config
+from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
+from hevitpose.models import gate
+from hevitpose.records.identity import Difference, differences
+from hevitpose.training.module import PoseModule
+
+
+def stored_run(last: Path, module: PoseModule) -> dict[str, Any] | None:
+    """What the checkpoint to continue from holds, if there is one; it must be of this very run.
+
+    Raises:
+        UsageError: the folder holds another run's checkpoint.
+        DataError: it holds something else.
+    """
+    if not last.exists():
+        return None
+    stored = gate.unpickle(last)
+    theirs = stored.get("hevitpose") if isinstance(stored, dict) else None
+    if not (
+        isinstance(theirs, dict) and {"digest", "plan"} <= theirs.keys() and "global_step" in stored
+    ):
+        raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
+    ours = module.resumed_by()
+    if any(theirs[key] != ours[key] for key in ours if key in theirs):  # older ones have fewer
+        weights = last.with_name("model.safetensors")
+        how = ""
+        if weights.exists():
+            how = f" and training.start_from={weights} (or its training's id) to go on from there"
+        raise UsageError(
+            f"{last}: is of a run with another config{_differs(theirs, module)}; use another "
+            f"--out{how}, or --no-resume to begin anew here"
+        )
+    return stored
+
+
+def _differs(theirs: Mapping[str, Any], module: PoseModule) -> str:
+    """In which keys the run of a checkpoint differs, at most three of them, in brackets."""
+    ours = module.resumed_by()
+    try:
+        config = parse_config(theirs.get("config") or {}, "checkpoint")
+    except UsageError:  # keys that are none any more
+        return ""
+    found = differences(
+        with_todays_names(config.resume_inputs()), with_todays_names(module.config.resume_inputs())
+    )
+    if theirs.get("start", ours["start"]) != ours["start"]:
+        starts = (text[:20] or None for text in (theirs["start"], ours["start"]))
+        found.append(Difference("training.start_from", *starts))
+    if not found:  # other people, or other chunks of the same steps
+        found = [Difference("steps, and steps between checkpoints", theirs["plan"], ours["plan"])]
+    more = f", {len(found) - 3} more" if len(found) > 3 else ""
+    return f" ({', '.join(map(str, found[:3]))}{more})"
+
+
+@contextmanager
+def restoring(last: Path, until: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What fails while a checkpoint's states are taken over is the file's fault.
+
+    Raises:
+        DataError: something did, before ``until`` says that the rest has begun.
+    """
+    try:
+        yield
+    except HEViTPoseError:
+        raise
+    except Exception as error:  # the states of several libraries' parts
+        if until():
+            raise
+        why = f"{type(error).__name__}: {first_line(str(error), 'no reason')[:200]}"
+        raise DataError(
+            f"{last}: cannot be continued from ({why}); remove it, or use --no-resume"
+        ) from error
