@@ -133,10 +133,11 @@ def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> Impo
             raise HEViTPoseError(f"record {record.id}: status {record.status!r}, expected ok")
         data = record.config.get("data") or {}
         trained = record.kind in ("training", "evaluation") and "train_split" in data
-        if trained and data["train_split"] == data.get("val_split"):
+        scored = data.get("val_split")
+        if trained and (data["train_split"], scored) in {(scored, scored), ("trainval", "val")}:
             raise HEViTPoseError(
-                f"record {record.id}: trained on {data['train_split']}, the split that it is "
-                "scored on (an overfit proof, say), expected a result"
+                f"record {record.id}: trained on {data['train_split']} and scored on {scored} (an "
+                "overfit proof, say), expected a result"
             )
         named = {key: record.to_dict()[key] for key in ("config", "artifacts")}
         for key, value in _absolute_paths(named):

@@ -344,9 +344,10 @@ class TestTransfer:
         here.add(make(1, config={"data": {"root": "/home/someone/data"}}))
         with pytest.raises(HEViTPoseError, match=r"config\.data\.root.*no absolute path"):
             records.promote(here, [make(1).id], there)
-        here.add(make(3, config={"data": {"train_split": "val", "val_split": "val"}}))
-        with pytest.raises(HEViTPoseError, match="trained on val, the split that it is scored on"):
-            records.promote(here, [make(3).id], there)
+        for number, trained in enumerate(("val", "trainval"), 3):
+            here.add(make(number, config={"data": {"train_split": trained, "val_split": "val"}}))
+            with pytest.raises(HEViTPoseError, match=f"trained on {trained} and scored on val"):
+                records.promote(here, [make(number).id], there)
         here.add_failure(make(2, status="failed", error="boom"))
         with pytest.raises(HEViTPoseError, match="expected ok"):
             records.promote(here, [make(2).id], there)
