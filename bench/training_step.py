@@ -6,7 +6,7 @@
 
 A step is forward, mean squared error, backward and AdamW, on noise; all forms start from the same
 weights. It is in float32, of a form ``+bf16`` with products in bfloat16 (as training does with
-``training.precision=bf16-mixed``), which is another precision, not a faster way to the same
+``training.precision=bf16``), which is another precision, not a faster way to the same
 numbers. Freed memory is kept by the process, as training keeps it, unless ``--give-back-memory``
 leaves the C library its way. Page faults show the difference, one form at a time (``--forms
 train``): two share a heap, which the C library then seldom shrinks.

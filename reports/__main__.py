@@ -1,6 +1,7 @@
 """``python -m reports``: renders tables, plots, README blocks and the page from records.
 
-Without arguments from committed records (``results/measured``) into ``reports/`` and the README.
+Without arguments from committed records (``results/measured``) into ``results/rendered``,
+``docs/results`` and the README.
 ``--check`` writes nothing and exits with 1 when something is stale or a record is unusable.
 ``--runs DIR`` previews the records of a runs folder (with the committed ones) in ``--out``, and
 touches no tracked file.

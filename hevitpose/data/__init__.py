@@ -1,4 +1,4 @@
-"""Datasets: readers, crops, loading. Only ``loader`` imports torch.
+"""Datasets: readers, crops, loading. Only ``loader`` and ``sampler`` import torch.
 
 What configs ask the registry must not cost them the image library: the rest loads on first use.
 """

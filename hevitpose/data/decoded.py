@@ -25,7 +25,7 @@ from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, HEViTPoseError, Notice
 from hevitpose.files import replacing
 
-#: Bytes that decoded pictures may take: 5,000 rendered people of 256 pixels take 0.9 GB. The
+#: Bytes that decoded pictures may take: 5,000 rendered people take 0.7 GB. The
 #: changed ones of all conditions together may take as much again; the least used give way.
 LIMIT = 2 << 30
 
@@ -89,6 +89,8 @@ def decoded_images(
 
     Raises:
         DataError: a picture is absent or damaged, or the file is.
+
+    Warns:
         Notice: the file is done without.
     """
     if not table.declared.rendered_as or table.skipped:

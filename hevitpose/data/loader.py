@@ -74,7 +74,7 @@ class PoseDataset(Dataset):
 
         Returns:
             ``image`` (H, W, 3) uint8 RGB; ``keypoints`` (K, 2) float32 in crop pixels and
-            ``visible`` (K,) float32, joints swapped where the crop is flipped; ``center`` and
+            ``visibility`` (K,) float32, joints swapped where the crop is flipped; ``center`` and
             ``size`` (2,) float32 of the table's box; ``index`` int64.
 
         Raises:

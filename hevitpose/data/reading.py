@@ -1,4 +1,4 @@
-"""One split of any dataset: the only place where an annotation file is read."""
+"""One split of any dataset: whom a training sees and whom an evaluation scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load(
 ) -> PoseTable:
     """The people of one split of a dataset, and what their predictions are compared with.
 
-    An annotation file is read here and nowhere else: who is in the table is trained on and scored.
+    Trainings and evaluations read here: who is in the table is trained on and scored.
 
     Args:
         dataset: a name of the registry, or the yaml file of a custom dataset.

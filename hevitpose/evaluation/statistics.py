@@ -37,7 +37,7 @@ class Interval:
     low: float | None  # None: n does not allow one
     high: float | None
     n: int
-    method: str  # "t over seeds", SIMULTANEOUS, "bootstrap over images", ""
+    method: str  # in words: "t over seeds", SIMULTANEOUS, "bootstrap over images", ...; or ""
 
     @property
     def half(self) -> float | None:

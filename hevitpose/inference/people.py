@@ -47,7 +47,8 @@ class People:
             heatmaps: also their maps.
 
         Returns:
-            The poses, and (P,) scores: of the box, times the mean of the keypoints'.
+            The poses, and (P,) scores: of the box, times the mean of the keypoint scores that
+            are above the threshold.
         """
         boxes, scores = self._sure(found)
         pose = self.predictor(pixels, [boxes], heatmaps=heatmaps)[0]

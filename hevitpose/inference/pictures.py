@@ -50,7 +50,7 @@ class Pictures:
 def find_images(
     sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, kind: str = "image"
 ) -> list[Path]:
-    """Files of a list of images, folders and globs, sorted, each once.
+    """Files of images, folders and globs in their order, of a folder or glob sorted, each once.
 
     Args:
         sources: files, folders, globs.

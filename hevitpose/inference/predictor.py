@@ -16,7 +16,7 @@ from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, parse_config
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import UsageError, unknown_name
+from hevitpose.errors import UsageError, first_line, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained, read_checkpoint
@@ -48,7 +48,7 @@ class PosePredictor:
 
     Raises:
         DataError: the checkpoint is damaged or not ours.
-        UsageError: nobody says what the network's keypoints mean.
+        UsageError: nobody says what the network's keypoints mean, or the device is not there.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PosePredictor:
                 config = parse_config(stored.config, str(model))
         self.config = config or Config()
         self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
-        self.device, self.batch_size = torch.device(device), batch_size
+        self.device, self.batch_size = _usable(device), batch_size
         self.model = optimize(network.eval(), mode="train").to(self.device).eval()
         self.codec = codec_of(network, self.config)
 
@@ -169,6 +169,17 @@ class _Recorder:
         if not self.first.size:
             self.first = outputs.float().cpu().numpy()
         return outputs
+
+
+def _usable(device: str) -> torch.device:
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        why = first_line(str(error), "not a device")
+        raise UsageError(f"device {device!r}: {why}, expected cpu or cuda") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}: this machine has no usable CUDA device")
+    return found
 
 
 def _layout_of(num_keypoints: int) -> KeypointLayout:

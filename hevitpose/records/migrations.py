@@ -1,7 +1,7 @@
 """Old records stay loadable: one step per schema version, applied in order.
 
 A step takes the plain data of a record of its version and gives that of the next. Stored examples
-of every version are loaded in ``tests/test_records.py``.
+of every version are loaded in ``tests/records/test_records.py``.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Machine(_Part, frozen=True):
     gpu: str | None = None
     driver: str | None = None
     ram: float | None = None  # GiB
-    details: dict[str, Any] = {}  # governor, power limit ...
+    details: dict[str, Any] = {}  # family, model, stepping, caches, flags, hypervisor
 
 
 class Record(_Part, frozen=True, kw_only=True):

@@ -429,3 +429,11 @@ def test_heatmap_panel_needs_heatmaps(checkpoint):
     assert heatmap_panel(pose, 0, MPII).shape == (3 * 64, 6 * 64, 3)
     with pytest.raises(ValueError, match="without heatmaps"):
         heatmap_panel(predictor(image)[0], 0, MPII)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda"])
+def test_a_device_that_is_not_there(device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(UsageError, match=f"device '{device}': "):
+        PosePredictor(device=device)
