@@ -96,7 +96,7 @@ def _lines(description: str, unit: str) -> Progress:
         nonlocal start, last, before
         now = time.monotonic()
         if done < before:  # the next of several passes
-            start = now
+            start = last = now
         before = done
         if now - last < LINE_SECONDS or not done:
             return
