@@ -131,7 +131,7 @@ def condition(facts: Mapping[str, str]) -> str:
         facts: of :func:`shared`.
     """
     people = _people(facts["dataset"])
-    people += " minival" if facts["split"] == "minival" else ""
+    people += " minival" if facts.get("split") == "minival" else ""
     start = start_words(facts["start"], facts["dataset"])
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""

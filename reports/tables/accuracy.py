@@ -208,15 +208,7 @@ def _measured_row(
     counts = measured.counts_of(first)
     by = (counts.id,) if counts else ()
     boxes = first.dataset.boxes if first.dataset else ""
-    # Weights from elsewhere were trained by another config than the one that scored them.
-    if first.training is None and first.weights is not None:
-        made_by = f"weights {first.weights[:8]}"
-    else:
-        training = first.config.get("training")
-        start = start_words(str(training.get("start_from") or ""), spec.dataset) if training else ""
-        made_by = ", ".join(filter(None, (str(first.config.get("preset") or ""), start)))
-    if first.tuned:
-        made_by = f"{made_by}, tuned" if made_by else "tuned"
+    made_by = ", ".join(filter(None, _made_by(first, spec.dataset)))
     return (
         TableCell(DISPLAY.get(first.model, plain(first.model))),
         TableCell("measured here" + (f" ({plain(made_by)})" if made_by else "")),
@@ -227,6 +219,23 @@ def _measured_row(
         *(score_cell(group, name) for name, _, _ in spec.metrics),
         TableCell(str(len(group)), len(group), "measured"),
     )
+
+
+def _made_by(record: Record, dataset: str) -> Iterator[str]:
+    """How long, from what and by which settings a row came about: rows of one table differ."""
+    # Weights from elsewhere were trained by another config than the one that scored them.
+    if record.training is None and record.weights is not None:
+        yield f"weights {record.weights[:8]}"
+    else:
+        training = record.config.get("training")
+        yield str(record.config.get("preset") or "")
+        if (cost := record.train) is not None and cost.steps:
+            yield f"{cost.steps:,} steps" + (
+                f" of {cost.total_batch} people" if cost.total_batch else ""
+            )
+        yield start_words(str(training.get("start_from") or ""), dataset) if training else ""
+    yield "tuned" if record.tuned else ""
+    yield "no flip test" if record.flip_test is False else ""
 
 
 def score_cell(group: Sequence[Record], name: str) -> TableCell:

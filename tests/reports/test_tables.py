@@ -243,7 +243,7 @@ class TestTables:
         rows = [row for row in table.rows if row[0].text == "HEViTPose-B"]
         assert [row[1].text for row in rows] == [
             "published [HEViTPose README]",
-            "measured here",
+            "measured here (300 steps)",
         ]
         means = [row[[c.key for c in table.columns].index("Mean")] for row in rows]
         assert [(m.text, m.kind) for m in means] == [("89.4", "published"), ("88.8", "measured")]
