@@ -34,8 +34,7 @@ def describe_conditions(records: Sequence[Record]) -> str:
         key: join([word(r.latency.conditions.get(key)) for r in records if r.latency], "")
         for key in keys
     }
-    on_gpu = conditions.get("device", "").startswith("cuda")
-    device = join([machine_words(r, on_gpu=on_gpu) for r in records])
+    device = join([machine_words(r) for r in records])
     counts = [r.latency.n for r in records if r.latency is not None]
     n = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     settings = ", ".join(
@@ -51,9 +50,35 @@ def describe_conditions(records: Sequence[Record]) -> str:
     )
 
 
-def machine_words(record: Record, *, on_gpu: bool) -> str:
+def on_gpu(record: Record) -> bool:
+    """Whether a timing is of a GPU."""
+    device = record.latency.conditions.get("device") if record.latency else None
+    return str(device).startswith("cuda")
+
+
+def place_words(record: Record) -> str:
+    """The machine of a timing, a CPU's threads, and the clock where it is not the wall's."""
+    assert record.latency is not None
+    given = record.latency.conditions
+    words = [machine_words(record)]
+    if not on_gpu(record) and (count := given.get("threads")) is not None:
+        words.append(f"{count} thread{'' if count == 1 else 's'}")
+    if given.get("clock", "wall") == "cpu":
+        words.append("processor time")
+    return ", ".join(words)
+
+
+def precision_word(record: Record) -> str:
+    """The arithmetic of a timing; TF32 is a precision of its own."""
+    assert record.latency is not None
+    given = record.latency.conditions
+    tf32 = given.get("tf32") and given.get("dtype") == "fp32" and on_gpu(record)
+    return "tf32" if tf32 else str(given.get("dtype"))
+
+
+def machine_words(record: Record) -> str:
     """The machine of a timing; a processor with family, model and stepping where they are known."""
-    if on_gpu:
+    if on_gpu(record):
         return record.machine.gpu or "machine not stated"
     name, details = record.machine.cpu or "machine not stated", record.machine.details
     numbers = [f"{key} {details[key]}" for key in ("family", "model", "stepping") if key in details]

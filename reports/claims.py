@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -12,10 +12,9 @@ from hevitpose import yaml_file
 from hevitpose.errors import DataError
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
-from hevitpose.records import Record
-from reports import ablation, captions, comparisons
+from reports import ablation, captions, comparisons, ratios
 from reports.invalid import one_line
-from reports.load import Measured, h_by_w, input_size, is_plain_network
+from reports.load import Measured, h_by_w, input_size
 from reports.output.text import MISSING, NOT_MEASURED, Column, Table, TableCell, number
 from reports.published import ROOT, Published
 from reports.tables.accuracy import measured_groups, score_cell
@@ -84,7 +83,7 @@ class Finding(NamedTuple):
     verdict: str = ""
     why: str = ""  # not measured because
     records: tuple[str, ...] = ()
-    note: str = ""
+    notes: tuple[str, ...] = ()
     scale: str = ""  # what the verdict holds for
 
 
@@ -151,15 +150,13 @@ def claims_table(
 
 
 def _measured_cell(claim: Claim, finding: Finding) -> TableCell:
-    notes = (finding.note,) if finding.note else ()
+    notes, ids = finding.notes, finding.records
     if finding.text is not None:
-        return TableCell(
-            finding.text, finding.value, "measured", notes=notes, records=finding.records
-        )
+        return TableCell(finding.text, finding.value, "measured", notes=notes, records=ids)
     if finding.value is None:
         return MISSING
     digits = {"M": 4, "G": 4}.get(claim.unit, 1)
-    cell = number(finding.value, digits, records=finding.records)
+    cell = number(finding.value, digits, records=ids)
     space = " " if claim.unit == "G" else ""
     text = f"{cell.text}{space}{claim.unit}"
     return TableCell(text, cell.value, "measured", notes=notes, records=cell.records)
@@ -228,94 +225,67 @@ def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
     return Finding(
         cell.value,
         records=cell.records,
-        note=f"n = {len(best)} seeds; boxes: {data.boxes if data else 'not stated'}",
+        notes=(f"n = {len(best)} seeds; boxes: {data.boxes if data else 'not stated'}",),
         scale=f"n = {len(best)}, {h_by_w(input_size(best[0]))}",
     )
 
 
 def _find_speed(claim: Claim, measured: Measured) -> Finding:
-    """How many times faster, from one interleaved run of both in one mode.
-
-    Times that were taken apart are no ratio: the machine may have changed in between. Of several
-    runs a GPU's is shown before a CPU's, then that of the largest batch, then the latest.
-    """
-    found = [
-        (ratio, record)
-        for record in measured.of("latency")
-        if is_plain_network(record) and (ratio := _interleaved(record, claim)) is not None
-    ]
+    """How many times faster, under each condition that both networks were timed under in turn."""
+    assert claim.model and claim.against
+    found = ratios.interleaved(measured, claim.model, claim.against)
     if not found:
         return Finding(why=f"{claim.model} and {claim.against} were not timed in turn in one mode")
-
-    def weight(item: tuple[Interval, Record]) -> tuple[bool, float, str]:
-        assert item[1].latency is not None
-        conditions = item[1].latency.conditions
-        on_gpu = str(conditions.get("device", "")).startswith("cuda")
-        batch = conditions.get("batch")
-        size = float(batch) if isinstance(batch, (int, float)) else 0.0
-        return on_gpu, size, item[1].started_at.isoformat()
-
-    ratio, record = max(found, key=weight)
-    assert ratio.low is not None and ratio.high is not None
-    text = f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
     return Finding(
-        ratio.value,
-        text=text,
-        verdict=_speed_verdict(claim, ratio, record, text),
-        records=(record.id,),
-        note=f"measured in turn, {ratio.n} rounds, 95% interval: {ratio.method}. "
-        + captions.describe_conditions([record]),
+        found[0].times.value,
+        text="; ".join(_speed_text(ratio.times) for ratio in found),
+        verdict=_speed_verdict(claim, found),
+        records=tuple(ratio.record.id for ratio in found),
+        notes=tuple(ratio.note for ratio in found),
     )
 
 
-def _speed_verdict(claim: Claim, ratio: Interval, record: Record, text: str) -> str:
-    """Compared only where the source names its device; else ours stands beside it."""
-    assert record.latency and claim.published and claim.tolerance
-    assert ratio.low is not None and ratio.high is not None
-    conditions = record.latency.conditions
-    on_gpu = str(conditions.get("device", "")).startswith("cuda")
-    where = (
-        f"{captions.machine_words(record, on_gpu=on_gpu)}, "
-        f"batch {conditions.get('batch')}, {conditions.get('mode')}, {conditions.get('dtype')}, "
-        f"{conditions.get('input')}"
-    )
-    if claim.published == 1:  # "as fast as"
-        low, high = 1 - claim.tolerance, 1 + claim.tolerance
-        share = f"{claim.tolerance:.0%}"
-        similar = (
-            f"within {share}"
-            if low <= ratio.low and ratio.high <= high
-            else f"not within {share}"
-            if ratio.high < low or ratio.low > high
-            else f"undecided whether within {share}"
-        )
-        text = f"{text}, {similar},"
+def _speed_text(times: Interval) -> str:
+    assert times.low is not None and times.high is not None
+    return f"{_times(times.value)}x [{_times(times.low)}, {_times(times.high)}]"
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def _speed_verdict(claim: Claim, found: Sequence[ratios.Ratio]) -> str:
+    """Compared only on the device that the source names; else ours stand beside it."""
+    assert claim.published and claim.tolerance
     if claim.device is None:
-        return f"not comparable: no device named; {text} on {where}"
-    gap = abs(ratio.value - claim.published)
-    verdict = "reproduced" if gap <= claim.tolerance + 1e-9 else "differs"
-    return f"{verdict}: {text} on {where}, published for {claim.device}"
+        shown = "; ".join(_speed_words(claim, ratio) for ratio in found)
+        return f"not comparable: no device named; {shown}"
+    same = [r for r in found if claim.device.casefold() in r.where.casefold()]
+    shown = "; ".join(_speed_words(claim, ratio) for ratio in same or found)
+    if not same:
+        return f"not comparable: published for {claim.device}; {shown}"
+    inside = [abs(r.times.value - claim.published) <= claim.tolerance + 1e-9 for r in same]
+    verdict = (
+        "reproduced" if all(inside) else "depends on the condition" if any(inside) else "differs"
+    )
+    return f"{verdict}: {shown}, published for {claim.device}"
 
 
-def _interleaved(record: Record, claim: Claim) -> Interval | None:
-    """time(against) / time(model), where the record holds it or its inverse."""
-    if record.latency is None:
-        return None
-    ratio = record.latency.details.get("ratio")
-    if not isinstance(ratio, Mapping):
-        return None
-    other, _, mode = str(ratio.get("to")).rpartition(":")
-    numbers = [ratio.get(key) for key in ("ratio", "low", "high")]
-    if not all(isinstance(n, (int, float)) and 0 < n < float("inf") for n in numbers):
-        return None
-    value, low, high = (float(n) for n in numbers if n is not None)
-    if mode != record.latency.conditions.get("mode") or not low <= value <= high:
-        return None
-    if (record.model, other) == (claim.model, claim.against):
-        value, low, high = 1 / value, 1 / high, 1 / low
-    elif (record.model, other) != (claim.against, claim.model):
-        return None
-    return Interval(value, low, high, int(ratio.get("rounds") or 0), "bootstrap over rounds")
+def _speed_words(claim: Claim, ratio: ratios.Ratio) -> str:
+    """A ratio, what it says of "as fast as", and where it was measured."""
+    assert claim.tolerance and ratio.times.low is not None and ratio.times.high is not None
+    similar = ""
+    if claim.published == 1:
+        low, high = 1 - claim.tolerance, 1 + claim.tolerance
+        words = (
+            "within"
+            if low <= ratio.times.low and ratio.times.high <= high
+            else "not within"
+            if ratio.times.high < low or ratio.times.low > high
+            else "undecided whether within"
+        )
+        similar = f", {words} {claim.tolerance:.0%},"
+    return f"{_times(ratio.times.value)}x{similar} on {ratio.where}"
 
 
 # Statements about one axis of an ablation -------------------------------------------------------

@@ -17,7 +17,7 @@ from reports import captions
 from reports.load import Measured, input_size, is_plain_network, metric, newest
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain
 from reports.tables.accuracy import DISPLAY
-from reports.tables.speed import latest_timings, median, on_gpu, timings_line
+from reports.tables.speed import latest_timings, median, timings_line
 
 #: In the order of the rows.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
@@ -90,7 +90,7 @@ def _points(measured: Measured) -> list[Point]:
         assert record.latency is not None
         conditions = record.latency.conditions
         if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
-            groups[record.model, _place(record), _precision(record)].append(record)
+            groups[record.model, _place(record), captions.precision_word(record)].append(record)
     found = []
     for (model, place, precision), timings in groups.items():
         each = [
@@ -150,20 +150,7 @@ def _on(point: Point) -> Any:
 def _place(record: Record) -> Place:
     assert record.latency is not None
     given = record.latency.conditions
-    machine = captions.machine_words(record, on_gpu=on_gpu(record))
-    if not on_gpu(record):
-        count = given.get("threads")
-        machine += f", {count} thread{'' if count == 1 else 's'}"
-    if given.get("clock", "wall") == "cpu":
-        machine += ", processor time"
-    return machine, str(given.get("batch")), str(given.get("input"))
-
-
-def _precision(record: Record) -> str:
-    assert record.latency is not None
-    given = record.latency.conditions
-    tf32 = given.get("tf32") and given.get("dtype") == "fp32" and on_gpu(record)
-    return "tf32" if tf32 else str(given.get("dtype"))
+    return captions.place_words(record), str(given.get("batch")), str(given.get("input"))
 
 
 # Accuracy --------------------------------------------------------------------------------------

@@ -211,11 +211,15 @@ def _claims(table: Table) -> Table:
     for claim, ours, verdict in short.rows:
         statement = re.sub(r"\s*\[[^\]]*\]$", "", claim.text)
         why = re.search(r": (.*?)(?: \(|$)", verdict.text)
-        of_levels = why is not None and ours.value is None
+        answer = ours.text
+        if why is not None and ours.value is None:  # of levels
+            answer = why[1]
+        elif "; " in answer:  # of several conditions: without their intervals
+            answer = re.sub(r" \[[^\]]*\]", "", answer)
         rows.append(
             (
                 replace(claim, text=shorten(statement, _CLAIM)),
-                replace(ours, text=shorten(why[1] if why and of_levels else ours.text, _ANSWER)),
+                replace(ours, text=shorten(answer, _ANSWER)),
                 _in_a_word(verdict, ":,;("),
             )
         )

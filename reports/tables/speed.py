@@ -45,10 +45,14 @@ def attempts(measured: Measured) -> dict[str, list[Record]]:
 
 def timing_key(record: Record) -> str:
     """Equal for attempts at one timing."""
+    return f"{record.model} {conditions_key(record)}"
+
+
+def conditions_key(record: Record) -> str:
+    """Equal for timings on one machine under the same conditions."""
     assert record.latency is not None
     conditions = {k: v for k, v in record.latency.conditions.items() if k != "attempt"}
-    key = [record.model, conditions, captions.machine_key(record)]
-    return json.dumps(key, sort_keys=True, default=str)
+    return json.dumps([conditions, captions.machine_key(record)], sort_keys=True, default=str)
 
 
 def _speed_order(record: Record) -> tuple[str, ...]:
@@ -111,16 +115,6 @@ def speed_table(measured: Measured) -> Table:
     )
 
 
-def on_gpu(record: Record) -> bool:
-    """Whether a timing is of a GPU."""
-    assert record.latency is not None
-    return str(record.latency.conditions.get("device", "")).startswith("cuda")
-
-
-def _machine(record: Record) -> str:
-    return captions.machine_words(record, on_gpu=on_gpu(record))
-
-
 def _images_per_s(latency: Latency) -> float | None:
     batch = latency.conditions.get("batch")
     return 1000 * batch / latency.p50 if isinstance(batch, (int, float)) and latency.p50 else None
@@ -142,7 +136,7 @@ def _speed_row(
     conditions = latency.conditions
     return (
         TableCell(DISPLAY.get(record.model, plain(record.model))),
-        TableCell(plain(_machine(record))),
+        TableCell(plain(captions.machine_words(record))),
         *(TableCell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
         median(record),
         TableCell(f"n < {P90_SAMPLES}", kind="missing")
@@ -166,8 +160,8 @@ def timings_line(timings: list[Record]) -> str:
         return "Nothing has been timed yet."
     counts = sorted(r.latency.n for r in timings if r.latency)
     return (
-        f"Times: {join([_machine(r) for r in timings])}; precision and mode as in the columns; "
-        f"n = {counts[0]} to {counts[-1]}; "
+        f"Times: {join([captions.machine_words(r) for r in timings])}; "
+        f"precision and mode as in the columns; n = {counts[0]} to {counts[-1]}; "
         f"torch {join([r.versions.get('torch') for r in timings])}; "
         f"commit {captions.commits(timings)}; {captions.dates(timings)}."
     )

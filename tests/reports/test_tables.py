@@ -88,7 +88,7 @@ def measured(records):
     ],
 )
 def test_a_condition_says_what_the_training_started_from(dataset, start, expected):
-    facts = {"model": "hevitpose_nano", "steps": "300", "tuned": ""}
+    facts = {"model": "hevitpose_nano", "steps": "300", "tuned": "", "split": "val"}
     assert condition(facts | {"dataset": dataset, "start": start}) == expected
 
 
@@ -312,7 +312,13 @@ class TestTables:
             # time(B) / time(HRFormer) = 0.4: 2.5 times as fast; bounds 1/0.5 and 1/0.32
             ("hevitpose_b", "hrformer_s", "fused", "2.50x [2.00, 3.12]", "not comparable: no dev"),
             # the other way round in the record: the ratio itself
-            ("hrformer_s", "hevitpose_b", "fused", "0.40x [0.32, 0.50]", "not comparable: no dev"),
+            (
+                "hrformer_s",
+                "hevitpose_b",
+                "fused",
+                "0.400x [0.320, 0.500]",
+                "not comparable: no dev",
+            ),
             ("hevitpose_b", "hrformer_s", "eager", "not measured", "not measured: hevitpose_b and"),
             ("hevitpose_b", "pose_swin_s", "fused", "not measured", "not measured: hevitpose_b"),
         ],
@@ -397,7 +403,8 @@ class TestTables:
         changes = {"model": "pose_hrnet_w32", "latency": latency, "config": config, "axes": {}}
         table = claims_table(measured([replace(record, **changes)]), published, [])
         row = next(row for row in table.rows if "as fast as HRNet" in row[0].text)
-        assert f", {similar}" in row[3].text and "on example cpu, batch 4" in row[3].text
+        assert f", {similar}" in row[3].text
+        assert "on example cpu, 2 threads, batch 4, fused, fp32" in row[3].text
 
     @staticmethod
     def peow(make, value, mean, later="subsample-ope", seeds=5):

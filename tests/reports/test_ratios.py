@@ -1,0 +1,90 @@
+"""How much faster, from runs that timed both networks in turn: every condition, GPUs first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from reports.claims import claims_table, load_claims
+from reports.load import check
+from reports.published import load as load_published
+from reports.tables.short import short_tables
+
+GPU = {"device": "cuda", "mode": "fused+cudagraph", "threads": 16}
+
+
+@pytest.fixture(scope="module")
+def published():
+    return load_published()
+
+
+def measured(records):
+    return check((f"{record.id}.json", record) for record in records)
+
+
+@pytest.fixture
+def every_condition(make):
+    """A GPU at batch 64, twice, and at batch 1; a processor; the last is of two modes."""
+
+    def timing(model, details, batch=1, **conditions):
+        record = make.latency(batch=batch, conditions=conditions, grid=str(details))
+        started = record.started_at + timedelta(minutes=details.pop("minute", 0))
+        gpu = "Example GPU" if conditions.get("device") == "cuda" else None
+        return replace(
+            record, model=model, config={}, started_at=started,
+            machine=replace(record.machine, gpu=gpu),
+            latency=replace(record.latency, details=details),
+        )  # fmt: skip
+
+    def to_both(value, **more):
+        ratio = {"ratio": value, "low": value / 1.025, "high": value * 1.025, "rounds": 15}
+        other = {"ratio": 3.0, "low": 2.9, "high": 3.1, "rounds": 15}
+        return {"ratios": {"hrformer_s": ratio, "rtmpose_m": other}, **more}
+
+    slower = {"ratio": 1.5, "low": 1.4, "high": 1.6, "rounds": 20}
+    return [
+        timing("hevitpose_b", to_both(0.8), 64, dtype="bf16", **GPU),
+        timing("hevitpose_b", to_both(0.4, minute=1), 64, dtype="bf16", **GPU),
+        timing("hevitpose_b", to_both(0.5), tf32=True, **GPU),
+        timing("hrformer_s", {"ratio": {"to": "hevitpose_b:fused", **slower}}, clock="cpu"),
+        timing("hrformer_s", {"ratio": {"to": "hevitpose_b:eager", **slower}, "minute": 9}),
+    ]
+
+
+def test_every_condition_of_a_speed_claim_is_listed_and_gpus_first(every_condition, published):
+    """A processor's record holds one ratio, a GPU's one for every peer."""
+    table = claims_table(measured(every_condition), published, [])
+    row = next(row for row in table.rows if "HRFormer" in row[0].text)
+    # 1 / 0.4, 1 / 0.5 and the ratio itself, which is HRFormer's to ours
+    assert row[2].text == "2.50x [2.44, 2.56]; 2.00x [1.95, 2.05]; 1.50x [1.40, 1.60]"
+    assert row[2].records == tuple(record.id for record in every_condition[1:4])
+    assert row[3].text == (
+        "not comparable: no device named; "
+        "2.50x on Example GPU, batch 64, fused+cudagraph, bf16, 128x128; "
+        "2.00x on Example GPU, batch 1, fused+cudagraph, tf32, 128x128; "
+        "1.50x on example cpu, 2 threads, processor time, batch 1, fused, fp32, 128x128"
+    )
+    assert [note.count("Example GPU") for note in row[2].notes] == [1, 1, 0]
+    assert "15 rounds" in row[2].notes[0] and "20 rounds" in row[2].notes[2]
+    short = next(t for t in short_tables([table]) if t.name == "short-claims")
+    answer = next(row[1].text for row in short.rows if "HRFormer" in row[0].text)
+    assert answer == "2.50x; 2.00x; 1.50x"
+
+
+@pytest.mark.parametrize(
+    ("device", "verdict"),
+    [
+        ("Example GPU", "depends on the condition: 2.50x on Example GPU, batch 64"),
+        ("example cpu", "differs: 1.50x on example cpu"),
+        ("another GPU", "not comparable: published for another GPU; 2.50x on Example GPU"),
+    ],
+)
+def test_a_speed_is_compared_on_the_device_it_was_published_for(
+    every_condition, published, device, verdict
+):
+    claim = load_claims()["hrformer-speed"].model_copy(update={"device": device})
+    table = claims_table(measured(every_condition), published, [], {"one": claim})
+    assert table.rows[0][3].text.startswith(verdict)
+    assert ("example cpu" in table.rows[0][3].text) == (device != "Example GPU")
