@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Latency, Record
@@ -19,7 +19,7 @@ P90_SAMPLES = 100
 _CONDITION_COLUMNS = (
     ("device", "Device"), ("batch", "Batch"), ("input", "Input (H x W)"), ("dtype", "Dtype"),
     ("tf32", "TF32"), ("layout", "Layout"), ("mode", "Mode"), ("threads", "Threads"),
-    ("flip_test", "Flip test"), ("scope", "Scope"), ("l2", "L2"),
+    ("clock", "Clock"), ("flip_test", "Flip test"), ("scope", "Scope"), ("l2", "L2"),
 )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def speed_table(measured: Measured) -> Table:
         if any(r.latency and r.latency.conditions.get(key) is not None for r in timings)
     ]
     moved = any("keypoints_px" in r.latency.details for r in timings if r.latency)
+    streams = any(_stream(r) is not None for r in timings)
     columns = (
         Column("model", "Model", numeric=False),
         Column("machine", "Machine", numeric=False),
@@ -85,6 +86,7 @@ def speed_table(measured: Measured) -> Table:
         Column("p50", "p50 (ms)", "down"),
         Column("p90", "p90 (ms)", "down"),
         Column("iqr", "IQR (ms)", "down"),
+        *([Column("stream", "p50 on the GPU's stream (ms)", "down")] if streams else []),
         Column("n", "n"),
         Column("attempt", "Attempt", numeric=False),
         Column("images_per_s", "Images/s", "up"),
@@ -93,10 +95,7 @@ def speed_table(measured: Measured) -> Table:
         *([Column("keypoints_px", "Key points moved (px)", "down")] if moved else []),
     )
     tried = attempts(measured)
-    rows = [
-        _speed_row(record, [key for key, _ in used], len(tried[timing_key(record)]), moved)
-        for record in timings
-    ]
+    rows = [_speed_row(record, columns, len(tried[timing_key(record)])) for record in timings]
     if not rows:
         empty = (TableCell("HEViTPose-B"), *([MISSING] * (len(columns) - 1)))
         rows = [empty]
@@ -107,10 +106,12 @@ def speed_table(measured: Measured) -> Table:
         tuple(rows),
         conditions=timings_line(timings),
         legend=(
-            "p50 and p90 are percentiles of single calls (p90 from 100 calls on); images/s = "
-            "batch / p50. The latest attempt is shown, and all are kept in the records. Two rows "
-            "make no ratio: networks are compared by interleaved runs only. Memory is measured in "
-            "a pass of its own.",
+            "p50 and p90 are percentiles of single calls (p90 from 100 calls on), in wall time "
+            "unless the column Clock says processor time (what a call takes of its core, however "
+            "busy the machine); images/s = batch / p50. Time on the GPU's stream is between two "
+            "events, in a pass of its own that waits at its end only. The latest attempt is "
+            "shown, and all are kept in the records. Two rows make no ratio: networks are "
+            "compared by interleaved runs only. Memory is measured in a pass of its own.",
         ),
     )
 
@@ -127,31 +128,48 @@ def median(record: Record) -> TableCell:
     return number(record.latency.p50, 2, records=(record.id,), notes=notes)
 
 
-def _speed_row(
-    record: Record, keys: Iterable[str], tried: int, moved: bool
-) -> tuple[TableCell, ...]:
+def _stream(record: Record) -> float | None:
+    """The median between two events on a GPU's stream, ms; None where it was not recorded."""
+    assert record.latency is not None
+    stream = record.latency.details.get("stream")
+    return stream.get("p50") if isinstance(stream, Mapping) else None
+
+
+def _condition(record: Record, key: str) -> TableCell:
+    assert record.latency is not None
+    value = record.latency.conditions.get(key, "–")
+    if key == "clock":
+        value = "processor time" if value == "cpu" else "wall"
+    return TableCell(plain(captions.word(value)))
+
+
+def _speed_row(record: Record, columns: Sequence[Column], tried: int) -> tuple[TableCell, ...]:
     latency = record.latency
     assert latency is not None
     by = (record.id,)
-    conditions = latency.conditions
-    return (
-        TableCell(DISPLAY.get(record.model, plain(record.model))),
-        TableCell(plain(captions.machine_words(record))),
-        *(TableCell(plain(captions.word(conditions.get(key, "–")))) for key in keys),
-        median(record),
-        TableCell(f"n < {P90_SAMPLES}", kind="missing")
+    stream = _stream(record)
+    cells = {
+        "model": TableCell(DISPLAY.get(record.model, plain(record.model))),
+        "machine": TableCell(plain(captions.machine_words(record))),
+        **{key: _condition(record, key) for key, _ in _CONDITION_COLUMNS},
+        "p50": median(record),
+        "p90": TableCell(f"n < {P90_SAMPLES}", kind="missing")
         if latency.p90 is None and latency.n < P90_SAMPLES
         else number(latency.p90, 2, records=by),
-        number(latency.iqr, 2, records=by),
-        TableCell(str(latency.n), latency.n, "measured"),
-        TableCell(f"{tried} of {tried}"),
-        number(_images_per_s(latency), 1, records=by),
-        number(record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by),
-        TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
+        "iqr": number(latency.iqr, 2, records=by),
+        "stream": TableCell("–") if stream is None else number(stream, 2, records=by),
+        "n": TableCell(str(latency.n), latency.n, "measured"),
+        "attempt": TableCell(f"{tried} of {tried}"),
+        "images_per_s": number(_images_per_s(latency), 1, records=by),
+        "peak_memory": number(
+            record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by
+        ),
+        "parity": TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
         if latency.parity is not None
         else MISSING,
-        *([number(latency.details.get("keypoints_px"), 2, records=by)] if moved else []),
-    )
+        "keypoints_px": number(latency.details.get("keypoints_px"), 2, records=by),
+    }
+    return tuple(cells[column.key] for column in columns)
 
 
 def timings_line(timings: list[Record]) -> str:

@@ -69,6 +69,10 @@ def cell(table: Table, row: str, column: str) -> TableCell:
     return next(r[place] for r in table.rows if r[0].text == row)
 
 
+def cell_of(table: Table, row: tuple[TableCell, ...], column: str) -> str:
+    return row[[c.key for c in table.columns].index(column)].text
+
+
 def measured(records):
     found = check((f"{r.id}.json", r) for r in records)
     assert not found.problems
@@ -365,6 +369,22 @@ class TestTables:
         empty = speed_table(measured([]))
         assert empty.conditions == "Nothing has been timed yet."
         assert {c.text for c in empty.rows[0][1:]} == {"not measured"}
+
+    def test_processor_time_is_not_taken_for_wall_time(self, make):
+        """The clock alone tells two rows apart; who names none was timed by the wall's."""
+        wall, cpu = make.latency(p50=20.6), make.latency(p50=15.4, conditions={"clock": "cpu"})
+        table = speed_table(measured([wall, cpu]))
+        shown = {cell_of(table, row, "clock"): cell_of(table, row, "p50") for row in table.rows}
+        assert shown == {"wall": "20.60", "processor time": "15.40"}
+        assert "stream" not in {column.key for column in table.columns}  # nobody has one
+
+    def test_a_gpu_has_the_time_on_its_stream_too(self, make):
+        cpu, gpu = make.latency(p50=20.6), make.latency(p50=21.4, conditions={"device": "cuda"})
+        details = {"stream": {"p50": 15.82, "n": 45}}
+        gpu = replace(gpu, latency=replace(gpu.latency, details=details))
+        table = speed_table(measured([cpu, gpu]))
+        shown = {cell_of(table, row, "device"): cell_of(table, row, "stream") for row in table.rows}
+        assert shown == {"cpu": "–", "cuda": "15.82"}
 
     def test_speed_shows_the_latest_of_equals_and_names_the_noisy(self, make):
         first, again = make.latency(p50=20.0), make.latency(p50=30.0, attempt=2)
