@@ -15,7 +15,15 @@ from hevitpose.models.spec import model_names
 from reports import ablation, captions, comparisons, ratios
 from reports.invalid import one_line
 from reports.load import Measured, h_by_w, input_size
-from reports.output.text import MISSING, NOT_MEASURED, Column, Table, TableCell, number
+from reports.output.text import (
+    MISSING,
+    NOT_MEASURABLE,
+    NOT_MEASURED,
+    Column,
+    Table,
+    TableCell,
+    number,
+)
 from reports.published import ROOT, Published
 from reports.tables.accuracy import measured_groups, score_cell
 from reports.tables.cost import counted
@@ -166,7 +174,9 @@ def _verdict(claim: Claim, finding: Finding) -> str:
     if finding.verdict:
         return finding.verdict
     if finding.value is None:
-        return f"{NOT_MEASURED}: {claim.why_not or finding.why}"
+        if claim.why_not:
+            return f"{NOT_MEASURABLE}: {claim.why_not}"
+        return f"{NOT_MEASURED}: {finding.why}"
     assert claim.published is not None and claim.tolerance is not None
     gap = finding.value - claim.published
     digits = 4 if claim.unit in ("M", "G") else 1

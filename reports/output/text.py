@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 from hevitpose.evaluation.statistics import Interval
 
 NOT_MEASURED = "not measured"
+NOT_MEASURABLE = "not measurable here"
 
 Kind = Literal["text", "measured", "published", "missing", "failed"]
 Direction = Literal["", "up", "down"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from hevitpose.inference.defaults import MOST_LOST
 from reports.ablation import MATCHED
-from reports.output.text import Column, Table, TableCell, shorten
+from reports.output.text import NOT_MEASURABLE, Column, Table, TableCell, shorten
 from reports.tables.accuracy import DISPLAY
 from reports.tables.precision import Point
 from reports.tables.speed import median
@@ -223,11 +223,16 @@ def _claims(table: Table) -> Table:
                 _in_a_word(verdict, ":,;("),
             )
         )
-    fitted = [row for row in rows if row[-1].text == "fitted"]
-    rows = [row for row in rows if row not in fitted]
-    waiting = len(table.rows) - len(rows) - len(fitted)
+    rows = [row for row in rows if row[-1].text != "fitted"]
+    verdicts = [row[-1].text for row in table.rows]
+    agreeing = sum(text.partition(" (")[0] == "fitted" for text in verdicts)
+    off = [text.partition(" (")[0] for text in verdicts if text.startswith("fitted, off by")]
+    counts = [f"{agreeing} agree", *(text.replace("fitted,", "1 is") for text in off)]
+    untrained = sum("no run of " in text for text in verdicts)
+    elsewhere = sum(text.startswith(NOT_MEASURABLE) for text in verdicts)
     caption = (
-        f"{len(fitted)} printed counts agree because the reconstruction was fitted to them; "
-        f"{waiting} claims on accuracy wait for trainings on MPII and COCO."
+        f"Counts that the reconstruction was fitted to: {', '.join(counts)}. On accuracy, "
+        f"{untrained} claims wait for trainings on MPII and COCO; {elsewhere} are scored by "
+        "servers only."
     )
     return Table(short.name, short.title, short.columns, tuple(rows), caption=caption)

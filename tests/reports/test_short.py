@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ablations.results import next_step
 from reports import ablation
+from reports.claims import claims_table
+from reports.load import check
 from reports.output.terminal import WIDTH, to_terminal
+from reports.published import load as load_published
 from reports.tables.grid import grid_table
 from reports.tables.short import short_grid, short_tables
 
@@ -66,6 +70,23 @@ def test_own_networks_have_a_row_where_something_is_stated():
     ]
     assert "Nothing of ours" in short["short-mpii"].caption
     assert not short["short-claims"].rows
+
+
+def test_a_fitted_count_that_is_off_does_not_agree_and_servers_wait_for_no_training(make):
+    """S prints 3.65 against 3.64; MPII's test answers and COCO's test-dev are withheld."""
+    sizes = {"b": (10_629_520, 5.5807), "s": (5_880_600, 3.6469), "t": (3_211_000, 1.7501)}
+    counts = [
+        replace(
+            make.complexity(size, params, gflops, model=f"hevitpose_{size}", axes={}, config={}),
+            grid=None, inputs={"input": [256, 256]},
+        )
+        for size, (params, gflops) in sizes.items()
+    ]  # fmt: skip
+    full = claims_table(check((r.id, r) for r in counts), load_published(), [])
+    (short,) = [t for t in short_tables([full]) if t.name == "short-claims"]
+    assert "5 agree, 1 is off by +0.0069G." in short.caption
+    assert "2 claims wait for trainings" in short.caption
+    assert "2 are scored by servers only" in short.caption
 
 
 def test_what_to_run_next(make):
