@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hevitpose.evaluation.statistics import Interval, paired_difference
 from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.records import Record
 from reports import captions
@@ -51,6 +52,30 @@ class Accuracy:
             return None
         full = _primary(self.full)
         return None if full is None else full - self.value
+
+    @property
+    def lost_interval(self) -> Interval | None:
+        """Of the loss, over draws of the photographs; None where they have no draws in common."""
+        own, full = self.record.resampled, self.full.resampled if self.full else None
+        if own is None or full is None or self.full is self.record:
+            return None
+        drawn = {(each.metric, each.photographs, len(each.values)) for each in (own, full)}
+        if len(drawn) > 1 or own.metric != self.name:
+            return None
+        before, after = ([100 * value for value in each.values] for each in (full, own))
+        return paired_difference({0: before}, {0: after})
+
+    @property
+    def on(self) -> str:
+        """What was scored: data, metric, how many people, and the seed of the one training."""
+        data, seed = self.record.dataset, self.record.seed
+        if data is None:
+            return f"data not stated, {self.name}"
+        people = data.counts.get("people")
+        words = [f"{data.name} {data.split}", self.name]
+        words += [f"{people} people"] if people is not None else []
+        words += [f"seed {seed}"] if seed is not None else []
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -249,13 +274,26 @@ def precision_table(measured: Measured) -> Table:
         legend=(
             "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "
             f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
-            "against float32 of the same weights; a precision whose accuracy was not measured is "
-            "never bold. Accuracy is of the newest weights that were trained here. Pareto front: "
-            "no other at the same place, trained for as many steps of as many people, is faster "
-            "and as accurate on the same people; others are not compared by accuracy. Times on "
-            "untrained weights; two rows make no ratio.",
+            "against float32 of the same weights, by the loss itself and not by its interval; a "
+            "precision whose accuracy was not measured is never bold. Accuracy is of one training, "
+            "the newest of that network here, also where that is a grid's: its seed and how many "
+            "people it was scored on stand beside it, and another seed scores differently. A loss "
+            "has an interval where both precisions were scored on the same draws of photographs. "
+            "Pareto front: no other at the same place, trained for as many steps of as many "
+            "people, is faster and as accurate on the same people; others are not compared by "
+            "accuracy. Times on untrained weights; two rows make no ratio.",
         ),
     )
+
+
+def _lost(lost: float, interval: Interval | None, ids: tuple[str, ...]) -> TableCell:
+    """A loss, with its interval where there is one."""
+    cell = number(lost, 2, records=ids)
+    if interval is None:
+        return cell
+    notes = (f"95% interval: {interval.method}, which says nothing about other trainings",)
+    text = f"{cell.text} [{interval.low:.2f}, {interval.high:.2f}]"
+    return replace(cell, text=text, notes=notes)
 
 
 def _row(point: Point) -> tuple[TableCell, ...]:
@@ -266,13 +304,11 @@ def _row(point: Point) -> tuple[TableCell, ...]:
     cells = [MISSING, TableCell("–"), MISSING]
     if found is not None:
         by = (found.record.id,)
-        data = found.record.dataset
-        on = f"{data.name} {data.split}, {found.name}" if data else found.name
-        cells = [number(found.value, 1, records=by), TableCell(plain(on)), MISSING]
+        cells = [number(found.value, 1, records=by), TableCell(plain(found.on)), MISSING]
         if point.precision == "fp32":
             cells[2] = TableCell("–")
         elif found.lost is not None and found.full is not None:
-            cells[2] = number(found.lost, 2, records=(*by, found.full.id))
+            cells[2] = _lost(found.lost, found.lost_interval, (*by, found.full.id))
     return (
         TableCell(DISPLAY.get(point.model, plain(point.model))),
         TableCell(plain(f"{machine}, {batch}, {size}")),

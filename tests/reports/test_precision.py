@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from hevitpose.records import digest
+from hevitpose.records.schema import Resampled
 from reports.load import check
 from reports.published import load as load_published
 from reports.tables.accuracy import accuracy_table
@@ -174,6 +175,28 @@ def test_the_tables(timed, scored):
     assert len(short.columns) == 5 and len(short.rows) == 2
     assert [cell.text for cell in short.rows[0]][2:] == ["9.00", "(5.00)", "–"]
     assert precision_table(measured([])).rows[0][4].text == "not measured"
+
+
+def test_a_loss_has_its_interval_over_photographs_and_is_what_decides(timed, scored):
+    """In 100 draws int8 loses 0.00, 0.01 ... 0.99 points; the loss on all people is 0.3."""
+    full = Resampled(metric="AP", photographs=491, values=[0.5] * 100)
+    low = Resampled(metric="AP", photographs=491, values=[0.5 - i / 10_000 for i in range(100)])
+    times = [timed("fused", "fp32", 9.0), timed("fused+onnxruntime", "int8", 3.0)]
+    whole = replace(scored(60.0, metrics={"AP": 0.6}), resampled=full)
+    eighth = replace(scored(0, "onnxruntime", "int8", metrics={"AP": 0.597}), resampled=low)
+
+    def row(*scores):
+        return precision_table(measured([*times, *scores])).rows[1]
+
+    found = row(whole, eighth)
+    assert found[7].text == "0.30 [0.02, 0.97]"  # 2.5% and 97.5% of 0 to 0.99
+    assert "photographs" in found[7].notes[0] and found[4].bold
+    assert found[6].text == "synthetic val, AP, 250 people, seed 0"
+    fewer = replace(low, photographs=490), replace(low, values=low.values[:50])
+    for other in (None, *fewer, replace(low, metric="AR")):
+        assert row(whole, replace(eighth, resampled=other))[7].text == "0.30"
+    both = {"metrics": {"AP": 0.6, "Mean": 60.0}}  # draws are of AP, the loss is of PCKh
+    assert row(replace(whole, **both), replace(eighth, **both))[7].text == "0.00"
 
 
 def test_accuracy_is_by_ground_truth_boxes(timed, scored, make):
