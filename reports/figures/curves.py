@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import defaultdict
 from typing import Any
 
-from reports.captions import machine_key
+from hevitpose.records import Record
+from reports.captions import describe_conditions, machine_key, place_words, precision_word
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import Measured, input_size
@@ -92,44 +95,72 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
         ("latency-batch", "batch", "batch size"),
         ("latency-side", "input", "side of the input"),
     ):
-        lines: dict[str, list[list[float]]] = {}
+        lines: dict[tuple[str, str], list[tuple[float, Record]]] = defaultdict(list)
         for record in latest_timings(measured):
             assert record.latency is not None
-            size = input_size(record)
             conditions = {k: v for k, v in record.latency.conditions.items() if k != key}
-            x = record.latency.conditions.get("batch") if key == "batch" else None
-            if key == "input" and size and size[0] == size[1]:
-                x = size[0]
-            if isinstance(x, (int, float)) and record.latency.p50:
-                label = (
-                    f"{shown_name(record.model)}, {conditions.get('device')} "
-                    f"{conditions.get('mode')} {conditions.get('dtype')}"
-                )
-                if conditions.get("tf32"):
-                    label += ", TF32"
-                if key == "input":
-                    label += f", batch {conditions.get('batch')}"
-                else:
-                    label += f", {conditions.get('input')}"
-                whole = f"{label}|{sorted(map(str, conditions.items()))}|{machine_key(record)}"
-                lines.setdefault(whole, []).append([x, record.latency.p50])
-        kept = [[k.split("|")[0], sorted(v)] for k, v in sorted(lines.items()) if len(v) > 2][:14]
-        if kept:
-            data = {"lines": kept, "x": title}
+            x = _along(record, key)
+            if x is not None and record.latency.p50:
+                whole = f"{sorted(map(str, conditions.items()))}|{machine_key(record)}"
+                lines[_sweep_label(record, key), whole].append((x, record))
+        kept = [
+            line for line in sorted(lines.items(), key=lambda line: line[0]) if len(line[1]) > 2
+        ]
+        if kept := kept[:14]:
+            timed = [record for _, points in kept for _, record in points]
+            data = {
+                "lines": [
+                    [label, [_swept(*point) for point in sorted(points, key=lambda p: p[0])]]
+                    for (label, _), points in kept
+                ],
+                "x": title,
+                "note": describe_conditions(timed),
+            }
             plots.append(Plot(name, f"Latency against {title}", data, draw_sweep))
     return plots
 
 
+def _along(record: Record, key: str) -> float | None:
+    """Where a timing stands on the axis: its batch, or the side of its square input."""
+    assert record.latency is not None
+    if key == "input":
+        size = input_size(record)
+        return size[0] if size and size[0] == size[1] else None
+    batch = record.latency.conditions.get("batch")
+    return batch if isinstance(batch, (int, float)) else None
+
+
+def _sweep_label(record: Record, key: str) -> str:
+    assert record.latency is not None
+    given = record.latency.conditions
+    other = f"batch {given.get('batch')}" if key == "input" else str(given.get("input"))
+    return (
+        f"{shown_name(record.model)}, {given.get('mode')} {precision_word(record)}, {other}, "
+        f"{place_words(record)}"
+    )
+
+
+def _swept(x: float, record: Record) -> list[Any]:
+    """x, milliseconds, n, and whether it is noisy."""
+    assert record.latency is not None
+    return [x, record.latency.p50, record.latency.n, record.latency.noisy]
+
+
 def draw_sweep(data: Any) -> Any:
-    """One line a network and mode, both axes logarithmic."""
-    figure, axes = style.new_figure(6.8, 4.4)
+    """One line a network and mode, both axes logarithmic; what is noisy is hollow."""
+    figure, axes = style.new_figure(6.8, 4.4 + 0.16 * len(data["lines"]))
     for i, (label, points) in enumerate(data["lines"]):
         color, marker = style.SERIES[i % 7], style.MARKERS[(i + i // 7) % 7]
-        axes.plot(*zip(*points, strict=True), ls=style.LINES[i % 7], color=color, lw=1.2)
-        for x, value in points:
-            tip = f"{label}: {value:.3g} ms at {x:g}"
-            style.point(axes, x, value, tip, marker=marker, ms=5, color=color)
+        axes.plot(*zip(*(p[:2] for p in points), strict=True),
+                  ls=style.LINES[i % 7], color=color, lw=1.2)  # fmt: skip
+        for x, value, n, noisy in points:
+            tip = f"{label}: {value:.3g} ms at {x:g}, n = {n}{', noisy' if noisy else ''}"
+            face = "white" if noisy else color
+            style.point(axes, x, value, tip, marker=marker, ms=5, color=color, mfc=face)
         axes.plot([], [], ls=style.LINES[i % 7], marker=marker, color=color, label=label)
+    if any(noisy for _, points in data["lines"] for *_, noisy in points):
+        axes.plot([], [], ls="none", marker="o", color=style.GREY, mfc="white",
+                  label="hollow: noisy (IQR above 10% of the median)")  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     style.plain_log_ticks(axes.yaxis)
@@ -140,5 +171,7 @@ def draw_sweep(data: Any) -> Any:
     axes.set_xlabel(data["x"] + pixels)
     axes.set_ylabel("p50, ms per call")
     axes.set_title(f"Latency against {data['x']}")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=7)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=1, fontsize=7)
+    note = "\n".join(textwrap.wrap(data["note"], 125))
+    figure.supxlabel(note, fontsize=6.5, color=style.GREY)
     return figure
