@@ -6,10 +6,13 @@ What is not measured has no row here; the full tables, on the results pages, hav
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hevitpose.inference.defaults import MOST_LOST
+from hevitpose.records import Record
+from reports import captions
 from reports.ablation import MATCHED
 from reports.output.text import NOT_MEASURABLE, Column, Table, TableCell, shorten
 from reports.tables.accuracy import DISPLAY
@@ -94,6 +97,7 @@ def short_grid(table: Table, *, score: bool = False) -> Table:
         shown |= {primary.key: primary.title, **_GRID}
     short = _columns(table, table.name, shown, lambda row: row["verdict"] != _FLOOR)
     caption = f"Difference in {primary.title}; {table.scope}." if table.scope else ""
+    caption = f"{caption} {_timed(table.conditions)}".strip()
     verdicts = {row[-1].text for row in short.rows} - {"–"}
     if len(verdicts) == 1 and (none := verdicts.pop()).startswith("no verdict"):
         without = tuple(row[:-1] for row in short.rows)
@@ -105,20 +109,30 @@ def short_grid(table: Table, *, score: bool = False) -> Table:
     return replace(short, caption=caption)
 
 
+def _timed(conditions: str) -> str:
+    """Clock, threads and n, of the line under a table with times; all of it is on the pages."""
+    if not conditions:
+        return ""
+    parts = (re.search(rf"\b{key} (?:= )?([\w /]+)", conditions) for key in ("threads", "n"))
+    threads, n = (part[1] if part else "not stated" for part in parts)
+    time = "processor" if re.search(r"\bclock cpu\b", conditions) else "wall"
+    return f"p50: {time} time, threads {threads}, n = {n}."
+
+
 def _columns(
     table: Table,
     name: str,
     keys: Mapping[str, str],
     keep: Callable[[Mapping[str, TableCell]], bool] = lambda row: True,
 ) -> Table:
-    """Some columns under other headings, without notes and legend."""
+    """Some columns under other headings, without the legend and all notes but of noise."""
     places = [[column.key for column in table.columns].index(key) for key in keys]
     columns = tuple(
         replace(table.columns[place], title=title, direction="")
         for place, title in zip(places, keys.values(), strict=True)
     )
     rows = [
-        {key: replace(row[place], notes=()) for key, place in zip(keys, places, strict=True)}
+        {key: _noise_alone(row[place]) for key, place in zip(keys, places, strict=True)}
         for row in table.rows
     ]
     kept = tuple(tuple(row.values()) for row in rows if keep(row))
@@ -168,13 +182,15 @@ def _speed(points: Sequence[Point]) -> Table:
         for model in dict.fromkeys(point.model for point in shown)
         if {point.place for point in shown if point.model == model} >= set(places)
     ]
+    names = {place: re.sub(r"^NVIDIA | \([^)]*\)|, .*$", "", place[0]) for place in places}
+    if len(set(names.values())) < len(places):  # what was cut, and the line has, tells them apart
+        names = {place: place[0] for place in places}
     rows = []
     for place in places:
         for model in models:
             own = [p for p in shown if (p.place, p.model) == (place, model)]
             cells = [_fastest([p for p in own if p.precision in kinds]) for kinds in _BITS.values()]
-            machine = re.sub(r"^NVIDIA | \([^)]*\)", "", place[0])
-            rows.append((TableCell(DISPLAY.get(model, model)), TableCell(machine), *cells))
+            rows.append((TableCell(DISPLAY.get(model, model)), TableCell(names[place]), *cells))
     columns = (
         Column("model", "Network", numeric=False),
         Column("where", "Machine", numeric=False),
@@ -184,7 +200,33 @@ def _speed(points: Sequence[Point]) -> Table:
         "p50 in ms of the fastest form, batch 1, 256x256. Bold: the best that loses at most "
         f"{MOST_LOST} points; in parentheses: it loses more, or its accuracy was not measured."
     )
-    return Table("short-speed", "Speed by precision", columns, tuple(rows), caption=caption)
+    ids = {i for row in rows for cell in row for i in cell.records}
+    timed = [point.timing for point in shown if point.timing.id in ids]
+    return Table(
+        "short-speed",
+        "Speed by precision",
+        columns,
+        tuple(rows),
+        caption=caption,
+        conditions=_places_line(timed),
+    )
+
+
+def _places_line(timings: Sequence[Record]) -> str:
+    """Each machine in full with threads, clock and n; commits and dates."""
+    if not timings:
+        return ""
+    counts: dict[str, list[int]] = defaultdict(list)
+    for record in timings:
+        assert record.latency is not None
+        words = captions.place_words(record)
+        clock = "" if words.endswith("processor time") else ", wall time"
+        counts[f"{words}{clock}"].append(record.latency.n)
+    each = [
+        f"{place}, n = {min(n)}" + (f" to {max(n)}" if max(n) > min(n) else "")
+        for place, n in counts.items()
+    ]
+    return f"{'; '.join(each)}; commit {captions.commits(timings)}; {captions.dates(timings)}."
 
 
 def _fastest(points: Sequence[Point]) -> TableCell:
@@ -195,7 +237,11 @@ def _fastest(points: Sequence[Point]) -> TableCell:
     best = min(known or points, key=lambda point: point.ms)
     cell = median(best.timing)
     text = cell.text if best.is_known else f"({cell.text})"
-    return replace(cell, text=text, bold=best.best, notes=())
+    return replace(cell, text=text, bold=best.best)
+
+
+def _noise_alone(cell: TableCell) -> TableCell:
+    return replace(cell, notes=tuple(note for note in cell.notes if note.startswith("noisy")))
 
 
 def _in_a_word(cell: TableCell, ends: str) -> TableCell:

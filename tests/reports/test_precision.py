@@ -199,6 +199,47 @@ def test_a_loss_has_its_interval_over_photographs_and_is_what_decides(timed, sco
     assert row(replace(whole, **both), replace(eighth, **both))[7].text == "0.00"
 
 
+@pytest.fixture
+def four_times(timed):
+    """Two networks in two precisions by processor time."""
+    size = {"input": "256x256", "clock": "cpu", "threads": 1}
+    own = [timed("eager", "fp32", 9.0, **size), timed("openvino", "bf16", 5.0, **size)]
+    other = {"model": "pose_hrnet_w32", "config": {}}
+    return [*own, *(replace(r, id=f"{i}" * 20, **other) for i, r in enumerate(own))]
+
+
+def test_the_short_table_says_clock_threads_n_and_which_are_noisy(four_times, timed):
+    details = {"family": "25", "model": "17", "stepping": "1"}
+    machine = replace(four_times[0].machine, details=details)
+    records = [replace(record, machine=machine) for record in four_times]
+    records[1] = replace(records[1], latency=replace(records[1].latency, n=150, noisy=True))
+    # Slower, and so in no cell: not in the line either.
+    slow = timed("fused", "fp32", 99.0, input="256x256", clock="cpu", threads=1)
+    slow = replace(slow, machine=machine, latency=replace(slow.latency, n=3))
+    short = short_of(measured([*records, slow]))
+    assert {row[1].text for row in short.rows} == {"example cpu"}
+    assert short.conditions == (
+        "example cpu (family 25, model 17, stepping 1), 1 thread, processor time, n = 150 to 200; "
+        "commit 012345678; 2025-01-02."
+    )
+    marked = [cell.text for row in short.rows for cell in row if cell.notes]
+    assert marked == ["(5.00)"] and "noisy" in short.footnotes[0]
+
+
+def test_machines_that_a_short_name_does_not_tell_apart_have_their_whole_one(four_times):
+    def by_the_wall(record, number):
+        conditions = {**record.latency.conditions, "clock": "wall"}
+        latency = replace(record.latency, conditions=conditions)
+        return replace(record, latency=latency, id=f"{number}" * 20)
+
+    wall = [by_the_wall(record, 5 + i) for i, record in enumerate(four_times)]
+    short = short_of(measured([*four_times, *wall]))
+    assert {row[1].text for row in short.rows} == {
+        "example cpu, 1 thread, processor time", "example cpu, 1 thread",
+    }  # fmt: skip
+    assert "1 thread, wall time, n = 200" in short.conditions
+
+
 def test_accuracy_is_by_ground_truth_boxes(timed, scored, make):
     """However late somebody scores the same weights on a detector's boxes."""
     detector = replace(make.evaluation().dataset, boxes="hog.json>=0")

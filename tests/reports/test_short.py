@@ -35,6 +35,21 @@ def test_a_grid_keeps_cost_difference_and_verdict(make):
     assert short.caption.startswith("Difference in PCKh@0.5; nano, 300 steps, rendered people")
 
 
+def test_a_grid_says_how_its_times_were_taken_and_which_are_noisy(make):
+    records = make.grid(cells=("none",))
+    quiet = short_grid(grid_table(ablation.build(records, "attention")))
+    assert "p50: wall time, threads 2, n = 200." in quiet.caption
+    assert not quiet.footnotes
+    noisy = [
+        replace(r, latency=replace(r.latency, noisy=True)) if r.latency and r.cell == "none" else r
+        for r in records
+    ]
+    (row,) = short_grid(grid_table(ablation.build(noisy, "attention"))).rows[1:]
+    assert [bool(cell.notes) for cell in row] == [False, False, True, False, False]
+    untimed = [r for r in records if not r.latency]
+    assert "p50:" not in short_grid(grid_table(ablation.build(untimed, "attention"))).caption
+
+
 def test_below_five_seeds_one_line_says_why_there_is_no_verdict(make):
     short = short_grid(grid_table(ablation.build(make.grid(seeds=1), "attention")), score=True)
     assert [c.key for c in short.columns][-2:] == ["pckh_05", "difference"]
