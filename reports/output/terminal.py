@@ -26,16 +26,19 @@ def to_terminal(table: Table, *, width: int = WIDTH, colour: bool = False) -> st
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         shown.add_column(column.heading, justify="right" if column.numeric else "left")
+    numbers = {note: number for number, note in enumerate(table.footnotes, 1)}
     for row in table.rows:
         cells = [Text(cell.text, style=_STYLES.get(cell.text.split(" (")[0], "")) for cell in row]
+        for text, cell in zip(cells, row, strict=True):
+            text.append("".join(f" [{numbers[note]}]" for note in cell.notes))
         shown.add_row(*cells)
-    text = io.StringIO()
-    console = Console(
-        file=text, width=min(width, WIDTH), force_terminal=colour, no_color=not colour
-    )
+    out = io.StringIO()
+    console = Console(file=out, width=min(width, WIDTH), force_terminal=colour, no_color=not colour)
     console.print(Text(table.title, style="bold" if colour else ""))
     console.print(shown)
     if table.caption:
         console.print(Text(table.caption))
-    lines = (line.rstrip() for line in text.getvalue().splitlines())
+    for note, number in numbers.items():
+        console.print(Text(f"[{number}] {note}"))
+    lines = (line.rstrip() for line in out.getvalue().splitlines())
     return "\n".join(lines) + "\n"

@@ -44,7 +44,10 @@ def test_a_grid_says_how_its_times_were_taken_and_which_are_noisy(make):
         replace(r, latency=replace(r.latency, noisy=True)) if r.latency and r.cell == "none" else r
         for r in records
     ]
-    (row,) = short_grid(grid_table(ablation.build(noisy, "attention"))).rows[1:]
+    short = short_grid(grid_table(ablation.build(noisy, "attention")))
+    (row,) = short.rows[1:]
+    screen = to_terminal(short)
+    assert " [1] " in screen and screen.splitlines()[-1].startswith("[1] noisy")
     assert [bool(cell.notes) for cell in row] == [False, False, True, False, False]
     untimed = [r for r in records if not r.latency]
     assert "p50:" not in short_grid(grid_table(ablation.build(untimed, "attention"))).caption
