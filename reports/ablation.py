@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.evaluation.statistics import (
-    BETTER,
-    WORSE,
+    NOT_SHOWN,
+    VERDICTS,
     Comparison,
     Family,
     Interval,
@@ -101,19 +101,22 @@ class GridView:
         return self.families.get(self.primary, Family())
 
     def disagreements(self) -> dict[str, dict[str, str]]:
-        """Per secondary metric, the cells of which it says better or worse and the primary not."""
+        """Per secondary metric, its verdict of each cell of which the primary says another."""
         return disagreements(self.families, self.primary)
 
 
 def disagreements(families: Mapping[str, Family], primary: str) -> dict[str, dict[str, str]]:
-    """Per secondary metric, the cells of which it says better or worse and the primary not."""
+    """Per secondary metric, its verdict of each cell of which the primary says another.
+
+    A cell that the primary metric does not judge is none that it calls better or worse.
+    """
     found: dict[str, dict[str, str]] = {}
     main = families.get(primary, Family())
     for name, family in families.items():
         for cell, comparison in family.comparisons.items():
             own = main.comparisons.get(cell)
-            differs = own is None or own.verdict != comparison.verdict
-            if name != primary and comparison.verdict in (BETTER, WORSE) and differs:
+            said = own.verdict if own is not None and own.verdict in VERDICTS else NOT_SHOWN
+            if name != primary and comparison.verdict in VERDICTS and comparison.verdict != said:
                 found.setdefault(name, {})[cell] = comparison.verdict
     return found
 

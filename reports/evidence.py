@@ -30,7 +30,7 @@ class Evidence:
         return self.families.get(self.primary, Family())
 
     def disagreements(self) -> dict[str, dict[str, str]]:
-        """Per secondary metric, the cells of which it says better or worse and the primary not."""
+        """Per secondary metric, its verdict of each cell of which the primary says another."""
         return ablation.disagreements(self.families, self.primary)
 
 

@@ -7,10 +7,11 @@ A grid's ``finding`` is written by people in sentences that a table can contradi
 
 It opens with the condition. Then each clause (up to ``;`` or a full stop) speaks by one metric,
 that of the clause before where it names none, and gives one verdict for the cells in backticks, for
-``no cell``, ``every cell`` or ``the others``. Numbers belong to the cell named last before them,
-else to the first behind. A level of a factor, `num_heads 4`, stands for its marginal mean, where
-the table has one. Every better or worse by the primary metric must be told, and each
-secondary metric that disagrees must be named.
+``no cell``, ``every cell`` or ``the others``; or it says that its metric "says the same". Numbers
+belong to the cell named last before them, else to the first behind. A level of a factor,
+`num_heads 4`, stands for its marginal mean, where the table has one. Every better or worse by the
+primary metric must be told, and every verdict of a secondary metric that is another than the
+primary's, "not shown to differ" included.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, WORSE
+from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, VERDICTS, WORSE
 from reports.evidence import Evidence
 
 NOTHING = "not measured yet"
 _NOT_BETTER = "not shown to be better"
 _NOT_WORSE = "not shown to be worse"
+_DIFFER = "shown to differ"
 _VERDICTS = re.compile(
-    rf"\b(?:{_NOT_BETTER}|{_NOT_WORSE}|{NOT_SHOWN}|{BETTER}|{WORSE})\b", re.IGNORECASE
+    rf"\b(?:{_NOT_BETTER}|{_NOT_WORSE}|{NOT_SHOWN}|{_DIFFER}|{BETTER}|{WORSE})\b", re.IGNORECASE
 )
+_SAME = re.compile(r"\bsays? the same\b", re.I)
 #: What "not shown" forbids: it is no proof that there is nothing.
 _TOO_MUCH = re.compile(r"\b(?:is|are|was|were) (?:not|no) (?:better|worse|different)\b", re.I)
 _CELL = re.compile(r"`([^`]+)`")
@@ -134,6 +137,9 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
     if family is None or not family.comparisons:
         yield f"{where}names no metric of the table"
         return
+    for cell, actual in table.disagreements().get(metric, {}).items():
+        if _SAME.search(clause.text):
+            yield f"{where}`{cell}` is {actual!r} by {metric}, {table.primary} says another"
     if clause.verdict is not None:
         mine = told.setdefault(metric, {})
         levels = table.levels if metric == table.primary else {}
@@ -146,7 +152,8 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
             subjects = [name for name in family.comparisons if name not in mine]
         elif clause.group == _NONE:
             subjects = list(family.comparisons)
-            verdict = {BETTER: _NOT_BETTER, WORSE: _NOT_WORSE}.get(verdict, verdict)
+            none = {BETTER: _NOT_BETTER, WORSE: _NOT_WORSE, _DIFFER: NOT_SHOWN}
+            verdict = none.get(verdict, verdict)
         if not subjects:
             yield f"{where}names no cell to be {verdict}"
         for cell in subjects:
@@ -160,7 +167,9 @@ def _check(table: Evidence, clause: Statement, told: dict[str, dict[str, str]]) 
 
 def _agrees(said: str, actual: str) -> bool:
     if said in (_NOT_BETTER, _NOT_WORSE):
-        return actual in (BETTER, WORSE, NOT_SHOWN) and actual != said.rpartition(" ")[2]
+        return actual in VERDICTS and actual != said.rpartition(" ")[2]
+    if said == _DIFFER:
+        return actual in (BETTER, WORSE)
     return said == actual
 
 
@@ -168,11 +177,11 @@ def _untold(table: Evidence, told: dict[str, dict[str, str]]) -> Iterator[str]:
     """Verdicts of the primary metric, and disagreements of others, that the finding leaves out."""
     for cell, comparison in table.family.comparisons.items():
         if comparison.verdict in (BETTER, WORSE) and cell not in told.get(table.primary, {}):
-            yield f"leaves out that `{cell}` is {comparison.verdict} by {table.primary}"
+            yield f"leaves out that `{cell}` is {comparison.verdict!r} by {table.primary}"
     for metric, cells in table.disagreements().items():
         for cell, verdict in cells.items():
             if cell not in told.get(metric, {}):
-                yield f"leaves out that `{cell}` is {verdict} by {metric}"
+                yield f"leaves out that `{cell}` is {verdict!r} by {metric}"
 
 
 def _check_numbers(table: Evidence, clause: Statement, metric: str) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Family:
         return [name for name, c in self.comparisons.items() if c.verdict == verdict]
 
 
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown to differ"
+VERDICTS = BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown to differ"
 
 
 def compare_grid(

@@ -5,7 +5,13 @@ from __future__ import annotations
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
-from hevitpose.evaluation.statistics import BETTER, VERDICT_SEEDS, WORSE, Comparison
+from hevitpose.evaluation.statistics import (
+    BETTER,
+    VERDICT_SEEDS,
+    VERDICTS,
+    WORSE,
+    Comparison,
+)
 from reports import ablation, comparisons
 from reports.captions import about_data, condition
 from reports.load import METRIC_ALIASES
@@ -126,8 +132,12 @@ def _legend(
             "leave the choice of photographs out."
         )
     for name, cells in grid.disagreements().items():
-        said = [f"{shorten(cell, 60)} is {verdict}" for cell, verdict in cells.items()]
-        legend.append(f"By {ablation.SHOWN[name]} the verdict differs: {', '.join(said)}.")
+        by = {
+            verdict: [shorten(cell, 60) for cell, own in cells.items() if own == verdict]
+            for verdict in VERDICTS
+        }
+        said = "; ".join(f"{verdict}: {', '.join(of)}" for verdict, of in by.items() if of)
+        legend.append(f"By {ablation.SHOWN[name]} the verdict is another; {said}.")
     legend += [_levels_line(levels, heading) for levels in comparisons.product_levels(grid)]
     if together is not None:
         legend.append(

@@ -9,13 +9,15 @@ from hevitpose.records import RecordStore
 from reports import __main__, ablation, grid_files
 from reports.evidence import of_grid
 from reports.findings import check_finding, check_findings
+from reports.tables.grid import grid_table
 
 OPENING = "nano, 300 steps, rendered people, one learning rate, 5 seeds: "
 
 
 @pytest.fixture(scope="module")
 def grid(make):
-    """By PCKh@0.5 `mhsa` and `none` are worse; by AP, which nothing else moves, `sra` is better."""
+    """By PCKh@0.5 `mhsa` and `none` are worse; by AP, which nothing else moves, `sra` is better;
+    by PCKh@0.1 all are alike."""
     records = make.grid()
     for seed in range(5):
         wobble = 0.3 * ((seed * 7 + 9) % 5 - 2)
@@ -36,7 +38,8 @@ def true(grid):
     return (
         f"{OPENING}by PCKh@0.5 `mhsa` {numbers(grid, 'mhsa')} and `none` are worse; `sra` was not "
         "shown to differ; no cell was shown to be better. "
-        f"By AP `sra` {numbers(grid, 'sra', 'AP')} is better."
+        f"By AP `sra` {numbers(grid, 'sra', 'AP')} is better; `mhsa` and `none` were not shown to "
+        "differ. By PCKh@0.1 no cell was shown to differ."
     )
 
 
@@ -52,7 +55,10 @@ def test_what_the_table_says_passes(grid, true):
     ("old", "new", "expected"),
     [
         ("are worse", "are better", "'better', the table says 'worse' by PCKh@0.5"),
-        ("is better.", "is worse.", "`sra` 'worse', the table says 'better' by AP"),
+        ("is better;", "is worse;", "`sra` 'worse', the table says 'better' by AP"),
+        ("`mhsa` and `none` were not", "`mhsa` was not", "leaves out that `none` is 'not shown to"),
+        ("By AP", "AP says the same. By AP", "`mhsa` is 'not shown to differ' by AP, PC"),
+        ("By AP", "By AP no cell was shown to differ. By AP", "`sra` 'not shown to differ', the"),
         ("By AP", "By PCKh@0.1", "the table says 'not shown to differ' by PCKh@0.1"),
         ("by PCKh@0.5", "by AP", "the table says"),
         ("`none` are", "`sra` are", "`sra` 'worse', the table says 'not shown to differ'"),
@@ -60,7 +66,7 @@ def test_what_the_table_says_passes(grid, true):
         ("(-", "(+", "is no number of `mhsa` by PCKh@0.5"),
         ("5 seeds", "3 seeds", "opens with"),
         ("300 steps", "900 steps", "opens with"),
-        (" and `none`", "", "leaves out that `none` is worse by PCKh@0.5"),
+        (" and `none`", "", "leaves out that `none` is 'worse' by PCKh@0.5"),
         (
             "no cell was shown to be better",
             "no cell was shown to be worse",
@@ -76,8 +82,28 @@ def test_a_contradiction_is_named(grid, true, old, new, expected):
 
 
 def test_a_disagreement_must_be_told(grid, true):
-    found = check_finding(of_grid(grid), true.partition(" By AP")[0])
-    assert found == ["leaves out that `sra` is better by AP"]
+    """Both ways: what the secondary metric finds, and what it does not."""
+    start, _, rest = true.partition(" By AP")
+    found = check_finding(of_grid(grid), start + rest.partition("differ.")[2])
+    assert sorted(found) == [
+        "leaves out that `mhsa` is 'not shown to differ' by AP",
+        "leaves out that `none` is 'not shown to differ' by AP",
+        "leaves out that `sra` is 'better' by AP",
+    ]
+    assert [line for line in grid_table(grid).legend if "the verdict is another" in line] == [
+        "By PCKh@0.1 the verdict is another; not shown to differ: mhsa, none.",
+        "By AP the verdict is another; better: sra; not shown to differ: mhsa, none.",
+    ]
+
+
+def test_no_cell_was_shown_to_differ(make):
+    """Said of a metric, it tells every cell."""
+    grid = ablation.build(make.grid(), "attention")
+    told = f"{OPENING}by PCKh@0.5 `mhsa` and `none` are worse. "
+    assert len(check_finding(of_grid(grid), told)) == 4
+    told += "By AP no cell was shown to differ. "
+    assert len(check_finding(of_grid(grid), told)) == 2
+    assert check_finding(of_grid(grid), told + "By PCKh@0.1 no cell was shown to differ.") == []
 
 
 def test_a_grid_without_verdicts_has_no_finding(make, grid):
@@ -126,6 +152,7 @@ def test_levels_of_a_product(make):
     text = (
         f"{OPENING}by PCKh@0.5 `h1+r2` was not shown to differ, `h2+r1` and `h1+r1` are worse; "
     ).replace(", `h2", "; `h2") + f"`ffn_ratio 1` ({gap.value:+.2f} +- {gap.half:.2f}) is worse."
+    text += " By AP no cell was shown to differ. By PCKh@0.1 no cell was shown to differ."
     assert check_finding(table, text) == []
     for old, new, expected in (
         ("is worse", "is better", "`ffn_ratio 1` 'better', the table says 'worse'"),
@@ -158,4 +185,4 @@ def test_the_check_is_red(make, grid, true, tmp_path, monkeypatch, capsys):
     assert check(true) == 0
     assert check(true.replace("are worse", "are better")) == 1
     assert "attention.yaml: finding '" in capsys.readouterr().out
-    assert check(true.replace("By AP", "By PCKh@0.1")) == 1
+    assert check(true.replace("By AP", "By PCKh@0.1", 1)) == 1
