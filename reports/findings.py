@@ -33,6 +33,8 @@ _VERDICTS = re.compile(
 _SAME = re.compile(r"\bsays? the same\b", re.I)
 #: What "not shown" forbids: it is no proof that there is nothing.
 _TOO_MUCH = re.compile(r"\b(?:is|are|was|were) (?:not|no) (?:better|worse|different)\b", re.I)
+#: Cells are timed apart; a ratio needs both in turn (``bench/latency.py --vs``).
+_RATIO = re.compile(r"\btimes (?:as (?:long|fast|slow)|(?:long|fast|slow)er)\b", re.I)
 _CELL = re.compile(r"`([^`]+)`")
 _METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP|mPC|rPC)(?![\w@])")
 _NUMBER = re.compile(r"(?<![\w.@-])[+−-]?\d+(?:\.\d+)?")
@@ -93,6 +95,8 @@ def check_finding(table: Evidence, finding: str) -> list[str]:
     found = []
     if _TOO_MUCH.search(finding):
         found.append("says more than a test can: write 'was not shown to be better'")
+    if _RATIO.search(finding):
+        found.append("has a ratio of times that were measured apart: write the milliseconds")
     start, colon, rest = finding.partition(":")
     if start != table.opening or not colon:
         found.append(f"opens with {start!r}, expected {table.opening!r}")

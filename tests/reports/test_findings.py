@@ -63,6 +63,7 @@ def test_what_the_table_says_passes(grid, true):
         ("by PCKh@0.5", "by AP", "the table says"),
         ("`none` are", "`sra` are", "`sra` 'worse', the table says 'not shown to differ'"),
         ("`sra` was not shown to differ", "`sra` is not better", "says more than a test can"),
+        ("By AP", "`mhsa` takes ten times as long. By AP", "a ratio of times that were measured"),
         ("(-", "(+", "is no number of `mhsa` by PCKh@0.5"),
         ("5 seeds", "3 seeds", "opens with"),
         ("300 steps", "900 steps", "opens with"),
