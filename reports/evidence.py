@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from hevitpose.evaluation.statistics import Comparison, Family, Interval
 from reports import ablation
-from reports.captions import condition
+from reports.captions import condition as words_of
 from reports.comparisons import product_levels
 from reports.output.text import plain
-from reports.robustness import Robustness
+from reports.robustness import Robustness, Run
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Evidence:
     families: Mapping[str, Family]
     numbers: Mapping[str, Mapping[str, frozenset[str]]]  # metric -> cell -> what is printed
     levels: Mapping[str, Comparison] = field(default_factory=dict)  # marginal means, by the primary
+    parts: Collection[str] = ()  # metrics that a finding may leave out, but tells whole if at all
 
     @property
     def family(self) -> Family:
@@ -31,7 +33,8 @@ class Evidence:
 
     def disagreements(self) -> dict[str, dict[str, str]]:
         """Per secondary metric, its verdict of each cell of which the primary says another."""
-        return ablation.disagreements(self.families, self.primary)
+        families = {name: of for name, of in self.families.items() if name not in self.parts}
+        return ablation.disagreements(families, self.primary)
 
 
 def of_grid(grid: ablation.GridView) -> Evidence:
@@ -56,7 +59,7 @@ def of_grid(grid: ablation.GridView) -> Evidence:
             name: _differences(comparison) for name, comparison in levels.items()
         }
     return Evidence(
-        opening=f"{condition(grid.facts)}, {seeds} seeds" if grid.facts else "",
+        opening=f"{words_of(grid.facts)}, {seeds} seeds" if grid.facts else "",
         cells=[row.name for row in grid.rows],
         primary=shown[grid.primary],
         families={shown[name]: family for name, family in grid.families.items()},
@@ -68,6 +71,8 @@ def of_grid(grid: ablation.GridView) -> Evidence:
 def of_robustness(view: Robustness, primary: str) -> Evidence:
     """Of a table of conditions: mPC, the mean under corruption, and rPC, its share of the clean.
 
+    Each condition is a metric too, as ``box-jitter:2``: the share of the clean score under it.
+
     Args:
         view: the cells.
         primary: the metric that mPC is the mean of.
@@ -75,6 +80,9 @@ def of_robustness(view: Robustness, primary: str) -> Evidence:
     seeds = max(len(runs) for runs in view.cells.values())
     values = {"mPC": view.mpc(primary), "rPC": view.rpc(primary)}
     families = {name: view.compare(value) for name, value in values.items()}
+    for condition in view.conditions:
+        values[str(condition)] = partial(Run.share, name=primary, condition=condition)
+        families[str(condition)] = view.shares(primary, condition)
     numbers = {
         name: {
             cell: _numbers(view.mean(cell, value), len(runs), families[name], cell)
@@ -82,8 +90,14 @@ def of_robustness(view: Robustness, primary: str) -> Evidence:
         }
         for name, value in values.items()
     }
-    opening = f"{condition(view.facts)}, {seeds} seeds"
-    return Evidence(opening, list(view.cells), "mPC", families, numbers)
+    return Evidence(
+        opening=f"{words_of(view.facts)}, {seeds} seeds",
+        cells=list(view.cells),
+        primary="mPC",
+        families=families,
+        numbers=numbers,
+        parts=[str(condition) for condition in view.conditions],
+    )
 
 
 def _numbers(score: Interval | None, seeds: int, family: Family, cell: str) -> frozenset[str]:

@@ -11,7 +11,8 @@ that of the clause before where it names none, and gives one verdict for the cel
 belong to the cell named last before them, else to the first behind. A level of a factor,
 `num_heads 4`, stands for its marginal mean, where the table has one. Every better or worse by the
 primary metric must be told, and every verdict of a secondary metric that is another than the
-primary's, "not shown to differ" included.
+primary's, "not shown to differ" included. Of a condition of robustness, "by the share kept under
+box-jitter:2", all or nothing is told.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOO_MUCH = re.compile(r"\b(?:is|are|was|were) (?:not|no) (?:better|worse|differ
 #: Cells are timed apart; a ratio needs both in turn (``bench/latency.py --vs``).
 _RATIO = re.compile(r"\btimes (?:as (?:long|fast|slow)|(?:long|fast|slow)er)\b", re.I)
 _CELL = re.compile(r"`([^`]+)`")
-_METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP|mPC|rPC)(?![\w@])")
+_METRIC = re.compile(r"\b(PCKh@0\.5|PCKh@0\.1|AP|mPC|rPC|[a-z]+(?:-[a-z]+)*:\d)(?![\w@])")
 _NUMBER = re.compile(r"(?<![\w.@-])[+−-]?\d+(?:\.\d+)?")
 _ALL, _NONE, _OTHERS = "every cell", "no cell", "the others"
 _GROUPS = re.compile(rf"\b(?:{_ALL}|{_NONE}|{_OTHERS})\b", re.I)
@@ -182,7 +183,13 @@ def _untold(table: Evidence, told: dict[str, dict[str, str]]) -> Iterator[str]:
     for cell, comparison in table.family.comparisons.items():
         if comparison.verdict in (BETTER, WORSE) and cell not in told.get(table.primary, {}):
             yield f"leaves out that `{cell}` is {comparison.verdict!r} by {table.primary}"
-    for metric, cells in table.disagreements().items():
+    demanded = table.disagreements()
+    for metric in sorted(told.keys() & set(table.parts)):
+        comparisons = table.families[metric].comparisons
+        demanded[metric] = {
+            cell: of.verdict for cell, of in comparisons.items() if of.verdict in (BETTER, WORSE)
+        }
+    for metric, cells in demanded.items():
         for cell, verdict in cells.items():
             if cell not in told.get(metric, {}):
                 yield f"leaves out that `{cell}` is {verdict!r} by {metric}"

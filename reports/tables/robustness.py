@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ablations.grid_file import DEFAULT_CELL
-from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
+from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison, Family
 from reports.ablation import SHOWN
 from reports.captions import condition as words_of
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
@@ -56,7 +56,7 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         columns=(*columns, Column("seeds", "n seeds")),
         rows=tuple(rows),
         caption=caption(view.facts),
-        legend=_legend(view, heading),
+        legend=_legend(view, primary),
     )
 
 
@@ -65,7 +65,8 @@ def _name(grid: str) -> str:
     return "Robustness" if words == "robustness" else f"Robustness: {words}"
 
 
-def _legend(view: Robustness, heading: str) -> tuple[str, ...]:
+def _legend(view: Robustness, primary: str) -> tuple[str, ...]:
+    heading = SHOWN.get(primary, primary)
     names = {c.name for c in view.corruptions}
     lines = [
         f"mPC: mean {heading} over {len(names)} corruptions of Hendrycks & Dietterich (2019)"
@@ -75,9 +76,36 @@ def _legend(view: Robustness, heading: str) -> tuple[str, ...]:
         "simultaneous 95% interval of Dunnett's test over the cells, each column a family of its "
         "own; ▲▼: it leaves 0 out. docs/robustness.md says what each condition does.",
     ]
+    lines += _shares_lines(view, primary)
     if view.left_out:
         lines.append(f"{view.left_out} runs without all conditions are left out.")
     return tuple(lines)
+
+
+def _shares_lines(view: Robustness, primary: str) -> list[str]:
+    """Every cell that keeps a larger or smaller share of its clean score under a condition."""
+    families = {str(condition): view.shares(primary, condition) for condition in view.conditions}
+    lines = []
+    for verdict, what in ((BETTER, "Larger"), (WORSE, "Smaller")):
+        said = [
+            f"{name} {', '.join(_marked(family, cell) for cell in family.having(verdict))}"
+            for name, family in families.items()
+            if family.having(verdict)
+        ]
+        if said:
+            lines.append(f"{what} share of the clean score than the default: {'; '.join(said)}.")
+    if lines:
+        judged = [c.verdict for f in families.values() for c in f.comparisons.values()]
+        shown = sum(verdict in (BETTER, WORSE) for verdict in judged)
+        lines[0] = (
+            f"Of {len(judged)} differences in the share of the clean score, each condition a "
+            f"family of its own, {shown} leave 0 out. {lines[0]}"
+        )
+    return lines
+
+
+def _marked(family: Family, cell: str) -> str:
+    return f"{shorten(cell, 40)} {gap_text(family.comparisons[cell])}"
 
 
 def _mean(view: Robustness, name: str, value: Callable[[Run], float | None]) -> TableCell:

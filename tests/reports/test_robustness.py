@@ -28,6 +28,7 @@ from reports.load import check
 from reports.output.text import to_csv, to_latex, to_markdown
 from reports.robustness import robustness
 from reports.tables.changes import changes_table
+from reports.tables.grid import gap_text
 from reports.tables.robustness import robustness_table
 from tests.reports.conftest import START
 
@@ -195,17 +196,42 @@ def test_pictures(measured, tmp_path):
     assert kept["fog:3"] == "better" and kept["gaussian-noise:3"] == "not shown to differ"
 
 
-def test_a_finding_is_checked_against_mpc_and_rpc(measured):
-    view = robustness(measured)[0]
-    table = of_robustness(view, "Mean")
-    mpc = table.families["mPC"]
-    said = f"{table.opening}: by mPC "
-    for cell, comparison in mpc.comparisons.items():
+def clauses(table, metric):
+    """Every verdict by a metric, as a finding says it."""
+    said = f"by {metric} "
+    for cell, comparison in table.families[metric].comparisons.items():
         gap = comparison.difference
         verdict = "was not shown to differ" if comparison.verdict == NOT_SHOWN else (
             f"is {comparison.verdict}"
         )  # fmt: skip
         said += f"`{cell}` ({gap.value:+.2f} +- {gap.half:.2f}) {verdict}; "
+    return said
+
+
+def test_a_finding_tells_all_of_a_condition_or_nothing(measured):
+    view = robustness(measured)[0]
+    table = of_robustness(view, "Mean")
+    assert table.families["fog:3"].having(WORSE) == ["none"]
+    plain = f"{table.opening}: {clauses(table, 'mPC')}{clauses(table, 'rPC')}"
+    assert check_finding(table, plain) == []
+    whole = f"{plain}{clauses(table, 'fog:3').rstrip('; ')}."
+    assert check_finding(table, whole) == []
+    part = f"{plain}by fog:3 `mhsa` was not shown to differ."
+    assert check_finding(table, part) == ["leaves out that `none` is 'worse' by fog:3"]
+    wrong = f"{plain}by box-jitter:1 `none` is worse."
+    assert any("by box-jitter:1" in line for line in check_finding(table, wrong))
+    gap = gap_text(table.families["fog:3"].comparisons["none"])
+    text = " ".join(robustness_table(view, "Mean").legend)
+    assert f"Smaller share of the clean score than the default: fog:3 none {gap}." in text
+    assert f"Of {2 * len(CONDITIONS)} differences" in text
+    assert ", 2 leave 0 out. Larger share" in text
+
+
+def test_a_finding_is_checked_against_mpc_and_rpc(measured):
+    view = robustness(measured)[0]
+    table = of_robustness(view, "Mean")
+    mpc = table.families["mPC"]
+    said = f"{table.opening}: {clauses(table, 'mPC')}"
     rest = "".join(
         f"By rPC `{cell}` is {verdict}. "
         for cell, verdict in table.disagreements().get("rPC", {}).items()
