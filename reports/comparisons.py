@@ -11,6 +11,7 @@ from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import (
     BETTER,
     NOT_SHOWN,
+    VERDICTS,
     WORSE,
     Family,
     compare_grid,
@@ -141,13 +142,15 @@ class Together:
     """The verdicts of several grids with one default, judged again as one family."""
 
     grids: tuple[str, ...]
-    cells: int
-    alone: int  # verdicts of the grids by themselves
-    survive: int  # of these, in the family of all
+    cells: int  # that are judged, each once
+    alone: int  # of these, better or worse in a grid by itself
+    survive: int  # of these, the same in the family of all
 
 
 def together(views: Sequence[GridView]) -> dict[str, Together]:
     """For each default that several grids share, how many verdicts survive over all of them.
+
+    A cell that two grids show under two names is one: it has the same runs.
 
     Returns:
         By the ids of the default's runs, joined by spaces (:func:`default_key`).
@@ -163,27 +166,53 @@ def together(views: Sequence[GridView]) -> dict[str, Together]:
         default = group[0].default
         assert default is not None
         primary = group[0].primary
-        cells = {"": by_seed(default, primary)} | {
-            f"{grid.name}/{row.name}": by_seed(row, primary)
+        rows = {_runs(row): row for grid in group for row in grid.rows if row.verdict in VERDICTS}
+        if not rows:
+            continue
+        cells = {runs: by_seed(row, primary) for runs, row in rows.items()}
+        family = compare_grid({"": by_seed(default, primary), **cells}, "")
+        alone = {
+            (_runs(row), row.verdict)
             for grid in group
             for row in grid.rows
-            if not row.is_default
+            if row.verdict in (BETTER, WORSE)
         }
-        family = compare_grid(cells, "")
-        alone = {
-            (f"{grid.name}/{name}", comparison.verdict)
-            for grid in group
-            for name, comparison in grid.family.comparisons.items()
-            if comparison.verdict in (BETTER, WORSE)
-        }
-        survive = {(name, c.verdict) for name, c in family.comparisons.items()} & alone
-        names = tuple(grid.name for grid in group)
-        found[key] = Together(names, len(cells) - 1, len(alone), len(survive))
+        survive = {(runs, c.verdict) for runs, c in family.comparisons.items()} & alone
+        found[key] = Together(
+            grids=tuple(grid.name for grid in group),
+            cells=len(cells),
+            alone=len({runs for runs, _ in alone}),
+            survive=len(survive),
+        )
     return found
+
+
+def _runs(row: Row) -> str:
+    """Equal for rows that show the same evaluations."""
+    return " ".join(record.id for record in row.accuracy)
 
 
 def default_key(grid: GridView) -> str:
     """What grids with one default have in common; empty where it was not run."""
     if grid.default is None or not grid.default.accuracy:
         return ""
-    return " ".join([grid.primary, *(record.id for record in grid.default.accuracy)])
+    return f"{grid.primary} {_runs(grid.default)}"
+
+
+def with_weights_of_their_own(grid: GridView) -> Family | None:
+    """The cells again, without those that score the weights of a row above otherwise.
+
+    Returns:
+        None where no row does.
+    """
+    seen: set[str] = set()
+    cells = {}
+    scored = [row for row in grid.rows if row.accuracy]
+    for row in scored:
+        weights = {record.training or record.id for record in row.accuracy}
+        if not weights & seen:
+            cells[row.name] = by_seed(row, grid.primary)
+        seen |= weights
+    if grid.default is None or len(cells) == len(scored):
+        return None
+    return compare_grid(cells, grid.default.name)

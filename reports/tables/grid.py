@@ -124,7 +124,7 @@ def _legend(
         "secondary metric leaves 0 out. GFLOPs: MACs / 1e9 by the mmcv rule, attention products "
         "not counted.",
     ]
-    legend += _model_lines(grid)
+    legend += [*_model_lines(grid), *_weights_lines(grid)]
     if photographs := _resampled(grid):
         legend.append(
             f"Δ AP, other photographs: 95% paired bootstrap interval over the {photographs} "
@@ -142,8 +142,8 @@ def _legend(
     if together is not None:
         legend.append(
             f"Over the {len(together.grids)} grids with this default taken as one family "
-            f"({together.cells} cells), {together.survive} of their {together.alone} verdicts "
-            "survive."
+            f"({together.cells} cells that are judged, each once), {together.survive} of the "
+            f"{together.alone} that are better or worse stay so."
         )
     if is_rendered(grid.facts.get("dataset", "")) and "AP" in shown:
         legend.append(_SYNTHETIC_AP)
@@ -164,6 +164,27 @@ def _model_lines(grid: ablation.GridView) -> list[str]:
         f"Standard deviation of a run {family.spread:.2f} ({family.degrees} degrees of freedom); "
         f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
         f"variances are assumed: the largest ratio of two cells' is {ratio}."
+    ]
+
+
+def _weights_lines(grid: ablation.GridView) -> list[str]:
+    """What the degrees of freedom leave out where rows score the same weights."""
+    own = comparisons.with_weights_of_their_own(grid)
+    if own is None or own.spread is None or grid.family.spread is None:
+        return []
+    runs = [record for row in grid.rows for record in row.accuracy]
+    changed = [
+        f"{shorten(cell, 60)} {comparison.verdict}"
+        for cell, comparison in own.comparisons.items()
+        if comparison.verdict != grid.family.comparisons[cell].verdict
+    ]
+    verdicts = f"other verdicts: {', '.join(changed)}" if changed else "verdicts are the same"
+    return [
+        f"The {len(runs)} scores come from {len({r.training or r.id for r in runs})} trainings: "
+        "rows that score the same weights otherwise share their error, which the degrees of "
+        f"freedom leave out. By the {len(own.comparisons) + 1} cells with weights of their own "
+        f"alone the standard deviation is {own.spread:.2f} ({own.degrees} degrees of freedom); "
+        f"{verdicts}."
     ]
 
 

@@ -1,0 +1,58 @@
+"""Grids taken together, weights that several rows score, effects that do not add up."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from reports import ablation, comparisons
+from reports.tables.grid import grid_table
+
+
+def runs(make, cell, mean, grid="attention", seeds=5, **changes):
+    return [
+        make.evaluation(cell, i, mean + 0.5 * i + 0.1 * (i * len(cell) % 3), grid, **changes)
+        for i in range(seeds)
+    ]
+
+
+def test_a_cell_of_two_grids_is_one_and_only_judged_cells_count(make):
+    default, none = runs(make, "default", 60), runs(make, "none", 55)
+    other = [replace(record, grid="parts", cell="nothing") for record in none]
+    other += runs(make, "window", 60.1, "parts")
+    views = [
+        ablation.build([*default, *none, *runs(make, "mhsa", 60, seeds=3)], "attention"),
+        ablation.build([*default, *other], "parts"),
+    ]
+    assert [row.verdict for row in views[0].rows][1:] == ["no verdict (n = 3, needs 5)", "worse"]
+    assert [row.verdict for row in views[1].rows][1:] == ["worse", "not shown to differ"]
+    (found,) = comparisons.together(views).values()
+    assert (found.cells, found.alone, found.survive) == (2, 1, 1)
+    text = " ".join(grid_table(views[0], together=found).legend)
+    assert "(2 cells that are judged, each once), 1 of the 1 that are better or worse stay" in text
+    few = [record for record in [*default, *none] if record.seed < 3]
+    few += [replace(record, grid="parts") for record in few if record.cell == "none"]
+    assert (
+        comparisons.together([ablation.build(few, name) for name in ("attention", "parts")]) == {}
+    )
+
+
+def test_rows_that_score_the_same_weights_are_told(make):
+    """The grid's degrees of freedom count scores; these have fewer trainings."""
+
+    def trained(records, name):
+        return [replace(r, training=f"{name}-{r.seed}") for r in records]
+
+    default = trained(runs(make, "default", 60), "default")
+    none = trained(runs(make, "none", 55), "none")
+    without = ablation.build([*default, *none], "attention")
+    assert comparisons.with_weights_of_their_own(without) is None
+    assert not any("trainings" in line for line in grid_table(without).legend)
+    again = trained(runs(make, "no-flip-test", 59, axes={}), "default")
+    grid = ablation.build([*default, *none, *again], "attention")
+    own = comparisons.with_weights_of_their_own(grid)
+    assert own is not None and list(own.comparisons) == ["none"]
+    assert (own.degrees, grid.family.degrees) == (4, 8)
+    (line,) = (line for line in grid_table(grid).legend if "trainings" in line)
+    assert line.startswith("The 15 scores come from 10 trainings")
+    assert f"standard deviation is {own.spread:.2f} (4 degrees of freedom)" in line
+    assert line.endswith("; verdicts are the same.")
