@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reports.ablation import GridView
-from reports.captions import condition
+from reports.captions import condition, shared
 from reports.changes import ERRORS, Changes
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
+from reports.tables.grid import caption, model_lines
 from reports.tables.robustness import difference_cell
 
 
@@ -17,7 +18,7 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         grid: gives the order of the rows.
         name: file stem.
     """
-    families = found.families
+    families, scope = found.families, condition(grid.facts)
     columns = [Column("cell", "Cell", numeric=False)]
     for error in ERRORS:
         columns += [Column(error, f"{error}, %", "down"), Column(f"difference_{error}", "Δ")]
@@ -38,11 +39,12 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
     return Table(
         name=name,
         title=f"What changed: {grid.name.replace('_', ' ')}",
-        scope=condition(grid.facts),
+        scope=scope,
         columns=tuple(columns),
         rows=tuple(rows),
-        caption="Error types of Ruggero Ronchi & Perona (2017), in percent of counted joints.",
-        legend=(legend(found),),
+        caption="Error types of Ruggero Ronchi & Perona (2017), in percent of counted joints. "
+        f"Condition: {scope}. {caption(shared(found.records))}",
+        legend=(legend(found), *model_lines(families)),
     )
 
 

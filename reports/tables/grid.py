@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
@@ -11,6 +13,7 @@ from hevitpose.evaluation.statistics import (
     VERDICTS,
     WORSE,
     Comparison,
+    Family,
 )
 from reports import ablation, comparisons
 from reports.captions import about_data, condition
@@ -124,7 +127,7 @@ def _legend(
         "secondary metric leaves 0 out. GFLOPs: MACs / 1e9 by the mmcv rule, attention products "
         "not counted.",
     ]
-    legend += [*_model_lines(grid), *_weights_lines(grid)]
+    legend += [*model_lines({"": grid.family}), *_weights_lines(grid)]
     if photographs := _resampled(grid):
         legend.append(
             f"Δ AP, other photographs: 95% paired bootstrap interval over the {photographs} "
@@ -152,19 +155,29 @@ def _legend(
     return legend
 
 
-def _model_lines(grid: ablation.GridView) -> list[str]:
-    """What the verdicts rest on: spread, power of the plan, the assumption of equal variances."""
-    family = grid.family
-    if family.spread is None:
+def model_lines(families: Mapping[str, Family]) -> list[str]:
+    """What verdicts rest on: spread, power of the plan, the assumption of equal variances.
+
+    Args:
+        families: by the name of their metric, which is left out where there is one.
+    """
+    said = []
+    for name, family in families.items():
+        powers = [c.detectable for c in family.comparisons.values() if c.detectable is not None]
+        if family.spread is None:
+            continue
+        span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(powers), max(powers))))
+        ratio = "not defined"
+        if family.variance_ratio is not None:
+            ratio = f"{family.variance_ratio:.1f}"
+        said.append(
+            f"{f'by {name} ' if len(families) > 1 else ''}{family.spread:.2f} "
+            f"({family.degrees} degrees of freedom), critical value {family.critical:.2f}, "
+            f"80% power at this n: {span} points, largest ratio of two cells' variances {ratio}"
+        )
+    if not said:
         return []
-    powers = [c.detectable for c in family.comparisons.values() if c.detectable is not None]
-    span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(powers), max(powers))))
-    ratio = f"{family.variance_ratio:.1f}" if family.variance_ratio is not None else "not defined"
-    return [
-        f"Standard deviation of a run {family.spread:.2f} ({family.degrees} degrees of freedom); "
-        f"critical value {family.critical:.2f}; 80% power at this n: {span} points. Equal "
-        f"variances are assumed: the largest ratio of two cells' is {ratio}."
-    ]
+    return [f"Standard deviation of a run {'; '.join(said)}. Equal variances are assumed."]
 
 
 def _weights_lines(grid: ablation.GridView) -> list[str]:

@@ -11,7 +11,7 @@ from reports.ablation import SHOWN
 from reports.captions import condition as words_of
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
 from reports.robustness import Robustness, Run
-from reports.tables.grid import caption, gap_text
+from reports.tables.grid import caption, gap_text, model_lines
 
 
 def robustness_table(view: Robustness, primary: str) -> Table:
@@ -28,7 +28,7 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         Column("cell", "Cell", numeric=False),
         Column("clean", f"Clean {heading}", "up"),
     ]
-    values = []
+    values = {}
     if view.corruptions:
         columns += [
             Column("mpc", f"mPC{scope}", "up"),
@@ -36,15 +36,15 @@ def robustness_table(view: Robustness, primary: str) -> Table:
             Column("rpc", f"rPC, %{scope}", "up"),
             Column("difference_rpc", "Δ rPC"),
         ]
-        values = [view.mpc(primary), view.rpc(primary)]
+        values = {"mPC": view.mpc(primary), "rPC": view.rpc(primary)}
     columns += [Column(str(c).replace(":", "_"), f"{c}, % of clean", "up") for c in others]
-    families = [view.compare(value) for value in values]
+    families = {by: view.compare(value) for by, value in values.items()}
     rows = []
     for name, runs in view.cells.items():
         clean = _mean(view, name, lambda run: run.value(primary))
         cells = [TableCell(shorten(name, 60)), clean]
-        for value, family in zip(values, families, strict=True):
-            comparison = family.comparisons.get(name)
+        for by, value in values.items():
+            comparison = families[by].comparisons.get(name)
             cells += [_mean(view, name, value), _difference(name, comparison)]
         for condition in others:
             cells.append(_mean(view, name, partial(Run.share, name=primary, condition=condition)))
@@ -55,8 +55,8 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         scope=words_of(view.facts),
         columns=(*columns, Column("seeds", "n seeds")),
         rows=tuple(rows),
-        caption=caption(view.facts),
-        legend=_legend(view, primary),
+        caption=f"Condition: {words_of(view.facts)}. {caption(view.facts)}",
+        legend=(*_legend(view, primary), *model_lines(families)),
     )
 
 

@@ -157,6 +157,11 @@ def test_tables(measured):
     row = next(line for line in text.splitlines() if line.startswith("| none"))
     assert "▼" in row and "(reference)" not in row
     assert to_latex(table) and to_csv(table)
+    # A page of results shows the table without its heading: the condition stands below.
+    condition = "Condition: nano, 300 steps, rendered people, one learning rate. "
+    assert condition in to_markdown(table, heading=False)
+    spread, degrees = view.compare(view.rpc("Mean")).spread, 2 * 4
+    assert f"; by rPC {spread:.2f} ({degrees} degrees of freedom), critical value 2.67, 80%" in text
     grid = dict(grid_views(measured))["ablation-attention"]
     found = changes(grid, measured)
     table = changes_table(found, grid, "changes-attention")
@@ -164,6 +169,8 @@ def test_tables(measured):
     row = next(line for line in text.splitlines() if line.startswith("| none"))
     assert "+4.00" in row and "▼" in row  # 40 more inversions in 1000 joints
     assert "without flip test" in text and "head sizes" in text
+    assert condition in to_markdown(table, heading=False) and "flip test: no" in table.caption
+    assert text.count("80% power at this n") == len(ERRORS) and "deviation of a run by miss" in text
 
 
 def test_error_rates(measured, make):
