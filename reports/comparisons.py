@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablations.grid_file import DEFAULT_CELL
+from hevitpose.evaluation.additivity import FTest, interaction
 from hevitpose.evaluation.statistics import (
     BETTER,
     NOT_SHOWN,
@@ -94,7 +95,7 @@ def marginal_means(grid: GridView, axis: str, reference: str | None = None) -> L
     Returns:
         None where the axis has no second level, or the reference is none of them.
     """
-    rows = [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
+    rows = _plain(grid)
     if grid.default is None or not grid.default.accuracy:
         return None
     axes = {key for row in rows for key in row.accuracy[0].axes}
@@ -118,6 +119,37 @@ def marginal_means(grid: GridView, axis: str, reference: str | None = None) -> L
     if any(of[level].name not in cells for of in complete for level in levels):
         return None
     return Levels(axis, reference, len(complete), contrasts(cells, wanted))
+
+
+def simple_effects(grid: GridView, axis: str) -> Levels | None:
+    """An axis's levels against the default's, at the default of every other axis."""
+    rows = [row for row in _plain(grid) if grid.primary in row.scores]
+    if grid.default is None or grid.default not in rows:
+        return None
+    axes = {key for row in rows for key in row.accuracy[0].axes}
+    own = {key: level_of(grid.default, key) for key in axes}
+    wanted = {
+        level_of(row, axis): {row.name: 1.0, grid.default.name: -1.0}
+        for row in rows
+        if [key for key in axes if level_of(row, key) != own[key]] == [axis]
+    }
+    cells = {row.name: by_seed(row, grid.primary) for row in rows}
+    return Levels(axis, own[axis], 1, contrasts(cells, dict(sorted(wanted.items()))))
+
+
+def interactions(grid: GridView) -> FTest | None:
+    """Whether the effects of a product's axes add up; None where that cannot be told."""
+    rows = _plain(grid)
+    axes = sorted({key for row in rows for key in row.accuracy[0].axes})
+    return interaction(
+        {row.name: by_seed(row, grid.primary) for row in rows},
+        {row.name: [level_of(row, axis) for axis in axes] for row in rows},
+    )
+
+
+def _plain(grid: GridView) -> list[Row]:
+    """The rows with scores that are no condition of another."""
+    return [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
 
 
 def product_levels(grid: GridView) -> list[Levels]:

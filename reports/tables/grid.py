@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
+from hevitpose.evaluation.dunnett import ALPHA
 from hevitpose.evaluation.statistics import (
     BETTER,
     VERDICT_SEEDS,
@@ -141,7 +142,7 @@ def _legend(
         }
         said = "; ".join(f"{verdict}: {', '.join(of)}" for verdict, of in by.items() if of)
         legend.append(f"By {ablation.SHOWN[name]} the verdict is another; {said}.")
-    legend += [_levels_line(levels, heading) for levels in comparisons.product_levels(grid)]
+    legend += _product_lines(grid, heading)
     if together is not None:
         legend.append(
             f"Over the {len(together.grids)} grids with this default taken as one family "
@@ -201,14 +202,36 @@ def _weights_lines(grid: ablation.GridView) -> list[str]:
     ]
 
 
-def _levels_line(levels: comparisons.Levels, heading: str) -> str:
+def _product_lines(grid: ablation.GridView, heading: str) -> list[str]:
+    """Marginal means of a product's axes, and where they do not tell all, the simple effects."""
+    levels = comparisons.product_levels(grid)
+    lines = [
+        f"Marginal means of {of.axis} over {of.cells} cells a level, {_levels_words(of, heading)}"
+        for of in levels
+    ]
+    test = comparisons.interactions(grid) if levels else None
+    if test is None:
+        return lines
+    result = f"F{test.degrees} = {test.f:.2f}, {_p_words(test.p)}"
+    if test.p >= ALPHA:
+        return [*lines, f"No interaction of the axes was shown ({result})."]
+    lines.append(
+        f"The effects do not add up ({result}): a marginal mean holds on average over the other "
+        "axes, and need not at the default."
+    )
+    simple = [comparisons.simple_effects(grid, of.axis) for of in levels]
+    return lines + [
+        f"{of.axis} at the default of the other axes, {_levels_words(of, heading)}"
+        for of in simple
+        if of is not None and of.family.comparisons
+    ]
+
+
+def _levels_words(levels: comparisons.Levels, heading: str) -> str:
     parts = []
     for level, comparison in levels.family.comparisons.items():
         parts.append(f"{shorten(level, 30)} {gap_text(comparison)} ({comparison.verdict})")
-    return (
-        f"Marginal means of {levels.axis} over {levels.cells} cells a level, Δ {heading} to "
-        f"{shorten(levels.reference, 30)}: {'; '.join(parts)}."
-    )
+    return f"Δ {heading} to {shorten(levels.reference, 30)}: {'; '.join(parts)}."
 
 
 def gap_text(comparison: Comparison) -> str:
@@ -335,7 +358,11 @@ def _evidence(comparison: Comparison | None) -> str:
     """The p of Dunnett's test, adjusted for all comparisons of the grid."""
     if comparison is None or comparison.p is None:
         return ""
-    return f" (p {'< 0.0001' if comparison.p < 1e-4 else f'= {comparison.p:.2g}'})"
+    return f" ({_p_words(comparison.p)})"
+
+
+def _p_words(p: float) -> str:
+    return f"p {'< 0.0001' if p < 1e-4 else f'= {p:.2g}'}"
 
 
 def _baseline_row(grid: ablation.GridView, shown: tuple[str, ...]) -> tuple[TableCell, ...]:

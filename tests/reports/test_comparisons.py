@@ -15,6 +15,41 @@ def runs(make, cell, mean, grid="attention", seeds=5, **changes):
     ]
 
 
+def product(make, means):
+    """A product of two axes, by (peow, downsampling); the default is (3, subsample-ope)."""
+    found = []
+    for (peow, later), mean in means.items():
+        axes = {"model.peow": peow, "model.downsampling": later}
+        axes = {k: v for k, v in axes.items() if v not in (3, "subsample-ope")}
+        name = f"{peow}+{later}" if axes else "default"
+        found += runs(make, name, mean, "peow", axes=axes)
+    return ablation.build(found, "peow")
+
+
+def test_a_marginal_mean_that_does_not_hold_at_the_default_is_told(make):
+    """Level 1 is better on average, and not with the default's own downsampling."""
+    means = {(3, "subsample-ope"): 60, (1, "subsample-ope"): 60}
+    grid = product(make, {**means, (3, "ope"): 62, (1, "ope"): 70})
+    test = comparisons.interactions(grid)
+    assert test is not None and test.degrees == (1, 12) and test.p < 1e-4
+    simple = comparisons.simple_effects(grid, "model.peow")
+    assert simple.reference == "3" and simple.family.having("not shown to differ") == ["1"]
+    text = " ".join(grid_table(grid).legend)
+    assert "Marginal means of model.peow over 2 cells a level, Δ PCKh@0.5 to 3: 1 +" in text
+    assert f"do not add up (F(1, 12) = {test.f:.2f}, p < 0.0001)" in text
+    at_default = "model.peow at the default of the other axes, Δ PCKh@0.5 to 3: 1 "
+    assert "(not shown to differ)" in text.partition(at_default)[2][:40]
+    added = product(make, {**means, (3, "ope"): 62, (1, "ope"): 62})
+    text = " ".join(grid_table(added).legend)
+    assert "No interaction of the axes was shown (F(1, 12)" in text and "at the default" not in text
+
+
+def test_a_grid_of_one_axis_has_no_interaction(make):
+    grid = ablation.build([*runs(make, "default", 60), *runs(make, "none", 55)], "attention")
+    assert comparisons.interactions(grid) is None
+    assert not any("nteraction" in line or "add up" in line for line in grid_table(grid).legend)
+
+
 def test_a_cell_of_two_grids_is_one_and_only_judged_cells_count(make):
     default, none = runs(make, "default", 60), runs(make, "none", 55)
     other = [replace(record, grid="parts", cell="nothing") for record in none]
