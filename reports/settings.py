@@ -64,7 +64,8 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
     left_out, data = _left_out(frozenset(without)), record.dataset
     facts = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
     sections = record.config.sections if isinstance(record.config, SharedConfig) else None
-    of = record.variant, record.model
+    # A table of networks holds variants and peers.
+    of = None if "model.name" in left_out else record.variant, record.model
     if sections is None or record.tuned:
         left_out |= record.tuned.keys()
         return _setting(*of, record.config.items(), facts, left_out, record.tuned)

@@ -194,8 +194,9 @@ def _accuracies(measured: Measured) -> Scored:
         size = input_size(record)
         if size is None or not is_plain_network(record) or _primary(record) is None:
             continue
-        if record.dataset is not None and record.dataset.boxes != "gt":
-            continue  # what a detector missed says nothing of precisions
+        data = record.dataset
+        if data is not None and (data.boxes != "gt" or data.split == "minival"):
+            continue  # a detector's misses say nothing of precisions, minival is for choosing
         place = record.model, f"{size[1]}x{size[0]}"
         key = (place, _weights(record), _people(record), record.flip_test, record.decoder)
         runtime = record.inputs.get("runtime") or {}

@@ -91,3 +91,23 @@ def test_rows_that_score_the_same_weights_are_told(make):
     assert line.startswith("The 15 scores come from 10 trainings")
     assert f"standard deviation is {own.spread:.2f} (4 degrees of freedom)" in line
     assert line.endswith("; verdicts are the same.")
+
+
+def test_a_grid_of_networks_is_one_table(make):
+    """Its default is a variant, its cells are peers, which have none."""
+    name = "pose_resnet50_nano"
+    peer = {"model": name, "variant": None, "axes": {"model.name": name}}
+    config = {**make.common("default", None)["config"], "model": {"name": name}}
+    cells = [
+        record
+        for seed in range(2)
+        for record in (
+            make.evaluation(seed=seed, grid="small_peers", mean=60.0 + seed),
+            make.evaluation("resnet-50", seed, 50.0 + seed, "small_peers", config=config, **peer),
+        )
+    ]
+    view = ablation.build(cells, "small_peers")
+    assert [(row.name, len(row.accuracy)) for row in view.rows] == [
+        ("hevitpose_nano", 2),
+        ("resnet-50", 2),
+    ]
