@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from hevitpose import yaml_file
 from hevitpose.errors import DataError
+from hevitpose.evaluation.dunnett import ALPHA
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
 from reports import ablation, captions, comparisons, ratios
@@ -322,6 +323,9 @@ def _find_best(claim: Claim, grid_views: Sequence[ablation.GridView]) -> Finding
     scale = (
         f"{captions.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
     )
+    test = comparisons.interactions(grid)
+    if test is not None and test.p < ALPHA:
+        scale += "; on average: the effects of its axes do not add up, see the grid"
     text = "; ".join(f"{level} {gap_text(comparison)}" for level, comparison in compared.items())
     better = levels.family.having(BETTER)
     if levels.family.spread is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reports import ablation, comparisons
+from reports.claims import Claim, _find_best
 from reports.tables.grid import grid_table
 
 
@@ -40,6 +41,11 @@ def test_a_marginal_mean_that_does_not_hold_at_the_default_is_told(make):
     at_default = "model.peow at the default of the other axes, Δ PCKh@0.5 to 3: 1 "
     assert "(not shown to differ)" in text.partition(at_default)[2][:40]
     added = product(make, {**means, (3, "ope"): 62, (1, "ope"): 62})
+    claim = Claim(
+        statement="3 is best", source="paper", check="is_best", axis="model.peow", level="3"
+    )
+    on_average = "on average: the effects of its axes do not add up"
+    assert [on_average in _find_best(claim, [g]).verdict for g in (grid, added)] == [True, False]
     text = " ".join(grid_table(added).legend)
     assert "No interaction of the axes was shown (F(1, 12)" in text and "at the default" not in text
 
