@@ -87,14 +87,17 @@ def _times(record: Record, model: str, against: str) -> Iterator[Interval]:
 
 
 def _recorded(record: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each network that a record's was timed in turn with in the same mode, and their ratio."""
+    """Each network that a record's was timed in turn with in the same form, and their ratio."""
     if record.latency is None:
         return
-    details, mode = record.latency.details, record.latency.conditions.get("mode")
+    details, given = record.latency.details, record.latency.conditions
+    mode, dtype = given.get("mode"), given.get("dtype")
     one, several = details.get("ratio"), details.get("ratios")
     if isinstance(one, Mapping):
-        other, _, its_mode = str(one.get("to")).rpartition(":")
-        if its_mode == mode:
+        other, its_mode, its_dtype = [*str(one.get("to")).split(":"), "", ""][:3]
+        # A label names a precision where one was given, else both ran in the command's.
+        named = f"{record.model}:{mode}:{dtype}" in (details.get("interleaved_with") or ())
+        if its_mode == mode and (its_dtype == dtype if its_dtype else not named):
             yield other, one
     if isinstance(several, Mapping):  # all contenders of a GPU's comparison run in one mode
         yield from ((k, v) for k, v in several.items() if isinstance(v, Mapping))

@@ -13,6 +13,8 @@ from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.models.trained import Trained
 
+#: What decides who is held out.
+_SLICE = ("dataset", "folder", "train_split", "minival", "skip_bad", "present_only")
 #: Of people whom a training that is not made yet would hold out.
 _AS_PLANNED = "as planned"
 
@@ -43,7 +45,9 @@ def require_scorable(config: Config) -> None:
             )
     start = start_config(config)
     if start is not None:
-        same = start.training.selection == MINIVAL and start.data == data
+        same = start.training.selection == MINIVAL and all(
+            getattr(start.data, key) == getattr(data, key) for key in _SLICE
+        )
         trained = Trained(start.data.dataset, start.data.train_split, _AS_PLANNED if same else "")
         require_unseen(config, str(config.training.start_from), [trained], held_out=_AS_PLANNED)
 
@@ -83,8 +87,9 @@ def require_unseen(
         if minival and trained.dataset == name:
             raise UsageError(
                 f"{path}: trained on {name} {trained.split}, and on people of minival, who were "
-                "not the ones that it held out; expected training.selection=minival with the same "
-                "data, or data.val_split=val"
+                "not the ones that it held out (files made before they said whom say nobody: train "
+                "again with --no-resume); expected training.selection=minival with the same data, "
+                "or data.val_split=val"
             )
         raise UsageError(
             f"{path}: trained on {trained.dataset} {trained.split}, whose photographs are also in "

@@ -36,6 +36,8 @@ def interaction(
         None where nothing can be told: no two factors vary together, or nothing is left to
         estimate the error from.
     """
+    if not any(cells.values()):
+        return None
     names = [name for name, values in cells.items() for _ in values]
     seeds = _indicators([seed for values in cells.values() for seed in values])
     y = np.array([value for values in cells.values() for value in values.values()], float)

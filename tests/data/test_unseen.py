@@ -119,10 +119,14 @@ def test_what_weights_started_from_is_remembered(root, small, tmp_path):
 def test_a_start_that_is_not_made_yet(root):
     """Known from the text alone, before it is trained."""
     made = config(root, "coco", **{"training.start_from": "real:coco_small"})
+    held_out = {"data.val_split": "minival", "training.selection": "minival"}
+    paper = {"training.start_from": "paper:coco_small", "data.dataset": "coco_small"}
+    require_scorable(made.with_overrides(paper | held_out))  # which holds the same people out
+    with pytest.raises(UsageError, match="and on people of minival"):
+        require_scorable(made.with_overrides(paper | held_out | {"data.minival": 0.2}))
     with pytest.raises(UsageError, match="real:coco_small: trained on coco_small train, whose"):
         require_scorable(made)
     require_scorable(made.with_overrides({"data.dataset": "coco_small"}))
-    held_out = {"data.val_split": "minival", "training.selection": "minival"}
     slice_of_start = made.with_overrides({"data.dataset": "coco_small"} | held_out)
     with pytest.raises(UsageError, match="trained on coco_small train, and on people of minival"):
         require_scorable(slice_of_start)

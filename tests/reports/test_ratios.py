@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from reports.claims import claims_table, load_claims
 from reports.load import check
 from reports.published import load as load_published
+from reports.ratios import interleaved
 from reports.tables.short import short_tables
 
 GPU = {"device": "cuda", "mode": "fused+cudagraph", "threads": 16}
@@ -88,3 +89,26 @@ def test_a_speed_is_compared_on_the_device_it_was_published_for(
     table = claims_table(measured(every_condition), published, [], {"one": claim})
     assert table.rows[0][3].text.startswith(verdict)
     assert ("example cpu" in table.rows[0][3].text) == (device != "Example GPU")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "own", "to", "found"),
+    [
+        ("fp32", "", "", True),
+        ("bf16", "", "", True),  # of both, by the command's --dtype
+        ("bf16", ":bf16", ":bf16", True),
+        ("fp32", "", ":fp32", True),
+        ("int8", ":int8", "", False),  # the other in the command's
+        ("int8", ":int8", ":fp32", False),
+    ],
+)
+def test_a_ratio_is_of_one_precision(make, dtype, own, to, found):
+    record = make.latency(conditions={"mode": "onnxruntime", "dtype": dtype})
+    ratio = {"to": f"pose_hrnet_w32:onnxruntime{to}", "ratio": 0.5, "low": 0.4, "high": 0.6}
+    labels = [f"hevitpose_b:onnxruntime{own}", ratio["to"]]
+    details = {"ratio": ratio | {"rounds": 20}, "interleaved_with": labels}
+    record = replace(
+        record, model="hevitpose_b", config={}, latency=replace(record.latency, details=details)
+    )
+    ratios = interleaved(measured([record]), "hevitpose_b", "pose_hrnet_w32")
+    assert [each.times.value for each in ratios] == ([2.0] if found else [])
