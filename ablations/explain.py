@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ablations import display
 from ablations.grid import Grid
+from ablations.grid_file import NOTHING_MEASURED
 from ablations.plan import CHANGED, FINGERPRINT, History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config
@@ -43,7 +44,8 @@ def overview(grids: Sequence[Grid]) -> str:
         told = textwrap.shorten(
             _told(grid.findings[0]), _WIDTH - 2, placeholder=" ...", break_on_hyphens=False
         )
-        lines.append(f"  {told}")
+        if grid.findings[0] != NOTHING_MEASURED:
+            lines.append(f"  {told}")
     lines.append(
         "in full: python -m ablations list attention; run: nox -s ablation -- --grid attention"
     )

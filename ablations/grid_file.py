@@ -31,6 +31,8 @@ OTHER = "other"
 PRIMARY_METRICS = {name: row.primary_metric for name, row in ROWS.items()} | {OTHER: "AP"}
 #: In ``evaluate:``, whose weights.
 OF = "of"
+#: The finding of a grid before its committed records hold a verdict.
+NOTHING_MEASURED = "not measured yet"
 _TEXTS = ("question", "command", "expected")
 _KEYS = (*_TEXTS, "finding", "primary", "mode", "axes", "cells", "evaluate")
 _Entries = dict[str, tuple[int, yaml.Node]]  # key -> (line, node of the value)

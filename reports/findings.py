@@ -21,10 +21,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ablations.grid_file import NOTHING_MEASURED
 from hevitpose.evaluation.statistics import BETTER, NOT_SHOWN, VERDICTS, WORSE
 from reports.evidence import Evidence
 
-NOTHING = "not measured yet"
 _NOT_BETTER = "not shown to be better"
 _NOT_WORSE = "not shown to be worse"
 _DIFFER = "shown to differ"
@@ -74,7 +74,7 @@ def check_findings(tables: Sequence[Evidence], findings: Sequence[str]) -> Itera
         else:
             yield f"is missing for {table.opening!r}"
     for text in left:
-        if judged or text != NOTHING:
+        if judged or text != NOTHING_MEASURED:
             openings = ", ".join(repr(table.opening) for table in judged)
             expected = f"expected one of {openings}" if judged else "has no table with verdicts"
             yield f"opens with {text.partition(':')[0]!r}: {expected}"
@@ -88,10 +88,10 @@ def check_finding(table: Evidence, finding: str) -> list[str]:
         finding: of the grid's file.
     """
     judged = table.family.spread is not None
-    if finding == NOTHING or not judged:
-        if judged and finding == NOTHING:
-            return [f"says {NOTHING!r}, but the table has verdicts"]
-        return [] if finding == NOTHING else ["has no table with verdicts to stand on"]
+    if finding == NOTHING_MEASURED or not judged:
+        if judged and finding == NOTHING_MEASURED:
+            return [f"says {NOTHING_MEASURED!r}, but the table has verdicts"]
+        return [] if finding == NOTHING_MEASURED else ["has no table with verdicts to stand on"]
     finding = finding.replace("+-", "±").replace("−", "-")
     found = []
     if _TOO_MUCH.search(finding):
