@@ -41,10 +41,10 @@ def overview(grids: Sequence[Grid]) -> str:
         start = f"{grid.name:<{names}}  {cells:>2} cells  {time:<15} "
         question = " ".join(grid.question.split())
         lines.append(start + textwrap.shorten(question, _WIDTH - len(start), placeholder=" ..."))
-        told = textwrap.shorten(
-            _told(grid.findings[0]), _WIDTH - 2, placeholder=" ...", break_on_hyphens=False
-        )
         if grid.findings[0] != NOTHING_MEASURED:
+            told = textwrap.shorten(
+                _told(grid.findings[0]), _WIDTH - 2, placeholder=" ...", break_on_hyphens=False
+            )
             lines.append(f"  {told}")
     lines.append(
         "in full: python -m ablations list attention; run: nox -s ablation -- --grid attention"

@@ -17,7 +17,7 @@ from ablations.grid import Cell, Grid
 from ablations.plan import Job, Plan, training_jobs
 from ablations.refusals import refused_key
 from hevitpose import runs
-from hevitpose.data.minival import is_minival
+from hevitpose.data.minival import MINIVAL, is_minival
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import Record
 
@@ -96,7 +96,7 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                         "those it chooses by"
                     )
                 for value in tuning.values:
-                    overrides = {tuning.key: value, "training.selection": "minival"}
+                    overrides = {tuning.key: value, "training.selection": MINIVAL}
                     config = cell.config.with_overrides(overrides)
                     for seed in SEEDS:
                         seeded = config.model_copy(update={"seed": seed})

@@ -155,8 +155,7 @@ def condition(facts: Mapping[str, str]) -> str:
     Args:
         facts: of :func:`shared`.
     """
-    people = _people(facts["dataset"])
-    people += " minival" if facts.get("split") == "minival" else ""
+    people = data_words(facts["dataset"], facts.get("split", ""))
     start = start_words(facts["start"], facts["dataset"])
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
@@ -175,6 +174,11 @@ def start_words(start: str, dataset: str) -> str:
         _, colon, on = start.partition(":")
         return f"started on {_people(on)}" if colon else f"from {start}"
     return "" if is_rendered(dataset) else "from random weights"
+
+
+def data_words(dataset: str, split: str) -> str:
+    """What was scored: val and test go without saying, minival is not reported as either."""
+    return _people(dataset) + (" minival" if split == "minival" else "")
 
 
 def _people(dataset: str) -> str:

@@ -13,6 +13,7 @@ from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.models.trained import Trained
 
+_PARTS = {"trainval": ("train", "val")}
 #: What decides who is held out.
 _SLICE = ("dataset", "folder", "train_split", "minival", "skip_bad", "present_only")
 #: Of people whom a training that is not made yet would hold out.
@@ -48,7 +49,8 @@ def require_scorable(config: Config) -> None:
         same = start.training.selection == MINIVAL and all(
             getattr(start.data, key) == getattr(data, key) for key in _SLICE
         )
-        trained = Trained(start.data.dataset, start.data.train_split, _AS_PLANNED if same else "")
+        name, split = Path(start.data.dataset).name, start.data.train_split
+        trained = Trained(name, split, _AS_PLANNED if same else "")
         require_unseen(config, str(config.training.start_from), [trained], held_out=_AS_PLANNED)
 
 
@@ -101,9 +103,6 @@ def _photographs(dataset: str, split: str) -> list[tuple[str, ...]]:
     """Where a split's photographs are: of a part of another dataset, in that one's split."""
     whole = ROWS[dataset].part_of if dataset in ROWS else None
     return [(*(whole or ()), dataset, part) for part in _PARTS.get(split, (split,))]
-
-
-_PARTS = {"trainval": ("train", "val")}
 
 
 def _overlap(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> bool:

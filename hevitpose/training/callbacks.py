@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from hevitpose.config import Config
+from hevitpose.data.minival import MINIVAL
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DivergedError, UsageError
 from hevitpose.evaluation.predict import (
@@ -75,7 +76,7 @@ class Evaluate(Collect):
 
     def evaluate(self, predictions: Predictions) -> dict[str, float]:
         """The metrics of the table's dataset; a box PCK where training people are held out."""
-        if self.config.training.selection == "minival":
+        if self.config.training.selection == MINIVAL:
             return {"minival_pck": box_pck(self.table, predictions)}
         return score(self.table, predictions)
 

@@ -109,7 +109,7 @@ def _train(
 ) -> TrainResult:
     require_scorable(config)
     people = load_split(config, config.data.train_split, training=True)
-    if config.training.selection == "minival":
+    if config.training.selection == MINIVAL:
         people, held = split_minival(people, config.data.minival)
     else:  # by ground-truth boxes: the boxes of an evaluation decide no training
         held = load_split(config, config.data.val_split, training=False, boxes="gt")

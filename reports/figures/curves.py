@@ -7,7 +7,13 @@ from collections import defaultdict
 from typing import Any
 
 from hevitpose.records import Record
-from reports.captions import describe_conditions, machine_key, place_words, precision_word
+from reports.captions import (
+    data_words,
+    describe_conditions,
+    machine_key,
+    place_words,
+    precision_word,
+)
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import Measured, input_size
@@ -34,8 +40,7 @@ def learning_curves(measured: Measured) -> Plot | None:
                     if isinstance(row.get("step", row.get("epoch")), (int, float))
                 ]
                 if sum(row[2] is not None for row in rows) > 1:
-                    on = plain(dataset) + (f" {split}" if split == "minival" else "")
-                    label = f"{shown_name(network)}, {on}"
+                    label = f"{shown_name(network)}, {plain(data_words(dataset, split))}"
                     series.append([label, record.seed, rows])
     if not series:
         return None

@@ -195,7 +195,8 @@ def _accuracies(measured: Measured) -> Scored:
         if size is None or not is_plain_network(record) or _primary(record) is None:
             continue
         data = record.dataset
-        if data is not None and (data.boxes != "gt" or data.split == "minival"):
+        held_out = "held_out" in (record.inputs.get("data") or {})
+        if held_out or (data is not None and data.boxes != "gt"):
             continue  # a detector's misses say nothing of precisions, minival is for choosing
         place = record.model, f"{size[1]}x{size[0]}"
         key = (place, _weights(record), _people(record), record.flip_test, record.decoder)

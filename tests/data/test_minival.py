@@ -12,19 +12,12 @@ from hevitpose.errors import UsageError
 from hevitpose.runs import evaluation_run, training_run
 from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import load_split
+from tests import tiny
 from tests.data import annotation_files as files
 from tests.data.feeding_back import ap, custom
 
 HELD_OUT = {"data.val_split": "minival", "training.selection": "minival", "data.minival": 0.3}
-TINY = {
-    "data.input_size": [64, 64],
-    "training.steps": 2,
-    "training.batch_size": 4,
-    "training.warmup_steps": 1,
-    "training.threads": 1,
-    "data.workers": 0,
-    "evaluation.flip_test": False,
-}
+TINY = {**tiny.TINY, "data.workers": 0}
 
 
 def scattered(photographs: int):
@@ -104,6 +97,13 @@ def test_a_start_that_held_the_same_people_out(config, tmp_path):
     smaller = {"data.minival": 0.2}
     with pytest.raises(UsageError, match="and on people of minival"):
         train(config.with_overrides(start | smaller), tmp_path / "never")
+
+
+def test_a_start_that_is_not_made_yet_and_held_nobody_out(config):
+    """A custom dataset goes by the name that its weights will say."""
+    start = {"training.start_from": f"real:{config.data.dataset}"}
+    with pytest.raises(UsageError, match="and on people of minival"):
+        evaluation_run(config.with_overrides(start), "w")
 
 
 def test_who_cannot_be_read_changes_nobody_elses_place(tmp_path):

@@ -15,18 +15,10 @@ from hevitpose.inference.pretrained import save_pretrained
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint
 from hevitpose.models.trained import Trained
 from hevitpose.training.fit import evaluate, train
+from tests import tiny
 from tests.data import annotation_files as files
 
-TINY = {
-    "data.input_size": [64, 64],
-    "training.steps": 2,
-    "training.batch_size": 4,
-    "training.warmup_steps": 1,
-    "training.threads": 1,
-    "training.selection": "last",
-    "data.workers": 0,
-    "evaluation.flip_test": False,
-}
+TINY = {**tiny.TINY, "data.workers": 0, "training.selection": "last"}
 
 
 @pytest.fixture(scope="module")

@@ -240,10 +240,17 @@ def test_machines_that_a_short_name_does_not_tell_apart_have_their_whole_one(fou
     assert "1 thread, wall time, n = 200" in short.conditions
 
 
-@pytest.mark.parametrize("change", [{"boxes": "hog.json>=0"}, {"split": "minival"}])
-def test_accuracy_is_by_ground_truth_boxes_and_not_on_minival(timed, scored, make, change):
+@pytest.mark.parametrize(
+    ("change", "held_out"),
+    [({"boxes": "hog.json>=0"}, {}), ({"split": "minival"}, {"of": "train", "share": 0.1})],
+)
+def test_accuracy_is_by_ground_truth_boxes_and_not_on_minival(
+    timed, scored, make, change, held_out
+):
     """However late somebody scores a network otherwise."""
     dataset = replace(make.evaluation().dataset, **change)
-    later = replace(scored(9.0, seed=1, started_at=START + timedelta(days=1)), dataset=dataset)
+    later = scored(9.0, seed=1, started_at=START + timedelta(days=1))
+    inputs = later.inputs | ({"data": {"held_out": held_out}} if held_out else {})
+    later = replace(later, id=digest(inputs), inputs=inputs, dataset=dataset)
     (full,) = points(measured([timed("fused", "fp32", 9.0), scored(60.0), later]))
     assert full.accuracy.value == 60.0

@@ -14,19 +14,18 @@ from hevitpose.errors import DivergedError, UnavailableError, UsageError
 from hevitpose.training import callbacks
 from hevitpose.training.fit import train
 from hevitpose.training.loggers import examples
+from tests import tiny
 
 TINY = {
-    "data.input_size": [64, 64],
+    **tiny.TINY,
     "data.eval_batch_size": 8,
     "training.steps": 4,
-    "training.batch_size": 4,
     "training.warmup_steps": 2,
     "training.checkpoint_steps": 2,
     "training.eval_every": 0.2,  # once a chunk
     "training.selection": "minival",
     "data.minival": 0.3,
     "training.ema_decay": 0.5,
-    "training.threads": 1,
 }
 
 

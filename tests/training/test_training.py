@@ -30,16 +30,14 @@ from hevitpose.training.loaders import PeopleModule
 from hevitpose.training.module import PoseModule
 from hevitpose.training.schedule import Plan, learning_rate_factor
 from hevitpose.training.trainer import build, make_trainer
+from tests import tiny as tiny_training
 
 TINY = {
-    "data.input_size": [64, 64],
+    **tiny_training.TINY,
     "data.eval_batch_size": 8,
     "training.steps": 6,
-    "training.batch_size": 4,
     "training.warmup_steps": 2,
     "training.checkpoint_steps": 2,
-    "training.threads": 1,
-    "evaluation.flip_test": False,
 }
 
 
