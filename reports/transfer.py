@@ -20,6 +20,9 @@ from reports.comparisons import default_key
 
 #: Fewest cells that a rank correlation is computed of.
 CELLS = 3
+#: Fewest seeds, on both sides, with which a grid is taken together with others: all of them rest on
+#: the seeds that every cell has, and a grid of one seed would leave them neither mean nor ceiling.
+SEEDS_TOGETHER = 3
 PREDICTS, REVERSES, NOT_SHOWN = "predicts", "reverses", "not shown to predict"
 
 Scores = Mapping[str, Mapping[int, float]]  # cell -> seed -> percent
@@ -95,8 +98,8 @@ def transfers(views: Iterable[GridView]) -> list[Transfer]:
 
     Returns:
         Random weights first, then by grid; where several grids share their defaults on both
-        sides, all of them together come last of their start. Grids with fewer than
-        :data:`CELLS` common cells are left out.
+        sides, those of at least :data:`SEEDS_TOGETHER` seeds together come last of their start.
+        Grids with fewer than :data:`CELLS` common cells are left out.
     """
     scored = [view for view in views if default_key(view) and not view.facts["tuned"]]
     rendered = [v for v in scored if is_rendered(v.facts["dataset"]) and not v.facts["start"]]
@@ -109,7 +112,14 @@ def transfers(views: Iterable[GridView]) -> list[Transfer]:
                 if pair is not None:
                     by_defaults[default_key(here), default_key(there), metric].append(pair)
     pairs = [pair for group in by_defaults.values() for pair in group]
-    pairs += [_together(group) for group in by_defaults.values() if len(group) > 1]
+    for group in by_defaults.values():
+        repeated = [
+            pair
+            for pair in group
+            if min(len(pair.rendered.seeds), len(pair.photographs.seeds)) >= SEEDS_TOGETHER
+        ]
+        if len(repeated) > 1:
+            pairs.append(_together(repeated))
     return sorted(pairs, key=lambda t: (t.start != "", t.start, len(t.grids) > 1))
 
 

@@ -97,6 +97,16 @@ def test_grids_of_one_default_are_also_taken_together(records):
     assert {len(pair.names) for pair in apart} == {len(RENDERED)}
 
 
+def test_a_grid_of_one_seed_is_not_taken_together_with_others(records):
+    one, two = records(), records(grid="ffn", seeds=1)
+    ids = {record.id for record in one}
+    both = [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
+    found = transfers(_views(both))
+    assert {pair.grids for pair in found} == {("attention",), ("ffn",)}
+    assert {len(pair.photographs.seeds) for pair in found if pair.grids == ("ffn",)} == {1}
+    assert len(transfer_plot(found).data["panels"]) == 2
+
+
 def test_the_table_and_the_plot_say_the_same(views):
     found = transfers(views())
     table, plot = transfer_table(found), transfer_plot(found)
