@@ -24,6 +24,7 @@ from hevitpose.runs import (
     training_folder,
     training_run,
 )
+from hevitpose.runs.weights import is_of
 from hevitpose.training.devices import device_of
 
 
@@ -102,6 +103,45 @@ def test_weights_are_known_by_their_bytes(config, done, tmp_path):
     assert new and record.training is None  # nobody knows them there
     assert record.inputs["weights"] == f"sha256:{first.training.weights}"
     assert record.metrics == first.evaluation.metrics
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_weights_in_another_network_are_another_evaluation(config, done, tmp_path, known):
+    runs, first = done
+    runs = runs if known else tmp_path  # where nobody knows whose they are, the file says it
+    changed = config.with_overrides({"model.cascade": False})  # of the same shapes
+    other, new = evaluate_and_record(changed, first.weights, runs=runs)
+    assert new and other.inputs["model"]["cascade"] is False
+    plain, _ = evaluate_and_record(config, first.weights, runs=runs)
+    assert "model" not in plain.inputs and plain.id != other.id
+    assert plain.metrics == first.evaluation.metrics
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_imported_file_is_part_of_the_evaluation(config, done, tmp_path, known):
+    runs, first = done
+    runs = runs if known else tmp_path
+    mine = tmp_path / "mine.py"
+    ids = {evaluate_and_record(config, first.weights, runs=runs)[0].id}
+    for text in ("MINE = 1\n", "MINE = 2\n"):
+        mine.write_text(text)
+        imported = config.with_overrides({"imports": [str(mine)]})
+        ids.add(evaluate_and_record(imported, first.weights, runs=runs)[0].id)
+    assert len(ids) == 3
+
+
+def test_on_cuda_a_file_has_to_say_what_trained_it(config, done, tmp_path):
+    _, first = done
+    record = replace(first.training, weights="0" * 64)  # as another run of it leaves them
+    assert not is_of(first.weights, record)
+    on_cuda = replace(record, inputs=record.inputs | {"device": "cuda"})
+    assert is_of(first.weights, on_cuda)
+    longer = on_cuda.config | {"training": on_cuda.config["training"] | {"steps": 3}}
+    assert not is_of(first.weights, replace(on_cuda, config=longer))
+    junk = tmp_path / "model.safetensors"
+    junk.write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        is_of(junk, on_cuda)
 
 
 def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):

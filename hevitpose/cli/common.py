@@ -110,7 +110,7 @@ def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
     An override that differs from the checkpoint is said.
     """
     from hevitpose.config import parse_overrides
-    from hevitpose.models.checkpoint import checkpoint_config
+    from hevitpose.models.checkpoint_config import checkpoint_config
 
     resolved, lines = checkpoint_config(config, parse_overrides(overrides or ()))
     for line in lines:

@@ -258,6 +258,10 @@ class Config(Section):
         inputs = with_first_names(inputs_of(self, kind, without="model"))
         if kind == "training":
             inputs["total_batch"] = self.total_batch
+            every = self.training.checkpoint_steps
+            if self.training.selection != "last" and every is not None:
+                # Evaluations fall on its multiples, so other checkpoints compete.
+                inputs["training"]["checkpoint_steps"] = every
         return inputs
 
     def for_selection(self) -> Config:

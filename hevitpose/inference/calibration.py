@@ -30,7 +30,8 @@ from hevitpose.files import is_dir
 from hevitpose.inference.export import picture_crops
 from hevitpose.inference.lower_precision import Judge, People
 from hevitpose.inference.pictures import find_images
-from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint
+from hevitpose.models.checkpoint import read_checkpoint
+from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.onnx_file import RuntimeNetwork
 from hevitpose.models.runtimes import Run
 from hevitpose.records import digest

@@ -19,7 +19,7 @@ from hevitpose.data.transforms import crop_people
 from hevitpose.errors import UsageError, first_line, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
-from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained, read_checkpoint
+from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained
 from hevitpose.models.forms import optimize
 from hevitpose.models.keypoints import KeypointLayout
 
@@ -41,8 +41,9 @@ class PosePredictor:
     Args:
         model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network,
             of which a copy is used. By default the nano network that ships.
-        config: geometry, decoder and flip test; the checkpoint's own where it has one.
-        layout: what the keypoints mean; the checkpoint's own, or the one with that many keypoints.
+        config: geometry, decoder and flip test; by default those that came with the weights, also
+            of a network that ``from_pretrained`` or ``from_published`` gave.
+        layout: what the keypoints mean; likewise, or else the one with that many keypoints.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         batch_size: crops a pass.
 
@@ -62,11 +63,14 @@ class PosePredictor:
     ) -> None:
         if isinstance(model, nn.Module):
             network = copy.deepcopy(model)  # the caller may go on training theirs
+            named = str(getattr(model, "name", type(model).__name__))
         else:
-            stored = read_checkpoint(model)
-            network, layout = from_pretrained(model), layout or stored.layout
-            if config is None and stored.config:
-                config = parse_config(stored.config, str(model))
+            network, named = from_pretrained(model), str(model)
+        about = getattr(network, "pretrained_from", None)  # what came with its weights
+        if about is not None:
+            layout = layout or about.layout
+            if config is None and about.config:
+                config = parse_config(about.config, named)
         self.config = config or Config()
         self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
         self.device, self.batch_size = _usable(device), batch_size

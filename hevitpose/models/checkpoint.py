@@ -8,7 +8,7 @@ a run) is read for its weights too, with ``weights_only=True``: nothing is ever 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hevitpose import files, json_file
-from hevitpose.config import Config, parse_config
 from hevitpose.config.renamed import with_first_names, with_todays_names
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.files import write_atomically
@@ -26,7 +25,7 @@ from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
-from hevitpose.models.spec import MEAN, PEERS, STD, full_name, options_of
+from hevitpose.models.spec import MEAN, STD, options_of
 from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_trainings
 
 FORMAT = "hevitpose-1"
@@ -89,6 +88,11 @@ class PretrainedFrom:
     config: dict[str, Any]
     layout: KeypointLayout | None
     source: dict[str, Any]
+
+
+def todays_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored network's options, under today's names."""
+    return with_todays_names({"model": dict(options)}).get("model", {})
 
 
 def save_checkpoint(
@@ -240,76 +244,6 @@ def _read_lightning(path: Path) -> Stored:
     return _stored(path, state, gate.plain(path, data["hevitpose"]))
 
 
-#: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
-#: its output is decoded. ``valid`` and ``infer-testdev`` take them from it, as ``predict`` does.
-BROUGHT = {"model": None, "codec": None, "data": ("input_size",)}
-
-
-def checkpoint_config(
-    config: Config, given: Collection[str] = ()
-) -> tuple[Config, tuple[str, ...]]:
-    """A config whose network, codec and input are those of ``model.checkpoint``.
-
-    Args:
-        config: of the evaluation: data, boxes, device.
-        given: dotted keys that were set on the command line; these stand.
-
-    Returns:
-        (the config to evaluate with, a line for every given key that differs from the checkpoint).
-
-    Raises:
-        UsageError: no checkpoint is named, or what was given does not go with it.
-        DataError: the file is damaged or not ours.
-    """
-    path = config.model.checkpoint
-    if path is None:
-        raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
-    stored, lines = read_checkpoint(path), []
-    if stored.config:
-        own = parse_config(stored.config, str(path)).dump()
-    else:  # weights alone: the network is known, its codec and input are the config's
-        own = {"model": _model_section(stored.model)}
-        lines.append(f"{path}: says nothing of its codec and input, those of the config are used")
-    merged = config.dump()
-    for section, keys in BROUGHT.items():
-        if section not in own:
-            continue
-        theirs = merged[section]
-        kept = {"checkpoint": str(locate(path))} if section == "model" else {}
-        wanted = own[section].keys() if keys is None else keys
-        brought = {key: own[section][key] for key in wanted} | kept
-        for key in (k.partition(".")[2] for k in given if k.startswith(f"{section}.")):
-            if key in kept or (keys is not None and key not in keys):
-                continue
-            if not _same(key, theirs.get(key), brought.get(key)):
-                lines.append(
-                    f"{section}.{key}: {_shown(theirs.get(key))} as given; "
-                    f"{path} was trained with {_shown(brought.get(key))}"
-                )
-            brought[key] = theirs.get(key)
-        merged[section] = brought if keys is None else {**theirs, **brought}
-    return parse_config(merged, str(path)), tuple(lines)
-
-
-def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:
-    name = str(description.get("name"))
-    options = {} if full_name(name) in PEERS else _todays(description.get("options") or {})
-    return {"name": name, **options}
-
-
-def _todays(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored network's options, under today's names."""
-    return with_todays_names({"model": dict(options)}).get("model", {})
-
-
-def _same(key: str, one: Any, other: Any) -> bool:
-    return full_name(one) == full_name(other) if key == "name" else one == other
-
-
-def _shown(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
 def load_weights(
     model: nn.Module, path: Path | str, *, reset_keypoints: bool = False
 ) -> tuple[str, ...]:
@@ -381,7 +315,7 @@ def from_pretrained(
         name, trained = description["name"], int(description["num_keypoints"])
         options: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v
-            for k, v in _todays(description["options"]).items()
+            for k, v in todays_options(description["options"]).items()
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: its model description is incomplete ({error!r})") from error

@@ -73,7 +73,9 @@ BY_PROXY = {
     "device": "its type: training, evaluation",
     "devices": "total_batch: training",
     "nodes": "total_batch: training",
-    "imports": "sha256 of each file: training, complexity, latency",
+    "training.checkpoint_steps": "its value, unless the last checkpoint is kept: training",
+    "imports": "sha256 of each file: training, complexity, latency; evaluation, where the weights "
+    "were trained without",
 }
 #: Config fields that are in no id: paths, workers, display.
 IN_NO_ID = frozenset(
@@ -82,7 +84,6 @@ IN_NO_ID = frozenset(
         "data.root",
         "data.workers",
         "data.eval_batch_size",
-        "training.checkpoint_steps",
         "training.loggers",
     )
 )
@@ -230,6 +231,7 @@ def evaluation_run(
     weights: str,
     runtime: Mapping[str, Any] | None = None,
     tuned: Mapping[str, Any] | None = None,
+    trained: Mapping[str, Any] | None = None,
 ) -> Run:
     """The evaluation of some weights under a config's condition.
 
@@ -241,6 +243,11 @@ def evaluation_run(
         runtime: of an exported file: ``name``, ``precision`` and how it was exported; None: torch
             in the config's precision.
         tuned: key -> values that the config's own was chosen from; apart from an untuned run.
+        trained: :func:`model_inputs` of the network that the weights were trained in; None: the
+            config's. In another one they score something else.
+
+    Raises:
+        DataError: imported files cannot be read.
     """
     model = model_inputs(config, data.num_keypoints)
     inputs: dict[str, Any] = {
@@ -256,9 +263,22 @@ def evaluation_run(
     }
     if config.evaluation.condition is not None:
         inputs["conditions"] = CONDITIONS
+    if trained is not None and not _same_network(model, trained):
+        inputs["model"] = model
     if tuned:
         inputs["tuned"] = {key: list(values) for key, values in tuned.items()}
     return _run("evaluation", inputs, model, config)
+
+
+def _same_network(model: Mapping[str, Any], trained: Mapping[str, Any]) -> bool:
+    """Whether weights run in what they were trained in; the files that either needs aside.
+
+    An evaluation may do without a file that its training imported (a loss, say), but what it
+    imports itself is part of its network.
+    """
+    apart = {"num_keypoints"} if "imports" in model else {"num_keypoints", "imports"}
+    one, other = ({k: v for k, v in each.items() if k not in apart} for each in (model, trained))
+    return digest(one) == digest(other)
 
 
 def complexity_run(config: Config, num_keypoints: int) -> Run:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hevitpose.errors import DataError
 from hevitpose.records import Record, RecordStore, provenance
@@ -40,13 +41,24 @@ def measured() -> RecordStore:
     return RecordStore(provenance.ROOT / MEASURED)
 
 
-def training_by_weights(sha256: str, stores: Sequence[RecordStore]) -> str | None:
-    """The id of the training that left a file of this sha256, if one is recorded."""
+def training_by_weights(sha256: str, stores: Sequence[RecordStore]) -> Record | None:
+    """The training that left a file of this sha256, if one is recorded."""
     for store in stores:
         for record in store.iter(failures=False, naming=sha256):
             if record.kind == "training" and record.weights == sha256:
-                return record.id
+                return record
     return None
+
+
+def portable(value: Any) -> Any:
+    """Absolute paths as their last two parts: a record says nothing of the machine's folders."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(item) for item in value]
+    if isinstance(value, str) and value.startswith("/"):
+        return "/".join(["...", *value.strip("/").split("/")[-2:]])
+    return value
 
 
 @dataclass(frozen=True)

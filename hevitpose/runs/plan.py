@@ -42,6 +42,7 @@ def evaluation_run(
     weights: str | None = None,
     tuned: Mapping[str, Any] | None = None,
     runtime: Mapping[str, Any] | None = None,
+    trained: Mapping[str, Any] | None = None,
 ) -> Run:
     """The evaluation of weights under a config's condition.
 
@@ -51,6 +52,7 @@ def evaluation_run(
             config's own training.
         tuned: key -> values that the config's own was chosen from.
         runtime: of an exported file; see :func:`hevitpose.records.identity.evaluation_run`.
+        trained: the network that the weights were trained in, where it may be another; likewise.
 
     Raises:
         DataError: annotations, boxes or imported files are absent.
@@ -58,7 +60,7 @@ def evaluation_run(
     weights = training_run(config).id if weights is None else weights
     inputs = DataInputs(num_keypoints(config), val=_val_inputs(config, config.data.box_source))
     device = provenance.device_type(config.device)
-    return identity.evaluation_run(config, inputs, device, weights, runtime, tuned)
+    return identity.evaluation_run(config, inputs, device, weights, runtime, tuned, trained)
 
 
 def complexity_run(config: Config) -> Run:

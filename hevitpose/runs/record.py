@@ -25,11 +25,13 @@ from hevitpose.runs.folders import (
     WEIGHTS,
     evaluation_folder,
     measured,
+    portable,
     store_of,
     training_by_weights,
     training_folder,
 )
 from hevitpose.runs.plan import evaluation_run, start_of, training_run
+from hevitpose.runs.weights import is_of, network_of, runtime_inputs
 
 if TYPE_CHECKING:
     from hevitpose.evaluation.predict import Predictions
@@ -80,12 +82,12 @@ def train_and_record(
     folder = out or training_folder(runs, run.id)
     weights, store = folder / WEIGHTS, store_of(runs)
     record, started = store.get(run.id), config
-    if not (resume and record is not None and _is_of(weights, record)):
+    if not (resume and record is not None and is_of(weights, record)):
         started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():
         record = store.get(run.id)
-        done = resume and record is not None and _is_of(weights, record)
+        done = resume and record is not None and is_of(weights, record)
         if not done:
             record = _recorded(
                 config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
@@ -109,7 +111,7 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
     if whose is None:
         return None
     weights, record = training_folder(runs, whose) / WEIGHTS, store_of(runs).get(whose)
-    if record is not None and _is_of(weights, record):
+    if record is not None and is_of(weights, record):
         return weights
     start = start_config(config)
     if start is None or not _alone():
@@ -138,13 +140,6 @@ def _alone() -> bool:
     return world()[1] == 1
 
 
-def _is_of(weights: Path, record: Record) -> bool:
-    """Whether a file holds the weights of a training: to the bit, where that is repeatable."""
-    if not weights.is_file():
-        return False
-    return record.inputs["device"] == "cuda" or file_digest(weights) == record.weights
-
-
 def evaluate_and_record(
     config: Config,
     weights: Path,
@@ -161,7 +156,8 @@ def evaluate_and_record(
         config: the condition.
         weights: the file.
         runs: the folder that holds the store.
-        training: the id of the training they come from; None: looked for by their sha256.
+        training: the id of the training they come from, the config's own; None: looked for by
+            their sha256.
         progress: told the batches done and the batches there are.
         again: also where it is recorded; the record stays as it is.
         runtime: of an exported file; weights run in torch.
@@ -173,9 +169,14 @@ def evaluate_and_record(
         HEViTPoseError: the weights do not fit, the data are bad, the store cannot be written.
     """
     store = store_of(runs)
-    training = training or training_by_weights(file_digest(weights), [store, measured()])
-    whose = training or f"sha256:{file_digest(weights)}"
-    run = evaluation_run(config, whose, runtime=_runtime_inputs(weights, runtime))
+    if training is None:
+        sha256 = file_digest(weights)
+        record = training_by_weights(sha256, [store, measured()])
+        whose = f"sha256:{sha256}" if record is None else record.id
+        network = network_of(weights) if record is None else record.inputs["model"]
+    else:
+        whose, network = training, None
+    run = evaluation_run(config, whose, runtime=runtime_inputs(weights, runtime), trained=network)
     known = store.get(run.id)
     if known is not None and not again:
         return known, False
@@ -185,16 +186,6 @@ def evaluate_and_record(
         config, run, store, folder, lambda: evaluation_fields(config, folder, progress, runtime)
     )
     return None if record is None else (known or record, known is None)
-
-
-def _runtime_inputs(weights: Path, runtime: str) -> dict[str, Any] | None:
-    """Of an exported file its runtime, precision, source and the people it was calibrated on."""
-    if runtime == "torch":
-        return None
-    from hevitpose.models.checkpoint import read_checkpoint
-
-    exported = portable(read_checkpoint(weights).exported)
-    return {"name": runtime, "precision": exported["precision"], "exported": exported}
 
 
 def _recorded(
@@ -290,17 +281,6 @@ def _version(runtime: str) -> dict[str, str | None]:
     from hevitpose.models.runtimes import runtime_version
 
     return {runtime: runtime_version(runtime)}
-
-
-def portable(value: Any) -> Any:
-    """Absolute paths as their last two parts: a record says nothing of the machine's folders."""
-    if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [portable(item) for item in value]
-    if isinstance(value, str) and value.startswith("/"):
-        return "/".join(["...", *value.strip("/").split("/")[-2:]])
-    return value
 
 
 def train_fields(

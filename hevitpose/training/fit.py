@@ -269,8 +269,8 @@ def infer(
     """Predict every person of the val split (``data.val_split``) with saved weights.
 
     Args:
-        config: as it is; :func:`~hevitpose.models.checkpoint.checkpoint_config` puts the
-            checkpoint's own network, codec and input in.
+        config: as it is; :func:`~hevitpose.models.checkpoint_config.checkpoint_config` puts
+            the checkpoint's own network, codec and input in.
         scored: refuse a split that cannot be scored, before predicting.
         runtime: what runs an exported file; weights run in torch.
         progress: told the batches done and those there are.

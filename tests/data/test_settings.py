@@ -16,7 +16,8 @@ from hevitpose.errors import DataError, Notice, UsageError
 from hevitpose.evaluation.score import results_of, score
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models import create_for_input
-from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint, save_checkpoint
+from hevitpose.models.checkpoint import read_checkpoint, save_checkpoint
+from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import augmentation, load_split
 from hevitpose.training.module import PoseModule

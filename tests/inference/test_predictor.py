@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import torch
 
-from hevitpose import PosePredictor, create_model
+from hevitpose import PosePredictor, create_model, from_pretrained
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import load
@@ -57,6 +57,16 @@ def test_predictor_agrees_with_evaluation(predictor, model, synthetic_root):
         pose = predictor(table.image_path(row), [table.bboxes[row][None]])[0]
         np.testing.assert_allclose(pose.keypoints, wanted, atol=2e-3)
         np.testing.assert_allclose(pose.scores, scores, rtol=2e-3, atol=1e-5)
+
+
+def test_a_network_keeps_what_came_with_its_weights(checkpoint):
+    of_file, of_network = PosePredictor(), PosePredictor(from_pretrained("hevitpose_nano"))
+    assert of_network.config == of_file.config
+    assert of_network.config.codec.decoder == "udp" and of_network.layout == COCO
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    np.testing.assert_array_equal(of_network(picture)[0].keypoints, of_file(picture)[0].keypoints)
+    given = load_config("synthetic", {"data.input_size": [96, 96]})
+    assert PosePredictor(from_pretrained(checkpoint), config=given).config is given
 
 
 def test_images_of_any_kind_and_none(predictor, tmp_path):

@@ -24,7 +24,8 @@ from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
-from hevitpose.models.checkpoint import checkpoint_config, read_checkpoint
+from hevitpose.models.checkpoint import read_checkpoint
+from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.forms import optimize
 from hevitpose.models.parity import relative_error
 from hevitpose.models.published import BACKBONES, load_imagenet, start_from

@@ -102,6 +102,15 @@ def runs(config: Config) -> dict[str, str]:
     }
 
 
+def test_where_checkpoints_compete_the_steps_between_them_decide(tmp_path):
+    where = [f"data.root={tmp_path}", "training.selection=minival"]
+    ids = {
+        training_run(load_config("synthetic", [*where, *given])).id
+        for given in ([], ["training.checkpoint_steps=7"], ["training.checkpoint_steps=8"])
+    }
+    assert len(ids) == 3
+
+
 def test_the_checkpoint_that_val_selects_is_chosen_by_that_split(tmp_path):
     where = [f"data.root={tmp_path}", "training.selection=val"]
     base = load_config("synthetic", where)

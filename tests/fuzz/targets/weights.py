@@ -26,12 +26,12 @@ from hevitpose.inference.export import Request, export
 from hevitpose.inference.pretrained import from_published
 from hevitpose.models.checkpoint import (
     METADATA,
-    checkpoint_config,
     from_pretrained,
     load_weights,
     read_checkpoint,
     save_checkpoint,
 )
+from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import read_description, runtime_network
 from hevitpose.models.torchfile import read_state_dict

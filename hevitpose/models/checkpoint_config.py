@@ -1,0 +1,90 @@
+"""What a file of weights brings to an evaluation: its network, its codec and its input."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from hevitpose.config import Config, parse_config
+from hevitpose.errors import UsageError
+from hevitpose.models.checkpoint import locate, read_checkpoint, todays_options
+from hevitpose.models.spec import PEERS, full_name
+
+#: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
+#: its output is decoded. ``valid`` and ``infer-testdev`` take them from it, as ``predict`` does.
+BROUGHT = {"model": None, "codec": None, "data": ("input_size",)}
+
+
+def checkpoint_config(
+    config: Config, given: Collection[str] = ()
+) -> tuple[Config, tuple[str, ...]]:
+    """A config whose network, codec and input are those of ``model.checkpoint``.
+
+    Args:
+        config: of the evaluation: data, boxes, device.
+        given: dotted keys that were set on the command line; these stand.
+
+    Returns:
+        (the config to evaluate with, a line for every given key that differs from the checkpoint).
+
+    Raises:
+        UsageError: no checkpoint is named, or what was given does not go with it.
+        DataError: the file is damaged or not ours.
+    """
+    path = config.model.checkpoint
+    if path is None:
+        raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
+    stored, lines = read_checkpoint(path), []
+    if stored.config:
+        own = parse_config(stored.config, str(path)).dump()
+    else:
+        own = {"model": _model_section(stored.model)}
+        lines.append(f"{path}: says nothing of its codec and input, those of the config are used")
+    merged = config.dump()
+    for section, keys in BROUGHT.items():
+        if section not in own:
+            continue
+        theirs = merged[section]
+        kept = {"checkpoint": str(locate(path))} if section == "model" else {}
+        wanted = own[section].keys() if keys is None else keys
+        brought = {key: own[section][key] for key in wanted} | kept
+        for key in (k.partition(".")[2] for k in given if k.startswith(f"{section}.")):
+            if key in kept or (keys is not None and key not in keys):
+                continue
+            if not _same(key, theirs.get(key), brought.get(key)):
+                lines.append(
+                    f"{section}.{key}: {_shown(theirs.get(key))} as given; "
+                    f"{path} was trained with {_shown(brought.get(key))}"
+                )
+            brought[key] = theirs.get(key)
+        merged[section] = brought if keys is None else {**theirs, **brought}
+    return parse_config(merged, str(path)), tuple(lines)
+
+
+def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(description.get("name"))
+    options = {} if full_name(name) in PEERS else todays_options(description.get("options") or {})
+    return {"name": name, **options}
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    return full_name(one) == full_name(other) if key == "name" else one == other
+
+
+def _shown(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def network_config(path: Path) -> Config:
+    """A config whose network is the one that a file's weights were trained in.
+
+    Args:
+        path: of weights, or of an exported file.
+
+    Raises:
+        UsageError, DataError: the file is absent, damaged or not ours.
+    """
+    stored = read_checkpoint(path)
+    sections = stored.config or {"model": _model_section(stored.model)}
+    return parse_config(sections, str(path))

@@ -1,0 +1,47 @@
+"""What files of weights are, as far as records and ids ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hevitpose.config import parse_config
+from hevitpose.records import Record
+from hevitpose.records.identity import file_digest, model_inputs
+from hevitpose.runs.folders import portable
+
+
+def is_of(weights: Path, record: Record) -> bool:
+    """Whether a file holds the weights of a training: to the bit, where that is repeatable.
+
+    On CUDA another run of it leaves other bits; there the file has to say that it was trained so.
+
+    Raises:
+        DataError: the file is no weights of ours.
+    """
+    if not weights.is_file():
+        return False
+    if file_digest(weights) == record.weights:
+        return True
+    if record.inputs["device"] != "cuda":
+        return False
+    from hevitpose.models.checkpoint import read_checkpoint
+
+    return read_checkpoint(weights).config == parse_config(record.config, record.id).of_weights()
+
+
+def network_of(weights: Path) -> dict[str, Any]:
+    """The inputs of the network that a file's weights were trained in, as the file says it."""
+    from hevitpose.models.checkpoint_config import network_config
+
+    return model_inputs(network_config(weights), None)
+
+
+def runtime_inputs(weights: Path, runtime: str) -> dict[str, Any] | None:
+    """Of an exported file its runtime, precision, source and the people it was calibrated on."""
+    if runtime == "torch":
+        return None
+    from hevitpose.models.checkpoint import read_checkpoint
+
+    exported = portable(read_checkpoint(weights).exported)
+    return {"name": runtime, "precision": exported["precision"], "exported": exported}
