@@ -27,6 +27,7 @@ from hevitpose.data.keypoints import LAYOUTS
 from hevitpose.data.loader import PoseDataset
 from hevitpose.models import create_for_input
 from hevitpose.models.spec import PEERS, VARIANTS
+from hevitpose.records import provenance
 from hevitpose.training.fit import train
 from hevitpose.training.loaders import augmentation
 from hevitpose.training.trainer import build
@@ -198,8 +199,11 @@ def test_initial_weights(golden, name):
 
 
 def test_twenty_steps(golden, people, tmp_path):
-    """Adam at 1e-4, every augmentation on: the loss of each pair of steps, to 1e-5 of it.
+    """Adam at 1e-4, every augmentation on: the loss of each pair of steps.
 
+    To 1e-5 of it on the kind of processor that wrote the golden. Another kind rounds otherwise, and
+    Adam's first steps, which go by the sign of gradients near 0, make that up to 0.2% of the loss
+    within twenty steps (AMD family 26 against Intel model 207): 1% there, 1e-5 of the first pair.
     (Muon at 8e-3 differs by more between thread counts than by a real change.)
     """
     config, _ = people
@@ -216,7 +220,18 @@ def test_twenty_steps(golden, people, tmp_path):
     result = train(config, tmp_path)
     losses = np.array([row["loss"] for row in result.curve])
     assert len(losses) == 10
-    golden("TRAINING", "training/losses", losses, atol=1e-5 * float(losses.min()))
+    here = _processor()
+    written = here if WRITE else str(np.load(FILE)["training/processor"])
+    golden("TRAINING", "training/processor", np.array(written))
+    golden("TRAINING", "training/first loss", losses[:1], atol=1e-5 * float(losses[0]))
+    share = 1e-5 if written == here else 1e-2
+    golden("TRAINING", "training/losses", losses, atol=share * float(losses.min()))
+
+
+def _processor() -> str:
+    machine = provenance.machine()
+    details = machine["details"]
+    return f"{machine['cpu']}, family {details.get('family')}, model {details.get('model')}"
 
 
 def test_the_training_form_is_the_network(golden, people):
