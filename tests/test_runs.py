@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from ablations import measurements
 from hevitpose.config import load_config
-from hevitpose.errors import DataError, DivergedError, UsageError
+from hevitpose.errors import DataError, DivergedError, Notice, UsageError
+from hevitpose.evaluation.score import Predictions, score
 from hevitpose.records import provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
@@ -24,8 +25,11 @@ from hevitpose.runs import (
     training_folder,
     training_run,
 )
+from hevitpose.runs.record import evaluation_fields
 from hevitpose.runs.weights import is_of
 from hevitpose.training.devices import device_of
+from hevitpose.training.fit import EvaluationResult
+from tests.evaluation.diagnosis.scenes import body, person, table_of, truth_of
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +146,36 @@ def test_on_cuda_a_file_has_to_say_what_trained_it(config, done, tmp_path):
     junk.write_bytes(b"junk")
     with pytest.raises(DataError, match=r"model\.safetensors"):
         is_of(junk, on_cuda)
+
+
+def test_max_detections_is_that_of_every_part_of_a_record(tmp_path, monkeypatch):
+    import hevitpose.training.fit as training
+
+    rng = np.random.default_rng(0)
+    people = [person(i, 1 + i % 2, body(rng)) for i in range(50)]  # 25 a photograph
+    table = table_of(truth_of(people, 2), tmp_path)
+    perfect = Predictions(np.arange(50), table.keypoints, np.ones((50, 17), np.float32))
+    (tmp_path / "model").write_bytes(b"")
+
+    def aps(limit):
+        changed = {"evaluation.max_detections": limit, "model.checkpoint": str(tmp_path / "model")}
+        metrics = score(table, perfect, max_detections=limit)
+        result = EvaluationResult(metrics, {}, table, perfect, 0)
+        monkeypatch.setattr(training, "evaluate", lambda *_, **__: result)
+        found = evaluation_fields(load_config("coco", changed), tmp_path, lambda *_: None)
+        groups = found["breakdown"]["groups"]
+        return (
+            found["metrics"]["AP"],
+            groups["visible_joints"]["16-17"]["ap"],
+            groups["size"]["large"]["ap"],
+            *set(found["resampled"]["values"]),
+        )
+
+    assert aps(30) == pytest.approx((1, 1, 1, 1))
+    with pytest.warns(Notice, match="more than 20 people"):
+        few = aps(20)
+    # Photographs of equal scores: 20 of 25 are found, at 80 of 101 recalls or one more.
+    assert few == pytest.approx([few[0]] * 4, abs=1e-5) and few[0] == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):

@@ -22,6 +22,7 @@ from hevitpose.evaluation.diagnosis.matching import (
 )
 from hevitpose.evaluation.diagnosis.scene import make_scene
 from hevitpose.evaluation.score import Predictions, results_of
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 
 #: Draws of photographs, each as many as there are, with repetition.
 DRAWS = 1000
@@ -31,7 +32,11 @@ _KEY = 0xB007  # of the draws' stream, the same for all evaluations
 
 
 def resampled_ap(
-    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+    table: PoseTable,
+    predictions: Predictions,
+    *,
+    nms_threshold: float = 0.9,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, Any] | None:
     """An evaluation's AP in every draw of the photographs.
 
@@ -39,6 +44,7 @@ def resampled_ap(
         table: the people, with what the reader kept to compare with.
         predictions: of all of them or of some; who is not predicted is missed.
         nms_threshold: as for :func:`hevitpose.evaluation.score.score`.
+        max_detections: likewise.
 
     Returns:
         Fields of :class:`hevitpose.records.schema.Resampled`, AP in 0..1; None where the protocol
@@ -53,7 +59,9 @@ def resampled_ap(
     if not 0 < photographs <= SMALL:
         return None
     oks = scene.oks(scene.keypoints)
-    matches = match(scene, oks, scene.scores, THRESHOLDS, scene.unscored)
+    matches = match(
+        scene, oks, scene.scores, THRESHOLDS, scene.unscored, max_detections=max_detections
+    )
     values = ap_of_draws(matches, scene.people_image, draws(photographs))
     if np.isnan(values).any():
         return None

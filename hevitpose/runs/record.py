@@ -331,13 +331,17 @@ def evaluation_fields(
     path = folder / "predictions.npz"
     write_predictions(path, result.predictions)
     weights = config.model.checkpoint  # type: ignore[attr-defined]
-    people, predictions, nms = result.people, result.predictions, config.evaluation.nms_threshold
+    people, predictions = result.people, result.predictions
+    options: dict[str, Any] = {
+        "nms_threshold": config.evaluation.nms_threshold,
+        "max_detections": config.evaluation.max_detections,
+    }
     return {
         "weights": file_digest(weights),
         "metrics": result.metrics,
         "intervals": pckh_intervals(people, predictions, config.seed),
-        "breakdown": breakdown(people, predictions, nms_threshold=nms),
-        "resampled": resampled_ap(people, predictions, nms_threshold=nms),
+        "breakdown": breakdown(people, predictions, **options),
+        "resampled": resampled_ap(people, predictions, **options),
         "artifacts": {"predictions": path},
         "dataset": result.dataset,
         "peak_memory": result.peak_memory,

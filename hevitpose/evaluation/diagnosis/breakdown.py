@@ -28,6 +28,7 @@ from hevitpose.evaluation.diagnosis.progressive import (
 )
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
 from hevitpose.evaluation.score import Predictions, as_crowdpose, pck_errors, results_of
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.crowdpose import TOOL_SPLITS
 from hevitpose.metrics.curves import THRESHOLDS as PCK_THRESHOLDS
 from hevitpose.metrics.curves import pck_auc, pck_curves
@@ -40,7 +41,11 @@ SIZES = {"small": (0.0, AREAS["medium"][0]), "medium": AREAS["medium"], "large":
 
 
 def breakdown(
-    table: PoseTable, predictions: Predictions, *, nms_threshold: float = 0.9
+    table: PoseTable,
+    predictions: Predictions,
+    *,
+    nms_threshold: float = 0.9,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, Any]:
     """An evaluation by joint and by group of people.
 
@@ -48,6 +53,7 @@ def breakdown(
         table: the people, with what the reader kept to compare with.
         predictions: of all of them or of some; who is not predicted is missed.
         nms_threshold: of the AP of groups, as for :func:`hevitpose.evaluation.score.score`.
+        max_detections: people of an image that count, likewise.
 
     Returns:
         Fields of :class:`hevitpose.records.schema.Breakdown`. ``joints``: per joint the number
@@ -78,15 +84,15 @@ def breakdown(
         table, predictions = as_crowdpose(table, predictions)
     rows = table.take(predictions.index)
     scene = make_scene(table, results_of(rows, predictions, nms_threshold=nms_threshold))
-    points = _predicted(table, scene, predictions)
+    points = _predicted(table, scene, predictions, max_detections)
     per_joint, oks = _similarity(scene, points)
     if heads:
         similarity[list(MPII_TO_CROWDPOSE)] = per_joint
     else:
         similarity = per_joint
         errors, counted = _in_boxes(scene, points), scene.labelled & ~scene.unscored[:, None]
-        types = _types(label_everybody(scene).codes)
-    groups = _groups(scene, table, oks)
+        types = _types(label_everybody(scene, max_detections).codes)
+    groups = _groups(scene, table, oks, max_detections)
     joints = _joints(layout.names, similarity, errors, counted, types)
     return found | {"joints": joints, "groups": groups}
 
@@ -110,7 +116,9 @@ def _types(codes: np.ndarray) -> list[dict[str, int]]:
     return [dict(zip(TYPES, of_joint, strict=True)) for of_joint in np.stack(counts, 1).tolist()]
 
 
-def _predicted(table: PoseTable, scene: Scene, predictions: Predictions) -> np.ndarray:
+def _predicted(
+    table: PoseTable, scene: Scene, predictions: Predictions, max_detections: int
+) -> np.ndarray:
     """(A, K, 2) what was predicted for each person, NaN where nothing was.
 
     With ground-truth boxes, of the person's own box; else of the detection that COCOeval matches
@@ -128,6 +136,7 @@ def _predicted(table: PoseTable, scene: Scene, predictions: Predictions) -> np.n
         scene.scores,
         np.array([LOCALISATION]),
         scene.unscored,
+        max_detections=max_detections,
     )
     detections = np.flatnonzero(matches.person[0] >= 0)
     points[matches.person[0, detections]] = scene.keypoints[detections]
@@ -172,7 +181,9 @@ def _joints(
     }
 
 
-def _groups(scene: Scene, table: PoseTable, oks: np.ndarray) -> dict[str, dict[str, Any]]:
+def _groups(
+    scene: Scene, table: PoseTable, oks: np.ndarray, max_detections: int
+) -> dict[str, dict[str, Any]]:
     pairs = scene.oks(scene.keypoints)
     visible = scene.labelled.sum(1)
 
@@ -184,7 +195,7 @@ def _groups(scene: Scene, table: PoseTable, oks: np.ndarray) -> dict[str, dict[s
         inside = inside & ~scene.unscored
         if not inside.any():
             return {"people": 0, "oks": None, "ap": None, "ar": None}
-        matches = match(scene, pairs, scene.scores, THRESHOLDS, ~inside, limits)
+        matches = match(scene, pairs, scene.scores, THRESHOLDS, ~inside, limits, max_detections)
         if elsewhere is not None:
             matches = dataclasses.replace(matches, ignored=matches.ignored | elsewhere)
         ap, recall = average_precision(matches)

@@ -14,11 +14,10 @@ from itertools import pairwise
 import numpy as np
 
 from hevitpose.evaluation.diagnosis.scene import Scene
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 
 #: OKS thresholds of COCO's AP.
 THRESHOLDS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
-#: Detections of an image that COCO's evaluators look at.
-MAX_DETECTIONS = 20
 _RECALLS = np.linspace(0, 1, 101)
 _ALMOST_ONE = 1 - 1e-10  # an OKS of 1 matches at any threshold, also after rounding
 
@@ -34,6 +33,7 @@ class Matches:
     rank: np.ndarray  # (D,) int64: position in its image by falling score
     scores: np.ndarray  # (D,) that were matched by
     image: np.ndarray  # (D,)
+    limit: int  # detections of an image that count
 
     @property
     def unmatched(self) -> np.ndarray:
@@ -43,7 +43,7 @@ class Matches:
     @property
     def false_positives(self) -> np.ndarray:
         """(T, D) bool: detections that count and took nobody."""
-        return self.unmatched & ~self.ignored & (self.rank < MAX_DETECTIONS)
+        return self.unmatched & ~self.ignored & (self.rank < self.limit)
 
     @property
     def false_negatives(self) -> np.ndarray:
@@ -58,6 +58,7 @@ def match(
     thresholds: np.ndarray,
     ignored: np.ndarray,
     area_range: tuple[float, float] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> Matches:
     """Match detections with people as COCOeval does.
 
@@ -68,13 +69,14 @@ def match(
         thresholds: (T,) OKS.
         ignored: (A,) bool: people who do not count.
         area_range: an unmatched detection outside of it is not wrong; None: all count.
+        max_detections: of an image that are looked at, by falling score.
     """
     levels, count = len(thresholds), len(scores)
     rank = ranks(scene.detection_image, scores)
     person = np.full((levels, count), -1, np.int64)
     taken = np.zeros((levels, len(scene.ids)), bool)
     enough = np.minimum(thresholds, _ALMOST_ONE)[:, None]
-    for pairs in _by_rank(scene, rank):
+    for pairs in _by_rank(scene, rank, max_detections):
         detections, people = scene.pair_detection[pairs], scene.pair_person[pairs]
         starts = np.flatnonzero(np.diff(detections, prepend=-1))
         segment = np.cumsum(np.diff(detections, prepend=-1) != 0) - 1
@@ -95,7 +97,9 @@ def match(
         low, high = area_range
         areas = scene.detection_areas
         skipped |= (person < 0) & ((areas < low) | (areas > high))
-    return Matches(person, taken, ignored, skipped, rank, scores, scene.detection_image)
+    return Matches(
+        person, taken, ignored, skipped, rank, scores, scene.detection_image, max_detections
+    )
 
 
 def ranks(image: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -109,19 +113,19 @@ def ranks(image: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return rank
 
 
-def _by_rank(scene: Scene, rank: np.ndarray) -> list[np.ndarray]:
+def _by_rank(scene: Scene, rank: np.ndarray, limit: int) -> list[np.ndarray]:
     """Pairs of every image's first detection, of every second one, and so on."""
     pair_rank = rank[scene.pair_detection]
     order = np.argsort(pair_rank, kind="stable")
-    order = order[pair_rank[order] < MAX_DETECTIONS]
-    edges = np.searchsorted(pair_rank[order], np.arange(MAX_DETECTIONS + 1))
+    order = order[pair_rank[order] < limit]
+    edges = np.searchsorted(pair_rank[order], np.arange(limit + 1))
     parts = [order[a:b] for a, b in pairwise(edges)]
     return [part for part in parts if len(part)]
 
 
 def counted_detections(matches: Matches) -> np.ndarray:
     """Detections that COCO's evaluators look at, in their order: by falling score."""
-    top = np.flatnonzero(matches.rank < MAX_DETECTIONS)
+    top = np.flatnonzero(matches.rank < matches.limit)
     key = (matches.rank[top], matches.image[top], -matches.scores[top])
     return top[np.lexsort(key)]
 

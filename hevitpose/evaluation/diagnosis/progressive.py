@@ -16,6 +16,7 @@ from hevitpose.evaluation.diagnosis.matching import (
 )
 from hevitpose.evaluation.diagnosis.rescoring import best_oks, optimal_scores
 from hevitpose.evaluation.diagnosis.scene import Scene
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 
 #: What is corrected, in this order and cumulatively.
 STEPS = ("baseline", *ERRORS, "score", "bckgd_false_pos", "false_neg")
@@ -70,10 +71,11 @@ def diagnose_areas(scene: Scene, *, reference: bool) -> list[AreaDiagnosis]:
     ]
 
 
-def label_everybody(scene: Scene) -> Labels:
+def label_everybody(scene: Scene, max_detections: int = MAX_DETECTIONS) -> Labels:
     """The labels of all people, as :func:`diagnose_areas` has them, without what they cost."""
     oks, limits = scene.oks(scene.keypoints), AREAS["all"]
-    found = match(scene, oks, scene.scores, np.array([LOCALISATION]), scene.outside(limits), limits)
+    level, ignored = np.array([LOCALISATION]), scene.outside(limits)
+    found = match(scene, oks, scene.scores, level, ignored, limits, max_detections)
     return label_joints(scene, oks, found, reference=False)
 
 
