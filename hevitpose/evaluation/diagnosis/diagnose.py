@@ -230,8 +230,8 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
             f"{path}: no {' or '.join(mpii.head_files(said, 'val'))} beside it, "
             "expected the head boxes that distances are measured in"
         )
-    people = int(table.person_ids.max()) + 1 if skip_bad else len(table)
-    keypoints = read_arrays(predictions, num_people=people)[table.person_ids if skip_bad else ...]
+    people = len(table) + len(table.skipped)  # of the file: val keeps all who are not bad
+    keypoints = read_arrays(predictions, num_people=people)[table.person_ids]
     found = diagnose_heads(table, keypoints)
     counted = found.codes > 0
     return Diagnosis(

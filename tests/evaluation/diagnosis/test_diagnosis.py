@@ -318,3 +318,24 @@ def test_mpii_labels(samples, tmp_path):
     np.save(tmp_path / "short.npy", mirrored[:7])
     with pytest.raises(DataError, match=r"short.npy: \(7, 16, 2\)"):
         diagnose("mpii", truth, tmp_path / "short.npy")
+
+
+def test_mpii_without_bad_people_at_the_end(samples, tmp_path):
+    """Predictions are of all people of the file, also of the last, whom nobody can read."""
+    source = samples / "mpii/annotations"
+    people = json.loads((source / "mpii_val.json").read_text())
+    people[1]["scale"] = people[-1]["scale"] = -1.0
+    (tmp_path / "mpii_val.json").write_text(json.dumps(people))
+    (tmp_path / "mpii_gt_val.mat").write_bytes((source / "mpii_gt_val.mat").read_bytes())
+    keypoints = np.random.default_rng(0).uniform(0, 500, (len(people), 16, 2))
+    np.save(tmp_path / "all.npy", keypoints)
+    given = ("mpii", tmp_path / "mpii_val.json", tmp_path / "all.npy")
+    with pytest.raises(DataError, match="scale is -1"):
+        diagnose(*given)
+    found = diagnose(*given, skip_bad=True)
+    assert found.detections == len(people) - 2
+    for each in found.worst:  # everybody has their own predictions
+        np.testing.assert_array_equal(each.predicted, keypoints[each.id] - 1)
+    np.save(tmp_path / "all.npy", keypoints[:-2])  # of who is left: whose are they?
+    with pytest.raises(DataError, match="expected numbers"):
+        diagnose(*given, skip_bad=True)
