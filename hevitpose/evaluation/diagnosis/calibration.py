@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from hevitpose.errors import DataError
 from hevitpose.evaluation.diagnosis.rescoring import best_oks
@@ -107,7 +108,7 @@ class Rescored:
 def fit_isotonic(scores: np.ndarray, oks: np.ndarray) -> Isotonic:
     """The rising function of the score with the least squared error to the OKS.
 
-    Pool adjacent violators (Barlow et al., 1972): neighbours in the wrong order are averaged.
+    Detections of one score are one value that weighs as much as they are many.
     Ranking hardly changes, as the function rises; what it gives is a score that means something.
 
     Args:
@@ -121,14 +122,4 @@ def fit_isotonic(scores: np.ndarray, oks: np.ndarray) -> Isotonic:
         raise DataError("rescoring: no detections to fit it on, expected at least one")
     levels, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     means = np.bincount(inverse, oks) / counts
-    blocks: list[tuple[float, int, int]] = []  # mean, weight, levels
-    for mean, weight in zip(means.tolist(), counts.tolist(), strict=True):
-        block = (mean, weight, 1)
-        while blocks and blocks[-1][0] >= block[0]:
-            left = blocks.pop()
-            weight = left[1] + block[1]
-            value = (left[0] * left[1] + block[0] * block[1]) / weight
-            block = (value, weight, left[2] + block[2])
-        blocks.append(block)
-    values = np.repeat([block[0] for block in blocks], [block[2] for block in blocks])
-    return Isotonic(levels, values)
+    return Isotonic(levels, isotonic_regression(means, weights=counts).x)

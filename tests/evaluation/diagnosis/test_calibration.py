@@ -21,6 +21,34 @@ def test_a_perfect_score_has_no_error_and_a_shifted_one_its_shift():
     assert calibrate(np.zeros(0), np.zeros(0)).error is None
 
 
+def pooled(scores, oks):
+    """Pool adjacent violators (Barlow et al., 1972), by hand: wrong neighbours are averaged."""
+    levels, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, oks) / counts
+    blocks = []  # mean, weight, levels
+    for mean, weight in zip(means.tolist(), counts.tolist(), strict=True):
+        block = (mean, weight, 1)
+        while blocks and blocks[-1][0] >= block[0]:
+            left = blocks.pop()
+            weight = left[1] + block[1]
+            value = (left[0] * left[1] + block[0] * block[1]) / weight
+            block = (value, weight, left[2] + block[2])
+        blocks.append(block)
+    return levels, np.repeat([block[0] for block in blocks], [block[2] for block in blocks])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_isotonic_is_pool_adjacent_violators(seed, count):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 12, count) / 12  # equal ones, which weigh by their number
+    oks = rng.choice([rng.random(count), rng.integers(0, 3, count) / 2])
+    levels, values = pooled(scores, oks)
+    fit = fit_isotonic(scores, oks)
+    np.testing.assert_array_equal(fit.scores, levels)
+    np.testing.assert_allclose(fit.values, values, rtol=0, atol=1e-14)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_isotonic_is_the_best_rising_function(seed):
