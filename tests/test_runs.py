@@ -178,6 +178,37 @@ def test_max_detections_is_that_of_every_part_of_a_record(tmp_path, monkeypatch)
     assert few == pytest.approx([few[0]] * 4, abs=1e-5) and few[0] == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("rank", "first"),
+    [
+        ({}, True),
+        ({"NODE_RANK": "0", "LOCAL_RANK": "1"}, False),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),  # as Lightning leaves it on the 2nd node
+        ({"RANK": "2", "GROUP_RANK": "1", "LOCAL_RANK": "0"}, False),  # torchrun
+        ({"SLURM_PROCID": "2"}, False),
+        ({"RANK": "0", "GROUP_RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": "0"}, True),
+    ],
+)
+def test_one_process_of_all_nodes_records(rank, first, config, done, tmp_path, monkeypatch):
+    import hevitpose.runs.record as record
+    import hevitpose.training.fit as training
+
+    for name, value in rank.items():
+        monkeypatch.setenv(name, value)
+    evaluated = []
+    for name in ("train", "evaluate"):
+        monkeypatch.setattr(training, name, lambda *_, **__: None)  # as on any process
+    monkeypatch.setattr(record, "_recorded", lambda *_: done[1].training)
+    monkeypatch.setattr(
+        record, "evaluate_and_record", lambda *_, **__: evaluated.append(1) or (None, True)
+    )
+    several = config.with_overrides({"nodes": 2, "devices": 2})
+    assert (train_and_record(several, runs=tmp_path) is not None) == first == bool(evaluated)
+    if not first:
+        assert record.train_fields(several, tmp_path, False, lambda *_: None) is None
+        assert evaluation_fields(several, tmp_path, lambda *_: None) is None
+
+
 def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):
     _, first = done
     store = store_of(tmp_path)

@@ -224,13 +224,13 @@ def infer_testdev(
     in_mpii_format = _withheld_format(config) == "mpii"
     from hevitpose.evaluation.prediction_files import write_pred_mat, write_testdev
     from hevitpose.evaluation.score import results_of
-    from hevitpose.training.devices import world
     from hevitpose.training.fit import infer
+    from hevitpose.training.processes import is_first_process
 
     config = of_checkpoint(config, overrides)
     with bar("inference", "batches") as progress:
         table, found = infer(config, scored=False, progress=progress)
-    if world()[0] != 0:
+    if not is_first_process(config):
         return
     rows = table.take(found.index)
     if in_mpii_format:

@@ -74,7 +74,6 @@ def train_and_record(
             process works in the folder.
     """
     from hevitpose.data.unseen import require_scorable
-    from hevitpose.training.devices import world
     from hevitpose.training.processes import is_first_process
 
     require_scorable(config)
@@ -92,7 +91,7 @@ def train_and_record(
             record = _recorded(
                 config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
             )
-        if world()[0] != 0:
+        if not is_first_process(config):
             return None
         assert record is not None
         alone = config.with_overrides({"devices": 1, "nodes": 1})
@@ -135,9 +134,9 @@ def with_start(config: Config, weights: Path | None) -> Config:
 
 
 def _alone() -> bool:
-    from hevitpose.training.devices import world
+    from hevitpose.training.processes import process_count
 
-    return world()[1] == 1
+    return process_count() == 1
 
 
 def evaluate_and_record(
@@ -290,11 +289,11 @@ def train_fields(
 
     None on every process but the first.
     """
-    from hevitpose.training.devices import world
     from hevitpose.training.fit import train
+    from hevitpose.training.processes import is_first_process
 
     result: TrainResult = train(config, folder, resume=resume, progress=progress)
-    if world()[0] != 0:
+    if not is_first_process(config):
         return None
     return {
         "weights": file_digest(result.artifacts["model"]),
@@ -322,11 +321,11 @@ def evaluation_fields(
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
     from hevitpose.evaluation.predict import pckh_intervals
     from hevitpose.evaluation.resampling import resampled_ap
-    from hevitpose.training.devices import world
     from hevitpose.training.fit import evaluate
+    from hevitpose.training.processes import is_first_process
 
     result: EvaluationResult = evaluate(config, runtime=runtime, progress=progress)
-    if world()[0] != 0:
+    if not is_first_process(config):
         return None
     path = folder / "predictions.npz"
     write_predictions(path, result.predictions)

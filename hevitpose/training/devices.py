@@ -1,9 +1,8 @@
-"""Which device a run is on, which of its processes this is, and how much memory it took."""
+"""Which device a run is on, and how much memory it took."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import resource
 import sys
 
@@ -31,13 +30,6 @@ def device_of(config: Config) -> str:
             "device=cpu or device=cuda"
         )
     return kind
-
-
-def world() -> tuple[int, int]:
-    """This process's rank and how many there are, also after training has ended."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def peak_memory() -> int:

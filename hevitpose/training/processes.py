@@ -66,9 +66,10 @@ def _invite() -> None:
 
 
 def is_first_process(config: Config) -> bool:
-    """Whether this is the first process of a config's, also before they know of each other.
+    """Whether this is the first process of a config's, on the first of its nodes.
 
-    Under torchrun and Slurm, and where Lightning has started it, the environment tells.
+    Also before they know of each other and after they have parted: under torchrun and Slurm, and
+    where Lightning has started it, the environment tells.
     """
     if config.devices * config.nodes == 1:
         return True
@@ -76,3 +77,10 @@ def is_first_process(config: Config) -> bool:
         return torch.distributed.get_rank() == 0
     ranks = ("RANK", "SLURM_PROCID", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
     return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def process_count() -> int:
+    """How many processes there are, as far as torch or the environment tells."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", 1))
