@@ -26,6 +26,7 @@ from hevitpose.cost.latency import (
     WallTimer,
     forms,
     interleave,
+    machine_state,
     measure,
     randomise_norms_,
     ratio_of_rounds,
@@ -359,6 +360,28 @@ def test_peak_memory_is_of_its_own_pass():
     small, large, after = map(int, result.stdout.split())
     assert large - small > 150 << 20
     assert after < large - (150 << 20)
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ("1980, 2619, 71.35, 700.00, 34, 0x0000000000000004", (1980, 2619, 71.35, 700, 34, 4)),
+        ("1410, 1215, [N/A], [Not Supported], 41, 0x0", (1410, 1215, None, None, 41, 0)),
+        ("[Unknown Error], 1215", (None, 1215, None, None, None, None)),
+        ("", (None,) * 6),
+    ],
+)
+def test_clocks_of_nvidia_smi_are_numbers(line, numbers, monkeypatch):
+    """As of NVML: a record does not depend on which of the two there is."""
+    names = ("sm_mhz", "memory_mhz", "power_w", "power_limit_w", "temperature_c")
+    names += ("throttle_reasons",)
+    printed = subprocess.CompletedProcess([], 0, stdout=line + "\n")
+    monkeypatch.setattr(machine_state.subprocess, "run", lambda *_, **__: printed)
+    monkeypatch.setattr(machine_state, "_uuid", str)
+    monkeypatch.setattr(machine_state, "_nvml", lambda _: None)
+    found = machine_state.machine_state("cuda:0")
+    assert tuple(found[name] for name in names) == numbers
+    assert not any(isinstance(value, str) for value in found.values())
 
 
 # Bad input -------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _nvml(index: int) -> dict[str, float | None] | None:
     return state
 
 
-def _nvidia_smi(index: int) -> dict[str, str | None]:
+def _nvidia_smi(index: int) -> dict[str, float | None]:
     command = [
         "nvidia-smi",
         f"--id={_uuid(index)}",
@@ -76,8 +76,16 @@ def _nvidia_smi(index: int) -> dict[str, str | None]:
         output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return dict.fromkeys(_QUERY)
-    values = output.stdout.strip().split(", ")
-    return dict(zip(_QUERY, values, strict=False))
+    values = [_number(text) for text in output.stdout.split(",")]
+    return dict.fromkeys(_QUERY) | dict(zip(_QUERY, values, strict=False))
+
+
+def _number(text: str) -> float | None:
+    """``1980``, ``61.5`` or ``0x4`` as a number; None of what cards say instead, like ``[N/A]``."""
+    for kind in (lambda text: int(text, 0), float):
+        with contextlib.suppress(ValueError):
+            return kind(text.strip())
+    return None
 
 
 def _uuid(index: int) -> str:
