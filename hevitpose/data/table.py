@@ -7,7 +7,6 @@ reference count in them.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from hevitpose.errors import DataError, notice_once
 from hevitpose.metrics.pckh import MpiiGroundTruth
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.progress import Progress, silent
+from hevitpose.records import provenance
 
 
 class Skipped(NamedTuple):
@@ -293,7 +293,7 @@ def look_at_images(
 
     problems, bad = Problems(table.image_root), np.zeros(len(table.image_names), bool)
     turned: dict[str, list[str]] = {}
-    with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(workers or min(16, 2 * provenance.cores())) as pool:
         for done, (index, found) in enumerate(
             zip(needed, pool.map(of, needed, chunksize=64), strict=True), 1
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import sys
 
 import torch
@@ -36,8 +35,7 @@ def peak_memory() -> int:
     """Bytes: the device's peak on a GPU, the process's resident peak on a CPU."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return provenance.resident_peak()
 
 
 def keep_freed_memory() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import warnings
 from typing import Any
 
@@ -24,6 +23,7 @@ from hevitpose.errors import Notice
 from hevitpose.evaluation.conditions import Applied
 from hevitpose.isolated import end_with
 from hevitpose.metrics.crowdpose import require_xtcocotools
+from hevitpose.records import provenance
 from hevitpose.training.devices import device_of
 from hevitpose.training.schedule import Plan
 
@@ -131,7 +131,7 @@ def dataset_facts(config: Config, table: PoseTable) -> dict[str, Any]:
 def _workers(config: Config) -> int:
     if config.data.workers is not None:
         return config.data.workers
-    cores = os.cpu_count() or 1
+    cores = provenance.cores()
     return 0 if device_of(config) == "cpu" and cores <= 2 else min(8, max(1, cores - 1))
 
 

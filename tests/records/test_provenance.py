@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import types
+
 import msgspec
+import pytest
+import torch
 
 from hevitpose.config import load_config
 from hevitpose.records import RecordStore, digest, provenance
@@ -56,3 +62,38 @@ def test_either_build_of_opencv_is_recorded_by_one_name(monkeypatch):
     provenance.versions.cache_clear()
     assert provenance.versions()["opencv-python-headless"] is None
     provenance.versions.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_cores_are_those_that_the_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert provenance.cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert provenance.cores() == len(allowed)
+
+
+@pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_the_resident_peak_is_in_bytes(system, unit, monkeypatch):
+    """The system gives KiB, macOS bytes."""
+    import resource
+
+    from hevitpose.cost.latency.measure import peak_memory as peak_of_call
+    from hevitpose.training.devices import peak_memory
+
+    usage = types.SimpleNamespace(ru_maxrss=7000)
+    monkeypatch.setattr(resource, "getrusage", lambda _: usage)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(provenance.Path, "exists", lambda _: False)  # no /proc
+    assert peak_of_call(lambda: None, "cpu") == 7000 * unit
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert peak_memory() == 7000 * unit
+
+
+@pytest.mark.parametrize("word", ["cpu_count(", "sched_getaffinity(", "ru_maxrss"])
+def test_one_function_asks_the_system(word):
+    """Whoever counts processors or memory anew forgets affinity, or macOS."""
+    files = (provenance.ROOT / "hevitpose").rglob("*.py")
+    assert [f.name for f in files if word in f.read_text()] == ["provenance.py"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from hevitpose.cost.latency.machine_state import energy_per_call, machine_state
 from hevitpose.cost.latency.statistics import Summary, summarize
 from hevitpose.cost.latency.timers import Call, EventTimer, Timer, WallTimer
 from hevitpose.models.runtimes import runtime_version
+from hevitpose.records import provenance
 
 #: Two consecutive warm-up blocks whose medians differ by no more than this are stable.
 STABLE = 0.02
@@ -367,7 +367,7 @@ def peak_memory(call: Callable[[], Any], device: str) -> int | None:
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         call()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return provenance.resident_peak()
     try:
         reset.write_text("5")  # the peak (VmHWM) starts again from here
     except OSError:

@@ -26,6 +26,7 @@ from hevitpose.data.synthetic import pool, seal
 from hevitpose.data.synthetic.seal import FORMATS
 from hevitpose.errors import DataError, UsageError
 from hevitpose.files import exists, is_dir
+from hevitpose.records import provenance
 from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
 
 if TYPE_CHECKING:  # what renders is imported where it renders
@@ -263,7 +264,7 @@ def _render_all(
     jobs = _jobs(info, crowds)
     chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
     if workers is None:
-        workers = 1 if len(jobs) < 100 else _usable_cpus()
+        workers = 1 if len(jobs) < 100 else provenance.cores()
     workers = min(workers, len(chunks))
     pictures: list[Picture] = []
     # Closed here, not when collected: after Ctrl-C no worker may write once the lock is gone.
@@ -281,12 +282,6 @@ def _chunks_done(partial: Path, chunks: list, workers: int) -> Generator[list[Pi
     else:
         for chunk in chunks:
             yield render_chunk(partial, chunk)
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):  # counts what a container or taskset leaves
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def render_chunk(partial: Path, jobs: list[dict[str, Any]]) -> list[Picture]:

@@ -6,7 +6,6 @@ the same size are compared as small grey thumbnails.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from hevitpose.data.table import PoseTable
 from hevitpose.progress import Progress, silent
+from hevitpose.records import provenance
 
 _SIDE = 16  # of a thumbnail, in pixels
 #: Mean difference in grey levels. Recompression stays below 2; different pictures are above 10.
@@ -97,7 +97,7 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def _thumbnails(paths: list[Path]) -> Iterable[np.ndarray | None]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(provenance.cores()) as pool:
         yield from pool.map(_thumbnail, paths, chunksize=64)
 
 
