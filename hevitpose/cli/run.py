@@ -133,7 +133,7 @@ def valid(
         devices,
         nodes,
         model__checkpoint=checkpoint,
-        data__boxes=boxes,
+        data__box_source=boxes,
         data__box_threshold=box_threshold,
         data__skip_bad=skip_bad or None,
     )
@@ -216,7 +216,7 @@ def infer_testdev(
         devices,
         nodes,
         model__checkpoint=checkpoint,
-        data__boxes=boxes,
+        data__box_source=boxes,
         data__box_threshold=box_threshold,
         data__val_split="test",
         data__skip_bad=skip_bad or None,

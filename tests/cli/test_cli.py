@@ -99,7 +99,7 @@ def test_debug_shows_the_traceback(capsys):
 
 def test_options_and_overrides_meet_in_one_config(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    config = make_config("coco", ["DATASET.TEST", "val"], gpus="0,1", data__boxes="det.json")
+    config = make_config("coco", ["DATASET.TEST", "val"], gpus="0,1", data__box_source="det.json")
     assert (config.devices, config.device, config.data.box_source) == (2, "cuda", "det.json")
     assert make_config("coco", [], devices=2, nodes=3).total_batch == 64 * 6
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hevitpose.config import load_config
@@ -9,6 +12,7 @@ from hevitpose.config.renamed import RENAMED, with_first_names, with_todays_name
 from hevitpose.errors import Notice, UsageError
 from hevitpose.records.identity import DataInputs, training_run
 
+ROOT = Path(__file__).resolve().parents[2]
 VALUES = {
     "codec.decode": "dark",
     "codec.encode": "unbiased",
@@ -60,6 +64,13 @@ def test_every_name_is_of_a_key_and_there_and_back_is_the_same():
         assert key in config[section], new
         section, key = old.split(".")
         assert key in first[section], old
+
+
+def test_commands_hand_over_todays_names():
+    source = "".join(path.read_text() for path in (ROOT / "hevitpose/cli").rglob("*.py"))
+    options = set(re.findall(r"\b([a-z]+__[a-z_]+)=", source))
+    assert "data__box_source" in options
+    assert not {name.replace("__", ".") for name in options} & RENAMED.keys()
 
 
 def test_ids_and_headers_of_weights_know_first_names():
