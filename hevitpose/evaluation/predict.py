@@ -13,27 +13,6 @@ from hevitpose.codec import Codec, make_codec
 from hevitpose.config import Config
 from hevitpose.data.loader import normalise
 from hevitpose.errors import DivergedError
-from hevitpose.evaluation.score import (
-    Predictions,
-    box_pck,
-    mean_pose,
-    pckh_intervals,
-    results_of,
-    score,
-    score_pckh,
-)
-
-__all__ = [
-    "Predictions",
-    "box_pck",
-    "codec_of",
-    "mean_pose",
-    "pckh_intervals",
-    "predict_batch",
-    "results_of",
-    "score",
-    "score_pckh",
-]
 
 
 def codec_of(model: nn.Module, config: Config) -> Codec:

@@ -24,8 +24,8 @@ from hevitpose.data.registry import placed
 from hevitpose.data.synthetic import read_marker
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DataError, UsageError
-from hevitpose.evaluation.predict import Predictions, codec_of, predict_batch
-from hevitpose.evaluation.score import box_pck
+from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.evaluation.score import Predictions, box_pck
 from hevitpose.files import is_dir
 from hevitpose.inference.export import picture_crops
 from hevitpose.inference.lower_precision import Judge, People

@@ -34,7 +34,7 @@ from hevitpose.runs.plan import evaluation_run, start_of, training_run
 from hevitpose.runs.weights import is_of, network_of, runtime_inputs
 
 if TYPE_CHECKING:
-    from hevitpose.evaluation.predict import Predictions
+    from hevitpose.evaluation.score import Predictions
     from hevitpose.training.fit import EvaluationResult, TrainResult
 
 
@@ -319,8 +319,8 @@ def evaluation_fields(
         runtime: of an exported file.
     """
     from hevitpose.evaluation.diagnosis.breakdown import breakdown
-    from hevitpose.evaluation.predict import pckh_intervals
     from hevitpose.evaluation.resampling import resampled_ap
+    from hevitpose.evaluation.score import pckh_intervals
     from hevitpose.training.fit import evaluate
     from hevitpose.training.processes import is_first_process
 

@@ -20,11 +20,7 @@ from hevitpose.config import Config
 from hevitpose.data.minival import MINIVAL
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DivergedError, UsageError
-from hevitpose.evaluation.predict import (
-    Predictions,
-    box_pck,
-    score,
-)
+from hevitpose.evaluation.score import Predictions, box_pck, score
 from hevitpose.files import replacing, write_atomically
 from hevitpose.progress import Progress
 from hevitpose.training.loggers import log_row

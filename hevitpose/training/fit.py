@@ -28,11 +28,7 @@ from hevitpose.data.table import PoseTable
 from hevitpose.data.unseen import require_scorable, require_unseen
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.conditions import Applied, apply
-from hevitpose.evaluation.predict import (
-    Predictions,
-    mean_pose,
-    score,
-)
+from hevitpose.evaluation.score import Predictions, mean_pose, score
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
 from hevitpose.models.checkpoint import Stored, load_weights, locate, read_checkpoint

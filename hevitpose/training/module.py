@@ -16,10 +16,7 @@ from hevitpose.config import Config
 from hevitpose.data.loader import normalise
 from hevitpose.data.table import PoseTable
 from hevitpose.errors import DivergedError
-from hevitpose.evaluation.predict import (
-    codec_of,
-    predict_batch,
-)
+from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.models.checkpoint import describe, save_checkpoint
 from hevitpose.models.trained import Trained, to_source
 from hevitpose.training.optimizer import create_optimizer

@@ -11,7 +11,7 @@ import pytest
 
 from hevitpose.data import load
 from hevitpose.errors import DataError
-from hevitpose.evaluation.predict import Predictions, box_pck, mean_pose, score
+from hevitpose.evaluation.score import Predictions, box_pck, mean_pose, score
 
 COCO_NUMBERS = {"AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"}
 

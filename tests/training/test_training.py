@@ -383,7 +383,7 @@ def counted(config, tmp_path, monkeypatch, scores):
     callbacks = [evaluate]
     if config.training.ema_decay is not None:
         callbacks.append(AveragedWeights(decay=config.training.ema_decay))
-    monkeypatch.setattr("hevitpose.evaluation.predict.Predictions.join", lambda parts: parts)
+    monkeypatch.setattr("hevitpose.evaluation.score.Predictions.join", lambda parts: parts)
     loader = torch.utils.data.DataLoader([0], batch_size=1)
     trainer = make_trainer(config, callbacks, plan)
     trainer.fit(module, loader, loader)
