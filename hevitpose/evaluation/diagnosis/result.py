@@ -25,7 +25,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One person who was predicted, with the truth, for looking at."""
+    """One annotated person, with what was predicted, for looking at."""
 
     image: str  # file name below the folder of images
     image_id: int
@@ -55,7 +55,8 @@ class Diagnosis:
     scores: ScoreErrors | None = None
     calibration: Calibration | None = None
     rescored: Rescored | None = None
-    worst: tuple[Person, ...] = field(default=(), repr=False)  # all matched people, worst first
+    #: Matched people by rising OKS, or falling error in head sizes; then those whom nobody found.
+    worst: tuple[Person, ...] = field(default=(), repr=False)
     details: dict[str, Any] = field(default_factory=dict, repr=False)  # more, for json alone
 
     @property
