@@ -26,70 +26,88 @@ SCORE_THRESHOLD = 0.2
 _SPACING = np.spacing(1)  # pycocotools adds it to areas
 
 
+def keypoint_similarity(
+    offset_K2: np.ndarray, areas: np.ndarray, sigmas: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """``exp(-d^2 / (2 area (2 sigma)^2))`` of every keypoint, to the bit as pycocotools has it.
+
+    Args:
+        offset_K2: (..., K, 2) from the prediction to the truth, pixels.
+        areas: (...) square pixels.
+        sigmas: K constants.
+
+    Returns:
+        (..., K) in 0..1, float64.
+    """
+    x, y = np.moveaxis(offset_K2.astype(np.float64, copy=False), -1, 0)
+    exponent = np.asarray(x**2 + y**2)  # divided in place, in pycocotools' order
+    exponent /= -((2 * np.asarray(sigmas, np.float64)) ** 2)
+    exponent /= areas[..., None] + _SPACING
+    exponent /= 2
+    return np.exp(exponent, out=exponent)
+
+
 def oks(
-    predictions_NK2: np.ndarray,
-    ground_truth_MK2: np.ndarray,
-    visible_MK: np.ndarray,
-    areas_M: np.ndarray,
-    sigmas: Sequence[float],
-    boxes_M4: np.ndarray | None = None,
+    predictions_K2: np.ndarray,
+    truth_K2: np.ndarray,
+    visible_K: np.ndarray,
+    areas: np.ndarray,
+    sigmas: Sequence[float] | np.ndarray,
+    boxes_4: np.ndarray | None = None,
 ) -> np.ndarray:
     """OKS of predictions with annotated people, as pycocotools computes it.
 
+    Leading dimensions broadcast: P predictions with P people give (P,), and
+    ``predictions[:, None]`` with all people gives (N, M).
+
     Args:
-        predictions_NK2: image pixels.
-        ground_truth_MK2: image pixels.
-        visible_MK: labelled where > 0; only those count.
-        areas_M: areas of the annotated people, square pixels.
+        predictions_K2: (..., K, 2) image pixels.
+        truth_K2: (..., K, 2) image pixels.
+        visible_K: (..., K) of the annotated people, labelled where > 0; only those count.
+        areas: (...) of the annotated people, square pixels.
         sigmas: K constants.
-        boxes_M4: x, y, w, h; needed where a person has no labelled keypoint: the distances are
-            then to the box grown by its own size on every side.
+        boxes_4: (..., 4) x, y, w, h; needed where a person has no labelled keypoint: the distances
+            are then to the box grown by its own size on every side.
 
     Returns:
-        (N, M) in 0..1.
+        (...) in 0..1.
 
     Raises:
         UsageError: a person without labelled keypoints and no boxes.
     """
-    predictions, truth = _array(predictions_NK2), _array(ground_truth_MK2)
-    labelled: np.ndarray = _array(visible_MK) > 0
-    areas = _array(areas_M) + _SPACING
-    offset = predictions[:, None] - truth[None]  # N M K 2
-    unlabelled = labelled.sum(axis=1) == 0
-    if unlabelled.any():
-        if boxes_M4 is None:
-            raise UsageError("oks: a person has no labelled keypoint, expected boxes_M4 too")
-        boxes = _array(boxes_M4)
-        low, high = (
-            boxes[:, None, :2] - boxes[:, None, 2:],
-            boxes[:, None, :2] + 2 * boxes[:, None, 2:],
-        )
-        outside = np.maximum(0, low - predictions[:, None]) + np.maximum(
-            0, predictions[:, None] - high
-        )
-        offset[:, unlabelled] = outside[:, unlabelled]
-        labelled = labelled | unlabelled[:, None]
-    similarity = np.exp(-_exponent(offset, areas[None, :, None], sigmas))
+    points = _array(predictions_K2)
+    offset = (points - _array(truth_K2)).astype(np.float64, copy=False)
+    labelled: np.ndarray = np.broadcast_to(_array(visible_K) > 0, offset.shape[:-1])
+    blank: np.ndarray = ~labelled.any(-1)
+    if blank.any():
+        if boxes_4 is None:
+            raise UsageError("oks: a person has no labelled keypoint, expected boxes_4 too")
+        box = np.broadcast_to(_array(boxes_4), (*blank.shape, 4))[blank][:, None]
+        low, high = box[..., :2] - box[..., 2:], box[..., :2] + 2 * box[..., 2:]
+        inside = np.broadcast_to(points, offset.shape)[blank]
+        offset[blank] = np.maximum(0, low - inside) + np.maximum(0, inside - high)
+        labelled = labelled | blank[..., None]
+    similarity = keypoint_similarity(offset, _array(areas), sigmas)
     return (similarity * labelled).sum(-1) / labelled.sum(-1)
 
 
 def pairwise_oks(
-    keypoints_NK3: np.ndarray, areas: np.ndarray, sigmas: Sequence[float]
+    keypoints_NK3: np.ndarray, areas_N: np.ndarray, sigmas: Sequence[float] | np.ndarray
 ) -> np.ndarray:
     """OKS between predictions: all keypoints count, and the area is the mean of the two.
 
     Args:
-        keypoints_NK3: (N, K, 2 or 3) image pixels; a third column is not looked at.
-        areas: (N,) square pixels.
+        keypoints_NK3: (..., N, K, 2 or 3) image pixels; a third column is not looked at.
+        areas_N: (..., N) square pixels.
         sigmas: K constants.
 
     Returns:
-        (N, N) in 0..1, symmetric.
+        (..., N, N) in 0..1, symmetric.
     """
-    points, area = _array(keypoints_NK3)[..., :2], _array(areas)
-    offset = points[:, None] - points[None]
-    mean_area = (area[:, None] + area[None]) / 2 + _SPACING
-    return np.exp(-_exponent(offset, mean_area[..., None], sigmas)).mean(-1)
+    points, area = _array(keypoints_NK3)[..., :2], _array(areas_N)
+    offset = points[..., :, None, :, :] - points[..., None, :, :, :]
+    mean_area = (area[..., :, None] + area[..., None, :]) / 2
+    return keypoint_similarity(offset, mean_area, sigmas).mean(-1)
 
 
 def oks_nms(
@@ -254,8 +272,3 @@ def evaluate_keypoints(
 def _array(values: Any) -> np.ndarray:
     """Arrays and lists as they are; tensors through the CPU."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
-def _exponent(offset: np.ndarray, area: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
-    variances = (2 * np.asarray(sigmas, np.float64)) ** 2
-    return (offset.astype(np.float64) ** 2).sum(-1) / (2 * variances * area)

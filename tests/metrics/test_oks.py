@@ -39,11 +39,11 @@ def crowd(rng, N, spread=3.0, K=17):
 
 def test_oks_by_hand():
     # One keypoint 5 px off (3-4-5), sigma 0.1 (variance 0.04), area 1250: exp(-25 / 100).
-    value = oks([[[3.0, 4.0]]], [[[0.0, 0.0]]], [[2]], [1250.0], [0.1])
-    assert value[0, 0] == pytest.approx(math.exp(-0.25))
+    value = oks([[3.0, 4.0]], [[0.0, 0.0]], [2], 1250.0, [0.1])
+    assert value == pytest.approx(math.exp(-0.25))
     # An unlabelled keypoint has no part, whatever its error.
-    value = oks([[[3.0, 4.0], [99, 99]]], [[[0.0, 0.0], [0, 0]]], [[2, 0]], [1250.0], [0.1, 0.1])
-    assert value[0, 0] == pytest.approx(math.exp(-0.25))
+    value = oks([[3.0, 4.0], [99, 99]], [[0.0, 0.0], [0, 0]], [2, 0], 1250.0, [0.1, 0.1])
+    assert value == pytest.approx(math.exp(-0.25))
     # Between predictions the area is the mean of both, and every keypoint counts.
     value = pairwise_oks(
         np.array([[[3.0, 4, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1]]]), [2000, 500], [0.1] * 2
@@ -72,7 +72,7 @@ def test_oks_equals_pycocotools(tmp_path):
         if len(theirs):
             points = np.array([a["keypoints"] for a in annotated], float).reshape(-1, 17, 3)
             ours = oks(
-                np.array([p["keypoints"] for p in found])[..., :2],
+                np.array([p["keypoints"] for p in found])[:, None, :, :2],
                 points[..., :2],
                 points[..., 2],
                 np.array([a["area"] for a in annotated]),
@@ -82,15 +82,52 @@ def test_oks_equals_pycocotools(tmp_path):
             np.testing.assert_allclose(ours, theirs, atol=1e-12)
             compared += ours.size
     assert compared > 20
-    with pytest.raises(UsageError, match="boxes_M4"):
+    with pytest.raises(UsageError, match="boxes_4"):
         oks(np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.zeros((1, 17)), [1.0], SIGMAS)
+
+
+def plainly(points, truth, labelled, area, box, sigmas):
+    """OKS of one prediction with one person, keypoint by keypoint."""
+    counted = [k for k in range(len(sigmas)) if labelled[k] > 0] or list(range(len(sigmas)))
+    total = 0.0
+    for k in counted:
+        dx, dy = points[k] - truth[k]
+        if not (labelled > 0).any():  # to the box, grown by its own size on every side
+            low, high = box[:2] - box[2:], box[:2] + 2 * box[2:]
+            dx, dy = np.maximum(0, low - points[k]) + np.maximum(0, points[k] - high)
+        total += math.exp(-(dx**2 + dy**2) / (2 * area * (2 * sigmas[k]) ** 2))
+    return total / len(counted)
+
+
+def test_oks_equals_loops():
+    rng = np.random.default_rng(3)
+    truth, areas = rng.uniform(0, 200, (7, 17, 2)), rng.uniform(5e3, 4e4, 7)
+    points = truth[rng.integers(0, 7, 9)] + rng.normal(0, 9, (9, 17, 2))
+    labelled = rng.integers(0, 3, (7, 17))
+    labelled[2] = 0
+    boxes = rng.uniform(20, 90, (7, 4))
+    expected = [
+        [plainly(p, *person, SIGMAS) for person in zip(truth, labelled, areas, boxes, strict=True)]
+        for p in points
+    ]
+    given = (truth, labelled, areas, SIGMAS, boxes)
+    everybody = oks(points[:, None], *given)
+    np.testing.assert_allclose(everybody, expected, rtol=0, atol=1e-15)
+    assert 0.2 < everybody.max() and everybody.min() < 1e-3
+    of_pairs = oks(points[:7], *given)  # row by row, to the bit what all with all gives
+    np.testing.assert_array_equal(of_pairs, np.diag(everybody))
 
 
 def test_pairwise_equals_loops():
     keypoints, _, areas = crowd(np.random.default_rng(1), 9)
     people = [{"keypoints": k, "area": a} for k, a in zip(keypoints, areas, strict=True)]
     expected = [[reference.similarity(a, b, SIGMAS) for b in people] for a in people]
-    np.testing.assert_allclose(pairwise_oks(keypoints, areas, SIGMAS), expected, atol=1e-12)
+    found = pairwise_oks(keypoints, areas, SIGMAS)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    several = pairwise_oks(keypoints.reshape(3, 3, 17, 3), areas.reshape(3, 3), SIGMAS)
+    for image in range(3):
+        own = slice(3 * image, 3 * image + 3)
+        np.testing.assert_array_equal(several[image], found[own, own])
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.7, 0.9])

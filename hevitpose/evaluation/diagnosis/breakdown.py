@@ -32,6 +32,7 @@ from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.crowdpose import TOOL_SPLITS
 from hevitpose.metrics.curves import THRESHOLDS as PCK_THRESHOLDS
 from hevitpose.metrics.curves import pck_auc, pck_curves
+from hevitpose.metrics.oks import keypoint_similarity
 from hevitpose.metrics.pckh import head_errors
 
 #: Groups of people by how many of their joints are labelled, both ends inside.
@@ -145,9 +146,8 @@ def _predicted(
 
 def _similarity(scene: Scene, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean similarity of each joint, (K,), NaN without any; OKS of each person, (A,)."""
-    squared = ((points - scene.truth) ** 2).sum(-1)
-    scale = 2 * (2 * scene.sigmas) ** 2 * (scene.areas[:, None] + np.spacing(1))
-    values = np.nan_to_num(np.exp(-squared / scale), nan=0.0) * scene.labelled
+    values = keypoint_similarity(points - scene.truth, scene.areas, scene.sigmas)
+    values = np.nan_to_num(values, nan=0.0) * scene.labelled
     counted = scene.labelled & ~scene.unscored[:, None]
     total = counted.sum(0)
     per_joint = (values * counted).sum(0) / np.maximum(total, 1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hevitpose.evaluation.diagnosis.scene import Scene, box_areas
+from hevitpose.metrics.oks import pairwise_oks
 
 _DECAY = 0.5  # of soft-NMS
-_SPACING = np.spacing(1)
 _BATCH = 1 << 16  # pairs of detections whose joints are held in memory at once
 
 
@@ -47,16 +47,10 @@ def optimal_scores(scene: Scene, best: np.ndarray, keypoints: np.ndarray) -> np.
         step = max(1, _BATCH // count**2)
         for begin in range(0, len(firsts), step):  # images with equally many are done together
             rows = order[firsts[begin : begin + step, None] + np.arange(count)]
-            scores[rows] = _soften(scores[rows], _mutual_oks(keypoints[rows], scene.sigmas))
+            points = keypoints[rows]
+            mutual = pairwise_oks(points, box_areas(points), scene.sigmas)
+            scores[rows] = _soften(scores[rows], mutual)
     return scores
-
-
-def _mutual_oks(points_BNK2: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """(B, N, N) OKS between the detections of an image, with the mean of their boxes' areas."""
-    areas = box_areas(points_BNK2)
-    mean = (areas[:, :, None] + areas[:, None]) / 2 + _SPACING
-    squared = ((points_BNK2[:, :, None] - points_BNK2[:, None]) ** 2).sum(-1)
-    return np.exp(-squared / (2 * sigmas) ** 2 / mean[..., None] / 2).mean(-1)
 
 
 def _soften(scores_BN: np.ndarray, oks_BNN: np.ndarray) -> np.ndarray:

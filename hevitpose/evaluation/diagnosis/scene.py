@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from hevitpose.data.table import PoseTable
+from hevitpose.metrics.oks import keypoint_similarity, oks
 from hevitpose.models.keypoints import KeypointLayout
 
-_SPACING = np.spacing(1)  # pycocotools adds it to areas
 _CHUNK = 1 << 15  # pairs whose joints are held in memory at once
 
 
@@ -68,23 +68,16 @@ class Scene:
         found = np.empty(len(wanted))
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            found[start : start + _CHUNK] = self._oks(keypoints, part)
+            people = self.pair_person[part]
+            found[start : start + _CHUNK] = oks(
+                keypoints[self.pair_detection[part]],
+                self.truth[people],
+                self.labelled[people],
+                self.areas[people],
+                self.sigmas,
+                self.boxes[people],
+            )
         return found
-
-    def _oks(self, keypoints: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        people = self.pair_person[pairs]
-        points = keypoints[self.pair_detection[pairs]]
-        offset = points - self.truth[people]
-        counted = self.labelled[people]
-        blank = ~counted.any(1)
-        if blank.any():  # to the box, grown by its own size on every side
-            box = self.boxes[people[blank]][:, None]
-            low, high = box[..., :2] - box[..., 2:], box[..., :2] + 2 * box[..., 2:]
-            inside = points[blank]
-            offset[blank] = np.maximum(0, low - inside) + np.maximum(0, inside - high)
-            counted[blank] = True
-        similarity = _similarity(offset, self.areas[people], self.sigmas)
-        return (similarity * counted).sum(1) / counted.sum(1)
 
     def joint_similarity(self, keypoints: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Similarity of each joint with the same joint and with the opposite one of a person.
@@ -102,7 +95,7 @@ class Scene:
         for joints in (slice(None), list(self.layout.flip_order)):
             offset = points - self.truth[people][:, joints]
             # The constant is that of the predicted joint, also where it is measured elsewhere.
-            similarity = _similarity(offset, self.areas[people], self.sigmas)
+            similarity = keypoint_similarity(offset, self.areas[people], self.sigmas)
             found.append(np.where(self.labelled[people][:, joints], similarity, -1.0))
         return np.stack(found)
 
@@ -151,11 +144,6 @@ def box_areas(keypoints: np.ndarray) -> np.ndarray:
         return np.zeros(keypoints.shape[:-2])
     sides = keypoints.max(-2) - keypoints.min(-2)
     return sides[..., 0] * sides[..., 1]
-
-
-def _similarity(offset: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    squared = (offset**2).sum(-1)
-    return np.exp(-squared / (2 * sigmas) ** 2 / (areas[:, None] + _SPACING) / 2)
 
 
 def _pair(
