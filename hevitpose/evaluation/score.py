@@ -119,7 +119,7 @@ def score_results(
         results = [entry | {"category_id": table.category_id} for entry in results]
     options: Any = {"image_ids": image_ids, "max_detections": max_detections}
     if table.declared.protocol == "crowdpose":
-        return evaluate_crowdpose(results, truth, **options)
+        return evaluate_crowdpose(results, truth, table.declared.sigmas, **options)
     return evaluate_keypoints(results, truth, table.declared.sigmas, **options)
 
 

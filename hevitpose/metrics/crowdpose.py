@@ -21,11 +21,6 @@ CROWDPOSE_METRICS = (
     *("AP", "AP50", "AP75", "AR", "AR50", "AR75"),
     *("AP_easy", "AP_medium", "AP_hard"),
 )
-#: OKS constants: l/r shoulder, elbow, wrist, hip, knee, ankle, head top, neck.
-SIGMAS = (
-    *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107),
-    *(0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
-)
 #: crowdIndex below the first is easy, below the second medium, else hard. These are the limits in
 #: xtcocotools (and in CrowdPose's own tool), behind every published number ...
 TOOL_SPLITS = (0.2, 0.8)
@@ -36,18 +31,20 @@ PAPER_SPLITS = (0.1, 0.8)
 def evaluate_crowdpose(
     results: Sequence[dict[str, Any]],
     ground_truth: dict[str, Any],
+    sigmas: Sequence[float],
     splits: tuple[float, float] = TOOL_SPLITS,
     image_ids: Collection[int] | None = None,
     max_detections: int = coco_api.MAX_DETECTIONS,
 ) -> dict[str, float]:
     """CrowdPose's AP and AR.
 
-    xtcocotools' ``keypoints_crowd`` with CrowdPose's sigmas and ``use_area=False``: an area is
-    0.53 x the box's, since the annotations have none.
+    xtcocotools' ``keypoints_crowd`` with ``use_area=False``: an area is 0.53 x the box's, since the
+    annotations have none.
 
     Args:
         results: as for :func:`hevitpose.metrics.oks.evaluate_keypoints`.
         ground_truth: likewise, with a ``crowdIndex`` in 0..1 per image.
+        sigmas: K constants; CrowdPose's are those of ``hevitpose.data.keypoints.CROWDPOSE``.
         splits: limits of easy and medium.
         image_ids: evaluate these images only; None means all.
         max_detections: people of an image that count, by descending score.
@@ -67,7 +64,7 @@ def evaluate_crowdpose(
     with contextlib.redirect_stdout(io.StringIO()):  # xtcocotools prints its progress
         people = coco_api.indexed(coco, truth)
         found = coco_api.with_results(coco, people, entries)
-        evaluator = coco_eval(people, found, "keypoints_crowd", np.array(SIGMAS), use_area=False)
+        evaluator = coco_eval(people, found, "keypoints_crowd", np.array(sigmas), use_area=False)
         # It would read the annotation file once more, and split by limits of its own.
         evaluator.anno_file = (None, None)
         evaluator.split = lambda *_: levels

@@ -70,6 +70,14 @@ def test_crowdpose(synthetic_root):
     metrics = score(table, perfect(table))
     assert metrics["AP"] > 0.99
     assert {"AP_easy", "AP_medium", "AP_hard"} <= metrics.keys()
+    # What the dataset declares decides: with a tenth of the sigmas the same distance is far.
+    strict = dataclasses.replace(
+        table.layout, sigmas=tuple(sigma / 10 for sigma in table.layout.sigmas)
+    )
+    declared = dataclasses.replace(table.declared, layout=strict)
+    near = perfect(table, shift=1.0)
+    found = [score(t, near)["AP"] for t in (table, dataclasses.replace(table, declared=declared))]
+    assert found[1] < 0.2 < 0.5 < found[0]
 
 
 def test_mpii_train_has_no_head_boxes(synthetic_root):

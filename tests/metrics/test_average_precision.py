@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from hevitpose.data.keypoints import COCO, CROWDPOSE
 from hevitpose.errors import HEViTPoseError
 from hevitpose.metrics.crowdpose import PAPER_SPLITS, evaluate_crowdpose
 from hevitpose.metrics.oks import COCO_METRICS, coco_results, evaluate_keypoints
@@ -81,9 +82,8 @@ def test_fuzz_against_xtcocotools(source, count, request, tmp_path):
         for ours, theirs in ((plain, reference.raw_list(people)), (full, listed)):
             file = reference.write(tmp_path / "results.json", theirs)
             expected = reference.xtcocotools(path, file)
-            assert list(evaluate_crowdpose(ours, truth).values()) == pytest.approx(
-                expected, abs=1e-9
-            )
+            found = evaluate_crowdpose(ours, truth, CROWDPOSE.sigmas)
+            assert list(found.values()) == pytest.approx(expected, abs=1e-9)
         spread.append(expected[-3:])
     assert (np.std(spread, axis=0) > (0.05 if source == "generated" else 0)).sum() >= 1
 
@@ -116,7 +116,7 @@ def test_nothing_found_scores_zero():
     assert metrics["AP"] == metrics["AR"] == 0
     pytest.importorskip("xtcocotools.cocoeval")
     truth = reference.make_ground_truth(np.random.default_rng(3), 14, crowd_index=True)
-    metrics = evaluate_crowdpose([], truth)
+    metrics = evaluate_crowdpose([], truth, CROWDPOSE.sigmas)
     assert metrics["AP"] == metrics["AR"] == 0
 
 
@@ -181,11 +181,13 @@ def test_people_a_photograph(library):
         result = {key: person[key] for key in ("image_id", "category_id", "keypoints")}
         results.append(result | {"score": 1 - number / 100})
     content = truth | {"annotations": people}
-    evaluate = evaluate_crowdpose if crowd else evaluate_keypoints
-    assert evaluate(results, content)["AR"] == pytest.approx(20 / 25)
-    everybody = evaluate(results, content, max_detections=25)
+    evaluate, sigmas = evaluate_keypoints, COCO.sigmas
+    if crowd:
+        evaluate, sigmas = evaluate_crowdpose, CROWDPOSE.sigmas
+    assert evaluate(results, content, sigmas)["AR"] == pytest.approx(20 / 25)
+    everybody = evaluate(results, content, sigmas, max_detections=25)
     assert everybody["AR"] == everybody["AP"] == pytest.approx(1)
-    one = evaluate(results, content, max_detections=1)
+    one = evaluate(results, content, sigmas, max_detections=1)
     assert one["AR"] == pytest.approx(1 / 25)
 
 
@@ -203,7 +205,7 @@ def test_crowd_levels():
             "annotations": [person],
         }
         result = {k: person[k] for k in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
-        metrics = evaluate_crowdpose([result], content, **options)
+        metrics = evaluate_crowdpose([result], content, CROWDPOSE.sigmas, **options)
         return [k for k in ("AP_easy", "AP_medium", "AP_hard") if metrics[k] == pytest.approx(1)]
 
     assert level(0.15) == ["AP_easy"] and level(0.15, splits=PAPER_SPLITS) == ["AP_medium"]
@@ -215,4 +217,4 @@ def test_crowd_levels():
 def test_missing_xtcocotools_says_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "xtcocotools.coco", None)
     with pytest.raises(HEViTPoseError, match="--no-build-isolation --no-binary xtcocotools"):
-        evaluate_crowdpose([], {"images": [], "annotations": [], "categories": []})
+        evaluate_crowdpose([], {"images": [], "annotations": [], "categories": []}, [])
