@@ -20,7 +20,7 @@ from hevitpose.errors import DataError
 from hevitpose.records.identity import file_digest
 
 #: What counts as a photograph in a folder that may hold other files too.
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def fingerprint(data: DataConfig, split: str) -> str:

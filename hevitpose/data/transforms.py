@@ -17,6 +17,8 @@ from hevitpose.models.keypoints import KeypointLayout
 
 #: An array or a tensor; the same kind comes back.
 Array = Any
+#: A crop's sides by its box's, which was extended to the aspect ratio.
+PADDING = 1.25
 
 
 def _is_tensor(value: Array) -> bool:
@@ -33,7 +35,7 @@ def _namespace(value: Array) -> Any:
 
 
 def box_to_center_size(
-    boxes: Array, aspect_ratio: float, padding: float = 1.25
+    boxes: Array, aspect_ratio: float, padding: float = PADDING
 ) -> tuple[Array, Array]:
     """What a crop around a box covers: the shorter side extended to the aspect ratio, padded.
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose import json_file
+from hevitpose.data.fingerprint import SUFFIXES
 from hevitpose.data.readers import fields
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.errors import DataError
 from hevitpose.files import exists, is_dir, is_file
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 Detection = tuple[list[float], float]  # box x, y, w, h and score
 

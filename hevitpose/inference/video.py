@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hevitpose.data.fingerprint import SUFFIXES
 from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.files import other_kind, require_regular
-from hevitpose.inference.pictures import SUFFIXES, find_images
+from hevitpose.inference.pictures import find_images
 from hevitpose.progress import Progress, silent
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")

@@ -17,6 +17,7 @@ from hevitpose.config import Config
 from hevitpose.config.conditions import CORRUPTIONS, Condition, parse_condition
 from hevitpose.data.synthetic.occluders import draw_occluders
 from hevitpose.data.table import PoseTable
+from hevitpose.data.transforms import PADDING
 from hevitpose.evaluation.conditions.corruptions import FUNCTIONS
 from hevitpose.evaluation.conditions.draws import UNIT, Draws
 from hevitpose.evaluation.score import Predictions
@@ -26,7 +27,6 @@ from hevitpose.records.identity import CONDITIONS
 SEED = 0
 #: Standard deviations of a jittered box's centre (of its sides) and scale (factor), by level.
 BOX_JITTER = (0.05, 0.1, 0.15)
-_PADDING = 1.25  # of a crop around its box
 _FARTHEST = 2 * UNIT  # no error is larger than two standard deviations
 
 
@@ -146,7 +146,7 @@ def jittered(table: PoseTable, deviation: float, condition: Condition) -> PoseTa
             for person in table.person_ids.tolist()
         ]
     ).clip(-_FARTHEST, _FARTHEST) * (deviation / UNIT)
-    sides = table.sizes.astype(np.float64) / _PADDING
+    sides = table.sizes.astype(np.float64) / PADDING
     centers = table.centers + errors[:, :2] * sides
     sizes = table.sizes * (1 + errors[:, 2:])
     return dataclasses.replace(
