@@ -22,7 +22,7 @@ from hevitpose.config.overrides import parse_overrides, put
 from hevitpose.config.renamed import todays_name, with_first_names, with_todays_names
 from hevitpose.config.section import IdKind, Section, free, ids_of, inputs_of, scored, shared
 from hevitpose.config.start import start_kind
-from hevitpose.data.registry import ROWS, is_rendered
+from hevitpose.data.registry import ROWS, is_custom, is_rendered
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import (
     PEERS,
@@ -114,7 +114,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        if self.dataset not in ROWS and not self.dataset.endswith((".yaml", ".yml")):
+        if self.dataset not in ROWS and not is_custom(self.dataset):
             raise unknown_name("dataset", self.dataset, ROWS)
         for axis, side in zip("WH", self.input_size, strict=True):
             if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:

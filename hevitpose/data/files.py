@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from hevitpose.data.registry import ROWS, Declared, files_of
+from hevitpose.data.registry import ROWS, Declared, files_of, is_custom
 from hevitpose.errors import DataError, UsageError, unknown_name
 from hevitpose.files import is_file
 
@@ -21,7 +21,7 @@ def declared(dataset: str | Path) -> Declared:
         DataError: the yaml is absent or is not yaml.
     """
     name = str(dataset)
-    if not name.endswith((".yaml", ".yml")):
+    if not is_custom(name):
         if name not in ROWS:
             raise unknown_name("dataset", name, (*ROWS, "FILE.yaml"))
         return ROWS[name]
@@ -32,7 +32,7 @@ def declared(dataset: str | Path) -> Declared:
 
 def splits_of(dataset: str) -> Collection[str]:
     """The splits that a dataset's row or yaml names; of rendered people, those of MPII."""
-    if dataset.endswith((".yaml", ".yml")):
+    if is_custom(dataset):
         from hevitpose.data.readers.custom import describe
 
         return tuple(describe(Path(dataset))[0].splits)
@@ -70,7 +70,7 @@ def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:
         UsageError: an unknown dataset or split.
         DataError: an annotation file is absent, or the yaml is.
     """
-    if dataset.endswith((".yaml", ".yml")):
+    if is_custom(dataset):
         from hevitpose.data.readers.custom import place
 
         annotations, images = place(Path(dataset), split)

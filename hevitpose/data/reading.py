@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.data.files import declared
+from hevitpose.data.registry import is_custom
 from hevitpose.data.table import (
     PoseTable,
     drop_missing_images,
@@ -58,7 +59,7 @@ def load(
     root = Path(root)
     options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
     options["truth"] = not training
-    if str(dataset).endswith((".yaml", ".yml")):
+    if is_custom(dataset):
         from hevitpose.data.readers import custom
 
         table = custom.load(Path(dataset), split, box_threshold=box_threshold, **options)

@@ -281,6 +281,11 @@ def placed() -> dict[str, Declared]:
     return {name: row for name, row in ROWS.items() if row.files is not None}
 
 
+def is_custom(dataset: str | Path) -> bool:
+    """Whether a dataset is named by the yaml file of a user's own, not by a row."""
+    return str(dataset).endswith((".yaml", ".yml"))
+
+
 def is_rendered(dataset: str) -> bool:
     """Whether a dataset's people are rendered by this package."""
     return dataset in ROWS and bool(ROWS[dataset].rendered_as)

@@ -22,7 +22,7 @@ from hevitpose.data.files import declared
 from hevitpose.data.readers import coco_format, custom
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
-from hevitpose.data.registry import Declared
+from hevitpose.data.registry import Declared, is_custom
 from hevitpose.data.table import PoseTable, require_people, require_truth
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.evaluation.score import Predictions, score_pck, score_results
@@ -97,7 +97,7 @@ def read_truth(dataset: str, said: Declared, path: Path, skip_bad: bool) -> Pose
     Raises:
         DataError: the file is not what it should be, or has nobody to score.
     """
-    if dataset.endswith((".yaml", ".yml")):
+    if is_custom(dataset):
         return require_truth(require_people(custom.read_truth(Path(dataset), path, skip_bad)))
     # The crop's size has no part in the score, and no image is opened.
     options: dict[str, Any] = {"split": "", "input_size": (256, 256), "skip_bad": skip_bad}

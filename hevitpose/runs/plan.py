@@ -10,7 +10,7 @@ from typing import Any
 from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config, DataConfig
 from hevitpose.config.start import start_kind
-from hevitpose.data.registry import is_rendered
+from hevitpose.data.registry import is_custom, is_rendered
 from hevitpose.records import Run, identity, provenance
 from hevitpose.records.identity import DataInputs, file_digest
 
@@ -152,6 +152,6 @@ def _val_inputs(config: Config, boxes: str) -> dict[str, Any]:
         inputs["held_out"] = {"of": data.train_split, "share": data.minival}
     if boxes == "gt":
         return inputs | {"boxes": "gt"}
-    custom = data.dataset.endswith((".yaml", ".yml"))
+    custom = is_custom(data.dataset)
     folder = Path(data.dataset).parent if custom else data.folder / data.dataset
     return inputs | {"boxes": f"sha256:{file_digest(Path(find_boxes(folder, boxes)))}"}

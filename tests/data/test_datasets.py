@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from annotation_files import coco, image, write
@@ -11,7 +12,7 @@ from hevitpose.config.schema import DataConfig
 from hevitpose.data import load
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.keypoints import COCO
-from hevitpose.data.registry import ROWS, Declared, Files
+from hevitpose.data.registry import ROWS, Declared, Files, is_custom
 from hevitpose.data.tools.check import check
 from hevitpose.errors import UsageError
 from hevitpose.evaluation.score import score_results
@@ -55,3 +56,11 @@ def test_a_row_is_a_dataset(mini):
 def test_without_its_row_it_is_unknown():
     with pytest.raises(UsageError, match="unknown dataset 'mini'"):
         DataConfig(dataset="mini")
+
+
+def test_one_function_knows_a_custom_dataset_by_its_name():
+    assert is_custom("my.yaml") and is_custom(Path("folder/my.yml"))
+    assert not is_custom("coco") and not is_custom("my.yaml.json")
+    package = Path(__file__).resolve().parents[2] / "hevitpose"
+    asking = [p.name for p in package.rglob("*.py") if 'endswith((".yaml"' in p.read_text()]
+    assert asking == ["registry.py"]

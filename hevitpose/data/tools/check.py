@@ -14,7 +14,7 @@ from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes, resolved
 from hevitpose.data.readers import coco_format, custom, mpii
 from hevitpose.data.readers.coco_records import read_images
-from hevitpose.data.registry import ROWS, files_of, placed
+from hevitpose.data.registry import ROWS, files_of, is_custom, placed
 from hevitpose.data.table import PoseTable, Problems, drop_missing_images, look_at_images
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError
@@ -60,7 +60,7 @@ def check(
         DataError: there is no such folder, or no such yaml.
     """
     root = Path(root)
-    own = {name: custom.describe(Path(name))[0] for name in datasets or () if _is_custom(name)}
+    own = {name: custom.describe(Path(name))[0] for name in datasets or () if is_custom(name)}
     for name in datasets or ():
         if name not in own:
             files_of(name)
@@ -119,10 +119,6 @@ def _converted(dataset: str) -> str:
     if not files.derived:
         return ""
     return f", then `hevitpose data prepare`; files that MMPose converted: {files.derived}"
-
-
-def _is_custom(name: str) -> bool:
-    return name.endswith((".yaml", ".yml"))
 
 
 def _custom_row(path: Path, name: str, split: str, progress: Progress) -> Row:
