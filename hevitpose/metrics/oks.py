@@ -78,7 +78,7 @@ def oks(
     points = _array(predictions_K2)
     offset = (points - _array(truth_K2)).astype(np.float64, copy=False)
     labelled: np.ndarray = np.broadcast_to(_array(visible_K) > 0, offset.shape[:-1])
-    blank: np.ndarray = ~labelled.any(-1)
+    blank = np.asarray(~labelled.any(-1))
     if blank.any():
         if boxes_4 is None:
             raise UsageError("oks: a person has no labelled keypoint, expected boxes_4 too")
