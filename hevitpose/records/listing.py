@@ -40,11 +40,16 @@ def _result(record: Record) -> str:
     if record.status != "ok":
         return first_line(record.error)[:60]
     if record.kind == "complexity" and record.params is not None and record.flops is not None:
-        return f"{record.params / 1e6:.4f}M {record.flops.mmcv or 0:.4f}G"
+        return f"{record.params / 1e6:.4f}M {_number(record.flops.mmcv, '.4f', 'G')}"
     if record.latency is not None:
         return f"p50 {record.latency.p50:.2f} ms"
     if record.kind == "training" and record.train is not None:
-        return f"{record.train.steps} steps, loss {record.train.loss or 0:.4g}"
+        return f"{record.train.steps} steps, loss {_number(record.train.loss, '.4g')}"
     known = {k: v for k, v in record.metrics.items() if v is not None}
     shown = [name for name in ("Mean", "AP") if name in known] or list(known)[:2]
     return " ".join(f"{name} {known[name]:.4g}" for name in shown)
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    """A number with its unit; a dash where it was not measured, which is not 0."""
+    return "-" if value is None else f"{value:{form}}{unit}"

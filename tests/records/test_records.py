@@ -388,3 +388,17 @@ def test_listing():
     assert len(lines) == 3 and "attention/mhsa" in lines[1] + lines[2]
     assert any("failed" in line and "boom" in line for line in lines)
     assert any("PCKh 61.5" in line for line in lines)
+
+
+def test_listing_shows_a_dash_for_what_was_not_measured():
+    from hevitpose.records.listing import HEADER, row
+
+    kinds = {
+        "complexity": {"params": 401_234, "flops": {"mmcv": None, "torch": 0.1}},
+        "training": {"train": {"steps": 300, "loss": None}, "weights": "0" * 64},
+    }
+    result = HEADER.index("result")
+    assert row(make(1, kind="complexity", **kinds["complexity"]))[result] == "0.4012M -"
+    assert row(make(1, kind="training", **kinds["training"]))[result] == "300 steps, loss -"
+    kinds["training"]["train"]["loss"] = 0.0
+    assert row(make(1, kind="training", **kinds["training"]))[result] == "300 steps, loss 0"
