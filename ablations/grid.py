@@ -30,13 +30,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import DEFAULT_CELL, OF, Entry, GridFile, Problem, read_grid_file
+from ablations.grid_file import DEFAULT_CELL, GRIDS, OF, Entry, GridFile, Problem, read_grid_file
 from ablations.refusals import refused, refused_condition, refused_key
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash, training_hash
 
-FOLDER = Path(__file__).parent / "grids"
 #: In ``evaluate:``, the weights of every trained cell.
 _ALL = "all"
 
@@ -84,7 +83,7 @@ class Grid:
 
 def available() -> tuple[str, ...]:
     """Names of the grids that come with the project."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in GRIDS.glob("*.yaml")))
 
 
 def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
@@ -107,7 +106,7 @@ def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
         if path.suffix not in (".yaml", ".yml"):
             if name not in available():
                 raise unknown_name("grid", name, (*available(), "FILE.yaml"))
-            path = FOLDER / f"{name}.yaml"
+            path = GRIDS / f"{name}.yaml"
         file = read_grid_file(path)
         grids.append(_grid(file, base))
         problems += file.problems

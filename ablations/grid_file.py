@@ -18,13 +18,15 @@ from hevitpose.config.renamed import todays_name
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import DataError, UsageError, first_line, unknown_name
 
+#: The grids that come with the project.
+GRIDS = Path(__file__).parent / "grids"
 #: The grids of the main job, which have a table even before anything was run.
 MAIN_GRIDS = ("attention", "downsampling", "ffn")
 #: The cell that every grid compares with.
 DEFAULT_CELL = "default"
 MODES = ("one-factor", "product", "zip")
-#: What a grid may be judged by: PCKh at two thresholds, AP and AR of the evaluators.
-PRIMARIES = ("Mean", "Mean@0.1", "AP", "AR")
+#: What a grid may be judged by, as tables head it: PCKh at two thresholds, AP and AR.
+PRIMARIES = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP", "AR": "AR"}
 #: In ``primary:``, datasets that are not named.
 OTHER = "other"
 #: What verdicts are about where a grid's file names no primary metric, by dataset.

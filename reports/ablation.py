@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
+from ablations.grid_file import DEFAULT_CELL, PRIMARIES, PRIMARY_METRICS
 from hevitpose.evaluation.statistics import (
     NOT_SHOWN,
     VERDICTS,
@@ -26,15 +26,18 @@ from hevitpose.evaluation.statistics import (
 )
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
+from hevitpose.records.schema import BASELINE_PREFIX
 from reports.captions import describe_conditions, machine_key, shared
 from reports.cells import Cells, group, share, split
 from reports.grid_files import Overrides
-from reports.load import BASELINE_PREFIX, METRIC_ALIASES, metric, newest
+from reports.load import METRIC_ALIASES, UNIT_PREFIXES, metric, newest, seed_number
 from reports.output.text import plain
 from reports.settings import flatten
 
 #: Metrics that a grid's table shows, as their headings say them.
-SHOWN = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP"}
+SHOWN = PRIMARIES
+#: Shown only where a grid is judged by it: beside AP it says the same again.
+_ALONE = ("AR",)
 
 #: How the name of a cell ends that ``--match`` gave a width of equal cost: an axis of its own.
 MATCHED = " matched)"
@@ -165,7 +168,7 @@ def build(
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     facts = shared(everything)
     judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
-    families = _families(rows)
+    families = _families(rows, judged_by)
     return GridView(
         name,
         _judged(rows, families, judged_by),
@@ -298,20 +301,21 @@ def estimate(values: Sequence[float], single: Record | None = None, name: str = 
     own = next((single.intervals[n] for n in names if n in single.intervals), None)
     if own is None:
         return result
-    scale = 100 if name.startswith(("AP", "AR")) else 1
+    scale = 100 if name.startswith(UNIT_PREFIXES) else 1
     return Interval(result.value, scale * own.low, scale * own.high, 1, own.method)
 
 
 def by_seed(row: Row, name: str) -> dict[int, float]:
     """A row's metric per seed."""
-    return {
-        -1 if r.seed is None else r.seed: value
-        for r in row.accuracy
-        if (value := metric(r, name)) is not None
-    }
+    return {seed_number(r): value for r in row.accuracy if (value := metric(r, name)) is not None}
 
 
-def _families(rows: Sequence[Row]) -> dict[str, Family]:
+def metrics_beside(primary: str) -> tuple[str, ...]:
+    """What the table of a grid with this primary metric shows too, in the order of the columns."""
+    return tuple(name for name in SHOWN if name != primary and name not in _ALONE)
+
+
+def _families(rows: Sequence[Row], primary: str) -> dict[str, Family]:
     """Per metric, every row against the default."""
     default = next((row for row in rows if row.is_default), None)
     if default is None:
@@ -319,6 +323,7 @@ def _families(rows: Sequence[Row]) -> dict[str, Family]:
     return {
         name: compare_grid({row.name: by_seed(row, name) for row in rows}, default.name)
         for name in SHOWN
+        if name in (primary, *metrics_beside(primary))
     }
 
 
@@ -343,7 +348,7 @@ def _judged(rows: Sequence[Row], families: Mapping[str, Family], primary: str) -
 def _draws(row: Row) -> dict[int, list[float]]:
     """A row's AP in each draw of the photographs, in percent, per seed."""
     return {
-        -1 if r.seed is None else r.seed: [100 * value for value in r.resampled.values]
+        seed_number(r): [100 * value for value in r.resampled.values]
         for r in row.accuracy
         if r.resampled is not None
     }

@@ -10,7 +10,7 @@ from functools import cached_property
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record
 from reports.ablation import GridView
-from reports.load import Measured
+from reports.load import Measured, seed_number
 
 #: Error types in the order of the diagnosis, and what each means.
 ERRORS = {
@@ -82,7 +82,7 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
             if record.condition is None and (of := by_kind[kind].get(str(record.training))):
                 used.append(of[0])
                 for error, rate in of[1].items():
-                    rates[error].setdefault(row.name, {})[record.seed or 0] = rate
+                    rates[error].setdefault(row.name, {})[seed_number(record)] = rate
     first = next(iter(rates.values()))
     cells = [row.name for row in grid.rows if row.accuracy]
     without = tuple(cell for cell in cells if cell not in first)

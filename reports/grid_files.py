@@ -8,14 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import DEFAULT_CELL, OF, PRIMARY_METRICS, GridFile, read_grid_file
+from ablations.grid_file import DEFAULT_CELL, GRIDS, OF, PRIMARY_METRICS, GridFile, read_grid_file
 from hevitpose.config import Config
 from hevitpose.files import is_file
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from reports.settings import flatten
-
-GRIDS = Path(__file__).resolve().parents[1] / "ablations" / "grids"
 
 #: Cells by name, each as the config keys that it sets.
 Overrides = Mapping[str, Mapping[str, Any]]

@@ -25,6 +25,7 @@ from hevitpose.collector import no_garbage_collection
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
+from hevitpose.records.schema import BASELINE_PREFIX
 from reports.settings import FREE_KEYS, Section, SharedConfig, flatten, stock_options
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
@@ -36,8 +37,6 @@ UNIT_PREFIXES = ("AP", "AR")
 NOBODY = -1
 #: What an older or shorter name stands for.
 METRIC_ALIASES = {"PCKh": "Mean", "PCKh@0.5": "Mean", "PCKh@0.1": "Mean@0.1"}
-#: Metrics of predicting the mean pose for everybody, as ``mean_pose_Mean``.
-BASELINE_PREFIX = "mean_pose_"
 T = TypeVar("T")
 _IGNORED_FILES = ("README.md", ".gitkeep")
 #: Keys of the config's model section that are not options of the network.
@@ -343,6 +342,11 @@ def num_keypoints(record: Record) -> int | None:
         if isinstance(model, Mapping) and isinstance(model.get("num_keypoints"), int):
             return int(model["num_keypoints"])
     return None
+
+
+def seed_number(record: Record) -> int:
+    """A run's seed among others; -1 of a record that names none, which no seed is."""
+    return -1 if record.seed is None else record.seed
 
 
 def newest(records: Iterable[Record]) -> Record | None:

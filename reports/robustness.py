@@ -17,7 +17,7 @@ from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Conditi
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record, identity
 from reports.captions import shared
-from reports.load import Measured, condition_of, metric
+from reports.load import Measured, condition_of, metric, seed_number
 from reports.settings import setting
 
 #: Config keys in which the evaluations of one table differ.
@@ -181,7 +181,7 @@ def _view(grid: str, records: Iterable[Record], clean: Mapping[str, Record]) -> 
         if condition is not None:
             name, at, _ = (record.cell or DEFAULT_CELL).partition(" @ ")
             cell = name if at else DEFAULT_CELL
-            runs[cell, -1 if record.seed is None else record.seed][condition] = record
+            runs[cell, seed_number(record)][condition] = record
     order = list(LEVELS)
     conditions = sorted(
         {condition for under in runs.values() for condition in under},

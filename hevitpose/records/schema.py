@@ -31,6 +31,8 @@ from hevitpose.records.identity import Kind
 
 #: Version of this schema. A change to a field raises it and adds a migration.
 SCHEMA_VERSION = 3
+#: Metrics of predicting the mean pose for everybody, as ``mean_pose_Mean``.
+BASELINE_PREFIX = "mean_pose_"
 #: How an id looks: hexadecimal digits of a sha256.
 ID_PATTERN = r"[0-9a-f]{20}"
 

@@ -36,6 +36,7 @@ from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
 from hevitpose.progress import Progress, silent
 from hevitpose.records.identity import file_digest
+from hevitpose.records.schema import BASELINE_PREFIX
 from hevitpose.training.callbacks import (
     AveragedWeights,
     Collect,
@@ -226,7 +227,7 @@ def _floor(config: Config, val: PoseTable) -> dict[str, float]:
         return {}
     people = load_split(config, config.data.train_split, training=True, look=False)
     metrics = score(val, mean_pose(people, val))
-    return {f"mean_pose_{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
+    return {f"{BASELINE_PREFIX}{name}": metrics[name] for name in ("Mean", "Mean@0.1", "AP")}
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hevitpose.records import Record
+from hevitpose.records.schema import BASELINE_PREFIX
 from reports.build import Book
 from reports.captions import condition, machine_key
 from reports.load import METRIC_ALIASES, UNIT_PREFIXES
@@ -88,7 +89,7 @@ def _entry(record: Record) -> dict[str, Any]:
 
 
 def _metric_text(name: str, value: float) -> str:
-    share = name.removeprefix("mean_pose_").startswith(UNIT_PREFIXES)
+    share = name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES)
     return f"{100 * value if share else value:.2f}"
 
 

@@ -10,7 +10,16 @@ from hevitpose.data.registry import ROWS, Declared
 from hevitpose.records import Record
 from reports import ablation
 from reports.captions import about_data, shared, start_words
-from reports.load import PCKH_JOINTS, Measured, h_by_w, input_size, is_plain_network, metric, newest
+from reports.load import (
+    PCKH_JOINTS,
+    Measured,
+    h_by_w,
+    input_size,
+    is_plain_network,
+    metric,
+    newest,
+    seed_number,
+)
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
 from reports.settings import setting
@@ -169,7 +178,7 @@ def latest_per_seed(runs: Iterable[Record]) -> list[Record]:
     """One run per seed, the latest; ordered by seed."""
     by_seed: dict[int, list[Record]] = defaultdict(list)
     for record in runs:
-        by_seed[-1 if record.seed is None else record.seed].append(record)
+        by_seed[seed_number(record)].append(record)
     return [r for _, same in sorted(by_seed.items()) if (r := newest(same)) is not None]
 
 

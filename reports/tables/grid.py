@@ -33,7 +33,7 @@ from reports.settings import flatten
 _SYNTHETIC_AP = (
     "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."
 )
-_KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap"}
+_KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap", "AR": "ar"}
 #: Kinds whose failure leaves a cell without a score.
 SCORED = ("training", "evaluation")
 
@@ -82,7 +82,7 @@ def shown_metrics(grid: ablation.GridView) -> tuple[str, ...]:
     """The primary metric, then those that any of the runs states."""
     stated = {name for row in grid.rows for r in row.accuracy for name in r.metrics}
     stated |= {METRIC_ALIASES[name] for name in stated & METRIC_ALIASES.keys()}
-    others = (name for name in ablation.SHOWN if name != grid.primary)
+    others = ablation.metrics_beside(grid.primary)
     return grid.primary, *(name for name in others if name in stated or not stated)
 
 

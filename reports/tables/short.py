@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from ablations.grid_file import MAIN_GRIDS
 from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.records import Record
 from reports import captions
 from reports.ablation import MATCHED
+from reports.load import PCKH_JOINTS
 from reports.output.text import NOT_MEASURABLE, Column, Table, TableCell, shorten
 from reports.tables.accuracy import DISPLAY
 from reports.tables.precision import Point
@@ -22,7 +24,6 @@ from reports.tables.speed import median
 #: Widest statement of a claim, and widest answer to it.
 _CLAIM, _ANSWER = 52, 26
 _OWN = "HEViTPose-"
-_JOINTS = {name: name for name in ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")}
 _AP = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APM": "AP (M)", "APL": "AP (L)", "AR": "AR"}
 _GRID = {
     "cell": "Cell",
@@ -42,7 +43,6 @@ _NETWORKS = {
 _FLOOR = TableCell("baseline")  # the mean pose's row
 _FIRST = 5  # columns of another table
 _BITS = {"fp32": ("fp32",), "16 bit": ("bf16", "fp16"), "int8": ("int8",)}
-_GRIDS = ("attention", "downsampling", "ffn")
 
 
 def short_tables(tables: Sequence[Table], points: Sequence[Point] = ()) -> list[Table]:
@@ -61,13 +61,13 @@ def short_tables(tables: Sequence[Table], points: Sequence[Point] = ()) -> list[
             by_name,
             "short-mpii",
             {"mpii-val": "val", "mpii-test": "test"},
-            {**_JOINTS, "Mean": "Mean"},
+            {name: name for name in (*PCKH_JOINTS, "Mean")},
         )
     )
     made.append(
         _splits(by_name, "short-coco", {"coco-val": "val", "coco-test-dev": "test-dev"}, _AP)
     )
-    for grid in _GRIDS:
+    for grid in MAIN_GRIDS:
         table = by_name.get(f"ablation-{grid}")
         if table is not None:
             short = short_grid(table)

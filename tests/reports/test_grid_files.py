@@ -9,10 +9,14 @@ import yaml
 from msgspec.structs import replace
 
 from ablations.grid import available, load_grids
+from ablations.grid_file import PRIMARIES
 from hevitpose.config import load_config
 from hevitpose.models.spec import full_name
-from reports import build, grid_files
+from reports import ablation, build, grid_files
+from reports.evidence import of_grid
 from reports.load import Measured
+from reports.render import render_grid
+from reports.tables.grid import grid_table
 
 
 @pytest.mark.parametrize("name", available())
@@ -94,3 +98,23 @@ def test_a_condition_that_another_grid_scored_is_shown(make, monkeypatch, tmp_pa
     assert {row.name: row.seeds for row in grid.rows} == {
         "default": 2, "sigma-3": 2, "no-flip-test": 2, "sigma-3-no-flip": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_a_grid_is_shown_by_any_metric_that_its_file_may_name(make, tmp_path, primary):
+    """Else the table would fail after all of the trainings."""
+    found = [
+        replace(r, metrics={**r.metrics, "AR": r.metrics["Mean"] / 100 - 0.1})
+        if r.kind == "evaluation"
+        else r
+        for r in make.grid()
+    ]
+    by = {"other": primary}
+    text = render_grid(found, "attention", tmp_path, primary=by).text
+    assert f"Difference in {PRIMARIES[primary]}; " in " ".join(text.split())
+    grid = ablation.build(found, "attention", primary=by)
+    table = grid_table(grid)
+    assert grid.family.comparisons.keys() == {"mhsa", "none"}
+    assert [c.key for c in table.columns].count("verdict") == 1
+    assert ("AR" in grid.families) == (primary == "AR")  # beside AP it says the same again
+    assert of_grid(grid).primary == PRIMARIES[primary]

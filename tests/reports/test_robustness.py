@@ -265,3 +265,12 @@ def test_a_cell_without_error_types_is_named_and_left_out(make):
     table = changes_table(told, grid, "changes-attention")
     assert [row[0].text for row in table.rows] == ["cgsr", "none"]
     assert "Not computed for mhsa." in table.legend[0]
+
+
+def test_a_run_without_a_seed_is_not_seed_0(make):
+    """A mean over both, not one of them in the other's place."""
+    found = [replace(r, seed=None) if r.seed == 4 else r for r in records(make)]
+    measured = check((f"{record.id}.json", record) for record in found)
+    (grid,) = (grid for name, grid in grid_views(measured) if name == "ablation-attention")
+    rates = changes(grid, measured).rates["miss"]["none"]
+    assert set(rates) == {-1, 0, 1, 2, 3}

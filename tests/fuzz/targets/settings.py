@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ablations.grid import FOLDER, load_grids
+from ablations.grid import load_grids
+from ablations.grid_file import GRIDS
 from hevitpose.config import load_config, network_options
 from hevitpose.config.author_keys import ALIASES
 from hevitpose.config.schema import Config
@@ -92,7 +93,7 @@ def grids(shared: Path) -> Make:
     """A grid's yaml."""
     base = load_config(None, {"model.name": "nano"}, preset="quick")
     contents: list[Any] = []
-    for path in sorted(FOLDER.glob("*.yaml")):
+    for path in sorted(GRIDS.glob("*.yaml")):
         content = yaml.safe_load(path.read_text())
         for section in ("cells", "evaluate"):
             if section in content:
