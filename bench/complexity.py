@@ -119,16 +119,7 @@ def printed_numbers() -> Any:
 
 def printed(model: str, size: tuple[int, int], keypoints: int) -> Any:
     """A row that states a network's counts at this input and number of keypoints, or None."""
-    dataset = {16: "mpii", 17: "coco"}.get(keypoints)
-    rows = [
-        row
-        for row in printed_numbers().numbers
-        if (row.network, row.dataset) == (model, dataset)
-        and row.input == f"{size[1]}x{size[0]}"
-        and row.params_m is not None
-        and not row.withdrawn
-    ]
-    return min(rows, key=lambda row: bool(row.from_figure), default=None)
+    return printed_numbers().counts(model, size, keypoints)
 
 
 def printed_sides(model: str) -> dict[int, float]:

@@ -47,15 +47,15 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def stores_of(runs: Path) -> list[Path]:
-    """The record stores of a runs folder: itself, and its ``records``.
+def store_folder(runs: Path) -> Path:
+    """The records of a runs folder: its ``records``, else itself.
 
     Raises:
         UsageError: it does not exist.
     """
     if not runs.is_dir():
         raise UsageError(f"--runs {runs}: no such folder")
-    return [runs / "records"] if (runs / "records").is_dir() else [runs]
+    return runs / "records" if (runs / "records").is_dir() else runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     if preview:
         if options.check:
             raise UsageError("--runs with --check: only committed records can be checked")
-        roots += stores_of(options.runs)
+        roots.append(store_folder(options.runs))
     out = options.out or (options.runs / "report" if preview else OUT)
     # Beside the records: results/gallery, or the runs folder's own.
     pictures = [options.measured.parent / GALLERY]

@@ -27,7 +27,7 @@ from reports.output.text import (
 )
 from reports.published import ROOT, Published
 from reports.tables.accuracy import measured_groups, score_cell
-from reports.tables.cost import counted
+from reports.tables.cost import counted, reference_runs
 from reports.tables.grid import gap_text
 
 Check = Literal[
@@ -225,19 +225,20 @@ def _find_counts(claim: Claim, measured: Measured) -> Finding:
 
 def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
     assert claim.model and claim.dataset and claim.split and claim.metric
-    groups = measured_groups(measured, claim.dataset, claim.split).get(claim.model)
-    if not groups:
-        return Finding(why=f"no run of {claim.model} on {claim.dataset} {claim.split} is recorded")
-    best = max(groups, key=lambda runs: max(r.started_at for r in runs))
-    cell = score_cell(best, claim.metric)
+    runs = reference_runs(measured, claim.model, claim.dataset, claim.split)
+    if not runs:
+        others = claim.model in measured_groups(measured, claim.dataset, claim.split)
+        where = f"{claim.dataset} {claim.split}" + (" at 256x256" if others else "")
+        return Finding(why=f"no run of {claim.model} on {where} is recorded")
+    cell = score_cell(runs, claim.metric)
     if cell.value is None:
         return Finding(why=f"the runs on {claim.dataset} {claim.split} have no {claim.metric}")
-    data = best[0].dataset
+    data = runs[0].dataset
     return Finding(
         cell.value,
         records=cell.records,
-        notes=(f"n = {len(best)} seeds; boxes: {data.boxes if data else 'not stated'}",),
-        scale=f"n = {len(best)}, {h_by_w(input_size(best[0]))}",
+        notes=(f"n = {len(runs)} seeds; boxes: {data.boxes if data else 'not stated'}",),
+        scale=f"n = {len(runs)}, {h_by_w(input_size(runs[0]))}",
     )
 
 

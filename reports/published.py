@@ -36,6 +36,8 @@ NUMBERS = (
     "params_m", "gflops", *JOINTS, "mean", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar",
     "fps_gpu", "fps_cpu", "latency_cpu_ms", "latency_gpu_ms",
 )  # fmt: skip
+#: Whose rows are of networks with so many keypoints.
+_DATASETS = {16: "mpii", 17: "coco"}
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -176,6 +178,24 @@ class Published:
             if row.dataset == dataset and split in (None, row.split):
                 if withdrawn or not row.withdrawn:
                     yield row
+
+    def counts(self, network: str, size: tuple[int, int], keypoints: int) -> Number | None:
+        """Parameters and GFLOPs of a network: the first printed row, else one read off a figure.
+
+        Args:
+            network: this project's name for it.
+            size: (W, H) of the input.
+            keypoints: of the dataset whose rows count: a network's last layer has one map for each.
+        """
+        dataset, size_text = _DATASETS.get(keypoints), f"{size[1]}x{size[0]}"
+        rows = [
+            row
+            for row in self.numbers
+            if (row.network, row.dataset, row.input) == (network, dataset, size_text)
+            and row.params_m is not None
+            and not row.withdrawn
+        ]
+        return min(rows, key=lambda row: bool(row.from_figure), default=None)
 
     def cell(self, row: Number, name: str, digits: int) -> TableCell:
         """A number as a table shows it, with every footnote that belongs to it."""

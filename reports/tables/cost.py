@@ -36,17 +36,14 @@ def counted(
 
 def published_counts(published: Published, network: str) -> Number | None:
     """A row that states a network's parameters and GFLOPs at the reference input."""
-    size = f"{REFERENCE_INPUT[1]}x{REFERENCE_INPUT[0]}"
-    rows = [
-        row
-        for row in published.numbers
-        if row.network == network
-        and row.input == size
-        and row.params_m is not None
-        and not row.withdrawn
-    ]
-    # The row with most to say about its counts; the printed one before one read off a figure.
-    return min(rows, key=lambda row: bool(row.from_figure), default=None)
+    return published.counts(network, REFERENCE_INPUT, REFERENCE_KEYPOINTS)
+
+
+def reference_runs(measured: Measured, network: str, dataset: str, split: str) -> list[Record]:
+    """A network's runs of one setting at the reference input, of several the newest; or none."""
+    groups = measured_groups(measured, dataset, split).get(network, [])
+    at_reference = [runs for runs in groups if input_size(runs[0]) == REFERENCE_INPUT]
+    return max(at_reference, key=lambda runs: max(r.started_at for r in runs), default=[])
 
 
 def complexity_table(measured: Measured, published: Published) -> Table:
@@ -96,7 +93,6 @@ def complexity_table(measured: Measured, published: Published) -> Table:
 
 def peers_table(measured: Measured, published: Published) -> Table:
     """The networks of the paper's comparison: cost and MPII accuracy, published and measured."""
-    groups = measured_groups(measured, "mpii", "val")
     rows = []
     sources: dict[str, None] = {}
     networks = ("hevitpose_t", "hevitpose_s", "hevitpose_b", *PEERS)
@@ -105,7 +101,7 @@ def peers_table(measured: Measured, published: Published) -> Table:
         val = next((r for r in published.of("mpii", "val") if r.network == network), None)
         test = next((r for r in published.of("mpii", "test") if r.network == network), None)
         record = counted(measured, network)
-        runs = (groups.get(network) or [[]])[0]
+        runs = reference_runs(measured, network, "mpii", "val")
         if counts is None and record is None and val is None and test is None and not runs:
             continue
         for row in (counts, val, test):
@@ -179,7 +175,7 @@ def summary_table(measured: Measured, published: Published) -> Table:
                 sources[row.source] = None
             cells.append(_printed(published, row, field, 1))
             if split == "val":
-                runs = (measured_groups(measured, dataset, split).get(network) or [[]])[0]
+                runs = reference_runs(measured, network, dataset, split)
                 cells.append(score_cell(runs, name))
         rows.append(tuple(cells))
     return Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from hevitpose.errors import DataError
 from reports import published
 from reports.published import ROOT, load
+from reports.tables.cost import published_counts
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +102,16 @@ def test_bad_rows_are_named(tmp_path, old, new, message):
         load(root)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_counts_of_a_network_are_those_of_its_keypoints(numbers):
+    """A row of COCO counts a head of 17 maps: at 16 keypoints it is another network."""
+    mpii = next(r for r in numbers.of("mpii", "val") if r.network == "pose_hrnet_w32")
+    assert mpii.from_figure == ()  # there is a figure's row before it
+    assert numbers.counts("pose_hrnet_w32", (256, 256), 16) == mpii
+    coco = mpii.model_copy(update={"dataset": "coco", "params_m": 28.54, "gflops": 10.3})
+    both = replace(numbers, numbers=(coco, *numbers.numbers))
+    assert published_counts(both, "pose_hrnet_w32") == mpii
+    assert both.counts("pose_hrnet_w32", (256, 256), 17) == coco
+    assert numbers.counts("pose_hrnet_w32", (192, 256), 16) is None
+    assert numbers.counts("hevitpose_b", (256, 256), 5) is None
