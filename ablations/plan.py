@@ -66,13 +66,14 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """The fields of a record that are known before the run."""
-        return runs.record_facts(self.config, self.run) | {
+        facts = runs.record_facts(self.config, self.run) | {
             "grid": self.grid,
             "cell": self.cell,
             "axes": plain(dict(self.axes)),
-            "condition": self.condition,
             "tuned": plain(dict(self.tuned)),
         }
+        # Without a name in the grid it stays what the config says: an axis may be fog:3 too.
+        return facts if self.condition is None else facts | {"condition": self.condition}
 
 
 @dataclass

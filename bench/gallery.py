@@ -40,6 +40,7 @@ from hevitpose.metrics.pckh import head_errors
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest
 from hevitpose.training.loaders import load_split
+from reports.load import is_conditional
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 #: JPEG quality of the sheet: 90 keeps six people under 40 kB.
@@ -72,7 +73,7 @@ def record_of(checkpoint: Path, stores: Sequence[Path]) -> Record:
     digest = file_digest(checkpoint)
     for store in stores:
         for record in RecordStore(store).iter():
-            plain = record.kind == "evaluation" and record.condition is None
+            plain = record.kind == "evaluation" and not is_conditional(record)
             if plain and record.status == "ok" and record.weights == digest:
                 return record
     names = ", ".join(map(str, stores))

@@ -26,7 +26,7 @@ from reports.figures.plot import Plot
 from reports.figures.robustness import attention_against_none, changes_plot, heat_map
 from reports.figures.transfer import transfer_plot
 from reports.findings import check_findings
-from reports.load import Measured, load
+from reports.load import Measured, is_conditional, load
 from reports.output.text import Table, to_csv, to_latex, to_markdown
 from reports.published import Published
 from reports.published import load as load_published
@@ -196,7 +196,7 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
     others are called by what is different, and by their content where that is the same.
     """
     # A grid that only evaluates under conditions has a table of its own.
-    own = {r.grid for r in measured.records if r.grid and r.condition is None}
+    own = {r.grid for r in measured.records if r.grid and not is_conditional(r)}
     names = own | {r.grid for r in measured.records if r.grid} - {r.grid for r in measured.under}
     views: list[tuple[str, ablation.GridView]] = []
     for name in sorted(names | set(MAIN_GRIDS)):

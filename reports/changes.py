@@ -10,7 +10,7 @@ from functools import cached_property
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record
 from reports.ablation import GridView
-from reports.load import Measured, seed_number
+from reports.load import Measured, is_conditional, seed_number
 
 #: Error types in the order of the diagnosis, and what each means.
 ERRORS = {
@@ -79,7 +79,9 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
     used: list[Record] = []
     for row in grid.rows:
         for record in row.accuracy:
-            if record.condition is None and (of := by_kind[kind].get(str(record.training))):
+            if is_conditional(record):
+                continue
+            if of := by_kind[kind].get(str(record.training)):
                 used.append(of[0])
                 for error, rate in of[1].items():
                     rates[error].setdefault(row.name, {})[seed_number(record)] = rate

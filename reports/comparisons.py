@@ -20,6 +20,7 @@ from hevitpose.evaluation.statistics import (
 )
 from reports.ablation import GridView, Row, by_seed
 from reports.grid_files import value_of
+from reports.load import is_conditional
 from reports.output.text import plain, shorten
 
 
@@ -149,7 +150,7 @@ def interactions(grid: GridView) -> FTest | None:
 
 def _plain(grid: GridView) -> list[Row]:
     """The rows with scores that are no condition of another."""
-    return [r for r in grid.rows if r.accuracy and r.accuracy[0].condition is None]
+    return [r for r in grid.rows if r.accuracy and not is_conditional(r.accuracy[0])]
 
 
 def product_levels(grid: GridView) -> list[Levels]:

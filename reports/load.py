@@ -184,7 +184,17 @@ def is_of_file(record: Record) -> bool:
 
 def condition_of(record: Record) -> str | None:
     """The robustness condition of an evaluation, ``fog:3``."""
+    if record.kind != "evaluation":  # its config may name one; it decides no other kind of result
+        return None
     return (record.config.get("evaluation") or {}).get("condition")
+
+
+def is_conditional(record: Record) -> bool:
+    """Whether it scores weights otherwise than their cell's own evaluation does.
+
+    So does an entry of a grid's ``evaluate:``, as another decoder, and a robustness condition.
+    """
+    return record.condition is not None or condition_of(record) is not None
 
 
 def _agree(one: Record, other: Record) -> bool:

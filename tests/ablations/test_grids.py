@@ -11,6 +11,7 @@ from ablations import grid as grids
 from ablations.grid import select_cells
 from ablations.grid_file import MAIN_GRIDS
 from ablations.options import Options
+from ablations.plan import plan
 from ablations.refusals import refused
 from hevitpose.config import load_config
 from hevitpose.config.conditions import CORRUPTIONS, LEVELS, parse_condition
@@ -310,3 +311,14 @@ class TestOptions:
         assert given[1] == Options()
         for name in ("--work", "--preload", "--tables"):
             assert cli.main(["run", name, "x"]) == 2
+
+
+def test_a_record_says_the_condition_that_was_scored(options_for, grid):
+    """By its name under ``evaluate:``, else by the config: an axis may be a condition too."""
+    body = "axes: {evaluation.condition: ['fog:3']}\nevaluate: {dark: {codec.decoder: dark}}"
+    options = options_for(grid(body))
+    made = plan(grids.load_grids(options.grid_names, options.base_config()), [0])
+    said = {job.cell: job.about()["condition"] for job in made.jobs if job.kind == "evaluation"}
+    assert said == {"default": None, "fog:3": "fog:3", "dark": "dark"}
+    others = [job.about() for job in made.jobs if job.kind != "evaluation"]
+    assert others and all(about.get("condition") is None for about in others)

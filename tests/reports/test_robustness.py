@@ -24,7 +24,7 @@ from reports.figures.robustness import (
     heat_map,
 )
 from reports.findings import check_finding
-from reports.load import check
+from reports.load import check, is_conditional
 from reports.output.text import to_csv, to_latex, to_markdown
 from reports.robustness import robustness
 from reports.tables.changes import changes_table
@@ -274,3 +274,16 @@ def test_a_run_without_a_seed_is_not_seed_0(make):
     (grid,) = (grid for name, grid in grid_views(measured) if name == "ablation-attention")
     rates = changes(grid, measured).rates["miss"]["none"]
     assert set(rates) == {-1, 0, 1, 2, 3}
+
+
+def test_only_evaluations_are_under_a_condition(make):
+    """A training's config may name one that its evaluations are scored under."""
+    foggy = {**make.evaluation().config, "evaluation": {"condition": "fog:3"}}
+    counted = make.complexity(config=foggy)
+    scored = make.evaluation(config=foggy, condition=None)  # as an axis of the condition left it
+    measured = check([("a.json", counted), ("b.json", scored)])
+    assert measured.under == (scored,) and measured.records == (counted,)
+    assert [is_conditional(r) for r in (counted, scored, replace(scored, config={}))] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert is_conditional(replace(scored, config={}, condition="dark"))
