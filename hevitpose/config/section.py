@@ -112,3 +112,14 @@ def _traits(section: type[BaseModel], kind: IdKind) -> tuple[tuple[str, bool, An
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         found.append((name, kind in ids_of(field), extra.get("neutral", _NO_NEUTRAL)))
     return tuple(found)
+
+
+def keys_of(section: type[BaseModel], prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """Every dotted key of a section and of those in it, with the ids that its value is in."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= keys_of(field.annotation, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = ids_of(field)
+    return found

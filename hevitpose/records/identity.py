@@ -89,6 +89,13 @@ IN_NO_ID = frozenset(
 )
 
 
+def proxies_of(kind: Kind) -> frozenset[str]:
+    """The keys of :data:`BY_PROXY` that an id of this kind depends on."""
+    return frozenset(
+        k for k, how in BY_PROXY.items() if kind in how.rpartition(": ")[2].split(", ")
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """A measurement before it is made."""

@@ -1,22 +1,34 @@
-"""The command that makes a record again, on this machine's data."""
+"""The command that makes a record again, on this machine's data.
+
+Weights that a training leaves are evaluated by ``hevitpose train``, other weights and exported
+files by ``hevitpose valid``; only the ablation suite records what a value was tuned among.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Any
 
-from hevitpose.config import load_config, shipped
+from ablations.grid_file import DEFAULT_CELL, MAIN_GRIDS
+from hevitpose.config import Config, load_config, shipped
+from hevitpose.config.section import keys_of
 from hevitpose.errors import UsageError
-from hevitpose.models.spec import VARIANTS
+from hevitpose.models.spec import VARIANTS, model_names
 from hevitpose.records import Record
+from hevitpose.records.identity import proxies_of
+from reports.grid_files import listed_cells
 from reports.load import h_by_w, input_size, is_plain_network, num_keypoints
-from reports.settings import flatten
+from reports.settings import flatten, stock_options
 
-#: Keys of a config that say where and on what a run happened, not what was run.
-_NO_OVERRIDE = ("preset", "data.root", "data.workers", "devices", "nodes", "device", "imports")
+#: Keys of a config that say where the data are and how they are loaded, or that have an option.
+_NO_OVERRIDE = frozenset(("preset", "data.root", "data.workers", "device", "model.checkpoint"))
+#: What `hevitpose valid` takes from the weights unless it is told otherwise, the network apart.
+_OF_WEIGHTS = ("codec.", "data.input_size")
 
 
 def repeat_command(record: Record) -> str:
@@ -25,16 +37,14 @@ def repeat_command(record: Record) -> str:
     if record.code.commit:
         dirty = "  # the tree had changes that no commit holds" if record.code.dirty else ""
         lines.append(f"git checkout {shlex.quote(record.code.commit)}{dirty}")
-    if record.kind in ("training", "evaluation"):
+    if record.tuned:
+        lines.append(_ablation_command(record))
+    elif record.kind == "evaluation" and _weights_file(record):
+        lines.append(_valid_command(record))
+    elif record.kind in ("training", "evaluation"):
         lines.append(_train_command(record))
     elif record.grid or not is_plain_network(record):
-        words = ["nox", "-s", "ablation", "--", "--grid", record.grid or "attention"]
-        words += ["--cells", record.cell or "default"]
-        if record.variant:
-            words += ["--variant", record.variant]
-        if record.config.get("preset"):
-            words += ["--preset", str(record.config["preset"])]
-        lines.append(shlex.join(words))
+        lines.append(_ablation_command(record))
     elif record.kind == "complexity":
         words = ["hevitpose", "info", record.model, "--input", h_by_w(input_size(record))]
         lines.append(shlex.join([*words, "--keypoints", str(num_keypoints(record) or 17)]))
@@ -45,27 +55,129 @@ def repeat_command(record: Record) -> str:
 
 def _train_command(record: Record) -> str:
     """``hevitpose train`` with every key that differs from the named config's own value."""
+    base, preset, known = _base(record)
+    words = [*([f"preset={preset}"] if preset else []), *_overrides(record, known)]
+    if "seed" not in record.config and record.seed is not None:
+        words.append(f"seed={record.seed}")
+    return shlex.join(["hevitpose", "train", "--cfg", base, *words, *_device(record)])
+
+
+def _valid_command(record: Record) -> str:
+    """``hevitpose valid`` of a file, with what decides a score and not what trained the weights."""
+    base, preset, known = _base(record)
+    decides = {key for key in _scored_keys() if not key.startswith("model.")}
+    given = {key for key in decides if key.startswith(_OF_WEIGHTS)}
+    words = list(_overrides(record, known, only=decides, always=given))
+    file, whose = _weights_file(record), ""
+    if record.training is not None:
+        file = f"runs/train/{record.training}/model.safetensors"
+    elif record.weights is not None:
+        whose = f"  # the file with sha256 {record.weights}"
+    path = PurePosixPath(file)
+    if record.training is None and path.parts[:1] == ("...",) and path.parent.name in model_names():
+        file = path.parent.name  # weights that ship are called by their network's name
+    option = ["--weights", file]
+    runtime = record.inputs.get("runtime") or {}
+    if "exported" in runtime:
+        option += ["--runtime", str(runtime["name"])]
+    else:
+        words += _device(record)
+    preset_word = [f"preset={preset}"] if preset else []
+    return shlex.join(["hevitpose", "valid", "--cfg", base, *preset_word, *words, *option]) + whose
+
+
+def _ablation_command(record: Record) -> str:
+    """The ablation suite on one cell, with what its base config differs in."""
+    base, preset, known = _base(record)
+    grid, cell = record.grid or MAIN_GRIDS[0], record.cell or DEFAULT_CELL
+    # A cell's form of equal cost is made of the cell, whose name is the one to ask for.
+    matched = re.fullmatch(r"(.*) \((\w+) matched\)", cell)
+    words = ["nox", "-s", "ablation", "--", "--grid", grid]
+    words += ["--cells", matched[1] if matched else cell]
+    if base != "synthetic":
+        words += ["--cfg", base]
+    if record.variant:
+        words += ["--variant", record.variant]
+    if preset:
+        words += ["--preset", preset]
+    if matched:
+        words += ["--match", matched[2].lower()]
+    if record.kind == "evaluation" and record.seed is not None:
+        words += ["--seeds", str(record.seed)]
+    for key, values in record.tuned.items():
+        words += ["--tune", f"{key}={','.join(map(_text, values))}"]
+    varied = {key for cells in listed_cells(grid, None).values() for key in cells}
+    varied |= {"seed", *(["model.name"] if record.variant else []), *record.axes, *record.tuned}
+    return shlex.join([*words, *_overrides(record, known, without=varied), *_device(record)])
+
+
+def _base(record: Record) -> tuple[str, str | None, Mapping[str, Any]]:
+    """The shipped config to start from, the preset, and their values.
+
+    No preset, and no values, where this version knows no such preset.
+    """
     config = flatten(record.config)
     dataset = str(config.get("data.dataset", "synthetic"))
     preset = config.get("preset")
     base = dataset if dataset in shipped() else "synthetic"
-    given = [f"preset={preset}"] if preset else []
-    known = _named_config(base, *given)
-    if not known:
-        given = []
-    words = ["hevitpose", "train", "--cfg", base, *given]
+    known = _named_config(base, *([f"preset={preset}"] if preset else []))
+    return base, str(preset) if preset and known else None, known
+
+
+def _overrides(
+    record: Record,
+    known: Mapping[str, Any],
+    *,
+    without: Collection[str] = (),
+    only: Collection[str] | None = None,
+    always: Collection[str] = (),
+) -> Iterator[str]:
+    """``key=value`` words for what differs from the known values.
+
+    Args:
+        record: whose config it is.
+        known: of :func:`_base`.
+        without: keys that are said otherwise.
+        only: the keys that matter; None: all.
+        always: keys that are said in any case.
+    """
+    config = flatten(record.config)
+    stock = stock_options(record.model)
     for key in sorted(config):
         value = config[key]
-        if key in _NO_OVERRIDE or value is None or (key in known and known[key] == value):
+        if key in _NO_OVERRIDE or key in without or (only is not None and key not in only):
             continue
         if key == "model.name" and record.model in VARIANTS:
             value = record.model
-            if known.get(key) == value:
-                continue
-        words.append(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
-    if "seed" not in config and record.seed is not None:
-        words.append(f"seed={record.seed}")
-    return shlex.join(words)
+        section, _, option = key.partition(".")
+        # An option that is spelled out at its own value is the same network.
+        same = section == "model" and option in stock and stock[option] == value
+        if key not in always and (same or value == known.get(key)):
+            continue
+        yield f"{key}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _device(record: Record) -> list[str]:
+    """The type of device that the id says, which ``auto`` leaves to the machine."""
+    inputs = record.inputs.get("runtime") or record.inputs
+    device = inputs.get("device")
+    return [f"device={device}"] if device else []
+
+
+def _weights_file(record: Record) -> str:
+    """The file of weights that was evaluated, as the record has its path; or nothing."""
+    return str((record.config.get("model") or {}).get("checkpoint") or "")
+
+
+@cache
+def _scored_keys() -> frozenset[str]:
+    """Config keys that an evaluation's id depends on, by their value or by what they name."""
+    own = {key for key, kinds in keys_of(Config).items() if "evaluation" in kinds}
+    return proxies_of("evaluation") | own | {"training.precision"}
 
 
 @cache
