@@ -13,9 +13,9 @@ from ablations.grid import Grid
 from ablations.grid_file import NOTHING_MEASURED
 from ablations.plan import CHANGED, FINGERPRINT, History, Plan, changes, trainings_to_run
 from hevitpose import runs
-from hevitpose.config import Config
+from hevitpose.config import Config, parse_config
 from hevitpose.errors import HEViTPoseError, UsageError
-from hevitpose.records import Difference, Record, RecordStore
+from hevitpose.records import Difference, Record, RecordStore, Run
 
 _WIDTH = 100
 #: Of a line of a dry run.
@@ -161,13 +161,13 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     lines += _tree(record.inputs)
     lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
     try:
-        config = Config.model_validate(record.config)
+        config = parse_config(record.config, "its config")
         if data is not None:
             config = config.with_overrides({"data.root": str(data)})
         if record.kind == "training":
             now = runs.training_run(config)
         elif record.kind == "evaluation":
-            now = runs.evaluation_run(config, tuned=record.tuned)
+            now = _evaluation_now(config, record)
         elif record.kind == "complexity":
             now = runs.complexity_run(config)
         else:
@@ -180,6 +180,24 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     if record.error:
         lines.append(f"error: {record.error}")
     return "\n".join(lines)
+
+
+def _evaluation_now(config: Config, record: Record) -> Run:
+    """What the evaluation would be now: of the same file, where it was of one, else of a training.
+
+    A file of weights or an exported network does not change with the code. The config that
+    evaluated it need not be the one that trained it.
+    """
+    inputs = record.inputs
+    of_file = config.model.checkpoint is not None  # type: ignore[attr-defined]
+    runtime = inputs.get("runtime", {})
+    exported = {key: runtime[key] for key in ("name", "precision", "exported") if key in runtime}
+    return runs.evaluation_run(
+        config,
+        inputs.get("weights") if of_file else None,
+        tuned=record.tuned,
+        runtime=exported if "exported" in exported else None,
+    )
 
 
 def _find(record_id: str, stores: Sequence[RecordStore]) -> Record:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import pytest
+from msgspec.structs import replace
+
 from ablations.cli import session
-from ablations.explain import describe, most_telling
+from ablations.explain import describe, explain_record, most_telling
 from ablations.grid import load_grids
 from ablations.plan import plan
 from hevitpose.records import Difference, RecordStore, differences
+from hevitpose.runs import measured
 
 FOUND = [
     Difference("config.codec.sigma", 1.0, 1.5),
@@ -69,3 +73,37 @@ def test_a_line_for_each_job_with_the_data_by_name(options_for, grid, samples):
     start = " would run changed: data: synthetic -> coco_small; input: [128,128] -> [192,256]; "
     assert all(start in line and re.search(r"; [0-9]+ more", line) for line in told), lines
     assert all("; steps: 5 -> 6; " in line for line in told if " training " in line)
+
+
+@pytest.mark.parametrize(
+    "record_id",
+    [
+        "1480e87c544d8a0bc15b",  # an exported file
+        "02599dfd73ca7509ca2e",  # a training's weights, by another config than the training's
+        "05bf5e72fbbb67fc1ad8",  # tuned
+        "00120747be317b147791",  # under a condition
+    ],
+)
+def test_an_evaluation_that_would_be_made_again_is_the_same(record_id, tmp_path):
+    assert explain_record(record_id, tmp_path).splitlines()[-1] == "now: the same"
+
+
+def test_foreign_weights_on_photographs_are_the_same(samples, tmp_path):
+    text = explain_record("17ea80c8232581dd3143", tmp_path, samples)
+    assert text.splitlines()[-1] == "now: the same"
+
+
+def test_what_differs_is_told_of_a_file_too(tmp_path):
+    kept = measured().find("1480e87c544d8a0bc15b")
+    config = {**kept.config, "evaluation": {**kept.config["evaluation"], "flip_test": True}}
+    RecordStore(tmp_path / "records").add(replace(kept, config=config))
+    last = explain_record(kept.id, tmp_path).splitlines()[-1]
+    assert last == "now: config.codec.flip_test: False -> True"
+
+
+def test_a_config_that_this_version_refuses_is_one_line(tmp_path):
+    kept = measured().find("02599dfd73ca7509ca2e")
+    config = {**kept.config, "training": {**kept.config["training"], "lr": "fast"}}
+    RecordStore(tmp_path / "records").add(replace(kept, config=config))
+    last = explain_record(kept.id, tmp_path).splitlines()[-1]
+    assert last.startswith("now: cannot be told (its config: training.lr: 'fast': ")
