@@ -26,7 +26,7 @@ from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
 from hevitpose.records.schema import BASELINE_PREFIX
-from reports.settings import FREE_KEYS, Section, SharedConfig, flatten, stock_options
+from reports.settings import FREE_KEYS, Origin, Section, SharedConfig, flatten, stock_options
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
@@ -167,7 +167,7 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
     for record_id, reason in _contradicting_counts(kept).items():
         file, _ = kept.pop(record_id)
         found.append(Problem(file, reason))
-    usable = with_trainings([record for _, record in kept.values()]) + failures
+    usable = with_trainings([*(record for _, record in kept.values()), *failures])
     usable.sort(key=lambda r: (r.kind, r.model, r.started_at, r.id))
     files = tuple(r for r in usable if is_of_file(r) and r.status == "ok")
     usable = [record for record in usable if not is_of_file(record)]
@@ -218,13 +218,20 @@ def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, s
 
 
 def with_trainings(records: Sequence[Record]) -> list[Record]:
-    """Records, the evaluations with the cost and curve of the training that they are of."""
-    trainings = {record.id: record for record in records if record.kind == "training"}
+    """Records, the evaluations with what they have of their training: its cost, curve, origin."""
+    trainings = {r.id: r for r in records if r.kind == "training" and r.status == "ok"}
+    origins = {training.id: Origin.of(training) for training in trainings.values()}
     joined = []
     for record in records:
         of = trainings.get(record.training or "")
         if of is not None:
-            record = replace(record, train=of.train, curve=of.curve)
+            config = record.config
+            if not isinstance(config, SharedConfig):
+                config = SharedConfig(config)
+            config.origin = origins[of.id]
+            record = replace(record, config=config)
+            if record.status == "ok":
+                record = replace(record, train=of.train, curve=of.curve)
         joined.append(record)
     return joined
 

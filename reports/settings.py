@@ -6,20 +6,19 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from functools import cache, lru_cache
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 from hevitpose.config import Config
 from hevitpose.config.section import neutral_values
 from hevitpose.models.spec import VARIANTS
-from hevitpose.records import Record
+from hevitpose.records import Record, identity
 
-#: Config keys that do not decide a result.
-FREE_KEYS = frozenset(
-    ("preset", "seed", "device", "devices", "nodes", "imports", "data.root", "data.workers",
-     "data.people", "data.image_size", "data.eval_batch_size", "model.checkpoint",
-     "training.checkpoint_steps", "training.loggers")
-)  # fmt: skip
-
+#: Config keys that are in ids by what they name, and by whose own value settings differ.
+_BY_NAME = frozenset(("training.start_from", "data.dataset", "data.box_source"))
+#: Config keys by whose own value no setting differs: they decide no result, or are said by what
+#: the ids have of them (:class:`Origin`, the data's fingerprint); seeds share a row.
+FREE_KEYS = identity.IN_NO_ID | (identity.BY_PROXY.keys() - _BY_NAME) | {"seed"}
 
 _NEUTRAL = neutral_values(Config)
 
@@ -31,10 +30,56 @@ class Section(dict[str, Any]):
     dotted: Mapping[str, Any]
 
 
+class Origin(NamedTuple):
+    """How weights came about, as the id of their training has it where a config may not."""
+
+    total_batch: int | None = None  # over all devices
+    device: str | None = None  # its type
+    imports: tuple[str, ...] = ()  # sha256 of users' own files
+
+    @classmethod
+    def of(cls, training: Record) -> Origin:
+        """Of the weights that a training left."""
+        inputs = training.inputs
+        files = (inputs.get("model") or {}).get("imports")
+        return cls(
+            _number((inputs.get("config") or {}).get("total_batch")),
+            _text(inputs.get("device")),
+            tuple(map(str, files)) if isinstance(files, list) else (),
+        )
+
+
 class SharedConfig(dict[str, Any]):
     """A config, and its shared sections where they are all that can decide a result."""
 
-    sections: tuple[tuple[str, Section], ...] | None
+    sections: tuple[tuple[str, Section], ...] | None = None
+    origin: Origin | None = None  # of the weights that an evaluation scores
+
+
+def origin_of(record: Record) -> Origin:
+    """How the weights of an evaluation came about: as their training says, else its own config."""
+    kept = record.config.origin if isinstance(record.config, SharedConfig) else None
+    if kept is not None:
+        return kept
+    if record.kind == "training":
+        return Origin.of(record)
+    config = record.config
+    batch = _number((config.get("training") or {}).get("batch_size"))
+    devices = (_number(config.get(key, 1)) or 1 for key in ("devices", "nodes"))
+    imports = config.get("imports")
+    return Origin(
+        None if batch is None else batch * prod(devices),
+        _text((record.inputs.get("runtime") or {}).get("device")),
+        tuple(map(str, imports)) if isinstance(imports, list) else (),
+    )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,19 +102,22 @@ def _flatten_into(flat: dict[str, Any], section: Mapping[str, Any], prefix: str)
 def setting(record: Record, without: Iterable[str] = ()) -> str:
     """What two runs must share to stand in one table: all but axes, seed, paths and display.
 
+    Of devices and users' files what ids have of them: total batch, type, content.
+
     Args:
         record: of kind evaluation.
         without: dotted config keys that the table varies.
     """
     left_out, data = _left_out(frozenset(without)), record.dataset
     facts = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
+    origin = origin_of(record), _text((record.inputs.get("runtime") or {}).get("device"))
     sections = record.config.sections if isinstance(record.config, SharedConfig) else None
     # A table of networks holds variants and peers.
     of = None if "model.name" in left_out else record.variant, record.model
     if sections is None or record.tuned:
         left_out |= record.tuned.keys()
-        return _setting(*of, record.config.items(), facts, left_out, record.tuned)
-    return _shared_setting(*of, sections, facts, left_out)
+        return _setting(*of, record.config.items(), facts, origin, left_out, record.tuned)
+    return _shared_setting(*of, sections, facts, origin, left_out)
 
 
 @cache
@@ -82,6 +130,7 @@ def _setting(
     model: str,
     sections: Iterable[tuple[str, Any]],
     facts: tuple[str, ...] | None,
+    origin: tuple[Origin, str | None],
     left_out: Collection[str],
     tuned: Mapping[str, Any] | None = None,
 ) -> str:
@@ -96,7 +145,7 @@ def _setting(
         and value is not None
         and not (key in _NEUTRAL and _NEUTRAL[key] == value)
     }
-    shared = [variant, config, facts, *([tuned] if tuned else [])]
+    shared = [variant, config, facts, *([tuned] if tuned else []), origin]
     return json.dumps(shared, sort_keys=True, default=str)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from hevitpose.records.schema import Record
 
 _SECTIONS = ("model", "data", "codec", "training", "evaluation")  # of a config
+_INPUTS = ("model", "runtime")  # sections of the inputs
 
 
 def misshapen(record: Record) -> str | None:
@@ -25,6 +26,9 @@ def misshapen(record: Record) -> str | None:
         condition = (part.get("evaluation") or {}).get("condition")
         if not isinstance(condition, str | None):
             return f"{where}.evaluation.condition: {condition!r:.60}, expected a text"
+    for key in _INPUTS:
+        if not isinstance(record.inputs.get(key), dict | None):
+            return f"inputs.{key}: {record.inputs[key]!r:.60}, expected an object"
     version = record.inputs.get("version")
     if not isinstance(version, int | None):
         return f"inputs.version: {version!r:.60}, expected an integer"

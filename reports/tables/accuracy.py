@@ -22,7 +22,7 @@ from reports.load import (
 )
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
-from reports.settings import setting
+from reports.settings import origin_of, setting
 
 #: What every accuracy table shows, measured or not.
 OWN_NETWORKS = ("hevitpose_t", "hevitpose_s", "hevitpose_b")
@@ -243,6 +243,9 @@ def _made_by(record: Record, dataset: str) -> Iterator[str]:
                 f" of {cost.total_batch} people" if cost.total_batch else ""
             )
         yield start_words(str(training.get("start_from") or ""), dataset) if training else ""
+    origin = origin_of(record)
+    yield origin.device if origin.device not in (None, "cpu") else ""
+    yield "own modules" if origin.imports else ""
     yield "tuned" if record.tuned else ""
     yield "no flip test" if record.flip_test is False else ""
 

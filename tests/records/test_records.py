@@ -402,3 +402,12 @@ def test_listing_shows_a_dash_for_what_was_not_measured():
     assert row(make(1, kind="training", **kinds["training"]))[result] == "300 steps, loss -"
     kinds["training"]["train"]["loss"] = 0.0
     assert row(make(1, kind="training", **kinds["training"]))[result] == "300 steps, loss 0"
+
+
+@pytest.mark.parametrize("key", ["model", "runtime"])
+def test_inputs_that_are_no_sections_are_refused(key):
+    record = make(1).to_dict()
+    inputs = record["inputs"] | {key: "cpu"}
+    text = json.dumps(record | {"inputs": inputs, "id": records.digest(inputs)})
+    with pytest.raises(ValueError, match=rf"inputs\.{key}: 'cpu', expected an object"):
+        records.parse_record(text)
