@@ -79,7 +79,7 @@ def _valid_command(record: Record) -> str:
     option = ["--weights", file]
     runtime = record.inputs.get("runtime") or {}
     if "exported" in runtime:
-        option += ["--runtime", str(runtime["name"])]
+        option += ["--runtime", str(runtime.get("name"))]
     else:
         words += _device(record)
     preset_word = [f"preset={preset}"] if preset else []
