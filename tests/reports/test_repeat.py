@@ -17,7 +17,7 @@ from ablations.options import Options
 from ablations.tune import Tuning
 from hevitpose.cli import app as hevitpose_app
 from hevitpose.cli.common import make_config, of_checkpoint
-from hevitpose.models import checkpoint
+from hevitpose.models import checkpoint_config
 from hevitpose.records import Record, RecordStore, identity
 from hevitpose.records.identity import DataInputs
 from reports.__main__ import MEASURED
@@ -140,8 +140,8 @@ def from_valid(record: Record, words: list[str], monkeypatch) -> str:
     codec = {"method": "standard"} if udp else {"method": "udp", "decoder": "udp"}
     network = {k: v for k, v in record.config["model"].items() if k != "checkpoint"}
     own = {"model": network, "codec": codec, "data": {"input_size": [32, 32]}}
-    monkeypatch.setattr(checkpoint, "read_checkpoint", lambda path: SimpleNamespace(config=own))
-    monkeypatch.setattr(checkpoint, "locate", lambda path: path)
+    monkeypatch.setattr(checkpoint_config, "read_checkpoint", lambda path: SimpleNamespace(config=own))
+    monkeypatch.setattr(checkpoint_config, "locate", lambda path: path)
     config = of_checkpoint(config, given["overrides"])
     inputs = record.inputs
     if record.training is not None:
