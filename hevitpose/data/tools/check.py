@@ -21,6 +21,8 @@ from hevitpose.errors import DataError
 from hevitpose.files import is_dir, is_file
 from hevitpose.progress import Progress, silent
 
+_NOBODY = "no usable people"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -134,7 +136,7 @@ def _custom_row(path: Path, name: str, split: str, progress: Progress) -> Row:
             notes.append("derive: true in the yaml reads them")
         absent, note = _absent(table.image_root, _names(table))
         if not len(table):
-            notes.append("no usable people")
+            notes.append(_NOBODY)
         left = {key: count for key, count in table.counts.items() if key.startswith("dropped")}
         notes += [f"{key} {count}" for key, count in left.items() if count]
     except DataError as error:
@@ -182,6 +184,8 @@ def _row(root: Path, dataset: str, split: str, progress: Progress) -> Row:
     if beside and not any(is_file(folder / name) for name in beside):
         notes.append(f"{beside[0]} is missing, PCKh needs it")
         page = files.page
+    if not len(table):
+        notes.append(_NOBODY)
     absent, note = _absent(table.image_root, _names(table))
     if absent:
         page = page or files.page

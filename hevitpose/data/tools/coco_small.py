@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from hevitpose import json_file
+from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import files_of
-from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
+from hevitpose.data.tools.prepared import (
+    PreparedFile,
+    find_original,
+    make_folder,
+    read_object,
+    write,
+)
 from hevitpose.errors import DataError
 from hevitpose.files import exists, is_dir, is_file
 
 
+def _listed() -> dict[str, Any]:
+    return json_file.parse((package_files("hevitpose.data") / "coco_small_ids.json").read_bytes())
+
+
 def photographs() -> dict[str, list[int]]:
     """By split, the ids of its photographs; all are of val2017."""
-    return json_file.parse((package_files("hevitpose.data") / "coco_small_ids.json").read_bytes())
+    listed = _listed()
+    return {split: listed[split] for split in ("train", "val")}
+
+
+def people_counts() -> dict[str, int]:
+    """By split, how many of the people in its photographs have keypoints."""
+    return _listed()["people"]
 
 
 def make(folder: Path, source: Path) -> list[PreparedFile]:
@@ -27,46 +45,137 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
         source: of COCO, in its own layout or in ours.
 
     Raises:
-        DataError: no val2017 annotations or photographs, or some of the list are not there.
+        DataError: no val2017 annotations or photographs, they are not whole, or some of the list
+            are not there. Nothing is written then.
     """
     names = files_of("coco").annotations["val"]
     path = find_original(source, *reversed(names))
     if path is None:
         raise DataError(f"{source}: no {names[1]}, expected COCO's from {files_of('coco').page}")
-    listed = photographs()
     content = read_object(path, "images", "annotations", "categories")
-    images = [image for image in content["images"] if isinstance(image, dict)]
-    by_id = {image["id"]: image for image in images if type(image.get("id")) is int}
+    chosen = _chosen(path, content["images"])
+    everybody = _usable(path, content["annotations"])
+    made = {split: _split(content, everybody, images) for split, images in chosen.items()}
+    _require_whole(path, made)
+    wanted = [image["file_name"] for one in made.values() for image in one["images"]]
+    pictures = _photograph_folder(source, wanted)
+    make_folder(folder / "annotations")
+    done = [_link(folder / "images", pictures, wanted)]
+    for split in made:
+        target = folder / "annotations" / files_of("coco_small").annotations[split][0]
+        done.append(write(target, partial(made.__getitem__, split)))
+    return done
+
+
+def _chosen(path: Path, images: Sequence[Any]) -> dict[str, list[dict[str, Any]]]:
+    """By split, the entries of its photographs.
+
+    Raises:
+        DataError: some are not there, or twice, or have no file name.
+    """
+    listed = photographs()
+    entries = [entry for entry in _objects(path, "images", images) if type(entry.get("id")) is int]
+    _require_once(path, "images", [entry["id"] for entry in entries])
+    by_id = {entry["id"]: entry for entry in entries}
     absent = sorted({number for of in listed.values() for number in of} - by_id.keys())
     if absent:
         raise DataError(
             f"{path}: {len(absent)} of the {sum(map(len, listed.values()))} photographs of "
             f"coco_small are not in it, first id {absent[0]}; expected the annotations of val2017"
         )
-    pictures = _photograph_folder(source)
     chosen = {split: [by_id[number] for number in of] for split, of in listed.items()}
-    try:
-        wanted = [Path(image["file_name"]).name for of in chosen.values() for image in of]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: an image has no {error}, expected COCO's format") from None
-    missing = [name for name in wanted if not is_file(pictures / name)]
+    for image in (image for of in chosen.values() for image in of):
+        name = image.get("file_name")
+        if not isinstance(name, str) or not Path(name).name:
+            raise DataError(
+                f"{path}: image {image['id']}: file_name {name!r:.80}, expected a file's name"
+            )
+    names = [Path(image["file_name"]).name for of in chosen.values() for image in of]
+    _require_once(path, "images", names, "file_name")
+    return chosen
+
+
+def _usable(path: Path, annotations: Sequence[Any]) -> list[dict[str, Any]]:
+    """The people with labelled keypoints who are no crowd.
+
+    Raises:
+        DataError: an entry that is none of COCO's people, or an id that two have.
+    """
+    kept, length = [], 3 * len(COCO)
+    for index, person in enumerate(_objects(path, "annotations", annotations)):
+        points, where = person.get("keypoints"), f"{path}: annotations[{index}]"
+        for key in ("id", "image_id"):
+            if type(person.get(key)) is not int:
+                raise DataError(f"{where}.{key}: {person.get(key)!r:.80}, expected a whole number")
+        crowd = person.get("iscrowd", 0)
+        if type(crowd) is not int or crowd not in (0, 1):
+            raise DataError(f"{where}.iscrowd: {crowd!r:.80}, expected 0 or 1")
+        if not isinstance(points, list) or len(points) != length:
+            raise DataError(
+                f"{where}.keypoints: {points!r:.80}, expected {length} numbers, as "
+                "person_keypoints_val2017.json has"
+            )
+        if not all(type(number) in (int, float) for number in points):
+            raise DataError(f"{where}.keypoints: expected numbers alone")
+        if not crowd and any(points[2::3]):
+            kept.append(person)
+    _require_once(path, "annotations", [person["id"] for person in annotations])
+    return kept
+
+
+def _objects(path: Path, key: str, entries: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise DataError(f"{path}: {key}[{index}]: {entry!r:.80}, expected an object")
+        yield entry
+
+
+def _require_once(path: Path, key: str, values: Sequence[Any], field: str = "id") -> None:
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
+            raise DataError(f"{path}: {key}: {field} {value!r} is there twice, expected it once")
+        seen.add(value)
+
+
+def _require_whole(path: Path, made: Mapping[str, dict[str, Any]]) -> None:
+    """Refuses a part of val2017's people.
+
+    Raises:
+        DataError: a split has another number of people than coco_small has.
+    """
+    for split, expected in people_counts().items():
+        found = len(made[split]["annotations"])
+        if found != expected:
+            raise DataError(
+                f"{path}: {found:,} people with keypoints in the photographs of coco_small "
+                f"{split}, expected {expected:,}: all annotations of val2017"
+            )
+
+
+def _photograph_folder(source: Path, wanted: Sequence[str]) -> Path:
+    """The folder that has all photographs.
+
+    Raises:
+        DataError: none has; told of the one that lacks fewest.
+    """
+    places = (source / "images" / "val2017", source / "val2017")
+    lacks = {
+        place: [name for name in wanted if not is_file(place / name)]
+        for place in places
+        if is_dir(place)
+    }
+    if not lacks:
+        raise DataError(
+            f"{source}: neither images/val2017 nor val2017, expected COCO's photographs"
+        )
+    pictures, missing = min(lacks.items(), key=lambda item: len(item[1]))
     if missing:
         raise DataError(
             f"{pictures}: {len(missing)} of the {len(wanted)} photographs of coco_small are "
             f"absent, the first is {missing[0]}"
         )
-    done = [_link(folder / "images", pictures, wanted)]
-    for split, of in chosen.items():
-        target = folder / "annotations" / files_of("coco_small").annotations[split][0]
-        done.append(write(target, partial(_people, content, of)))
-    return done
-
-
-def _photograph_folder(source: Path) -> Path:
-    for place in (source / "images" / "val2017", source / "val2017"):
-        if is_dir(place):
-            return place
-    raise DataError(f"{source}: neither images/val2017 nor val2017, expected COCO's photographs")
+    return pictures
 
 
 def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
@@ -83,17 +192,12 @@ def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
     return PreparedFile(target, "linked" if new else "exists", f"{len(names):,} photographs")
 
 
-def _people(content: dict[str, Any], images: list[dict[str, Any]]) -> dict[str, Any]:
-    """Some photographs with their people: those with labelled keypoints, no crowds."""
+def _split(
+    content: dict[str, Any], everybody: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Some photographs with their people."""
     kept = {image["id"] for image in images}
-    people = [
-        person
-        for person in content["annotations"]
-        if isinstance(person, dict)
-        and person.get("image_id") in kept
-        and not person.get("iscrowd")
-        and any((person.get("keypoints") or ())[2::3])
-    ]
+    people = [person for person in everybody if person["image_id"] in kept]
     facts = ("id", "file_name", "width", "height")
     return {
         "info": {"description": files_of("coco_small").label},

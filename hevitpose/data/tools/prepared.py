@@ -27,18 +27,33 @@ def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepare
     if exists(path):
         return PreparedFile(path, "exists")
     content = make()
+    make_folder(path.parent)
     write_atomically(path, json.dumps(content))
     people = content if isinstance(content, list) else content["annotations"]
     return PreparedFile(path, "written", f"{len(people):,} people")
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder of the destination, and those above it, where it is not there.
+
+    Raises:
+        DataError: it cannot be made: a file is in its way, its name is too long, ...
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{path}: {why}, expected a folder that can be made there") from None
+
+
 def find_original(source: Path, *names: str) -> Path | None:
-    """The first of several names, in the folder or anywhere below it."""
+    """The first of several names: in ``annotations`` or the folder itself, or anywhere below it."""
     for name in names:
-        if is_file(source / name):
-            return source / name
+        for place in (source / "annotations", source):  # either may be a link, which rglob leaves
+            if is_file(place / name):
+                return place / name
     for name in names:
-        found = sorted(source.rglob(name))
+        found = sorted(path for path in source.rglob(name) if is_file(path))
         if found:
             return found[0]
     return None

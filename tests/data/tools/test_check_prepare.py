@@ -246,7 +246,7 @@ def test_prepare_mpii_says_what_is_missing(tmp_path, release):
     savemat(source / "mpii_gt_val.mat", truth | {"pos_gt_src": truth["pos_gt_src"] + 7})
     with pytest.raises(DataError, match="1 of 1 people are not in the release"):
         prepare(tmp_path / "data", "mpii", source)
-    assert not list((tmp_path / "data/mpii/annotations").iterdir())
+    assert not list((tmp_path / "data").rglob("*"))
     (source / "mpii_human_pose_v1_u12_1.mat").write_bytes(b"MATLAB 5.0" + b"x" * 500)
     with pytest.raises(DataError, match=r"u12_1\.mat"):
         prepare(tmp_path / "data", "mpii", source)

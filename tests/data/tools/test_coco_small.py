@@ -26,6 +26,7 @@ LABEL = "coco_small: COCO val2017 people, own split; not COCO val AP"
 def official(tmp_path, monkeypatch):
     """A tiny COCO as its authors distribute it; photograph 9 has a crowd and nobody else."""
     monkeypatch.setattr(coco_small, "photographs", lambda: {"train": [9], "val": [7]})
+    monkeypatch.setattr(coco_small, "people_counts", lambda: {"train": 1, "val": 3})
     content = files.coco()
     content["annotations"][-1]["image_id"] = 9
     content["annotations"].append(content["annotations"][0] | {"id": 300, "image_id": 9})
@@ -75,10 +76,77 @@ def test_an_image_whose_id_is_none(official, tmp_path, number):
         prepare(tmp_path, "coco_small", official)
 
 
+def _changed(source, change):
+    path = source / "annotations/person_keypoints_val2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _one(key, **values):
+    return lambda content: content[key][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c.update(annotations=[]), "0 people .* coco_small train, expected 1: all"),
+        (lambda c: c["annotations"].pop(0), "2 people .* coco_small val, expected 3: all"),
+        (_one("annotations", iscrowd=1), "2 people .* coco_small val, expected 3"),
+        (_one("annotations", iscrowd="0"), r"annotations\[0\]\.iscrowd: '0', expected 0 or 1"),
+        (_one("annotations", image_id="7"), r"annotations\[0\]\.image_id: '7', expected a whole"),
+        (_one("annotations", image_id=[7]), r"annotations\[0\]\.image_id: \[7\], expected"),
+        (_one("annotations", id=None), r"annotations\[0\]\.id: None, expected a whole number"),
+        (_one("annotations", id="100"), r"annotations\[0\]\.id: '100', expected"),
+        (_one("annotations", id=101), "annotations: id 101 is there twice"),
+        (_one("annotations", keypoints=5), r"annotations\[0\]\.keypoints: 5, expected 51"),
+        (_one("annotations", keypoints={}), r"annotations\[0\]\.keypoints: {}, expected 51"),
+        (_one("annotations", keypoints=["1"] * 51), r"keypoints: expected numbers alone"),
+        (lambda c: c["annotations"][0].pop("keypoints"), r"keypoints: None, expected 51"),
+        (lambda c: c["annotations"].insert(0, 5), r"annotations\[0\]: 5, expected an object"),
+        (_one("images", id=9), "images: id 9 is there twice"),
+        (_one("images", file_name=7), "image 7: file_name 7, expected a file's name"),
+        (_one("images", file_name="b.jpg"), "file_name 'b.jpg' is there twice"),
+        (lambda c: c["images"].insert(0, 5), r"images\[0\]: 5, expected an object"),
+    ],
+)
+def test_a_source_that_is_not_whole_or_not_cocos(official, tmp_path, change, says):
+    """It is refused before anything is written or linked."""
+    _changed(official, change)
+    with pytest.raises(DataError, match=says):
+        prepare(tmp_path / "data", "coco_small", official)
+    assert not (tmp_path / "data").exists()
+
+
+def test_where_nothing_can_be_written(official, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file: is no folder, expected one to write"):
+        prepare(tmp_path / "file", "coco_small", official)
+    with pytest.raises(DataError, match="File name too long, expected a folder"):
+        prepare(tmp_path / ("a" * 300), "coco_small", official)
+    (tmp_path / "data/coco_small").mkdir(parents=True)
+    (tmp_path / "data/coco_small/annotations").write_text("")
+    with pytest.raises(DataError, match="annotations: is no folder"):
+        prepare(tmp_path / "data", "coco_small", official)
+    assert [path.name for path in (tmp_path / "data/coco_small").iterdir()] == ["annotations"]
+
+
+def test_the_source_is_taken_from_where_coco_has_it(official, tmp_path):
+    """Neither a copy elsewhere nor an empty folder hides it, and it may be a link."""
+    (official / "annotations").rename(tmp_path / "elsewhere")
+    (official / "annotations").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    files.write(official / "annotations_backup/person_keypoints_val2017.json", {"images": []})
+    (official / "images/val2017").mkdir(parents=True)
+    made = prepare(tmp_path, "coco_small", official)
+    assert [each.status for each in made] == ["linked", "written", "written"]
+    assert (tmp_path / "coco_small/images/a.jpg").resolve().parent == official / "val2017"
+
+
 def test_the_list():
     listed = coco_small.photographs()
     assert {split: len(of) for split, of in listed.items()} == {"train": 1855, "val": 491}
     assert len({number for of in listed.values() for number in of}) == 2346
+    assert coco_small.people_counts() == {"train": 4930, "val": 1422}
 
 
 @pytest.fixture
@@ -97,6 +165,7 @@ def test_the_shared_files(shared_set, split):
     assert table.declared is ROWS["coco_small"]
     by_id = {person["id"]: person for person in content["annotations"]}
     assert sorted(table.person_ids.tolist()) == sorted(by_id)
+    assert len(table) == coco_small.people_counts()[split]
     for row in range(0, len(table), 97):
         points = np.reshape(by_id[int(table.person_ids[row])]["keypoints"], (-1, 3))
         np.testing.assert_array_equal(table.visibility[row], points[:, 2])
@@ -126,6 +195,14 @@ def test_truth_scores_one_and_pycocotools_agrees(shared_set, tmp_path):
     numbers = [ours[key] for key in ours if key.startswith(("AP", "AR"))]
     assert len(numbers) == 10 and 0.1 < numbers[0] < 0.99
     assert numbers == pytest.approx(judge.stats.tolist(), abs=1e-12)
+
+
+def test_check_says_that_nobody_is_there(official, tmp_path):
+    prepare(tmp_path, "coco_small", official)
+    path = tmp_path / "coco_small/annotations/coco_small_val.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    train, val = check(tmp_path, ["coco_small"])
+    assert "no usable people" in val.note and "no usable people" not in train.note
 
 
 def test_check_tells_the_shared_form(shared_set):
