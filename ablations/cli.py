@@ -24,6 +24,7 @@ from ablations.tune import SEEDS, Tuning, tuned_grids, tuning_plan
 from ablations.workers import check_executor, create_workers
 from hevitpose import runs
 from hevitpose.config import Config, load_config
+from hevitpose.config.load import start_config
 from hevitpose.errors import HEViTPoseError, unknown_name
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
@@ -130,6 +131,7 @@ def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) 
     """Synthetic people are rendered on first use; all other data must be there."""
     from hevitpose.data.synthetic import generate
 
+    jobs = list(jobs)
     for data in runs.unrendered(job.config for job in jobs):
         start = time.monotonic()
 
@@ -140,6 +142,25 @@ def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) 
             shown.status(f"synthetic people {done}/{total}", left)
 
         generate(data.folder, people=data.people, size=data.image_size, progress=report)
+    _look_first(shown, jobs)
+
+
+def _look_first(shown: Display, jobs: Sequence[Job]) -> None:
+    """What cells read is looked at before what they start from is trained, each data once.
+
+    A cell that starts from nothing finds by itself, and first, what is wrong with its own.
+    """
+    seen = set()
+    for job in jobs:
+        data = job.config.data
+        if job.kind != "training" or (job.needs is None and data.box_source == "gt"):
+            continue
+        which = data.model_copy(update={"input_size": (256, 256)}), job.config.training.loggers
+        key = which[0].model_dump_json(), which[1], start_config(job.config) is None
+        if key not in seen:
+            seen.add(key)
+            shown.status(f"looking at {data.dataset}", None)
+            runs.look_first(job.config)
 
 
 def _expected(plan: Plan) -> dict[str, float]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -309,6 +313,24 @@ def test_the_device_of_the_id_is_that_of_the_run(monkeypatch, asked, smi, usable
         assert device_of(config) == ("cpu" if asked == "cpu" or not usable else "cuda")
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "boxes.json"),
+        ('[{"image_id": 1', "boxes.json: .*truncated"),
+        ([{"image_id": 99999, "category_id": 1, "bbox": [1, 1, 9, 9], "score": 1}], "99999"),
+    ],
+)
+def test_boxes_that_cannot_be_read_are_said_before_a_step(config, tmp_path, content, says):
+    path = tmp_path / "boxes.json"
+    if content is not None:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    wrong = config.with_overrides({"data.dataset": "coco", "data.box_source": str(path)})
+    with pytest.raises(DataError, match=says):
+        train_and_record(wrong, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 class TestStartFrom:
     """A training that starts from another: that is a recorded training too, made first, once."""
 
@@ -336,6 +358,43 @@ class TestStartFrom:
         assert again.training.inputs["start_from"] == start and again.trained
         assert len([r for r in store_of(runs).load() if r.kind == "training"]) == 3
         assert str(tmp_path) not in found.training.to_json()
+
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_an_absent_photograph_is_said_before_the_start(self, started, tmp_path, split):
+        root = shutil.copytree(started.data.root, tmp_path / "people")
+        people = json.loads((root / f"mpii/annotations/mpii_{split}.json").read_text())
+        picture = root / "mpii/images" / people[0]["image"]
+        picture.unlink()
+        with pytest.raises(DataError, match=picture.name):
+            train_and_record(
+                started.with_overrides({"data.root": str(root)}), runs=tmp_path / "runs"
+            )
+        assert not (tmp_path / "runs").exists()
+
+    def test_a_logger_that_is_none_is_said_before_the_start(self, started, tmp_path):
+        wrong = started.with_overrides({"training.loggers": ["nonesuch"]})
+        with pytest.raises(UsageError, match=r"logger in training\.loggers"):
+            train_and_record(wrong, runs=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
+    def test_the_folder_of_another_run_is_said_before_the_start(self, started, done, tmp_path):
+        folder = training_folder(done[0], done[1].training.id)
+        other = started.with_overrides({"seed": 3})
+        with pytest.raises(UsageError, match=r"of a run with another config \(seed"):
+            train_and_record(other, folder, runs=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
+    def test_keypoints_in_another_order_are_refused(self, config, done, tmp_path):
+        from hevitpose.models.checkpoint import read_checkpoint, save_checkpoint
+        from hevitpose.training.trainer import build
+
+        layout = read_checkpoint(done[1].weights).layout
+        turned = dataclasses.replace(layout, names=layout.names[::-1])
+        path = tmp_path / "turned.safetensors"
+        save_checkpoint(build(config, len(layout)), path, config.of_weights(), turned)
+        reversed_ = config.with_overrides({"training.start_from": str(path)})
+        with pytest.raises(DataError, match="keypoints are in another order"):
+            train_and_record(reversed_, runs=tmp_path / "runs")
 
     def test_its_weights_are_what_is_trained_on(self, config, started, tmp_path):
         found = train_and_record(started, runs=tmp_path / "runs")

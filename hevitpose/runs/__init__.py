@@ -23,6 +23,7 @@ from hevitpose.runs.folders import (
     training_folder,
     weights_of,
 )
+from hevitpose.runs.look import look_first
 from hevitpose.runs.plan import (
     complexity_run,
     evaluation_run,
@@ -61,6 +62,7 @@ __all__ = [
     "evaluation_run",
     "kept_weights",
     "latency_run",
+    "look_first",
     "looked_at_once",
     "measured",
     "num_keypoints",

@@ -30,6 +30,7 @@ from hevitpose.runs.folders import (
     training_by_weights,
     training_folder,
 )
+from hevitpose.runs.look import look_first
 from hevitpose.runs.plan import evaluation_run, start_of, training_run
 from hevitpose.runs.weights import is_of, network_of, runtime_inputs
 
@@ -82,6 +83,8 @@ def train_and_record(
     weights, store = folder / WEIGHTS, store_of(runs)
     record, started = store.get(run.id), config
     if not (resume and record is not None and is_of(weights, record)):
+        if is_first_process(config):
+            look_first(config, folder if resume else None)
         started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():

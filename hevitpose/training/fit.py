@@ -161,12 +161,15 @@ def _origin(config: Config, held: PoseTable) -> Origin:
 
     Raises:
         UsageError: it would be scored on people behind what it starts from.
+        DataError: that file's keypoints are in another order.
     """
     start = config.training.start_from
     held_out = held_out_digest(held) if config.training.selection == MINIVAL else ""
     if start is None or start_kind(start) != "weights":
         return Origin(start or "", held_out=held_out)
     stored = read_checkpoint(start)
+    if stored.layout is not None and len(stored.layout) == len(held.layout):  # else a new head
+        require_same_order(start, stored.layout.names, held.layout)
     before = [*stored.earlier, *([stored.trained] if stored.trained else [])]
     earlier = [item for item in before if not is_rendered(item.dataset)]
     require_unseen(config, start, earlier, held_out=held_out)

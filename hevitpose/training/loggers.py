@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from hevitpose.training.module import PoseModule
 
 #: ``curve.csv``, which every run writes by itself.
 CSV = "csv"
+#: What loggers of Lightning import, where it is not of their own name.
+_PACKAGES = {"comet": "comet_ml", "mlflow": "mlflow", "wandb": "wandb"}
 EXAMPLES = 4  # people whose heatmaps are shown
 
 
@@ -46,6 +49,21 @@ def logging_to(names: Sequence[str], out: Path) -> Iterator[list[Logger]]:
     finally:
         for logger in loggers:
             logger.finalize(status)
+
+
+def require_loggers(names: Sequence[str]) -> None:
+    """Refuses what :func:`logging_to` would, without making a logger.
+
+    Raises:
+        UsageError: Lightning has no such logger.
+        UnavailableError: its package is not installed.
+    """
+    for name in names:
+        if name != CSV:
+            _class_of(name)
+            package = _PACKAGES.get(name)
+            if package is not None and find_spec(package) is None:
+                raise _not_installed(name, f"no module named {package}")
 
 
 def log_row(loggers: Sequence[Logger], row: Mapping[str, float]) -> None:
@@ -114,7 +132,7 @@ def examples(images_NHW3: np.ndarray, maps_NKhw: np.ndarray) -> np.ndarray:
     return np.hstack(tiles)
 
 
-def _create(name: str, out: Path) -> Logger:
+def _class_of(name: str) -> Any:
     classes = {
         each.removesuffix("Logger").lower(): getattr(lightning, each)
         for each in lightning.__all__
@@ -122,6 +140,17 @@ def _create(name: str, out: Path) -> Logger:
     }
     if name not in classes:
         raise unknown_name("logger in training.loggers", name, [CSV, *classes])
+    return classes[name]
+
+
+def _not_installed(name: str, why: str) -> UnavailableError:
+    return UnavailableError(
+        f"training.loggers: {name} needs a package that is not installed ({why})"
+    )
+
+
+def _create(name: str, out: Path) -> Logger:
+    kind = _class_of(name)
     offered = {
         **{key: str(out) for key in ("save_dir", "root_dir")},
         **{key: "hevitpose" for key in ("project", "experiment_name")},
@@ -129,14 +158,11 @@ def _create(name: str, out: Path) -> Logger:
     }
     if name == "tensorboard":  # its name is a folder
         offered |= {"name": name, "version": ""}
-    wanted = inspect.signature(classes[name]).parameters
+    wanted = inspect.signature(kind).parameters
     try:
-        return classes[name](**{key: value for key, value in offered.items() if key in wanted})
+        return kind(**{key: value for key, value in offered.items() if key in wanted})
     except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"training.loggers: {name} needs a package that is not installed "
-            f"({first_line(str(error), 'its module is absent')})"
-        ) from None
+        raise _not_installed(name, first_line(str(error), "its module is absent")) from None
 
 
 def _takes_images(logger: Logger) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.config.renamed import with_todays_names
-from hevitpose.config.schema import parse_config
+from hevitpose.config.schema import Config, parse_config
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.models import gate
 from hevitpose.records.identity import Difference, differences
@@ -22,6 +22,26 @@ def stored_run(last: Path, module: PoseModule) -> dict[str, Any] | None:
         UsageError: the folder holds another run's checkpoint.
         DataError: it holds something else.
     """
+    stored = _stored(last)
+    if stored is not None:
+        _require_same(last, stored["hevitpose"], module.resumed_by(), module.config)
+    return stored
+
+
+def require_folder_of(config: Config, folder: Path) -> None:
+    """Refuses another run's folder, as far as the config tells before its start is trained.
+
+    Raises:
+        UsageError: the folder holds another run's checkpoint.
+        DataError: it holds something else.
+    """
+    last = folder / "last.ckpt"
+    stored = _stored(last)
+    if stored is not None:
+        _require_same(last, stored["hevitpose"], {"digest": config.digest}, config)
+
+
+def _stored(last: Path) -> dict[str, Any] | None:
     if not last.exists():
         return None
     stored = gate.unpickle(last)
@@ -30,34 +50,39 @@ def stored_run(last: Path, module: PoseModule) -> dict[str, Any] | None:
         isinstance(theirs, dict) and {"digest", "plan"} <= theirs.keys() and "global_step" in stored
     ):
         raise DataError(f"{last}: not a checkpoint of a run; remove it, or use --no-resume")
-    ours = module.resumed_by()
+    return stored
+
+
+def _require_same(
+    last: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Config
+) -> None:
     if any(theirs[key] != ours[key] for key in ours if key in theirs):  # older ones have fewer
         weights = last.with_name("model.safetensors")
         how = ""
         if weights.exists():
             how = f" and training.start_from={weights} (or its training's id) to go on from there"
         raise UsageError(
-            f"{last}: is of a run with another config{_differs(theirs, module)}; use another "
+            f"{last}: is of a run with another config{_differs(theirs, ours, config)}; use another "
             f"--out{how}, or --no-resume to begin anew here"
         )
-    return stored
 
 
-def _differs(theirs: Mapping[str, Any], module: PoseModule) -> str:
+def _differs(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Config) -> str:
     """In which keys the run of a checkpoint differs, at most three of them, in brackets."""
-    ours = module.resumed_by()
     try:
-        config = parse_config(theirs.get("config") or {}, "checkpoint")
+        other = parse_config(theirs.get("config") or {}, "checkpoint")
     except UsageError:  # keys that are none any more
         return ""
     found = differences(
-        with_todays_names(config.resume_inputs()), with_todays_names(module.config.resume_inputs())
+        with_todays_names(other.resume_inputs()), with_todays_names(config.resume_inputs())
     )
-    if theirs.get("start", ours["start"]) != ours["start"]:
+    if "start" in ours and theirs.get("start", ours["start"]) != ours["start"]:
         starts = (text[:20] or None for text in (theirs["start"], ours["start"]))
         found.append(Difference("training.start_from", *starts))
-    if not found:  # other people, or other chunks of the same steps
+    if not found and "plan" in ours:  # other people, or other chunks of the same steps
         found = [Difference("steps, and steps between checkpoints", theirs["plan"], ours["plan"])]
+    if not found:
+        return ""
     more = f", {len(found) - 3} more" if len(found) > 3 else ""
     return f" ({', '.join(map(str, found[:3]))}{more})"
 

@@ -155,6 +155,19 @@ class TestRun:
         assert text.count("failed: ") == 1 and "start of started" in text
         assert len(RecordStore(options.out / "records").load()) == 2 + 2 + 1
 
+    def test_what_cells_read_is_looked_at_before_anything_runs(self, options_for, grid, tmp_path):
+        start = ["training.start_from=quick:synthetic", "training.loggers=[nonesuch]"]
+        boxes = tmp_path / "boxes.json"
+        boxes.write_text(
+            '[{"image_id": 99999, "category_id": 1, "bbox": [1, 1, 9, 9], "score": 1}]'
+        )
+        others = [f"data.box_source={boxes}", "data.dataset=coco"]
+        for overrides, says in ((start, "logger in"), (others, "99999")):
+            options = options_for(grid(RATIOS), overrides=overrides)
+            with pytest.raises(HEViTPoseError, match=says):
+                session(options)
+            assert not RecordStore(options.out / "records").load()
+
     def test_a_start_by_id_must_be_there_before_anything_runs(self, options_for, grid):
         whose = "0123456789abcdef0123"
         options = options_for(grid(RATIOS), overrides=[f"training.start_from={whose}"])
