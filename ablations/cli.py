@@ -62,7 +62,7 @@ def session(options: Options) -> int:
     check_executor(options.executor_name, options.workers)
     if options.match is not None:
         grids = _match(grids, options.match, options.out)
-    tuning = Tuning.parse(options.tune, seeds) if options.tune else None
+    tuning = Tuning.parse(options.tune, seeds) if options.tune is not None else None
     store = runs.store_of(options.out)
     if tuning is not None:
         if options.dry_run:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 import typer
 
 from hevitpose.config import PRESETS, Config, load_config
+from hevitpose.config.schema import LARGEST_SEED
 from hevitpose.errors import UsageError
 from hevitpose.files import is_file
 from hevitpose.records import provenance
@@ -105,22 +106,33 @@ class Options:
 
     @property
     def cell_names(self) -> list[str]:
-        """Of ``--cells``; empty: all."""
-        return [name for name in (self.cells or "").split(",") if name]
+        """Of ``--cells``; empty where it is not given: all.
+
+        Raises:
+            UsageError: it is given and names none.
+        """
+        names = [name for name in (self.cells or "").split(",") if name]
+        if self.cells is not None and not names:
+            raise UsageError(f"--cells {self.cells!r}: expected names of cells like cgsr,mhsa")
+        return names
 
     def seed_numbers(self) -> list[int]:
         """Of ``--seeds`` or ``--num-seeds``; one seed where neither is given.
 
         Raises:
-            UsageError: both are given, or no list of numbers.
+            UsageError: both are given, no list of numbers, or one that no generator takes.
         """
         if self.seeds is not None and self.num_seeds is not None:
             raise UsageError("--seeds is a list and --num-seeds a count: give one of them")
         if self.seeds is None:
             return list(range(self.num_seeds or 1))
-        if not all(part.isdecimal() for part in self.seeds.split(",")):
+        parts = self.seeds.split(",")
+        if not all(part.isdecimal() for part in parts):
             raise UsageError(f"--seeds {self.seeds!r}: expected a list like 0,1,2")
-        return list(dict.fromkeys(int(part) for part in self.seeds.split(",")))
+        digits = len(str(LARGEST_SEED))
+        if any(len(part) > digits or int(part) > LARGEST_SEED for part in parts):
+            raise UsageError(f"--seeds {self.seeds!r:.80}: expected seeds up to {LARGEST_SEED}")
+        return list(dict.fromkeys(map(int, parts)))
 
     @property
     def executor_name(self) -> str:

@@ -24,6 +24,7 @@ from hevitpose.records import Record
 #: Seeds of the trainings that choose; far from those that people report.
 SEEDS = (1000, 1001)
 _METRIC = "minival_pck"
+_CHOSEN_BY = "training.selection"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Tuning:
         values = tuple(dict.fromkeys(_value(part) for part in given.split(",") if part))
         if not key.startswith("training."):
             raise UsageError(f"--tune {text!r}: expected training.KEY=A,B,C, a key of the recipe")
+        if key == _CHOSEN_BY:
+            raise UsageError(
+                f"--tune {text!r}: --tune chooses on minival, so its trainings have "
+                f"{_CHOSEN_BY}={MINIVAL}; expected another key"
+            )
         reason = refused_key(key)
         if reason:
             raise UsageError(f"--tune: {reason}")
@@ -95,8 +101,9 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                         "--tune chooses on minival: expected data.val_split=val, other people than "
                         "those it chooses by"
                     )
+                _require_effect(cell, tuning)
                 for value in tuning.values:
-                    overrides = {tuning.key: value, "training.selection": MINIVAL}
+                    overrides = {tuning.key: value, _CHOSEN_BY: MINIVAL}
                     config = cell.config.with_overrides(overrides)
                     for seed in SEEDS:
                         seeded = config.model_copy(update={"seed": seed})
@@ -108,6 +115,23 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                         tried = candidates.setdefault((grid.name, cell.name), {})
                         tried.setdefault(value, []).append(made[-1].id)
     return Plan(grids, list(jobs.values())), candidates
+
+
+def _require_effect(cell: Cell, tuning: Tuning) -> None:
+    """Refuses a key that the rest of a cell's recipe leaves without effect.
+
+    Raises:
+        UsageError: it has none.
+    """
+    training = cell.config.training
+    why = {
+        "training.epochs": training.steps is not None and f"steps={training.steps} rules",
+        "training.milestones": training.schedule != "step" and f"schedule={training.schedule}",
+        "training.gamma": training.schedule != "step" and f"schedule={training.schedule}",
+        "training.warmup_ratio": not training.warmup_steps and "warmup_steps=0",
+    }.get(tuning.key)
+    if why:
+        raise UsageError(f"--tune {tuning.key}: has no effect on {cell.name}, training.{why}")
 
 
 def tuned_grids(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from hevitpose.errors import UsageError
 
+#: Sides of an input in pixels; a crop of this size has 50 MB.
+LARGEST_SIDE = 4096
+_DIGITS = 9  # of a number that is worth reading
+
 
 def parse_size(text: str, flag: str) -> tuple[int, int]:
     """``256x192``, height x width as papers write it, to (W, H).
 
     Raises:
-        UsageError: anything else; the message names the command's ``flag``.
+        UsageError: anything else, or a side above :data:`LARGEST_SIDE`; the message names the
+            command's ``flag``.
     """
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"{flag} {text!r}: expected HEIGHTxWIDTH like 256x192")
+    if not all(side.isdecimal() and side.strip("0") for side in (height, width)):
+        raise UsageError(f"{flag} {text!r:.80}: expected HEIGHTxWIDTH like 256x192")
+    if any(len(side) > _DIGITS or int(side) > LARGEST_SIDE for side in (height, width)):
+        raise UsageError(f"{flag} {text!r:.80}: expected sides of at most {LARGEST_SIDE} pixels")
     return int(width), int(height)

@@ -72,7 +72,7 @@ def make_config(
     }
     if gpus is not None:
         numbers = gpus.split(",")
-        if not all(n.isdigit() for n in numbers):
+        if not all(n.isascii() and n.isdecimal() for n in numbers):
             raise UsageError(f"--gpus {gpus!r}: expected device numbers like 0,1")
         if devices not in (None, len(numbers)):
             raise UsageError(f"--devices {devices} contradicts --gpus {gpus}")

@@ -32,6 +32,10 @@ from hevitpose.models.spec import (
     full_name,
     resolve,
 )
+from hevitpose.sizes import LARGEST_SIDE
+
+#: What torch's generators take; NumPy's take more.
+LARGEST_SEED = 2**64 - 1
 
 
 class _ModelFields(Section):
@@ -120,6 +124,10 @@ class DataConfig(Section):
             if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:
                 raise UsageError(
                     f"data.input_size: {axis} = {side}, expected a multiple of {STRIDE_MULTIPLE}"
+                )
+            if side > LARGEST_SIDE:
+                raise UsageError(
+                    f"data.input_size: {axis} = {side}, expected at most {LARGEST_SIDE} pixels"
                 )
         return self
 
@@ -226,7 +234,7 @@ class Config(Section):
     codec: CodecConfig = CodecConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: Literal["auto", "cpu", "cuda"] = free("auto")  # its type is in the ids
     devices: int = free(1, ge=1)  # per node; the total batch is in the id
     nodes: int = free(1, ge=1)  # likewise

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from hevitpose import files, json_file
 from hevitpose.errors import DataError, HEViTPoseError, first_line
+from hevitpose.sizes import LARGEST_SIDE
 
 WHAT = "a file of weights"
-#: Sides of an input in pixels; a crop of this size has 50 MB.
-LARGEST_SIDE = 4096
 #: Options whose modules are made one by one, each with entries of its own in a file.
 _COUNTS = ("depths", "groups", "num_heads", "heads")
 _FEWEST = 64

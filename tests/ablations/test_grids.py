@@ -322,3 +322,14 @@ def test_a_record_says_the_condition_that_was_scored(options_for, grid):
     assert said == {"default": None, "fog:3": "fog:3", "dark": "dark"}
     others = [job.about() for job in made.jobs if job.kind != "evaluation"]
     assert others and all(about.get("condition") is None for about in others)
+
+    @pytest.mark.parametrize("given", ["", ","])
+    def test_cells_that_are_none(self, given):
+        with pytest.raises(UsageError, match="expected names of cells"):
+            _ = Options(cells=given).cell_names
+
+    def test_seeds_that_no_generator_takes(self):
+        assert Options(seeds=str(2**64 - 1)).seed_numbers() == [2**64 - 1]
+        for seeds in (str(2**64), "9" * 5000):
+            with pytest.raises(UsageError, match=f"seeds up to {2**64 - 1}"):
+                Options(seeds=seeds).seed_numbers()

@@ -24,11 +24,20 @@ AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decode
         ("training.lr=1e-3", "at least two values"),
         ("training.lr=1e-3,0.001", "at least two values"),
         ("training.lrr=1,2", "training.lr"),
+        ("training.selection=val,last", "chooses on minival"),
+        ("", "a key of the recipe"),
     ],
 )
 def test_refuses(text, expected):
     with pytest.raises(UsageError, match=expected):
         Tuning.parse(text, [0])
+
+
+@pytest.mark.parametrize("tune", ["training.epochs=1,2", "training.gamma=0.1,0.2"])
+def test_refuses_what_has_no_effect_on_a_cell(grid, options_for, tune):
+    """The preset has a number of steps, and a schedule without one for gamma."""
+    with pytest.raises(UsageError, match="has no effect on default"):
+        session(options_for(grid(AXES), tune=tune, dry_run=True))
 
 
 def test_seeds_that_choose_are_not_reported():

@@ -56,6 +56,8 @@ def test_every_alias_is_a_key_of_the_schema():
         ("model.num_heads=3", ("32 channels", "num_heads 3")),
         ("training.lr=fast", ("training.lr", "'fast'", "number")),
         ("seed=-1", ("seed", "-1", "greater")),
+        (f"seed={2**64}", ("seed", str(2**64), str(2**64 - 1))),
+        ("data.input_size=8192,64", ("W = 8192", "at most 4096")),
         ("data.input_size=100,128", ("W = 100", "multiple of 32")),
         ("codec.decoder=udp", ("udp encodes and decodes together",)),
         ("data.dataset=cocoo", ("unknown dataset", "did you mean 'coco'")),
