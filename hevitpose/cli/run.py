@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from hevitpose.cli.common import (
 )
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
-from hevitpose.files import write_atomically
+from hevitpose.files import exists, is_dir, write_atomically
 from hevitpose.sizes import parse_size
 
 Conditions = Annotated[
@@ -141,11 +142,32 @@ def valid(
         raise UsageError(
             "model.checkpoint: not given, expected the weights to evaluate (--weights FILE)"
         )
+    if predictions is not None:
+        _require_destination(predictions, config)
     config = of_checkpoint(config, overrides)
     config, runtime = _runtime_of(config, runtime)
     each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
     for one in each:
         _evaluate(one, runtime, predictions, as_json)
+
+
+def _require_destination(path: Path, config: Config) -> None:
+    """Refuses what the predictions could not be written to, or must not, before minutes are spent.
+
+    Raises:
+        UsageError: a folder, no .npz, below a file, or a file that is read.
+    """
+    from hevitpose.models.checkpoint import locate
+
+    read = [locate(config.model.checkpoint), Path(config.data.box_source)]  # type: ignore[attr-defined]
+    read += [Path(config.data.dataset), *config.imports]
+    if any(exists(path) and exists(file) and path.samefile(file) for file in read):
+        raise UsageError(f"--predictions {path}: is an input of this evaluation, expected another")
+    if path.suffix != ".npz" or is_dir(path):
+        raise UsageError(f"--predictions {path}: expected a file to write, NAME.npz")
+    above = next(place for place in path.absolute().parents if exists(place))
+    if not is_dir(above) or not os.access(above, os.W_OK):
+        raise UsageError(f"--predictions {path}: {above} is no folder that can be written")
 
 
 def _evaluate(config: Config, runtime: str, predictions: Path | None, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +73,24 @@ def test_bad_conditions(trained, tmp_path, words, says, capsys):
     err = capsys.readouterr().err
     assert says in err and len(err.strip().splitlines()) == 1
     assert sorted((tmp_path / "runs" / "records").iterdir()) == before
+
+
+def test_where_predictions_cannot_go_is_said_before(trained, tmp_path, capsys):
+    weights = Path(trained[2])
+    before = weights.read_bytes()
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "link.npz").symlink_to(weights)
+    (tmp_path / "file").write_text("")
+    for name, says in (
+        ("folder.npz", "expected a file to write, NAME.npz"),
+        (str(weights), "is an input of this evaluation"),
+        ("link.npz", "is an input of this evaluation"),
+        ("keypoints.json", "expected a file to write, NAME.npz"),
+        ("file/keypoints.npz", "is no folder that can be written"),
+    ):
+        words = ["--condition", "fog:3", "--predictions", str(tmp_path / name)]
+        assert execute([*trained, *words]) == 2
+        assert says in capsys.readouterr().err
+    assert weights.read_bytes() == before
+    store = RecordStore(tmp_path / "runs" / "records")
+    assert not any(record.condition for record in store.load())
