@@ -360,15 +360,18 @@ class TestStartFrom:
         assert str(tmp_path) not in found.training.to_json()
 
     @pytest.mark.parametrize("split", ["train", "val"])
-    def test_an_absent_photograph_is_said_before_the_start(self, started, tmp_path, split):
-        root = shutil.copytree(started.data.root, tmp_path / "people")
-        people = json.loads((root / f"mpii/annotations/mpii_{split}.json").read_text())
-        picture = root / "mpii/images" / people[0]["image"]
+    def test_an_absent_photograph_is_said_before_the_start(
+        self, started, tmp_path, monkeypatch, split
+    ):
+        """The start's own people, in their default place, are whole."""
+        monkeypatch.chdir(tmp_path)
+        shutil.copytree(started.data.root, tmp_path / "data/synthetic")
+        root = shutil.copytree(started.data.root, tmp_path / "mine")
+        picture = next((root / f"coco/images/{split}2017").iterdir())
         picture.unlink()
+        mine = started.with_overrides({"data.dataset": "coco", "data.root": str(root)})
         with pytest.raises(DataError, match=picture.name):
-            train_and_record(
-                started.with_overrides({"data.root": str(root)}), runs=tmp_path / "runs"
-            )
+            train_and_record(mine, runs=tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
 
     def test_a_logger_that_is_none_is_said_before_the_start(self, started, tmp_path):
