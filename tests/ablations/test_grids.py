@@ -312,17 +312,6 @@ class TestOptions:
         for name in ("--work", "--preload", "--tables"):
             assert cli.main(["run", name, "x"]) == 2
 
-
-def test_a_record_says_the_condition_that_was_scored(options_for, grid):
-    """By its name under ``evaluate:``, else by the config: an axis may be a condition too."""
-    body = "axes: {evaluation.condition: ['fog:3']}\nevaluate: {dark: {codec.decoder: dark}}"
-    options = options_for(grid(body))
-    made = plan(grids.load_grids(options.grid_names, options.base_config()), [0])
-    said = {job.cell: job.about()["condition"] for job in made.jobs if job.kind == "evaluation"}
-    assert said == {"default": None, "fog:3": "fog:3", "dark": "dark"}
-    others = [job.about() for job in made.jobs if job.kind != "evaluation"]
-    assert others and all(about.get("condition") is None for about in others)
-
     @pytest.mark.parametrize("given", ["", ","])
     def test_cells_that_are_none(self, given):
         with pytest.raises(UsageError, match="expected names of cells"):
@@ -333,3 +322,14 @@ def test_a_record_says_the_condition_that_was_scored(options_for, grid):
         for seeds in (str(2**64), "9" * 5000):
             with pytest.raises(UsageError, match=f"seeds up to {2**64 - 1}"):
                 Options(seeds=seeds).seed_numbers()
+
+
+def test_a_record_says_the_condition_that_was_scored(options_for, grid):
+    """By its name under ``evaluate:``, else by the config: an axis may be a condition too."""
+    body = "axes: {evaluation.condition: ['fog:3']}\nevaluate: {dark: {codec.decoder: dark}}"
+    options = options_for(grid(body))
+    made = plan(grids.load_grids(options.grid_names, options.base_config()), [0])
+    said = {job.cell: job.about()["condition"] for job in made.jobs if job.kind == "evaluation"}
+    assert said == {"default": None, "fog:3": "fog:3", "dark": "dark"}
+    others = [job.about() for job in made.jobs if job.kind != "evaluation"]
+    assert others and all(about.get("condition") is None for about in others)
