@@ -126,8 +126,12 @@ def content(path: Path, limit: int, what: str) -> bytes:
         return read_regular(path, limit, what)
     except NotRegularError as error:
         raise DataError(f"{path}: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}, expected {what}") from None
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        raise DataError(f"{path}: {_why(error)}, expected {what}") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 #: How texts begin that are not UTF-8: with their mark, or with the zero bytes of "{" and "[".
@@ -161,8 +165,8 @@ def require_regular(path: Path, what: str) -> None:
     """
     try:
         found = other_kind(path.stat().st_mode)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}, expected {what}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {_why(error)}, expected {what}") from None
     if found:
         raise DataError(f"{path}: is {found}, expected {what}")
 
@@ -183,6 +187,14 @@ def is_dir(path: Path) -> bool:
 def exists(path: Path) -> bool:
     """Likewise anything."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def same(path: Path, other: Path) -> bool:
+    """Whether two names are one file, also through links; names without a file are compared."""
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return os.path.abspath(path) == os.path.abspath(other)  # noqa: PTH100
 
 
 def other_kind(mode: int) -> str | None:

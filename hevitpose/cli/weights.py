@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hevitpose import files
 from hevitpose.cli.common import Imports, Runtime
 from hevitpose.errors import UsageError
 from hevitpose.sizes import parse_size
@@ -52,8 +53,7 @@ def import_weights(
 
     The file is read as data; nothing in it is executed. `valid`, `predict` and `export` take OUT.
     """
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: expected a file name that ends in .safetensors")
+    _require_safetensors(out, file)
     from hevitpose.inference.pretrained import from_published
     from hevitpose.models.checkpoint import save_checkpoint
 
@@ -80,14 +80,16 @@ def export_checkpoint(
     from hevitpose.models.checkpoint import (
         from_pretrained,
         load_weights,
+        locate,
         read_checkpoint,
         save_checkpoint,
     )
     from hevitpose.models.imports import import_files
 
     import_files(imports or ())
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: expected a file name that ends in .safetensors")
+    _require_safetensors(out)
+    checkpoint = locate(checkpoint)
+    _require_another(out, checkpoint)
     stored = read_checkpoint(checkpoint)
     model = from_pretrained(
         checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints is not None
@@ -127,14 +129,17 @@ def export(
     from hevitpose.inference.calibration import people_of
     from hevitpose.inference.export import Request, picture_crops
     from hevitpose.inference.export import export as write
+    from hevitpose.inference.export_request import require_suffix
     from hevitpose.inference.pictures import find_images
     from hevitpose.models.checkpoint import from_pretrained, locate
     from hevitpose.models.imports import import_files
     from hevitpose.records.identity import file_digest
 
     precision = _precision(int8, bf16, calibration)
+    require_suffix(out, to)
     import_files(imports or ())
     weights = locate(checkpoint)
+    _require_another(out, weights)
     size = _stored_size(weights) if input_size is None else parse_size(input_size, "--input")
     request = Request(
         to,
@@ -144,7 +149,7 @@ def export(
         dynamic_size=dynamic_size,
         half=half,
         fuse=fuse,
-        runtime=runtime or ("openvino" if bf16 else "onnxruntime"),
+        runtime=runtime if runtime is not None else "openvino" if bf16 else "onnxruntime",
         precision=precision,
     )
     fixed = None if dynamic_batch else batch
@@ -155,11 +160,35 @@ def export(
         out,
         request,
         crops=picture_crops(found, size) if found else None,
-        people=people_of(calibration, weights, model, size, fixed) if calibration else None,
+        people=people_of(calibration, weights, model, size, fixed)
+        if calibration is not None
+        else None,
         accept_loss=accept_loss,
         source={"file": weights.name, "sha256": file_digest(weights)},
     )
     print(report)
+
+
+def _require_safetensors(out: Path, read: Path | None = None) -> None:
+    """Refuse another suffix, and the file that is read.
+
+    Raises:
+        UsageError: it is one of these.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: expected a file name that ends in .safetensors")
+    if read is not None:
+        _require_another(out, read)
+
+
+def _require_another(out: Path, read: Path) -> None:
+    """Refuse to replace the weights that are read.
+
+    Raises:
+        UsageError: ``out`` is their file, also through links.
+    """
+    if files.same(out, read):
+        raise UsageError(f"{out}: is the file of weights that is read, expected another name")
 
 
 def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:

@@ -8,6 +8,7 @@ the PCK that selects checkpoints, since what is chosen by a score may not be cho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,12 @@ def parse_calibration(text: str) -> tuple[Path, int]:
         UsageError: no such folder, or no positive number.
     """
     folder, colon, number = text.rpartition(":")
-    if not colon or not number.isdigit():
+    if not colon or not re.fullmatch("[0-9]{1,9}", number):
         folder, number = text, str(PEOPLE)
     if not int(number):
         raise UsageError(f"--calibration {text}: expected at least 1 person")
-    if not is_dir(Path(folder)):
-        raise UsageError(f"--calibration {folder}: no such folder, expected FOLDER[:n]")
+    if not folder or not is_dir(Path(folder)):  # "" would be the working directory
+        raise UsageError(f"--calibration {folder or text}: no such folder, expected FOLDER[:n]")
     return Path(folder), int(number)
 
 
@@ -112,8 +113,9 @@ def _dataset(folder: Path) -> dict[str, Any]:
     if rendered is not None:
         people = {"people": rendered.people, "image_size": rendered.size}
         return {"dataset": "synthetic", "root": str(folder), **people}
-    if folder.name in placed() and is_dir(folder / "annotations"):
-        return {"dataset": folder.name, "root": str(folder.resolve().parent)}
+    whole = folder.absolute()  # not resolved: the name is the link's, and so is its folder
+    if whole.name in placed() and is_dir(whole / "annotations"):
+        return {"dataset": whole.name, "root": str(whole.parent)}
     return {}
 
 

@@ -27,7 +27,7 @@ from hevitpose.data.loader import normalise
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, first_line
 from hevitpose.files import replacing
-from hevitpose.inference.export_request import LOWER, Request, about_file
+from hevitpose.inference.export_request import LOWER, Request, about_file, require_suffix
 from hevitpose.inference.lower_precision import LowerPrecision, People, call_times, lower
 from hevitpose.models.exported import load_exported, write_file
 from hevitpose.models.onnx_file import write_description
@@ -101,7 +101,8 @@ def export(
 
     Args:
         model: as ``create_model`` or a checkpoint gives it; it is not changed.
-        path: the file; it appears complete and compared, or not at all.
+        path: the file, with the suffix of its format; it appears complete and compared, or not at
+            all.
         request: what is asked of the file.
         crops: (N, 3, H, W) normalised crops to compare on; synthetic people where None.
         people: for int8 and bf16, whom to calibrate and to judge on.
@@ -109,14 +110,15 @@ def export(
         source: where the weights are from, for the description in an ONNX file.
 
     Raises:
-        UsageError: unknown format, an option that it does not have, an input that does not fit the
-            model, too few crops.
+        UsageError: unknown format or another suffix, an option that it does not have, an input
+            that does not fit the model, too few crops.
         UnavailableError: the runtime is not installed, or has no such precision here.
         HEViTPoseError: the model cannot be exported, or the file computes something else or loses
             too much; then nothing is written.
     """
     request.check(people)
     path = Path(path)
+    require_suffix(path, request.to)
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     crops = (
         example_crops(request.batch + 1, request.input_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,7 @@ from hevitpose.errors import UsageError, unknown_name
 from hevitpose.inference.lower_precision import LowerPrecision, People
 from hevitpose.models.checkpoint import FORMAT, INPUT, PretrainedFrom, describe
 from hevitpose.models.exported import FORMATS
+from hevitpose.models.gate import LARGEST_SIDE
 from hevitpose.models.onnx_file import EXPORTED
 from hevitpose.models.runtimes import require_runtime
 
@@ -22,6 +24,8 @@ PARITY_LIMIT = 1e-4
 HALF_PARITY_LIMIT = 2e-2
 #: Precisions whose loss is measured on people.
 LOWER = ("int8", "bf16")
+#: Pixels of all images of a call, 3 GB in float32: what an export is compared on is rendered first.
+MOST_PIXELS = 2**28
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,22 @@ class Request:
     runtime: str = "onnxruntime"
     #: onnx: ``int8`` or ``bf16`` (OpenVINO's), see :mod:`hevitpose.inference.lower_precision`.
     precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        """Refuse sizes before anything is rendered or cut out at them.
+
+        Raises:
+            UsageError: a side or a batch that nobody has the memory for.
+        """
+        sides = tuple(self.input_size)
+        if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
+            said = "x".join(map(str, reversed(sides)))
+            raise UsageError(f"input size {said}: expected two sides from 1 to {LARGEST_SIDE}")
+        if self.batch * sides[0] * sides[1] > MOST_PIXELS:
+            most = MOST_PIXELS // (sides[0] * sides[1])
+            raise UsageError(
+                f"batch: {self.batch}, expected at most {most} images of {sides[1]}x{sides[0]}"
+            )
 
     @property
     def kind(self) -> str:
@@ -93,6 +113,18 @@ class Request:
             raise UsageError(f"{self.precision}: no people to compare it on, expected at least one")
         if self.to == "onnx":
             require_runtime(self.runtime, self.kind)
+
+
+def require_suffix(path: Path, to: str) -> None:
+    """Refuse a file name that says another format than it will hold.
+
+    Raises:
+        UsageError: it does, or there is no such format.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if path.suffix != FORMATS[to]:
+        raise UsageError(f"{path}: expected a file name that ends in {FORMATS[to]}, for {to}")
 
 
 def about_file(

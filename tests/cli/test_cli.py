@@ -80,6 +80,9 @@ def test_info_json(capsys):
         (["predict", "a.jpg", "--boxes", "b", "--detector-weights", "w"], 2, "--detector-weights"),
         (["predict", "a.jpg", "--min-score", "-1"], 2, "--min-score"),
         (["export-checkpoint", "a.ckpt", "b.ckpt"], 2, ".safetensors"),
+        (["export", "hevitpose_nano", "x.txt"], 2, "ends in .onnx"),
+        (["export", "hevitpose_nano", "x.onnx", "--to", "torchscript"], 2, "ends in .pt"),
+        (["export", "hevitpose_nano", "x.onnx", "--batch", "9999999"], 2, "batch: 9999999"),
         (["records", "show", "xyz"], 2, "xyz"),
         (["nonsense"], 2, "nonsense"),
         (["info"], 2, "MODEL"),
@@ -135,3 +138,26 @@ def test_absent_data_are_found_before_people_are_rendered(tmp_path, monkeypatch,
     assert execute(words) == 1
     assert "no coco_small_train.json" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_read_are_not_replaced(tmp_path, monkeypatch, capsys):
+    from hevitpose.models.checkpoint import locate
+
+    monkeypatch.chdir(tmp_path)
+    content = locate("hevitpose_nano").read_bytes()
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(content)
+    Path("link.safetensors").symlink_to(own)
+    Path("link.pt").hardlink_to(own)
+    model = ["--model", "pose_hrnet_w32", "--out"]
+    for words in (
+        ["export", "own.safetensors", "./own.safetensors", "--input", "64x64"],
+        ["export", "own.safetensors", "link.pt", "--to", "torchscript"],
+        ["export-checkpoint", "own.safetensors", "own.safetensors", "--keypoints", "5"],
+        ["export-checkpoint", "own.safetensors", "link.safetensors"],
+        ["export-checkpoint", "link.safetensors", str(own)],
+        ["import-weights", "own.safetensors", *model, "link.safetensors"],
+    ):
+        assert execute(words) == 2, words
+        assert "is the file of weights" in (said := capsys.readouterr().err) or ".onnx" in said
+        assert own.read_bytes() == content and Path("link.safetensors").is_symlink()

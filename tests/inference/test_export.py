@@ -202,15 +202,31 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"input_size": (64, 9_999_999)}, "input size 9999999x64: expected two sides from 1 to"),
+        ({"input_size": (0, 64)}, "input size 64x0"),
+        ({"input_size": (64,)}, "input size 64: expected two sides"),
+        ({"batch": 10**9}, "batch: 1000000000, expected at most 4096 images of 256x256"),
+    ],
+)
+def test_sizes_that_nobody_has_the_memory_for(asked, says):
+    """What a file is compared on is rendered before the network sees it."""
+    with pytest.raises(UsageError, match=says):
+        Request(**asked)
+
+
 def test_bad_input(nano, tmp_path):
     with pytest.raises(UsageError, match="unknown export format 'onxx'; did you mean 'onnx'"):
         export(nano, tmp_path / "m", Request("onxx"))
     with pytest.raises(UsageError, match="multiples of 32"):
-        export(nano, tmp_path / "m", Request(input_size=(100, 64)))
+        export(nano, tmp_path / "m.onnx", Request(input_size=(100, 64)))
     with pytest.raises(UsageError, match="crops: 1 given, expected at least 2"):
-        export(
-            nano, tmp_path / "m", Request(input_size=SIZE, batch=2), crops=torch.zeros(1, 3, 96, 64)
-        )
+        request = Request(input_size=SIZE, batch=2)
+        export(nano, tmp_path / "m.onnx", request, crops=torch.zeros(1, 3, 96, 64))
+    with pytest.raises(UsageError, match=r"m\.onnx: expected a file name that ends in \.pt2"):
+        export(nano, tmp_path / "m.onnx", Request("torch.export", input_size=SIZE))
     assert not list(tmp_path.iterdir())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +208,28 @@ def weights(tmp_path_factory):
     return save_checkpoint(model, path, config)
 
 
+def test_calibration_folders(tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert calibration.parse_calibration("pictures:3") == (Path("pictures"), 3)
+    for wrong in ("pictures:\u00b2", ":3", "pictures:-1", "pictures:" + "9" * 5000, ""):
+        with pytest.raises(UsageError, match="no such folder"):
+            calibration.parse_calibration(wrong)
+
+
+def test_a_linked_dataset_is_that_of_the_link(tmp_path, monkeypatch):
+    """The folder that a link names, not another one beside what it points to."""
+    for name in ("real/coco_small", "elsewhere/other", "elsewhere/coco_small"):
+        (tmp_path / name / "annotations").mkdir(parents=True)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "coco_small").symlink_to(tmp_path / "elsewhere" / "other")
+    for folder, root in (("links/coco_small", "links"), ("real/coco_small", "real")):
+        found = calibration._dataset(tmp_path / folder)
+        assert found == {"dataset": "coco_small", "root": str(tmp_path / root)}
+    monkeypatch.chdir(tmp_path / "real" / "coco_small")
+    assert calibration._dataset(Path())["root"] == str(tmp_path / "real")
+
+
 def test_an_int8_file_is_exported_described_and_evaluated(
     weights, pictures, synthetic_root, tmp_path, monkeypatch, capsys
 ):
@@ -237,7 +260,11 @@ def test_an_int8_file_is_exported_described_and_evaluated(
         (["export", str(path), "x.onnx"], 1, "an exported file"),
         ([*arguments[:3], "--int8"], 2, "--calibration FOLDER[:n] goes with --int8"),
         ([*arguments, "--bf16"], 2, "expected one of the two"),
-        ([*arguments, "--to", "torchscript"], 2, "int8: torchscript has no such option"),
+        (
+            [*arguments[:2], "low.pt", *arguments[3:], "--to", "torchscript"],
+            2,
+            "int8: torchscript has no such option",
+        ),
         ([*arguments[:-1], "nowhere:4"], 2, "nowhere: no such folder"),
         ([*arguments[:-1], f"{pictures}:0"], 2, "expected at least 1 person"),
     ):
