@@ -53,7 +53,9 @@ def unpickle(path: Path, allowed: Sequence[Any] = ()) -> Any:
     except DataError:
         raise
     except Exception as error:  # a damaged file can fail anywhere inside the unpickler
-        raise DataError(f"{path}: not a readable file of weights ({_reason(error)})") from error
+        raise DataError(
+            f"{path}: not a readable file of weights ({_reason(error, path)})"
+        ) from error
 
 
 class _Bounded(io.BufferedReader):
@@ -91,12 +93,24 @@ def require_header(path: Path) -> None:
         raise DataError(f"{path}: not a readable safetensors file (it has no header)")
 
 
-def _reason(error: Exception) -> str:
-    """What was refused, or the first line of what went wrong."""
+def _reason(error: Exception, path: Path) -> str:
+    """What was refused, what the file seems to be, or the first line of what went wrong.
+
+    Torch's own line advises to execute what is in the file.
+    """
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) and "GLOBAL " in text:
         name = (text.partition("GLOBAL ")[2].split() or ["something"])[0]
         return f"it names {name}, which is not read"
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return "it seems to be in safetensors, expected a name that ends in .safetensors"
+    if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+        return "it seems to be text"
+    if "weights_only" in text or "magic number" in text:
+        pickled = "a pickle that torch.save did not write, or " if head[:1] == b"\x80" else ""
+        return f"it seems to be {pickled}damaged" if pickled else "it is of an unknown kind"
     return first_line(text, type(error).__name__)[:300]
 
 

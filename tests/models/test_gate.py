@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 from safetensors.torch import save_file
 
 from hevitpose import create_model
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.models import gate
 from hevitpose.models.checkpoint import (
     FORMAT,
     METADATA,
@@ -183,3 +185,25 @@ def test_good_files_pass(tmp_path):
     model = create_model("nano", 16)
     path = save_checkpoint(model, tmp_path / "m.safetensors")
     assert load_weights(from_pretrained(path), path) == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (to_safetensors({"a": torch.zeros(3)}), "seems to be in safetensors, expected a name"),
+        (pickle.dumps({"a": 1}), "seems to be a pickle that torch.save did not write"),
+        (pickle.dumps({"a": 1}, protocol=2), "seems to be a pickle that torch.save did not write"),
+        (b'{"a": 1}', "seems to be text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "seems to be text"),
+        (b"\x08\x08\x12\x07pytorch", "is of an unknown kind"),
+    ],
+)
+def test_other_files_are_called_what_they_seem(tmp_path, content, says):
+    """Torch's own line advises to run what is in the file."""
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=rf"w\.pth: not a readable file of weights \(it {says}"
+    ) as e:
+        gate.unpickle(path)
+    assert "weights_only" not in str(e.value)
