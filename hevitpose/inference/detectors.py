@@ -82,7 +82,12 @@ def create_detector(name: str, *, weights: Path | None = None, device: str = "cp
     kind, colon, variant = name.partition(":")
     if kind not in _MAKERS:
         raise unknown_name("detector", kind, _MAKERS)
-    return _MAKERS[kind](variant if colon else None, weights, device)
+    made = _MAKERS[kind](variant if colon else None, weights, device)
+    if not callable(made):
+        raise UsageError(
+            f"--detector {name}: its function returned {type(made).__name__}, expected a detector"
+        )
+    return made
 
 
 def whole_image(image: np.ndarray) -> Found:

@@ -7,11 +7,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from hevitpose.errors import UsageError
+from hevitpose.inference.arrays import checked_boxes
 from hevitpose.inference.detectors import Detector, Found
 from hevitpose.inference.predictor import Pose, PosePredictor
 from hevitpose.inference.visualize import draw_poses
 from hevitpose.metrics.oks import rescore
+
+
+def checked_found(found: Any) -> Found:
+    """What a detector returned, which may be a user's own: (P, 4) float32 and (P,) float64.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    boxes, scores = getattr(found, "boxes", None), getattr(found, "scores", None)
+    if boxes is None or scores is None:
+        raise UsageError(
+            f"the detector returned {type(found).__name__}, expected Found(boxes, scores)"
+        )
+    boxes = checked_boxes(boxes, (0, 0), "the detector")
+    try:
+        scores = scores.detach().cpu() if isinstance(scores, Tensor) else scores
+        scores = np.asarray(scores, np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise UsageError("scores of the detector: expected numbers") from None
+    if scores.shape != (len(boxes),):
+        raise UsageError(
+            f"the detector returned scores of shape {scores.shape} for {len(boxes)} boxes, "
+            "expected one per box"
+        )
+    if not np.isfinite(scores).all():
+        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise UsageError(f"scores of the detector: {scores[bad]} of box {bad}, expected 0..1")
+    return Found(boxes, scores)
 
 
 @dataclass(frozen=True)
@@ -33,7 +64,11 @@ class People:
     category_id: int
 
     def find(self, pixels: np.ndarray) -> Found:
-        """The people that the detector sees in (H, W, 3) uint8 RGB, at or above the threshold."""
+        """The people that the detector sees in (H, W, 3) uint8 RGB, at or above the threshold.
+
+        Raises:
+            UsageError: the detector returns something else.
+        """
         return self._sure(self.detect(pixels))
 
     def of(
@@ -55,9 +90,9 @@ class People:
         return pose, rescore(scores, pose.scores)
 
     def _sure(self, found: Found) -> Found:
-        scores = np.asarray(found.scores, np.float64).reshape(-1)
+        boxes, scores = checked_found(found)
         sure = scores >= self.threshold
-        return Found(np.asarray(found.boxes, np.float32).reshape(-1, 4)[sure], scores[sure])
+        return Found(boxes[sure], scores[sure])
 
     def detections(self, found: Found, image_id: int, name: str) -> list[dict[str, Any]]:
         """Boxes as entries of a COCO detection list."""

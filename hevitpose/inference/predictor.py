@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, parse_config
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import UsageError, first_line, unknown_name
+from hevitpose.errors import DivergedError, UsageError, first_line, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained
@@ -49,38 +50,40 @@ class PosePredictor:
 
     Raises:
         DataError: the checkpoint is damaged or not ours.
-        UsageError: nobody says what the network's keypoints mean, or the device is not there.
+        UsageError: an argument of another kind, nobody says what the network's keypoints mean, the
+            layout has another number of them, or the device is not there.
     """
 
     def __init__(
         self,
-        model: nn.Module | Path | str = DEFAULT_WEIGHTS,
+        model: nn.Module | os.PathLike[str] | str = DEFAULT_WEIGHTS,
         *,
         config: Config | None = None,
         layout: KeypointLayout | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         batch_size: int = 32,
     ) -> None:
+        _require_kinds(model, config, layout, batch_size)
+        self.device, self.batch_size = _usable(device), int(batch_size)
         if isinstance(model, nn.Module):
             network = copy.deepcopy(model)  # the caller may go on training theirs
             named = str(getattr(model, "name", type(model).__name__))
         else:
-            network, named = from_pretrained(model), str(model)
+            network, named = from_pretrained(Path(model)), str(model)
         about = getattr(network, "pretrained_from", None)  # what came with its weights
         if about is not None:
             layout = layout or about.layout
             if config is None and about.config:
                 config = parse_config(about.config, named)
-        self.config = config or Config()
-        self.layout = layout or _layout_of(int(network.num_keypoints))  # type: ignore[arg-type]
-        self.device, self.batch_size = _usable(device), batch_size
+        self.config, self.named = config or Config(), named
+        self.layout = _layout_of(network, named, layout)
         self.model = optimize(network.eval(), mode="train").to(self.device).eval()
         self.codec = codec_of(network, self.config)
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture],
-        boxes: Sequence[Any] | None = None,
+        images: Picture | Iterable[Picture],
+        boxes: Iterable[Any] | None = None,
         *,
         colour: Colour = "rgb",
         heatmaps: bool = False,
@@ -89,7 +92,8 @@ class PosePredictor:
 
         Args:
             images: files, PIL images, arrays (H, W, 3) or grey (H, W) of uint8, tensors
-                (3, H, W) of uint8 or of floats in 0..1; one, several or none.
+                (3, H, W) of uint8 or of floats in 0..1; one, several or none. Files and PIL images
+                are turned as their EXIF says.
             boxes: per image (P, 4) x, y, w, h in pixels; None for one box, the whole image.
             colour: order of the channels of arrays and tensors: ``rgb``, or ``bgr`` as OpenCV
                 reads them.
@@ -100,6 +104,7 @@ class PosePredictor:
 
         Raises:
             DataError: an image is absent or damaged.
+            DivergedError: the network gives no finite numbers.
             UsageError: an image of another type or shape; boxes that are not (P, 4), not finite,
                 or not one entry per image; heatmaps of a network that has none.
         """
@@ -108,9 +113,11 @@ class PosePredictor:
         if colour not in get_args(Colour):
             raise unknown_name("colour", str(colour), get_args(Colour))
         many = listed(images)
-        if boxes is not None and len(boxes) != len(many):
-            raise UsageError(f"boxes: {len(boxes)} entries, expected one per image ({len(many)})")
-        given = [None] * len(many) if boxes is None else list(boxes)
+        if boxes is not None and not isinstance(boxes, Iterable):
+            raise UsageError(f"boxes: {type(boxes).__name__}, expected one entry per image")
+        given: list[Any] = [None] * len(many) if boxes is None else list(boxes)
+        if len(given) != len(many):
+            raise UsageError(f"boxes: {len(given)} entries, expected one per image ({len(many)})")
         return [
             self._one(as_rgb(image, colour), box, f"image {number}", heatmaps)
             for number, (image, box) in enumerate(zip(many, given, strict=True))
@@ -147,7 +154,10 @@ class PosePredictor:
             tensors = {k: torch.from_numpy(v).to(self.device) for k, v in batch.items()}
             flip = self.layout.flip_pairs if self.config.evaluation.flip_test else None
             recorder: Any = _Recorder(self.model) if heatmaps else self.model
-            xy, score = predict_batch(recorder, tensors, self.codec, flip)
+            try:
+                xy, score = predict_batch(recorder, tensors, self.codec, flip)
+            except DivergedError as error:
+                raise DivergedError(f"{self.named}: {error}") from None
             keypoints.append(xy)
             scores.append(score)
             if isinstance(recorder, _Recorder):
@@ -175,19 +185,49 @@ class _Recorder:
         return outputs
 
 
-def _usable(device: str) -> torch.device:
+def _require_kinds(model: Any, config: Any, layout: Any, batch_size: Any) -> None:
+    """Refuse arguments of another kind.
+
+    Raises:
+        UsageError: the first one.
+    """
+    for name, value, kinds, expected in (
+        ("model", model, (nn.Module, str, os.PathLike), "a file, a name that ships, or a network"),
+        ("config", config, (Config, type(None)), "a Config, as load_config gives it"),
+        ("layout", layout, (KeypointLayout, type(None)), "a KeypointLayout"),
+    ):
+        if not isinstance(value, kinds):
+            raise UsageError(f"{name}: {type(value).__name__}, expected {expected}")
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        raise UsageError(f"batch_size: {batch_size!r:.80}, expected a positive integer")
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    named = f"device {str(device)!r}"
     try:
         found = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         why = first_line(str(error), "not a device")
-        raise UsageError(f"device {device!r}: {why}, expected cpu or cuda") from None
+        raise UsageError(f"{named}: {why}, expected cpu or cuda") from None
+    if found.type not in ("cpu", "cuda"):
+        raise UsageError(f"{named}: expected cpu or cuda")
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {device!r}: this machine has no usable CUDA device")
+        raise UsageError(f"{named}: this machine has no usable CUDA device")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"{named}: this machine has {torch.cuda.device_count()} of them")
     return found
 
 
-def _layout_of(num_keypoints: int) -> KeypointLayout:
-    for layout in (COCO, MPII, CROWDPOSE):
-        if len(layout) == num_keypoints:
+def _layout_of(network: nn.Module, named: str, given: KeypointLayout | None) -> KeypointLayout:
+    count = getattr(network, "num_keypoints", None)
+    if not isinstance(count, int):
+        raise UsageError(f"model: {named} has no num_keypoints, expected a network of this package")
+    if given is not None and len(given) != count:
+        raise UsageError(
+            f"layout: {given.name} has {len(given)} keypoints, {named} predicts {count}"
+        )
+    for layout in (COCO, MPII, CROWDPOSE) if given is None else (given,):
+        if len(layout) == count:
             return layout
-    raise UsageError(f"{num_keypoints} keypoints: no known layout has this many, give layout=")
+    raise UsageError(f"{count} keypoints: no known layout has this many, give layout=")

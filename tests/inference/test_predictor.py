@@ -18,9 +18,11 @@ from hevitpose.config import load_config
 from hevitpose.data import load
 from hevitpose.data.keypoints import COCO, MPII
 from hevitpose.data.loader import PoseDataset
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, DivergedError, UsageError
 from hevitpose.evaluation.predict import codec_of, predict_batch
+from hevitpose.inference.arrays import as_rgb
 from hevitpose.inference.detectors import Found
+from hevitpose.inference.people import checked_found
 from hevitpose.inference.pictures import find_images, match_boxes, name_images
 from hevitpose.inference.predict import Options, predict_files
 from hevitpose.inference.predictor import Pose
@@ -121,6 +123,16 @@ def test_pictures_of_any_form(checkpoint, tmp_path):
         (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
         ([3], "image: int, expected a path"),
         ([None], "image: NoneType"),
+        (None, "image: NoneType, expected a path"),
+        (5, "image: int, expected a path"),
+        (torch.zeros(3, 8, 8, device="meta"), "on meta, expected a dense one"),
+        (torch.zeros(2, 3, 8, 8, device="meta"), "on meta, expected a dense one"),
+        (torch.zeros(3, 8, 8).to_sparse(), "sparse_coo, on cpu, expected a dense one"),
+        (torch.full((3, 8, 8), 90.0).to(torch.float8_e5m2), "floats outside of 0..1"),
+        (torch.zeros(3, 8, 8, dtype=torch.complex64), "complex64"),
+        (PIL.Image.new("I", (8, 8)), "a PIL image of mode I, expected 8 bits"),
+        (PIL.Image.new("F", (8, 8)), "a PIL image of mode F"),
+        (PIL.Image.new("RGB", (0, 8)), "a PIL image of 0x8 pixels"),
     ],
 )
 def test_pictures_refused(predictor, picture, says):
@@ -136,6 +148,10 @@ def test_pictures_refused(predictor, picture, says):
         ([[1, 2, 3]], r"shape \(1, 3\), expected \(P, 4\)"),
         ([1, 2, 3, 4], r"shape \(4,\), expected \(P, 4\)"),
         ([[1, 2, -3, 4]], "w, h > 0"),
+        ([[1, 2, 3e-5, 4]], r"w, h > 0, at least 0\.001"),
+        ([[0, 0, 3e38, 3e38]], r"boxes of image 1: row 0 .* at most 1e\+07 pixels"),
+        ([[0, 0, 10**400, 1]], "rows of numbers"),
+        (torch.zeros(1, 4, device="meta"), "rows of numbers"),
         ([[1, 2, "x", 4]], "rows of numbers"),
         ([[1, 2, 3, 4], [1]], "rows of numbers"),
     ],
@@ -146,6 +162,96 @@ def test_boxes_refused(predictor, boxes, says):
         predictor([image, image], [[[0, 0, 9, 9]], boxes])
     with pytest.raises(UsageError, match="unknown colour 'grb'"):
         predictor(image, colour="grb")
+
+
+def test_pil_images_are_read_as_their_files(predictor, tmp_path):
+    """16 bits by their upper 8, turned as EXIF says; PIL's own conversion clips to white."""
+    deep = np.random.default_rng(0).integers(0, 65536, (80, 120), np.uint16)
+    colours = np.random.default_rng(1).integers(0, 256, (80, 120, 3), np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    cv2.imwrite(str(tmp_path / "deep.tif"), deep)
+    PIL.Image.fromarray(colours).save(tmp_path / "turned.jpg", exif=exif)
+    PIL.Image.fromarray(colours).quantize(16).save(tmp_path / "palette.png")
+    for name in ("deep.png", "deep.tif", "turned.jpg", "palette.png"):
+        with PIL.Image.open(tmp_path / name) as image:
+            found, wanted = as_rgb(image, "rgb"), as_rgb(tmp_path / name, "rgb")
+            np.testing.assert_array_equal(found, wanted, err_msg=name)
+    assert found.std() > 10 and as_rgb(tmp_path / "turned.jpg", "rgb").shape == (120, 80, 3)
+    big = PIL.Image.frombytes("I;16B", (120, 80), deep.astype(">u2").tobytes())
+    np.testing.assert_array_equal(as_rgb(big, "rgb")[..., 0], deep >> 8)
+
+
+def test_what_cannot_be_read_is_one_error(predictor, tmp_path):
+    class Named:
+        def __fspath__(self):
+            return str(tmp_path / "a.png")
+
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    for form in (Named(), [Named()]):
+        assert predictor(form)[0].boxes.tolist() == [[0, 0, 120, 80]]
+    assert len(predictor(image, (box for box in [[[0, 0, 9, 9]]]))[0].boxes) == 1
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    closed = PIL.Image.open(tmp_path / "a.png")
+    closed.close()
+    for picture in (PIL.Image.open(tmp_path / "cut.png"), closed):
+        with pytest.raises(DataError, match="a PIL image that cannot be read"):
+            predictor(picture)
+    with pytest.raises(DataError, match="null byte"):
+        predictor("a\0b.png")
+    with pytest.raises(UsageError, match="boxes: int, expected one entry per image"):
+        predictor(image, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        *(({"batch_size": value}, "batch_size: ") for value in (0, -1, 1.5, None, True)),
+        ({"config": {"data": {}}}, "config: dict, expected a Config"),
+        ({"layout": "mpii"}, "layout: str, expected a KeypointLayout"),
+        ({"layout": MPII}, "layout: mpii has 16 keypoints, hevitpose_nano predicts 17"),
+        ({"model": None}, "model: NoneType, expected a file"),
+        ({"model": torch.nn.Linear(1, 1)}, "model: Linear has no num_keypoints"),
+        ({"device": None}, "device 'None': "),
+    ],
+)
+def test_arguments_refused(given, says):
+    with pytest.raises(UsageError, match=says):
+        PosePredictor(**given)
+
+
+def test_weights_without_numbers_are_named(tmp_path):
+    network = create_model("nano", num_keypoints=16, seed=0)
+    torch.nn.init.constant_(network.head.final.weight, float("nan"))
+    path = save_checkpoint(network, tmp_path / "nan.safetensors", None, MPII)
+    with pytest.raises(DivergedError, match=r"nan\.safetensors: outputs are not finite"):
+        PosePredictor(path)(np.zeros((64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "the detector returned NoneType, expected Found"),
+        (([[0, 0, 5, 5]], [1.0]), "the detector returned tuple, expected Found"),
+        (Found(None, [1.0]), "the detector returned Found"),
+        (Found([[0, 0, 5, 5, 1]], [1.0]), r"boxes of the detector have shape \(1, 5\)"),
+        (Found([[0, 0, 5, 5]] * 2, [1.0]), r"scores of shape \(1,\) for 2 boxes"),
+        (Found([[0, 0, 5, 5]], [1.0, 0.5]), r"scores of shape \(2,\) for 1 boxes"),
+        (Found([[0, 0, 5, 5]], [float("nan")]), "scores of the detector: nan of box 0"),
+        (Found([[0, 0, 5, 5]], [float("inf")]), "scores of the detector: inf of box 0"),
+        (Found([[0, 0, 5, 5]], ["x"]), "scores of the detector: expected numbers"),
+        (Found([[0, 0, float("inf"), 5]], [1.0]), "boxes of the detector: row 0"),
+    ],
+)
+def test_what_a_detector_of_ones_own_returns(checkpoint, tmp_path, found, says):
+    grey(tmp_path / "a.png")
+    options = Options(detector=lambda pixels: found)
+    with pytest.raises(UsageError, match=says):
+        predict_files([str(tmp_path / "a.png")], checkpoint, tmp_path / "out", options)
+    good = Found(torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([0.9]))
+    assert checked_found(good).boxes.tolist() == [[0, 0, 5, 5]]
 
 
 def test_files(checkpoint, tmp_path):
@@ -304,7 +410,7 @@ def test_heatmaps_of_a_network_without(tmp_path):
 def test_the_callers_network_stays_theirs():
     network = create_model("nano", num_keypoints=16, seed=0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    predictor = PosePredictor(network, layout=MPII, device="meta")
+    predictor = PosePredictor(network, layout=MPII)
     assert predictor.model is not network
     assert all(module.training for module in network.modules())
     assert {p.device.type for p in network.parameters()} == {"cpu"}
@@ -441,7 +547,9 @@ def test_heatmap_panel_needs_heatmaps(checkpoint):
         heatmap_panel(predictor(image)[0], 0, MPII)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda"])
+@pytest.mark.parametrize(
+    "device", ["gpu", "cuda:x", "cuda", "mps", "meta", "xpu", "vulkan", "hip", ""]
+)
 def test_a_device_that_is_not_there(device):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has one")
