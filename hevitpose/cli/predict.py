@@ -81,6 +81,10 @@ def predict(
     """Keypoints of images and videos: COCO-style json, and pictures with the skeletons drawn.
 
     A video gives an mp4 and a json in which people keep their number (track_id) between frames.
+
+    Files are looked at first: of an empty or cut one nothing is predicted, unless --skip-bad leaves
+    it out. One whose pixels turn out to be damaged is named at the end, with exit code 1; all
+    others are written.
     """
     if boxes is not None and (detector is not None or detector_weights is not None):
         option = "--detector-weights" if detector is None else f"--detector {detector}"
@@ -92,7 +96,7 @@ def predict(
     options = Options(
         ids=ids,
         boxes=boxes,
-        detector=detector or (defaults.DETECTOR if boxes is None else "none"),
+        detector=_detector(detector, boxes),
         detector_weights=detector_weights,
         box_threshold=box_threshold,
         min_score=min_score,
@@ -106,6 +110,12 @@ def predict(
             images, checkpoint, out, options, progress=progress, counting=counting
         )
     _print(written)
+
+
+def _detector(named: str | None, boxes: Path | None) -> str:
+    if named is not None:  # "" is a name that no detector has
+        return named
+    return defaults.DETECTOR if boxes is None else "none"
 
 
 def _print(written: Written) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import glob
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
+
 from hevitpose import json_file
 from hevitpose.data.fingerprint import SUFFIXES
+from hevitpose.data.images import look
 from hevitpose.data.readers import fields
 from hevitpose.data.readers.detections import read_boxes
-from hevitpose.errors import DataError
-from hevitpose.files import exists, is_dir, is_file
+from hevitpose.errors import DataError, UsageError, notice_once
+from hevitpose.files import broken_text, exists, is_dir, is_file
 
 Detection = tuple[list[float], float]  # box x, y, w, h and score
 
@@ -58,9 +62,12 @@ def find_images(
 
     Raises:
         DataError: a source names no image.
+        UsageError: a source is empty, which would be the working directory.
     """
     found: dict[str, Path] = {}
     for source in sources:
+        if not source:
+            raise UsageError(f"an empty name, expected a file, a folder or a glob of {kind}s")
         path = Path(source)
         if is_dir(path):
             files = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
@@ -87,8 +94,11 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
 
     Raises:
         DataError: the annotations are damaged, know nothing of an image, or leave open which of
-            two images is meant.
+            two images is meant, or a name is not in UTF-8.
     """
+    for path in paths:
+        if broken_text(str(path)) is not None:
+            raise DataError(f"{path}: a file name that is not UTF-8, which no json can hold")
     whole = [os.path.abspath(path) for path in paths]  # noqa: PTH100 (links stay)
     base = os.path.commonpath([os.path.dirname(each) for each in whole])  # noqa: PTH120
     names = tuple(Path(os.path.relpath(each, base)).as_posix() for each in whole)
@@ -121,6 +131,51 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
     if len(set(ids.values())) != len(ids):
         raise DataError(f"{annotations}: two of the images have the same id")
     return Pictures(tuple(paths), names, tuple(ids[place] for place in range(len(names))), True)
+
+
+def look_at(images: Pictures, skip_bad: bool) -> None:
+    """Look at the images' first and last bytes, before the first one is predicted.
+
+    Warns:
+        Notice: a file holds several images, of which the first is predicted.
+
+    Raises:
+        DataError: some are damaged, and are not to be left out.
+    """
+    bad = []
+    for path in images.paths:
+        fault = look(path).fault
+        if fault is not None:
+            bad.append(f"{path}: {fault}, expected a whole image")
+        elif (count := _pages(path)) > 1:
+            notice_once(f"{path}: {count} images in one file, the first is predicted")
+    if bad and not skip_bad:
+        raise DataError(few(bad) + "; nothing is predicted (--skip-bad leaves these out)")
+
+
+def few(lines: Sequence[str], shown: int = 3) -> str:
+    """The first of several lines, and how many more there are."""
+    more = f"; and {len(lines) - shown} more" if len(lines) > shown else ""
+    return "; ".join(lines[:shown]) + more
+
+
+#: How files begin that may hold several images: GIF, WebP, TIFF, APNG. A camera's JPEG with a
+#: preview is one picture.
+_SEVERAL = (b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"\x89PNG")
+
+
+def _pages(path: Path) -> int:
+    """Images that a file holds; 1 of a file that PIL does not know."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels
+            if not file.read(4).startswith(_SEVERAL):
+                return 1
+            file.seek(0)
+            with PIL.Image.open(file) as header:
+                return int(getattr(header, "n_frames", 1))
+    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError):
+        return 1
 
 
 def match_boxes(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,8 +21,16 @@ from hevitpose.files import write_atomically
 from hevitpose.inference.defaults import BOX_THRESHOLD, MIN_SCORE
 from hevitpose.inference.detectors import Detector, Found, create_detector
 from hevitpose.inference.people import People
-from hevitpose.inference.pictures import Detection, Pictures, match_boxes, name_images
+from hevitpose.inference.pictures import (
+    Detection,
+    Pictures,
+    few,
+    look_at,
+    match_boxes,
+    name_images,
+)
 from hevitpose.inference.predictor import Pose, PosePredictor
+from hevitpose.inference.targets import DETECTIONS, KEYPOINTS, panel_of, plan_targets
 from hevitpose.inference.tracking import Tracker
 from hevitpose.inference.video import Video, find_media, open_video, read_frames, writing
 from hevitpose.inference.visualize import heatmap_panel
@@ -134,12 +142,13 @@ def predict_files(
 
     Raises:
         DataError: a source, the ids, the boxes, the checkpoint, an image or a video cannot be
-            read, or the boxes are of other images.
+            read, or the boxes are of other images. Files are looked at first; of one that turns out
+            to be damaged only once it is decoded, the error comes last, with the others written.
         UsageError: the device is not there, no such detector, the network has no heatmaps, boxes
-            or heatmaps of a video, or something written would replace a source.
+            or heatmaps of a video, or something written would replace what is read or written.
         UnavailableError: the detector cannot run here.
     """
-    plan = _plan(sources, out, options, counting)
+    plan = _plan(sources, checkpoint, out, options, counting)
     predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=options.device)
     if options.heatmaps:
         predictor.require_heatmaps()
@@ -149,13 +158,20 @@ def predict_files(
     total = done + sum(video.frames for video in plan.videos.values())
     found = _predict_images(people, plan, options, lambda number: progress(number, total))
     if plan.images.paths and plan.given is None:
-        write_results(found.detections, out / "detections.json")
-    listed = write_results(found.results, out / "keypoints.json") if plan.images.paths else None
+        write_results(found.detections, out / DETECTIONS)
+    listed = write_results(found.results, out / KEYPOINTS) if plan.images.paths else None
     for place, video in plan.videos.items():
         report = partial(_report, progress, done, total)
-        made = _predict_video(people, video, plan.clips.names[place], plan.films[place], report)
-        left.append(made)
+        with _skipping(True, plan.skipped if options.skip_bad else plan.failed):
+            left.append(
+                _predict_video(people, video, plan.clips.names[place], plan.films[place], report)
+            )
         done += video.frames
+    if plan.failed:
+        raise DataError(
+            f"{few(plan.failed)}; the other {found.read} images and {len(left)} videos are "
+            f"predicted, in {out} (--skip-bad leaves out what cannot be read)"
+        )
     empty, skipped, count = tuple(found.empty), tuple(plan.skipped), len(found.results)
     return Written(listed, out, found.read, count, empty, skipped, tuple(left))
 
@@ -171,9 +187,16 @@ class _Plan:
     videos: dict[int, Video]  # those that can be read, by their place
     films: list[Path]  # per clip
     skipped: list[str]  # what could not be read, and why; images add to it
+    failed: list[str] = field(default_factory=list)  # likewise, without ``skip_bad``
 
 
-def _plan(sources: Sequence[str], out: Path, options: Options, counting: Progress) -> _Plan:
+def _plan(
+    sources: Sequence[str],
+    checkpoint: Path | None,
+    out: Path,
+    options: Options,
+    counting: Progress,
+) -> _Plan:
     images, clips = _named(sources, options.ids)
     options.check(clips)
     skipped: list[str] = []
@@ -182,10 +205,13 @@ def _plan(sources: Sequence[str], out: Path, options: Options, counting: Progres
         about = options.threshold, options.category_id, options.skip_bad
         given, bad = match_boxes(options.boxes, images, *about)
         skipped += bad
-    drawn = _targets(images, out, ".jpg", clips)
-    films = _targets(clips, out, ".mp4", images)
+    named = checkpoint, options.ids, options.boxes, options.detector_weights
+    targets = plan_targets(
+        images, clips, out, read=named, detector=given is None, heatmaps=options.heatmaps
+    )
+    look_at(images, options.skip_bad)
     videos = _opened(clips, options.skip_bad, skipped, counting)
-    return _Plan(images, given, drawn, clips, videos, films, skipped)
+    return _Plan(images, given, targets.drawn, clips, videos, targets.films, skipped)
 
 
 @dataclass
@@ -203,7 +229,7 @@ def _predict_images(
 ) -> _Found:
     images, all_found = plan.images, _Found()
     for place, path in enumerate(images.paths):
-        pixels = _rgb(path, options.skip_bad, plan.skipped)
+        pixels = _rgb(path, plan.skipped if options.skip_bad else plan.failed)
         if pixels is None:
             continue
         named = images.ids[place], images.names[place]
@@ -259,9 +285,9 @@ def _opened(
     return videos
 
 
-def _rgb(path: Path, skip_bad: bool, skipped: list[str]) -> np.ndarray | None:
-    """(H, W, 3) uint8; None where it is skipped."""
-    with _skipping(skip_bad, skipped):
+def _rgb(path: Path, skipped: list[str]) -> np.ndarray | None:
+    """(H, W, 3) uint8; None where it cannot be read, and why in a list."""
+    with _skipping(True, skipped):
         return np.ascontiguousarray(read_image(path)[..., ::-1])
     return None
 
@@ -287,27 +313,7 @@ def _draw(people: People, pixels: np.ndarray, pose: Pose, target: Path) -> None:
     _write_picture(target, people.draw(pixels, pose))
     for person in range(0 if pose.heatmaps is None else len(pose.boxes)):
         panel = heatmap_panel(pose, person, people.predictor.layout)
-        _write_picture(target.with_name(f"{target.stem}_person{person}_heatmaps.jpg"), panel)
-
-
-def _targets(sources: Pictures, out: Path, suffix: str, others: Pictures) -> list[Path]:
-    """A file per source below ``out``: ``a/x.png`` becomes ``a/x.jpg``, or ``a/x.png.jpg`` where an
-    ``a/x.webp`` is predicted too.
-
-    Raises:
-        UsageError: one of them is a file that is to be predicted.
-    """
-    names = [PurePosixPath(name) for name in sources.names]
-    short = [name.with_suffix(suffix) for name in names]
-    if len(set(short)) < len(short):
-        short = [name.with_name(f"{name.name}{suffix}") for name in names]
-    found = [out / name for name in short]
-    originals = {path.resolve() for path in (*sources.paths, *others.paths)}
-    for target in found:
-        if target.resolve() in originals:
-            kind = "an image" if suffix == ".jpg" else "a video"
-            raise UsageError(f"--out {out}: {target} is {kind} to predict, expected another folder")
-    return found
+        _write_picture(panel_of(target, person), panel)
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:

@@ -54,7 +54,11 @@ def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in (*SUFFIXES, *VIDEO_SUFFIXES):
         return suffix in VIDEO_SUFFIXES
-    if other_kind(path.stat().st_mode) or cv2.haveImageReader(str(path)):
+    try:
+        kind = other_kind(path.stat().st_mode)
+    except OSError:  # a link to nothing or to itself, which is no video
+        return False
+    if kind or cv2.haveImageReader(str(path)):
         return False
     with _capture(path) as capture:
         return bool(capture.isOpened())
