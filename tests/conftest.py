@@ -9,8 +9,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# oneDNN's bfloat16 kernels for AMX (torch 2.14.1) compute a 4x4 convolution of stride 4 wrongly, off by
-# more than its largest value (docs/measurement.md); read when torch is first imported.
+# oneDNN's bfloat16 kernels for AMX (torch 2.14.1) compute a 4x4 convolution of stride 4 wrongly,
+# off by more than its largest value (docs/measurement.md). It is read when torch is first imported.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 # Networks of 8 to 90 million parameters, whose many tests take a third of the whole time.
