@@ -81,7 +81,7 @@ class TestShipped:
             config = base().with_overrides({"model.reductions": reductions})
             multiple = config.model.spec().side_multiple
             for side in range(32, 257, 32):
-                sized = config.with_overrides({"data.input_size": [side, 96 * multiple]})
+                sized = config.with_overrides({"data.input_size": [side, multiple]})
                 fits = side % 32 == 0 and all(
                     side // stride % r == 0
                     for stride, r in zip((4, 8, 16), reductions, strict=True)
