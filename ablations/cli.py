@@ -146,21 +146,19 @@ def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) 
 
 
 def _look_first(shown: Display, jobs: Sequence[Job]) -> None:
-    """What cells read is looked at before what they start from is trained, each data once.
-
-    A cell that starts from nothing finds by itself, and first, what is wrong with its own.
-    """
+    """What cells would find only after minutes of steps, each data once."""
     seen = set()
     for job in jobs:
-        data = job.config.data
-        if job.kind != "training" or (job.needs is None and data.box_source == "gt"):
+        if job.kind != "training":
             continue
-        which = data.model_copy(update={"input_size": (256, 256)}), job.config.training.loggers
-        key = which[0].model_dump_json(), which[1], start_config(job.config) is None
+        data, training = job.config.data, job.config.training
+        after_another = start_config(job.config) is not None
+        people = data.model_dump_json(exclude={"input_size"})
+        key = people, training.loggers, training.selection, training.precision, after_another
         if key not in seen:
             seen.add(key)
             shown.status(f"looking at {data.dataset}", None)
-            runs.look_first(job.config)
+            runs.look_first(job.config, after_another=after_another)
 
 
 def _expected(plan: Plan) -> dict[str, float]:

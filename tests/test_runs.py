@@ -12,9 +12,10 @@ import torch
 from msgspec.structs import replace
 
 from ablations import measurements
-from hevitpose.config import load_config
+from hevitpose.config import Config, load_config
 from hevitpose.errors import DataError, DivergedError, Notice, UsageError
 from hevitpose.evaluation.score import Predictions, score
+from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
 from hevitpose.records import provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
@@ -30,7 +31,8 @@ from hevitpose.runs import (
     training_run,
 )
 from hevitpose.runs.record import evaluation_fields
-from hevitpose.runs.weights import is_of
+from hevitpose.runs.weights import is_of, network_of
+from hevitpose.training import devices
 from hevitpose.training.devices import device_of
 from hevitpose.training.fit import EvaluationResult
 from tests.evaluation.diagnosis.scenes import body, person, table_of, truth_of
@@ -136,6 +138,22 @@ def test_an_imported_file_is_part_of_the_evaluation(config, done, tmp_path, know
         imported = config.with_overrides({"imports": [str(mine)]})
         ids.add(evaluate_and_record(imported, first.weights, runs=runs)[0].id)
     assert len(ids) == 3
+
+
+def test_modules_of_a_training_need_not_be_here(config, done, tmp_path):
+    """A Lightning checkpoint names them by the paths that they had."""
+    _, first = done
+    stored = read_checkpoint(first.weights)
+    named = stored.config | {"imports": [str(tmp_path / "gone.py")]}
+    path = save_checkpoint(from_pretrained(first.weights), tmp_path / "m.safetensors", named)
+    assert network_of(path) == network_of(first.weights)
+    older = {**stored.config, "training": dict(stored.config["training"])}
+    usual = Config().of_weights()["training"]
+    key = next(key for key, value in older["training"].items() if usual.get(key) == value)
+    del older["training"][key]  # as before there was such a key
+    path = save_checkpoint(from_pretrained(first.weights), tmp_path / "old.safetensors", older)
+    on_cuda = first.training.inputs | {"device": "cuda"}
+    assert is_of(path, replace(first.training, inputs=on_cuda, weights="0" * 64))
 
 
 def test_on_cuda_a_file_has_to_say_what_trained_it(config, done, tmp_path):
@@ -294,6 +312,15 @@ def test_a_custom_dataset_says_its_keypoints(tmp_path):
     small = config.with_overrides({"data.input_size": [64, 64]})
     fields = measurements.complexity(small, tmp_path, lambda done, total: None)
     assert fields["params"] > 0 and fields["flops"]["mmcv"] > 0
+
+
+def test_bfloat16_that_is_computed_wrongly_is_refused(config, monkeypatch):
+    assert 0 < devices.bf16_error() < 0.01  # as the tests' environment has it
+    monkeypatch.setattr(devices, "bf16_error", lambda: 1.34)
+    config = config.with_overrides({"device": "cpu"})
+    assert device_of(config) == "cpu"
+    with pytest.raises(UsageError, match=r"training\.precision: bf16, .* off by 134% here"):
+        device_of(config.with_overrides({"training.precision": "bf16"}))
 
 
 @pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])

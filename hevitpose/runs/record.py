@@ -84,7 +84,8 @@ def train_and_record(
     record, started = store.get(run.id), config
     if not (resume and record is not None and is_of(weights, record)):
         if is_first_process(config):
-            look_first(config, folder if resume else None)
+            missing = start_of(config) is not None and _weights_there(config, runs) is None
+            look_first(config, folder if resume else None, after_another=missing)
         started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():
@@ -109,24 +110,33 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
     Raises:
         UsageError: its weights are not there, and cannot be made here.
     """
+    from hevitpose.training.processes import process_count
+
     whose = start_of(config)
     if whose is None:
         return None
-    weights, record = training_folder(runs, whose) / WEIGHTS, store_of(runs).get(whose)
-    if record is not None and is_of(weights, record):
-        return weights
+    found = _weights_there(config, runs)
+    if found is not None:
+        return found
     start = start_config(config)
-    if start is None or not _alone():
+    if start is None or process_count() != 1:
         first = "by one process, first"
         if start is None:
             first = "hevitpose train of that config makes them, or give the file that has them"
         raise UsageError(
             f"training.start_from: {config.training.start_from}: no weights of training {whose} "
-            f"in {weights.parent}; {first}"
+            f"in {training_folder(runs, whose)}; {first}"
         )
     made = train_and_record(start, runs=runs, progress=progress)
     assert made is not None  # one process
     return made.weights
+
+
+def _weights_there(config: Config, runs: Path) -> Path | None:
+    """The weights of the training that a config starts from, where they are kept."""
+    whose = str(start_of(config))
+    weights, record = training_folder(runs, whose) / WEIGHTS, store_of(runs).get(whose)
+    return weights if record is not None and is_of(weights, record) else None
 
 
 def with_start(config: Config, weights: Path | None) -> Config:
@@ -134,12 +144,6 @@ def with_start(config: Config, weights: Path | None) -> Config:
     if weights is None:
         return config
     return config.with_overrides({"training.start_from": str(weights)})
-
-
-def _alone() -> bool:
-    from hevitpose.training.processes import process_count
-
-    return process_count() == 1
 
 
 def evaluate_and_record(

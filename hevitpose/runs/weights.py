@@ -27,14 +27,18 @@ def is_of(weights: Path, record: Record) -> bool:
         return False
     from hevitpose.models.checkpoint import read_checkpoint
 
-    return read_checkpoint(weights).config == parse_config(record.config, record.id).of_weights()
+    stored = parse_config(read_checkpoint(weights).config, str(weights))
+    return stored.of_weights() == parse_config(record.config, record.id).of_weights()
 
 
 def network_of(weights: Path) -> dict[str, Any]:
-    """The inputs of the network that a file's weights were trained in, as the file says it."""
+    """The inputs of the network that a file's weights were trained in, as the file says it.
+
+    Without the modules that its training imported, which need not be here.
+    """
     from hevitpose.models.checkpoint_config import network_config
 
-    return model_inputs(network_config(weights), None)
+    return model_inputs(network_config(weights).with_overrides({"imports": []}), None)
 
 
 def runtime_inputs(weights: Path, runtime: str) -> dict[str, Any] | None:

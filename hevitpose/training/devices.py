@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 
 import torch
+from torch.nn.functional import conv2d
 
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
+from hevitpose.models.parity import relative_error
 from hevitpose.records import provenance
+
+#: Of a convolution in bfloat16 to one in float32: rounding makes less than 0.01.
+_BF16_ERROR = 0.1
 
 
 def device_of(config: Config) -> str:
     """``cpu`` or ``cuda``, as asked and as the run's id says; never another one in silence.
 
     Raises:
-        UsageError: CUDA was asked for and is not there, or ``auto`` is not the same to torch as to
-            the id.
+        UsageError: CUDA was asked for and is not there, ``auto`` is not the same to torch as to the
+            id, or bfloat16 was asked for on a processor where torch computes it wrongly.
     """
     kind, usable = provenance.device_type(config.device), torch.cuda.is_available()
     if config.device == "cuda" and not usable:
@@ -28,7 +34,27 @@ def device_of(config: Config) -> str:
             f"device: auto, nvidia-smi shows {smi} and torch finds {found}; choose one: "
             "device=cpu or device=cuda"
         )
+    if kind == "cpu" and config.training.precision == "bf16" and bf16_error() > _BF16_ERROR:
+        raise UsageError(
+            f"training.precision: bf16, a convolution is off by {bf16_error():.0%} here (oneDNN "
+            "with AMX, docs/measurement.md); expected fp32, or "
+            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment"
+        )
     return kind
+
+
+@cache
+def bf16_error() -> float:
+    """How far the kind of convolution that AMX gets wrong is off in bfloat16, of its maximum.
+
+    One as in CGSR-MHA's spatial reduction: 4x4, stride 4, 16 channels.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image, weight = (torch.randn(16, 16, side, side, generator=generator) for side in (16, 4))
+    image, weight = image.bfloat16(), weight.bfloat16()
+    with torch.inference_mode():
+        exact = conv2d(image.float(), weight.float(), stride=4)
+        return relative_error(conv2d(image, weight, stride=4).float(), exact)
 
 
 def peak_memory() -> int:
