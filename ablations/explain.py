@@ -197,6 +197,7 @@ def _evaluation_now(config: Config, record: Record) -> Run:
         inputs.get("weights") if of_file else None,
         tuned=record.tuned,
         runtime=exported if "exported" in exported else None,
+        trained={} if "model" in inputs else None,  # in another network, whichever it was
     )
 
 

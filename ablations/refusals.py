@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from hevitpose.config.schema import Config
-from hevitpose.config.section import ids_of
+from hevitpose.config.section import ids_of, keys_of
 from hevitpose.errors import unknown_name
 from hevitpose.models.imports import registered
 from hevitpose.models.spec import PARTS, PEERS, full_name
@@ -25,7 +24,8 @@ def refused_key(key: str) -> str | None:
         if part not in fields:
             return str(unknown_name("axis", key, _axes_like(key)))
         if not ids_of(fields[part]) and key not in (_CONDITION_BY_PROXY, _RECIPE_BY_PROXY):
-            return f"axis {key!r}: a path, display or worker setting, it changes no result"
+            what = "a path, display or worker setting, which is no part of a recipe"
+            return f"axis {key!r}: {what}"
         section = fields[part].annotation
     if key == "seed":
         return "axis 'seed': every cell runs all seeds, use --seeds"
@@ -49,17 +49,9 @@ def _is_section(kind: Any) -> bool:
 
 def _axes_like(key: str) -> list[str]:
     """Keys that can be axes; of the key's own section, where there is one."""
-    known = [name for name in _keys(Config) if refused_key(name) is None]
+    known = [name for name in keys_of(Config) if refused_key(name) is None]
     section = f"{key.partition('.')[0]}."
     return [name for name in known if name.startswith(section)] or known
-
-
-def _keys(section: Any, prefix: str = "") -> Iterator[str]:
-    for name, info in section.model_fields.items():
-        if _is_section(info.annotation):
-            yield from _keys(info.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def refused(config: Config) -> str | None:

@@ -137,9 +137,19 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
         "start": join(starts, ""),
         "tuned": join([tuned_words(r) for r in runs], ""),
+        "processors": join([r.machine.cpu for r in runs], ""),
         "commit": commits(runs or records),
         "date": dates(runs or records),
     }
+
+
+def mixed(facts: Mapping[str, str]) -> bool:
+    """Whether records ran on several kinds of processors.
+
+    Args:
+        facts: of :func:`shared`.
+    """
+    return " / " in facts["processors"]
 
 
 def tuned_words(record: Record) -> str:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from hevitpose import yaml_file
 from hevitpose.errors import DataError
-from hevitpose.evaluation.dunnett import ALPHA
 from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
 from reports import ablation, captions, comparisons, ratios
@@ -26,8 +25,8 @@ from reports.output.text import (
     number,
 )
 from reports.published import ROOT, Published
-from reports.tables.accuracy import measured_groups, score_cell
-from reports.tables.cost import counted, reference_runs
+from reports.tables.accuracy import score_cell
+from reports.tables.cost import REFERENCE_INPUT, counted, reference_runs
 from reports.tables.grid import gap_text
 
 Check = Literal[
@@ -227,8 +226,7 @@ def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
     assert claim.model and claim.dataset and claim.split and claim.metric
     runs = reference_runs(measured, claim.model, claim.dataset, claim.split)
     if not runs:
-        others = claim.model in measured_groups(measured, claim.dataset, claim.split)
-        where = f"{claim.dataset} {claim.split}" + (" at 256x256" if others else "")
+        where = f"{claim.dataset} {claim.split} at {h_by_w(REFERENCE_INPUT)}"
         return Finding(why=f"no run of {claim.model} on {where} is recorded")
     cell = score_cell(runs, claim.metric)
     if cell.value is None:
@@ -325,7 +323,7 @@ def _find_best(claim: Claim, grid_views: Sequence[ablation.GridView]) -> Finding
         f"{captions.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
     )
     test = comparisons.interactions(grid)
-    if test is not None and test.p < ALPHA:
+    if test is not None and test.shown:
         scale += "; on average: the effects of its axes do not add up, see the grid"
     text = "; ".join(f"{level} {gap_text(comparison)}" for level, comparison in compared.items())
     better = levels.family.having(BETTER)

@@ -225,9 +225,9 @@ def with_trainings(records: Sequence[Record]) -> list[Record]:
     for record in records:
         of = trainings.get(record.training or "")
         if of is not None:
-            config = record.config
-            if not isinstance(config, SharedConfig):
-                config = SharedConfig(config)
+            config = SharedConfig(record.config)
+            if isinstance(record.config, SharedConfig):
+                config.sections = record.config.sections
             config.origin = origins[of.id]
             record = replace(record, config=config)
             if record.status == "ok":

@@ -36,16 +36,19 @@ class Origin(NamedTuple):
     total_batch: int | None = None  # over all devices
     device: str | None = None  # its type
     imports: tuple[str, ...] = ()  # sha256 of users' own files
+    checkpoint_steps: int | None = None  # where checkpoints compete
 
     @classmethod
     def of(cls, training: Record) -> Origin:
         """Of the weights that a training left."""
         inputs = training.inputs
         files = (inputs.get("model") or {}).get("imports")
+        config = inputs.get("config") or {}
         return cls(
-            _number((inputs.get("config") or {}).get("total_batch")),
+            _number(config.get("total_batch")),
             _text(inputs.get("device")),
             tuple(map(str, files)) if isinstance(files, list) else (),
+            _number((config.get("training") or {}).get("checkpoint_steps")),
         )
 
 
@@ -64,13 +67,16 @@ def origin_of(record: Record) -> Origin:
     if record.kind == "training":
         return Origin.of(record)
     config = record.config
-    batch = _number((config.get("training") or {}).get("batch_size"))
+    training = config.get("training") or {}
+    batch = _number(training.get("batch_size"))
+    every = None if training.get("selection") == "last" else training.get("checkpoint_steps")
     devices = (_number(config.get(key, 1)) or 1 for key in ("devices", "nodes"))
     imports = config.get("imports")
     return Origin(
         None if batch is None else batch * prod(devices),
         _text((record.inputs.get("runtime") or {}).get("device")),
         tuple(map(str, imports)) if isinstance(imports, list) else (),
+        _number(every),
     )
 
 

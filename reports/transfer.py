@@ -20,8 +20,9 @@ from reports.comparisons import default_key
 
 #: Fewest cells that a rank correlation is computed of.
 CELLS = 3
-#: Fewest seeds, on both sides, with which a grid is taken together with others: all of them rest on
-#: the seeds that every cell has, and a grid of one seed would leave them neither mean nor ceiling.
+#: Fewest seeds, on both sides, with which a grid is taken together with others: as many as grids on
+#: photographs are planned with. All of them rest on the seeds that every cell has, so that a grid
+#: that is still running would take the others' seeds away.
 SEEDS_TOGETHER = 3
 PREDICTS, REVERSES, NOT_SHOWN = "predicts", "reverses", "not shown to predict"
 

@@ -9,18 +9,18 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import nox.registry
 import pytest
 import torch
-import typer
 import yaml
 
 from hevitpose import create_model
 from hevitpose.config import load_config
+from tests.commands import typer_command
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -118,20 +118,6 @@ def parse(command: str) -> str:
             assert importlib.util.find_spec(word), f"python -m {word}: no such module"
             return ""
     return ""
-
-
-def typer_command(app: typer.Typer, called: Callable[..., None]) -> Callable[[list[str]], None]:
-    """The app's own parsing, with every command's function replaced by ``called``."""
-    root = typer.main.get_command(app)
-
-    def replace(command):
-        for child in getattr(command, "commands", {}).values():
-            replace(child)
-        if not hasattr(command, "commands"):
-            command.callback = called
-
-    replace(root)
-    return lambda words: root.main(args=words, prog_name="hevitpose", standalone_mode=False)
 
 
 def parse_hevitpose(words: list[str]) -> str:

@@ -30,7 +30,7 @@ from hevitpose.cli.common import (
 )
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
-from hevitpose.files import exists, is_dir, write_atomically
+from hevitpose.files import exists, is_dir, same, write_atomically
 from hevitpose.sizes import parse_size
 
 Conditions = Annotated[
@@ -161,7 +161,7 @@ def _require_destination(path: Path, config: Config) -> None:
 
     read = [locate(config.model.checkpoint), Path(config.data.box_source)]  # type: ignore[attr-defined]
     read += [Path(config.data.dataset), *config.imports]
-    if any(exists(path) and exists(file) and path.samefile(file) for file in read):
+    if any(same(path, file) for file in read):
         raise UsageError(f"--predictions {path}: is an input of this evaluation, expected another")
     if path.suffix != ".npz" or is_dir(path):
         raise UsageError(f"--predictions {path}: expected a file to write, NAME.npz")

@@ -53,7 +53,8 @@ def import_weights(
 
     The file is read as data; nothing in it is executed. `valid`, `predict` and `export` take OUT.
     """
-    _require_safetensors(out, file)
+    _require_safetensors(out)
+    _require_another(out, file)
     from hevitpose.inference.pretrained import from_published
     from hevitpose.models.checkpoint import save_checkpoint
 
@@ -169,16 +170,14 @@ def export(
     print(report)
 
 
-def _require_safetensors(out: Path, read: Path | None = None) -> None:
-    """Refuse another suffix, and the file that is read.
+def _require_safetensors(out: Path) -> None:
+    """Refuse another suffix.
 
     Raises:
-        UsageError: it is one of these.
+        UsageError: it has one.
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a file name that ends in .safetensors")
-    if read is not None:
-        _require_another(out, read)
 
 
 def _require_another(out: Path, read: Path) -> None:

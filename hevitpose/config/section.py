@@ -115,7 +115,10 @@ def _traits(section: type[BaseModel], kind: IdKind) -> tuple[tuple[str, bool, An
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> dict[str, tuple[str, ...]]:
-    """Every dotted key of a section and of those in it, with the ids that its value is in."""
+    """Every dotted key of a section and of those in it, with the ids that :func:`ids_of` tells.
+
+    The network's options are in ids as a whole (:func:`hevitpose.records.identity.model_inputs`).
+    """
     found: dict[str, tuple[str, ...]] = {}
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

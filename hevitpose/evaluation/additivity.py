@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from hevitpose.evaluation.dunnett import ALPHA
+
 
 @dataclass(frozen=True)
 class FTest:
@@ -21,6 +23,11 @@ class FTest:
     f: float
     degrees: tuple[int, int]  # of what is tested, of the error
     p: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is significant."""
+        return self.p < ALPHA
 
 
 def interaction(

@@ -23,7 +23,7 @@ Picture: TypeAlias = "os.PathLike[str] | str | np.ndarray | PIL.Image.Image | Te
 Colour = Literal["rgb", "bgr"]
 
 #: PIL's modes of up to 8 bits a channel. Its own conversion of the others clips them to white.
-_EIGHT_BITS = frozenset("1 L LA La P PA RGB RGBA RGBa RGBX CMYK YCbCr HSV".split())
+_EIGHT_BITS = frozenset("1 L LA P PA RGB RGBA RGBa RGBX CMYK YCbCr HSV".split())
 
 
 def listed(pictures: Picture | Iterable[Picture]) -> list[Any]:

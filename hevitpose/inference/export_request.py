@@ -14,9 +14,9 @@ from hevitpose.errors import UsageError, unknown_name
 from hevitpose.inference.lower_precision import LowerPrecision, People
 from hevitpose.models.checkpoint import FORMAT, INPUT, PretrainedFrom, describe
 from hevitpose.models.exported import FORMATS
-from hevitpose.models.gate import LARGEST_SIDE
 from hevitpose.models.onnx_file import EXPORTED
 from hevitpose.models.runtimes import require_runtime
+from hevitpose.sizes import LARGEST_SIDE
 
 #: Largest error of the exported form relative to the largest output value.
 PARITY_LIMIT = 1e-4

@@ -134,7 +134,9 @@ def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictu
 
 
 def look_at(images: Pictures, skip_bad: bool) -> None:
-    """Look at the images' first and last bytes, before the first one is predicted.
+    """Look for damaged images before the first one is predicted.
+
+    Of JPEG and PNG the first and last bytes; others, which have no end mark, are decoded.
 
     Warns:
         Notice: a file holds several images, of which the first is predicted.

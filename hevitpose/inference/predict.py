@@ -162,17 +162,18 @@ def predict_files(
     listed = write_results(found.results, out / KEYPOINTS) if plan.images.paths else None
     for place, video in plan.videos.items():
         report = partial(_report, progress, done, total)
-        with _skipping(True, plan.skipped if options.skip_bad else plan.failed):
+        with _collecting(plan.unreadable):
             left.append(
                 _predict_video(people, video, plan.clips.names[place], plan.films[place], report)
             )
         done += video.frames
-    if plan.failed:
+    if plan.unreadable and not options.skip_bad:
         raise DataError(
-            f"{few(plan.failed)}; the other {found.read} images and {len(left)} videos are "
+            f"{few(plan.unreadable)}; {found.read} other images and {len(left)} videos are "
             f"predicted, in {out} (--skip-bad leaves out what cannot be read)"
         )
-    empty, skipped, count = tuple(found.empty), tuple(plan.skipped), len(found.results)
+    skipped = (*plan.skipped, *plan.unreadable)
+    empty, count = tuple(found.empty), len(found.results)
     return Written(listed, out, found.read, count, empty, skipped, tuple(left))
 
 
@@ -186,8 +187,8 @@ class _Plan:
     clips: Pictures
     videos: dict[int, Video]  # those that can be read, by their place
     films: list[Path]  # per clip
-    skipped: list[str]  # what could not be read, and why; images add to it
-    failed: list[str] = field(default_factory=list)  # likewise, without ``skip_bad``
+    skipped: list[str]  # what --skip-bad leaves out from the start, and why
+    unreadable: list[str] = field(default_factory=list)  # what shows only once it is decoded
 
 
 def _plan(
@@ -229,7 +230,7 @@ def _predict_images(
 ) -> _Found:
     images, all_found = plan.images, _Found()
     for place, path in enumerate(images.paths):
-        pixels = _rgb(path, plan.skipped if options.skip_bad else plan.failed)
+        pixels = _rgb(path, plan.unreadable)
         if pixels is None:
             continue
         named = images.ids[place], images.names[place]
@@ -278,29 +279,31 @@ def _opened(
     clips: Pictures, skip_bad: bool, skipped: list[str], progress: Progress
 ) -> dict[int, Video]:
     """The videos that can be read, by their place."""
-    videos = {}
+    videos: dict[int, Video] = {}
+    bad: list[str] = []
     for place, path in enumerate(clips.paths):
-        with _skipping(skip_bad, skipped):
+        with _collecting(bad):
             videos[place] = open_video(path, progress)
+    if bad and not skip_bad:
+        raise DataError(f"{few(bad)}; nothing is predicted (--skip-bad leaves these out)")
+    skipped += bad
     return videos
 
 
-def _rgb(path: Path, skipped: list[str]) -> np.ndarray | None:
+def _rgb(path: Path, unreadable: list[str]) -> np.ndarray | None:
     """(H, W, 3) uint8; None where it cannot be read, and why in a list."""
-    with _skipping(True, skipped):
+    with _collecting(unreadable):
         return np.ascontiguousarray(read_image(path)[..., ::-1])
     return None
 
 
 @contextlib.contextmanager
-def _skipping(skip_bad: bool, skipped: list[str]) -> Iterator[None]:
-    """With ``skip_bad``, a file that cannot be read goes into a list and is no error."""
+def _collecting(unreadable: list[str]) -> Iterator[None]:
+    """A file that cannot be read goes into a list."""
     try:
         yield
     except DataError as error:
-        if not skip_bad:
-            raise
-        skipped.append(str(error))
+        unreadable.append(str(error))
 
 
 def _boxes(detections: Sequence[Detection]) -> Found:

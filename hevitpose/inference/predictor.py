@@ -223,11 +223,13 @@ def _layout_of(network: nn.Module, named: str, given: KeypointLayout | None) -> 
     count = getattr(network, "num_keypoints", None)
     if not isinstance(count, int):
         raise UsageError(f"model: {named} has no num_keypoints, expected a network of this package")
-    if given is not None and len(given) != count:
-        raise UsageError(
-            f"layout: {given.name} has {len(given)} keypoints, {named} predicts {count}"
-        )
-    for layout in (COCO, MPII, CROWDPOSE) if given is None else (given,):
+    if given is not None:
+        if len(given) != count:
+            raise UsageError(
+                f"layout: {given.name} has {len(given)} keypoints, {named} predicts {count}"
+            )
+        return given
+    for layout in (COCO, MPII, CROWDPOSE):
         if len(layout) == count:
             return layout
     raise UsageError(f"{count} keypoints: no known layout has this many, give layout=")

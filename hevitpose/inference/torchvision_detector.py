@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torchvision.models import detection, get_model, get_model_weights, list_models
 
+from hevitpose.data.readers.detections import SMALLEST
 from hevitpose.errors import DataError, UnavailableError, first_line, unknown_name
 from hevitpose.files import exists
 from hevitpose.inference.detectors import Found
@@ -65,7 +66,8 @@ class TorchvisionDetector:
             found = self._network([pixels.to(self._device).float() / 255])[0]
         corners = found["boxes"].float().cpu().numpy()
         boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        people = (found["labels"].cpu().numpy() == self._person) & (boxes[:, 2:] > 0).all(axis=1)
+        large = (boxes[:, 2:] >= SMALLEST).all(axis=1)
+        people = (found["labels"].cpu().numpy() == self._person) & large
         return Found(boxes[people], found["scores"].float().cpu().numpy()[people])
 
 

@@ -107,10 +107,11 @@ def _reason(error: Exception, path: Path) -> str:
     if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
         return "it seems to be in safetensors, expected a name that ends in .safetensors"
     if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
-        return "it seems to be text"
+        return "it seems to be text, or an old pickle"
     if "weights_only" in text or "magic number" in text:
-        pickled = "a pickle that torch.save did not write, or " if head[:1] == b"\x80" else ""
-        return f"it seems to be {pickled}damaged" if pickled else "it is of an unknown kind"
+        if head[:1] == b"\x80":
+            return "it seems to be a pickle that torch.save did not write, or damaged"
+        return "it is of an unknown kind"
     return first_line(text, type(error).__name__)[:300]
 
 

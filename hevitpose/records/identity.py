@@ -62,20 +62,21 @@ VERSIONS: dict[Kind, int] = {
 
 ID_LENGTH = 20
 
-#: Config fields that enter ids through something made of them, not by their own value.
-BY_PROXY = {
-    "training.start_from": "the id of the training it names, or sha256 of the weights: training",
-    "model.checkpoint": "the training's id, or sha256 of the weights: evaluation",
-    "data.dataset": "what the dataset declares, and its fingerprint: training, evaluation",
-    "data.people": "the fingerprint of rendered people: training, evaluation",
-    "data.image_size": "the fingerprint of rendered people: training, evaluation",
-    "data.box_source": "sha256 of the detections: evaluation",
-    "device": "its type: training, evaluation",
-    "devices": "total_batch: training",
-    "nodes": "total_batch: training",
-    "training.checkpoint_steps": "its value, unless the last checkpoint is kept: training",
-    "imports": "sha256 of each file: training, complexity, latency; evaluation, where the weights "
-    "were trained without",
+_BOTH: tuple[Kind, ...] = ("training", "evaluation")
+#: Config fields that enter ids through something made of them, not by their own value: the kinds.
+BY_PROXY: dict[str, tuple[Kind, ...]] = {
+    "training.start_from": ("training",),  # id of the training it names, or sha256 of the weights
+    "model.checkpoint": ("evaluation",),  # likewise, of those that are evaluated
+    "data.dataset": _BOTH,  # what it declares, and its fingerprint
+    "data.people": _BOTH,  # the fingerprint of rendered people
+    "data.image_size": _BOTH,  # likewise
+    "data.box_source": ("evaluation",),  # sha256 of the detections
+    "device": _BOTH,  # its type
+    "devices": ("training",),  # total_batch
+    "nodes": ("training",),  # likewise
+    "training.checkpoint_steps": ("training",),  # its value, unless the last checkpoint is kept
+    # sha256 of each file; of an evaluation where the weights were trained without.
+    "imports": (*_BOTH, "complexity", "latency"),
 }
 #: Config fields that are in no id: paths, workers, display.
 IN_NO_ID = frozenset(
@@ -91,9 +92,7 @@ IN_NO_ID = frozenset(
 
 def proxies_of(kind: Kind) -> frozenset[str]:
     """The keys of :data:`BY_PROXY` that an id of this kind depends on."""
-    return frozenset(
-        k for k, how in BY_PROXY.items() if kind in how.rpartition(": ")[2].split(", ")
-    )
+    return frozenset(key for key, kinds in BY_PROXY.items() if kind in kinds)
 
 
 @dataclass(frozen=True)

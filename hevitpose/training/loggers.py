@@ -23,8 +23,13 @@ from hevitpose.training.module import PoseModule
 
 #: ``curve.csv``, which every run writes by itself.
 CSV = "csv"
-#: What loggers of Lightning import, where it is not of their own name.
-_PACKAGES = {"comet": "comet_ml", "mlflow": "mlflow", "wandb": "wandb"}
+#: What loggers of Lightning import: one of these. Of others only making one tells.
+_PACKAGES = {
+    "comet": ("comet_ml",),
+    "mlflow": ("mlflow",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+}
 EXAMPLES = 4  # people whose heatmaps are shown
 
 
@@ -52,7 +57,7 @@ def logging_to(names: Sequence[str], out: Path) -> Iterator[list[Logger]]:
 
 
 def require_loggers(names: Sequence[str]) -> None:
-    """Refuses what :func:`logging_to` would, without making a logger.
+    """Refuses what :func:`logging_to` would, as far as it shows without making a logger.
 
     Raises:
         UsageError: Lightning has no such logger.
@@ -61,9 +66,9 @@ def require_loggers(names: Sequence[str]) -> None:
     for name in names:
         if name != CSV:
             _class_of(name)
-            package = _PACKAGES.get(name)
-            if package is not None and find_spec(package) is None:
-                raise _not_installed(name, f"no module named {package}")
+            packages = _PACKAGES.get(name, ())
+            if packages and not any(map(find_spec, packages)):
+                raise _not_installed(name, f"no module named {packages[0]}")
 
 
 def log_row(loggers: Sequence[Logger], row: Mapping[str, float]) -> None:

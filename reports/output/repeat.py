@@ -67,6 +67,9 @@ def _valid_command(record: Record) -> str:
     base, preset, known = _base(record)
     decides = {key for key in _scored_keys() if not key.startswith("model.")}
     given = {key for key in decides if key.startswith(_OF_WEIGHTS)}
+    if "model" in record.inputs:  # another network than the weights were trained in
+        network = {key for key in flatten(record.config) if key.startswith("model.")}
+        decides, given = decides | network, given | network
     words = list(_overrides(record, known, only=decides, always=given))
     file, whose = _weights_file(record), ""
     if record.training is not None:

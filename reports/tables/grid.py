@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
-from hevitpose.evaluation.dunnett import ALPHA
 from hevitpose.evaluation.statistics import (
     BETTER,
     VERDICT_SEEDS,
@@ -17,7 +16,7 @@ from hevitpose.evaluation.statistics import (
     Family,
 )
 from reports import ablation, comparisons
-from reports.captions import about_data, condition
+from reports.captions import about_data, condition, mixed
 from reports.load import METRIC_ALIASES
 from reports.output.text import (
     MISSING,
@@ -213,7 +212,7 @@ def _product_lines(grid: ablation.GridView, heading: str) -> list[str]:
     if test is None:
         return lines
     result = f"F{test.degrees} = {test.f:.2f}, {_p_words(test.p)}"
-    if test.p >= ALPHA:
+    if not test.shown:
         return [*lines, f"No interaction of the axes was shown ({result})."]
     lines.append(
         f"The effects do not add up ({result}): a marginal mean holds on average over the other "
@@ -255,12 +254,13 @@ def caption(facts: dict[str, str]) -> str:
         if part
     )
     people = f" ({facts['people']} people)" if facts["people"] else ""
+    several = f"on {facts['processors']}, which round differently; " if mixed(facts) else ""
     return (
         f"{about_data(data)}Data: {data} {facts['split']}{people}; {scale}; "
         f"boxes: {facts['boxes']}; "
         f"flip test: {facts['flip_test']}; decoder: {facts['decoder']}; "
         f"checkpoint: {facts['selection']}; data fingerprint {facts['fingerprint']}; "
-        f"commit {facts['commit']}; {facts['date']}."
+        f"{several}commit {facts['commit']}; {facts['date']}."
     )
 
 

@@ -31,7 +31,8 @@ _LEGEND = (
     "other seeds (split-half over seeds, Spearman-Brown). Ceiling: the square root of their "
     "product, what the correlation of orders as noisy as these could reach. predicts: the interval "
     "is above 0. Cells that start from their own training on rendered people inherit what they are "
-    "compared with, and stand apart."
+    "compared with, and stand apart; grids of fewer than three seeds are not taken together with "
+    "others."
 )
 
 

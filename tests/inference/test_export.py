@@ -246,14 +246,17 @@ def test_a_full_disk_is_one_line(tmp_path):
         "network = torch.nn.Conv2d(3, 99, 4, stride=4).eval()\n"
         "network.name = 'convolution'\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "for to in sys.argv[2:]:\n"
-        "    try: export(network, sys.argv[1], Request(to, input_size=(64, 64)))\n"
+        "for out, to in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    try: export(network, out, Request(to, input_size=(64, 64)))\n"
         "    except HEViTPoseError as error: print(to, error, flush=True)\n"
     )
-    words = [sys.executable, "-c", code, str(tmp_path / "x"), *FORMATS]
+    words = [sys.executable, "-c", code]
+    for to, suffix in FORMATS.items():
+        words += [str(tmp_path / f"x{suffix}"), to]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(FORMATS)
-    assert all("x: cannot be written (File too" in line for line in lines), lines
+    for line, suffix in zip(lines, FORMATS.values(), strict=True):
+        assert f"x{suffix}: cannot be written (File too" in line, lines
     assert not list(tmp_path.iterdir())

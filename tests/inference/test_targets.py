@@ -95,7 +95,7 @@ def test_damaged_pixels_take_nothing_with_them(here, capsys):
     assert execute(words) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: p/b.png: ") and said.count("\n") == 1
-    assert "the other 2 images and 0 videos are predicted, in o" in said
+    assert "2 other images and 0 videos are predicted, in o" in said
     names = [entry["file_name"] for entry in json.loads(Path("o/keypoints.json").read_text())]
     assert names == ["a.png", "c.png"] and Path("o/c.jpg").exists()
     assert Path("o/detections.json").exists()

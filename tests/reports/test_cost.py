@@ -56,4 +56,4 @@ def test_no_run_at_that_input(run):
     values, verdict = shown([run(80.0, side=128)])
     assert values == ["not measured"] * 3
     assert verdict == "not measured: no run of hevitpose_b on mpii val at 256x256 is recorded"
-    assert shown([])[1] == "not measured: no run of hevitpose_b on mpii val is recorded"
+    assert shown([])[1] == verdict

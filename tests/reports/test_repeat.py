@@ -23,7 +23,7 @@ from hevitpose.records.identity import DataInputs
 from reports.__main__ import MEASURED
 from reports.output.repeat import repeat_command
 from reports.settings import flatten
-from tests.test_docs import typer_command
+from tests.commands import typer_command
 
 
 def test_latency(make):
@@ -195,3 +195,18 @@ def test_the_command_makes_this_record(kind, monkeypatch):
             monkeypatch.undo()
         else:
             assert from_ablation(record, words) == record.id, command
+
+
+def test_weights_in_another_network_are_valid_of_that_network():
+    """No committed record is one: its command names the network and the modules."""
+    (record,) = (r for r in committed().values() if r.id == "17ea80c8232581dd3143")
+    other = {"model": record.config["model"] | {"cascade": False}, "imports": ["mine.py"]}
+    inputs = record.inputs | {"model": {"name": "hevitpose_nano", "cascade": False}}
+    command = repeat_command(replace(record, config=record.config | other, inputs=inputs))
+    assert "model.cascade=false" in command and "imports=" in command
+    assert "model.cascade" not in repeat_command(record)
+
+
+def test_imports_are_in_ids_of_every_kind():
+    for kind in ("training", "evaluation", "complexity", "latency"):
+        assert "imports" in identity.proxies_of(kind)

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from hevitpose.config import Config
 from hevitpose.config.section import keys_of
 from hevitpose.records import Record, digest, identity
-from reports.load import check
-from reports.settings import FREE_KEYS, setting
+from reports.load import check, with_trainings
+from reports.settings import FREE_KEYS, SharedConfig, setting
 from reports.tables.accuracy import measured_groups
 
 
@@ -49,6 +49,7 @@ def test_two_seeds_are_one_row(make):
     [
         # On eight devices the rate is scaled too; the evaluation's config says one device.
         {"training": {"config": {"total_batch": 512}}},
+        {"training": {"config": {"total_batch": 64, "training": {"checkpoint_steps": 7}}}},
         {"training": {"device": "cuda"}},
         {"training": {"model": {"name": "hevitpose_nano", "imports": ["a" * 64]}}},
         {"runtime": {"device": "cuda"}},
@@ -88,7 +89,10 @@ def test_a_failed_evaluation_is_of_its_trainings_setting(make):
 
 
 def test_every_key_is_free_or_decides_a_setting(make):
-    """By its own value, or by what the ids have of it: there is no list of its own."""
+    """By its own value, or by what the ids have of it: there is no list of its own.
+
+    The last ones have their place in the data's fingerprint, or in what is asked of the training.
+    """
     keys = keys_of(Config)
     decides = {key for key, ids in keys.items() if ids}
     assert FREE_KEYS & decides == {"seed"}
@@ -96,3 +100,29 @@ def test_every_key_is_free_or_decides_a_setting(make):
     assert {key for key in keys if key not in decides} - FREE_KEYS == {
         "data.dataset", "data.box_source", "training.start_from",
     }  # fmt: skip
+    assert identity.BY_PROXY.keys() & FREE_KEYS == {
+        "data.people", "data.image_size", "model.checkpoint",
+        "device", "devices", "nodes", "imports", "training.checkpoint_steps",
+    }  # fmt: skip
+
+
+def test_an_evaluation_alone_says_where_checkpoints_compete(make):
+    alone = pair(make, 0)[1]
+    every = [
+        replace(alone, config=alone.config | {"training": {"batch_size": 64, **given}})
+        for given in (
+            {"selection": "minival", "checkpoint_steps": 7},
+            {"selection": "minival", "checkpoint_steps": 8},
+            {"selection": "last", "checkpoint_steps": 7},
+            {"selection": "last", "checkpoint_steps": 8},
+        )
+    ]
+    assert setting(every[0]) != setting(every[1])
+    assert setting(every[2]) == setting(every[3])
+
+
+def test_joining_changes_no_record_that_was_given(make):
+    training, evaluation = pair(make, 0)
+    config = SharedConfig(evaluation.config)
+    with_trainings([training, replace(evaluation, config=config)])
+    assert config.origin is None

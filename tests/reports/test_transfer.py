@@ -97,14 +97,16 @@ def test_grids_of_one_default_are_also_taken_together(records):
     assert {len(pair.names) for pair in apart} == {len(RENDERED)}
 
 
-def test_a_grid_of_one_seed_is_not_taken_together_with_others(records):
-    one, two = records(), records(grid="ffn", seeds=1)
+@pytest.mark.parametrize(("seeds", "together"), [(1, False), (2, False), (3, True)])
+def test_a_grid_of_few_seeds_is_not_taken_together_with_others(records, seeds, together):
+    one, two = records(), records(grid="ffn", seeds=seeds)
     ids = {record.id for record in one}
     both = [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
     found = transfers(_views(both))
-    assert {pair.grids for pair in found} == {("attention",), ("ffn",)}
-    assert {len(pair.photographs.seeds) for pair in found if pair.grids == ("ffn",)} == {1}
-    assert len(transfer_plot(found).data["panels"]) == 2
+    joined = {("attention", "ffn")} if together else set()
+    assert {pair.grids for pair in found} == {("attention",), ("ffn",)} | joined
+    assert {len(p.photographs.seeds) for p in found if p.grids == ("ffn",)} == {seeds}
+    assert len(transfer_plot(found).data["panels"]) == (1 if together else 2)
 
 
 def test_the_table_and_the_plot_say_the_same(views):
