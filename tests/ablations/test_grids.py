@@ -155,7 +155,7 @@ class TestRefusals:
             5: "unknown key of a grid 'surprise'",
             7: "did you mean 'model.attention'",
             8: "model.peow: no values",
-            9: "changes no result",
+            9: "no part of a recipe",
             10: "use --seeds",
             11: "a section",
             13: "does not divide",
