@@ -63,7 +63,8 @@ def import_weights(
     about: Any = network.pretrained_from
     save_checkpoint(network, out, about.config, about.layout, about.source)
     codec = about.config["codec"]
-    print(f"{out}: {model}, {network.num_keypoints} keypoints, {input_size} (H x W)")
+    of = f" ({about.layout.name})" if about.layout else ""
+    print(f"{out}: {model}, {network.num_keypoints} keypoints{of}, {input_size} (H x W)")
     print(f"from {about.source['origin']}; decoder {codec.get('decode', 'simcc')}")
     for name in about.source.get("reset", ()):
         print(f"reinitialised: {name}")

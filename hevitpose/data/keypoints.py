@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hevitpose.errors import DataError, unknown_name
+from hevitpose.errors import DataError, notice_once, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
 COCO = KeypointLayout(
@@ -120,6 +120,21 @@ def layout(name: str) -> KeypointLayout:
     if name not in LAYOUTS:
         raise unknown_name("keypoint layout", name, LAYOUTS)
     return LAYOUTS[name]
+
+
+def assumed(where: str, count: int) -> KeypointLayout | None:
+    """The layout with this many keypoints, for weights that do not say what theirs are.
+
+    Warns:
+        Notice: which layout was taken.
+    """
+    found = next((layout for layout in LAYOUTS.values() if len(layout) == count), None)
+    if found is not None:
+        notice_once(
+            f"{where} does not say what its keypoints are: taken as {found.name}'s, "
+            f"by their number ({count})"
+        )
+    return found
 
 
 def require_same_order(where: str, names: tuple[str, ...], layout: KeypointLayout) -> None:

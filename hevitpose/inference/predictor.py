@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hevitpose.codec import SimCCCodec
 from hevitpose.config import Config, parse_config
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.data.keypoints import assumed
 from hevitpose.data.transforms import crop_people
 from hevitpose.errors import DivergedError, UsageError, first_line, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
@@ -44,7 +44,8 @@ class PosePredictor:
             of which a copy is used. By default the nano network that ships.
         config: geometry, decoder and flip test; by default those that came with the weights, also
             of a network that ``from_pretrained`` or ``from_published`` gave.
-        layout: what the keypoints mean; likewise, or else the one with that many keypoints.
+        layout: what the keypoints mean; likewise, or else the one with that many keypoints
+                (said as a notice).
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         batch_size: crops a pass.
 
@@ -229,7 +230,7 @@ def _layout_of(network: nn.Module, named: str, given: KeypointLayout | None) -> 
                 f"layout: {given.name} has {len(given)} keypoints, {named} predicts {count}"
             )
         return given
-    for layout in (COCO, MPII, CROWDPOSE):
-        if len(layout) == count:
-            return layout
-    raise UsageError(f"{count} keypoints: no known layout has this many, give layout=")
+    found = assumed(named, count)
+    if found is None:
+        raise UsageError(f"{count} keypoints: no known layout has this many, give layout=")
+    return found

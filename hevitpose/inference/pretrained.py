@@ -17,17 +17,16 @@ from torch import nn
 from hevitpose.config import parse_config
 from hevitpose.config.renamed import with_first_names
 from hevitpose.cost.complexity import count, meta_copy
-from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.data.keypoints import LAYOUTS, assumed, require_same_order
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
+from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
 
 if TYPE_CHECKING:
     from hevitpose.records.schema import Record
-
-_LAYOUTS = {len(layout): layout for layout in (COCO, MPII, CROWDPOSE)}
 
 #: Licence of published weights, by whose code wrote the file.
 LICENCES = {"MMPose": "apache-2.0", "ViTPose": "apache-2.0"}
@@ -39,6 +38,7 @@ def from_published(
     *,
     input_size: tuple[int, int] = PUBLISHED_SIZE,
     num_keypoints: int | None = None,
+    layout: KeypointLayout | None = None,
 ) -> nn.Module:
     """A peer with the weights that its publisher's file holds, in evaluation mode.
 
@@ -49,34 +49,69 @@ def from_published(
             head of RTMPose belongs to the size it was trained for.
         num_keypoints: the file's own by default. For another number the head's last convolution
             starts anew.
+        layout: what the keypoints mean, where the file does not say it (MMPose 0.x, ViTPose) or
+            names keypoints that are none of ``hevitpose.data.keypoints.LAYOUTS``. By default what
+            the file declares; where it declares nothing, the layout with that many keypoints.
 
     Returns:
         The network: heatmaps (N, K, H / 4, W / 4), or RTMPose's logits (N, K, 2 W), (N, K, 2 H).
         Its ``pretrained_from`` says how the publisher crops and decodes.
 
     Raises:
-        UsageError: nobody publishes this network, or the size does not fit it.
-        DataError: the file is damaged, unsafe, or of another network.
+        UsageError: nobody publishes this network, the size does not fit it, the layout has another
+            number of keypoints, or the file's keypoints are of no known layout and none is given.
+        DataError: the file is damaged, unsafe, of another network, or its keypoints are in another
+            order than the layout's.
+
+    Warns:
+        Notice: neither the file nor the caller says what the keypoints mean.
     """
+    path = Path(path)
     found = read_published(name, path, input_size=input_size, num_keypoints=num_keypoints)
-    return with_settings(found, Path(path), input_size)
+    return with_settings(found, path, input_size, _layout_of(found, path, layout))
 
 
-def with_settings(found: Foreign, path: Path, input_size: tuple[int, int]) -> nn.Module:
+def _layout_of(found: Foreign, path: Path, given: KeypointLayout | None) -> KeypointLayout | None:
+    """What a file's keypoints mean: as it declares, as the caller says, or by their number."""
+    count = int(found.model.num_keypoints)  # type: ignore[arg-type]
+    if given is not None and len(given) != count:
+        raise UsageError(
+            f"layout: {given.name} has {len(given)} keypoints, {path.name} predicts {count}"
+        )
+    names = () if found.reset else found.keypoints  # a head that starts anew predicts others
+    if given is None and names:
+        same = [layout for layout in LAYOUTS.values() if layout.names == names]
+        given = LAYOUTS.get(found.dataset) or next(iter(same), None)
+        if given is None or len(given) != count:
+            raise UsageError(
+                f"{path}: predicts the {count} keypoints of {found.dataset or 'a dataset'} "
+                f"({', '.join(names[:3])}, ...), expected those of {', '.join(LAYOUTS)}; "
+                f"from_published takes others as layout="
+            )
+    if given is not None:
+        require_same_order(str(path), names, given)
+        return given
+    return assumed(path.name + (" with a new head" if found.reset else ""), count)
+
+
+def with_settings(
+    found: Foreign, path: Path, input_size: tuple[int, int], layout: KeypointLayout | None
+) -> nn.Module:
     """The network of a published file, with its publisher's settings as ``pretrained_from``."""
     model = found.model
-    config = published_config(model, found.origin, input_size)
+    config = published_config(model, found.origin, input_size, layout)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     source: dict[str, Any] = {"origin": found.origin, "file": path.name, "sha256": digest}
     if found.reset:
         source["reset"] = list(found.reset)
-    layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
     model.pretrained_from = PretrainedFrom(config, layout, source)  # type: ignore[assignment]
     return model
 
 
-def published_config(model: nn.Module, origin: str, input_size: tuple[int, int]) -> dict[str, Any]:
+def published_config(
+    model: nn.Module, origin: str, input_size: tuple[int, int], layout: KeypointLayout | None
+) -> dict[str, Any]:
     """The sections of a run's config that its publisher's own evaluation of a network amounts to.
 
     Crops by the UDP geometry for ViTPose; decoders of the version that wrote the file: MMPose 1.x,
@@ -101,8 +136,7 @@ def published_config(model: nn.Module, origin: str, input_size: tuple[int, int])
         "codec": codec,
         "evaluation": {"flip_test": True},
     }
-    layout = _LAYOUTS.get(int(model.num_keypoints))  # type: ignore[arg-type]
-    if layout is not None:
+    if layout is not None and layout == LAYOUTS.get(layout.name):
         config["data"]["dataset"] = layout.name
     parse_config(config, f"{origin} {name}")
     return with_first_names(config)

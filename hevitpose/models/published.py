@@ -25,7 +25,7 @@ from hevitpose.models.keymaps import KeyMap
 from hevitpose.models.keytables import KEY_MAPS, VIT_ORIGINAL
 from hevitpose.models.peers.transformers import PATCH, resize_positions
 from hevitpose.models.spec import IMAGENET
-from hevitpose.models.torchfile import read_state_dict
+from hevitpose.models.torchfile import read_content
 
 #: What all peers but a few are published for, (W, H).
 PUBLISHED_SIZE = (192, 256)
@@ -42,6 +42,8 @@ class Foreign:
     model: nn.Module  # in evaluation mode
     origin: str  # whose code wrote the file: "MMPose 1.x", "MMPose 0.x" or "ViTPose"
     reset: tuple[str, ...]  # entries that were initialised anew, for another number of keypoints
+    dataset: str = ""  # whose keypoints the file says to predict; "": not said
+    keypoints: tuple[str, ...] = ()  # their names in the file's order; empty: not said
 
 
 def read_published(
@@ -59,10 +61,16 @@ def read_published(
     """
     if name not in KEY_MAPS:
         raise unknown_name("published network", name, KEY_MAPS)
-    theirs = read_state_dict(path)
+    content = read_content(path)
+    theirs: Mapping[str, Tensor] = content.state
     older = any("keypoint_head." in key for key in theirs)
     theirs = dict(_renamed(theirs))
     trained = _keypoints(path, theirs)
+    if content.keypoints and len(content.keypoints) != trained:
+        raise DataError(
+            f"{path}: meta.dataset_meta names {len(content.keypoints)} keypoints "
+            f"({content.dataset or 'no dataset'}), its head predicts {trained}"
+        )
     model = create_for_input(name, num_keypoints or trained, input_size).eval()
     wanted = model.state_dict()
     fits = [_fit(keys, theirs, wanted, input_size, trained) for keys in KEY_MAPS[name]]
@@ -79,7 +87,8 @@ def read_published(
     reset = _LAST if num_keypoints not in (None, trained) else ()
     model.load_state_dict({**wanted, **{k: v for k, v in state.items() if k not in reset}})
     mmpose = "MMPose 0.x" if older else "MMPose 1.x"
-    return Foreign(model, "ViTPose" if keys is VIT_ORIGINAL else mmpose, reset)
+    origin = "ViTPose" if keys is VIT_ORIGINAL else mmpose
+    return Foreign(model, origin, reset, content.dataset, content.keypoints)
 
 
 def _renamed(theirs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

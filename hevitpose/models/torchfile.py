@@ -8,6 +8,7 @@ of a class or function in the file is refused by torch's restricted unpickler.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,49 @@ HARMLESS = (
 )
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: its ``state_dict``, or all of it where it is one.
+@dataclass(frozen=True)
+class Content:
+    """What of a checkpoint is of use here."""
+
+    state: dict[str, Tensor]
+    dataset: str = ""  # whose keypoints it says to predict, MMPose's name for them; "": not said
+    keypoints: tuple[str, ...] = ()  # their names in order; empty: not said
+
+
+def read_content(path: Path | str) -> Content:
+    """The tensors of a checkpoint, and the keypoints that MMPose 1.x declares beside them.
 
     Args:
-        path: written by ``torch.save``, as a zip or in the older format.
+        path: written by ``torch.save``, as a zip or in the older format; the tensors are its
+            ``state_dict``, or all of it where it is one.
 
     Raises:
-        DataError: absent, damaged, not a state dict, or naming a class or function that is not
-            harmless.
+        DataError: absent, damaged, not a state dict, naming a class or function that is not
+            harmless, or declaring keypoints that are no names in an order.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file of weights")
     data = gate.unpickle(path, [(Inert, name) for name in HARMLESS])
-    state = data.get("state_dict", data) if isinstance(data, Mapping) else data
-    return gate.tensors(path, state, "its content")
+    if not isinstance(data, Mapping) or "state_dict" not in data:
+        return Content(gate.tensors(path, data, "its content"))
+    return Content(gate.tensors(path, data["state_dict"], "its content"), *_declared(path, data))
 
 
-__all__ = ["HARMLESS", "Inert", "read_state_dict"]
+def _declared(path: Path, data: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """``meta.dataset_meta``'s name and keypoints; MMPose 0.x and ViTPose's code write none."""
+    said: Any = data
+    for key in ("meta", "dataset_meta"):
+        said = said.get(key) if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or "keypoint_id2name" not in said:
+        return "", ()
+    names = said["keypoint_id2name"]
+    listed = [names.get(i) for i in range(len(names))] if isinstance(names, Mapping) else []
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise DataError(
+            f"{path}: meta.dataset_meta.keypoint_id2name: expected the names of keypoints 0 to K-1"
+        )
+    return str(said.get("dataset_name", "")), tuple(map(str, listed))
+
+
+__all__ = ["HARMLESS", "Content", "Inert", "read_content"]

@@ -26,7 +26,7 @@ from hevitpose.models.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from hevitpose.models.torchfile import read_state_dict
+from hevitpose.models.torchfile import read_content
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"name": "nano", "num_keypoints": 16, "options": {}}
@@ -85,7 +85,7 @@ def test_state_dicts_that_are_none(tmp_path, name):
     torch.save({"hevitpose": description(), "state_dict": STATES[name]}, tmp_path / "x.ckpt")
     refused(from_pretrained, tmp_path / "x.ckpt")
     torch.save(STATES[name], tmp_path / "y.pth")
-    refused(read_state_dict, tmp_path / "y.pth")
+    refused(read_content, tmp_path / "y.pth")
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)
@@ -150,7 +150,7 @@ def test_what_is_no_file(tmp_path):
     (tmp_path / "endless.ckpt").symlink_to("/dev/zero")
     for name in ("pipe.ckpt", "pipe.safetensors", "endless.ckpt"):
         refused(read_checkpoint, tmp_path / name)
-    refused(read_state_dict, tmp_path / "pipe.ckpt")
+    refused(read_content, tmp_path / "pipe.ckpt")
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
@@ -162,7 +162,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         for entry in plain.infolist():
             content = plain.read(entry)
             bomb.writestr(entry.filename, bytes(10**8) if "/data/" in entry.filename else content)
-    assert "compressed" in refused(read_state_dict, tmp_path / "x.pth")
+    assert "compressed" in refused(read_content, tmp_path / "x.pth")
 
 
 class Multi:
@@ -177,7 +177,7 @@ def test_pickles_are_one_line(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.ckpt"
         path.write_bytes(content)
         refused(read_checkpoint, path)
-        refused(read_state_dict, path)
+        refused(read_content, path)
     assert not (tmp_path / "pwned").exists()
 
 

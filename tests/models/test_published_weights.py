@@ -20,16 +20,18 @@ from torch import nn
 import hevitpose
 from hevitpose.cli import execute
 from hevitpose.config import load_config, parse_config
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
+from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError, notice_once
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.forms import optimize
+from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.parity import relative_error
 from hevitpose.models.published import BACKBONES, load_imagenet, start_from
-from hevitpose.models.torchfile import read_state_dict
+from hevitpose.models.torchfile import read_content
 from hevitpose.records.identity import DataInputs, training_run
 from hevitpose.records.schema import Record
 
@@ -249,6 +251,79 @@ def test_missing_keys_and_wrong_sizes_are_named(tmp_path):
         hevitpose.from_published(SMALL, write(file, {"a": torch.ones(1), "b": torch.ones(1)}))
 
 
+# ------------------------------------------------------------------------------ which keypoints
+
+
+def declaring(path: Path, dataset: str, names: Any, count: int = 17) -> Path:
+    """A file of MMPose 1.x with its dataset's keypoints as ``parse_pose_metainfo`` writes them."""
+    state = their_weights(SMALL)
+    for part in ("weight", "bias"):
+        state[f"head.final_layer.{part}"] = state[f"head.final_layer.{part}"][:count]
+    listed = dict(enumerate(names)) if isinstance(names, tuple) else names
+    meta = {"dataset_name": dataset, "num_keypoints": count, "keypoint_id2name": listed}
+    return write(path, state, meta={"dataset_meta": meta})
+
+
+AP10K = ("L_Eye", "R_Eye", "Nose", "Neck", "Root of tail", *(f"leg {i}" for i in range(12)))
+
+
+def test_a_file_says_what_its_keypoints_are(tmp_path, recwarn):
+    notice_once.cache_clear()
+    file = declaring(tmp_path / "coco.pth", "coco", COCO.names)
+    assert hevitpose.from_published(SMALL, file).pretrained_from.layout == COCO
+    same = declaring(tmp_path / "ochuman.pth", "ochuman", COCO.names)
+    assert hevitpose.from_published(SMALL, same).pretrained_from.layout == COCO
+    theirs = (*CROWDPOSE.names[:12], "top_head", "neck")  # MMPose's word for the head
+    crowd = declaring(tmp_path / "crowd.pth", "crowdpose", theirs, 14)
+    model = hevitpose.from_published(SMALL, crowd)
+    assert model.pretrained_from.layout == CROWDPOSE
+    assert model.pretrained_from.config["data"]["dataset"] == "crowdpose"
+    assert not [w for w in recwarn if issubclass(w.category, Notice)]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names", "kind", "message"),
+    [
+        ("ap10k", AP10K, UsageError, "17 keypoints of ap10k .*L_Eye.* expected those of coco"),
+        ("aic", tuple(f"joint {i}" for i in range(14)), UsageError, "14 keypoints of aic"),
+        ("coco", (*COCO.names[:15], *COCO.names[:14:-1]), DataError, "are in another order"),
+        ("coco", COCO.names[:16], DataError, r"names 16 keypoints \(coco\), its head predicts 17"),
+        ("coco", {1: "nose"}, DataError, "keypoint_id2name: expected the names"),
+        ("coco", {0: 1}, DataError, "keypoint_id2name: expected the names"),
+        ("coco", ["nose"], DataError, "keypoint_id2name: expected the names"),
+    ],
+)
+def test_keypoints_of_others_are_not_taken_for_people(dataset, names, kind, message, tmp_path):
+    file = declaring(tmp_path / "w.pth", dataset, names, 14 if dataset == "aic" else 17)
+    with pytest.raises(kind, match=message):
+        hevitpose.from_published(SMALL, file)
+
+
+def test_a_layout_of_the_callers(tmp_path):
+    animal = KeypointLayout("ap10k", AP10K, ((0, 1),), sigmas=(0.05,) * 17)
+    file = declaring(tmp_path / "w.pth", "ap10k", AP10K)
+    model = hevitpose.from_published(SMALL, file, layout=animal)
+    assert model.pretrained_from.layout == animal
+    assert "dataset" not in model.pretrained_from.config["data"]  # none of ours
+    assert PosePredictor(model).layout == animal
+    with pytest.raises(UsageError, match=r"layout: mpii has 16 keypoints, w.pth predicts 17"):
+        hevitpose.from_published(SMALL, file, layout=MPII)
+
+
+def test_a_file_that_does_not_say_is_taken_by_number_and_that_is_said(tmp_path):
+    notice_once.cache_clear()  # each line is said once in a process
+    file = write(tmp_path / "mute.pth", their_weights(SMALL))
+    with pytest.warns(Notice, match=r"mute.pth does not say .* taken as coco's, by their number"):
+        model = hevitpose.from_published(SMALL, file)
+    assert model.pretrained_from.layout == COCO
+    named = declaring(tmp_path / "new.pth", "coco", COCO.names)
+    with pytest.warns(Notice, match=r"new.pth with a new head does not say .* crowdpose's"):
+        hevitpose.from_published(SMALL, named, num_keypoints=14)
+    bare = hevitpose.create_model("nano", num_keypoints=16)
+    with pytest.warns(Notice, match=r"hevitpose_nano does not say .* mpii's"):
+        assert PosePredictor(bare).layout == MPII
+
+
 # ------------------------------------------------------------------------------ never code
 
 
@@ -262,7 +337,7 @@ def test_what_mmengine_pickles_is_read_as_nothing(older, tmp_path, mmengine, mon
     assert b"HistoryBuffer" in content and b"getattr" in content
     for name in ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer"):
         monkeypatch.delitem(sys.modules, name)
-    assert torch.equal(read_state_dict(file)["a"], torch.arange(3.0))
+    assert torch.equal(read_content(file).state["a"], torch.arange(3.0))
     assert "mmengine" not in sys.modules
     with pytest.raises(pickle.UnpicklingError):  # the allowance ends with the reading
         torch.load(file, weights_only=True)
@@ -301,13 +376,13 @@ def test_a_planted_callable_does_not_run(kind, older, tmp_path):
 def test_a_tensor_by_another_name_is_refused(tmp_path):
     file = write(tmp_path / "w.pth", {"a": np.float64(1)})
     with pytest.raises(DataError, match="'a' is a Inert, expected a tensor"):
-        read_state_dict(file)
+        read_content(file)
     for content in (b"", b"PK\x03\x04", b"\x80\x02]q\x00."):
         file.write_bytes(content)
         with pytest.raises(DataError, match=r"w\.pth: "):
-            read_state_dict(file)
+            read_content(file)
     with pytest.raises(DataError, match="no such file"):
-        read_state_dict(tmp_path / "absent.pth")
+        read_content(tmp_path / "absent.pth")
 
 
 # ------------------------------------------------------------------------------ what travels along

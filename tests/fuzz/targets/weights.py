@@ -34,7 +34,7 @@ from hevitpose.models.checkpoint import (
 from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import read_description, runtime_network
-from hevitpose.models.torchfile import read_state_dict
+from hevitpose.models.torchfile import read_content
 from tests.fuzz.campaign import Make, Reading, cli, target
 from tests.fuzz.mutation import MARKER, damaged, put, to_json, tree
 
@@ -327,7 +327,7 @@ def pickled_weights(shared: Path) -> Make:
         path = put(rng, folder / "m.pth", saved(rng, content, folder / MARKER), 0.15)
         name = rng.choice(("pose_shufflenetv2", "pose_mobilenetv2", "rtmpose_t"))
         published = [partial(from_published, name, path)] if rng.random() < 0.03 else []
-        return [partial(read_state_dict, path), *published]
+        return [partial(read_content, path), *published]
 
     return make
 
