@@ -37,6 +37,7 @@ class Origin(NamedTuple):
     device: str | None = None  # its type
     imports: tuple[str, ...] = ()  # sha256 of users' own files
     checkpoint_steps: int | None = None  # where checkpoints compete
+    weights: str | None = None  # sha256 of a file that no recorded training left
 
     @classmethod
     def of(cls, training: Record) -> Origin:
@@ -77,6 +78,7 @@ def origin_of(record: Record) -> Origin:
         _text((record.inputs.get("runtime") or {}).get("device")),
         tuple(map(str, imports)) if isinstance(imports, list) else (),
         _number(every),
+        record.weights if record.training is None else None,
     )
 
 

@@ -126,3 +126,15 @@ def test_joining_changes_no_record_that_was_given(make):
     config = SharedConfig(evaluation.config)
     with_trainings([training, replace(evaluation, config=config)])
     assert config.origin is None
+
+
+def test_files_of_weights_that_no_training_left_are_rows_of_their_own(make):
+    """The shipped float16 file once hid the score of the weights that it was rounded from."""
+
+    def foreign(seed: int, weights: str) -> list[Record]:
+        evaluation = pair(make, seed)[1]
+        inputs = evaluation.inputs | {"weights": f"sha256:{weights}"}
+        of = {"training": None, "weights": weights, "inputs": inputs, "id": digest(inputs)}
+        return [replace(evaluation, **of)]
+
+    assert rows(foreign(0, "a" * 64), foreign(0, "b" * 64), pair(make, 1)) == [[0], [0], [1]]
