@@ -24,6 +24,7 @@ trains, and all problems are told at once with their lines.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.grid_file import DEFAULT_CELL, GRIDS, OF, Entry, GridFile, Problem, read_grid_file
-from ablations.refusals import refused, refused_condition, refused_key
+from ablations.refusals import refused, refused_condition, refused_key, without_effect
 from hevitpose.config import Config
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash, training_hash
@@ -160,7 +161,7 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
         lines[entry.name] = entry.line
         try:
             config = base.with_overrides(entry.values)
-            reason = refused(config)
+            reason = refused(config) or _idle(entry, config, base)
         except UsageError as error:
             reason = str(error).removeprefix("override: ")
         if reason:
@@ -177,6 +178,16 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
             resolved[key] = entry
             cells.append(Cell(entry.name, entry.values, config, entry.line))
     return [default, *cells]
+
+
+def _idle(entry: Entry, config: Config, base: Config) -> str | None:
+    """Why a value that a cell changes is one that its other values leave without effect."""
+
+    def value(key: str, of: Config) -> Any:
+        return functools.reduce(getattr, key.split("."), of)
+
+    changed = (key for key in entry.values if value(key, config) != value(key, base))
+    return next((why for key in changed if (why := without_effect(config, key))), None)
 
 
 def _with_known_keys(file: GridFile) -> list[Entry]:

@@ -1,4 +1,6 @@
-"""What is refused before anything trains: keys that are no axes, networks that cannot be built."""
+"""What is refused before anything trains: keys that are no axes or change nothing, networks that
+cannot be built.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,31 @@ def refused_condition(key: str) -> str | None:
     if key == _CONDITION_BY_PROXY or ids_of(section.model_fields[last]) == ("evaluation",):
         return None
     return f"condition key {key!r}: it changes the training, so it belongs under axes or cells"
+
+
+def without_effect(config: Config, key: str) -> str | None:
+    """Why a key's value changes nothing in a configuration, or None: two ids of one training."""
+    training = config.training
+    moved = training.augmentation
+    steps = training.steps is not None and f"training.steps={training.steps} rules"
+    no_steps = training.schedule != "step" and f"training.schedule={training.schedule}"
+    whole = training.selection != "minival" and f"training.selection={training.selection}"
+    why = {
+        "training.epochs": steps,
+        "training.milestones": no_steps,
+        "training.gamma": no_steps,
+        "training.warmup_ratio": not training.warmup_steps and "training.warmup_steps=0",
+        "training.augmentation.rotation": not moved.rotation_probability
+        and "training.augmentation.rotation_probability=0",
+        "training.augmentation.rotation_probability": not moved.rotation
+        and "training.augmentation.rotation=0",
+        "training.augmentation.shift": not moved.shift_probability
+        and "training.augmentation.shift_probability=0",
+        "training.augmentation.shift_probability": not moved.shift
+        and "training.augmentation.shift=0",
+        "data.minival": config.data.val_split != "minival" and whole,
+    }.get(key)
+    return f"{key} has no effect, {why}" if why else None
 
 
 def _is_section(kind: Any) -> bool:

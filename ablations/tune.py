@@ -15,7 +15,7 @@ from typing import Any
 
 from ablations.grid import Cell, Grid
 from ablations.plan import Job, Plan, training_jobs
-from ablations.refusals import refused_key
+from ablations.refusals import refused_key, without_effect
 from hevitpose import runs
 from hevitpose.data.minival import MINIVAL, is_minival
 from hevitpose.errors import HEViTPoseError, UsageError
@@ -101,7 +101,9 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                         "--tune chooses on minival: expected data.val_split=val, other people than "
                         "those it chooses by"
                     )
-                _require_effect(cell, tuning)
+                why = without_effect(cell.config, tuning.key)
+                if why:
+                    raise UsageError(f"--tune: cell {cell.name!r}: {why}")
                 for value in tuning.values:
                     overrides = {tuning.key: value, _CHOSEN_BY: MINIVAL}
                     config = cell.config.with_overrides(overrides)
@@ -115,23 +117,6 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                         tried = candidates.setdefault((grid.name, cell.name), {})
                         tried.setdefault(value, []).append(made[-1].id)
     return Plan(grids, list(jobs.values())), candidates
-
-
-def _require_effect(cell: Cell, tuning: Tuning) -> None:
-    """Refuses a key that the rest of a cell's recipe leaves without effect.
-
-    Raises:
-        UsageError: it has none.
-    """
-    training = cell.config.training
-    why = {
-        "training.epochs": training.steps is not None and f"steps={training.steps} rules",
-        "training.milestones": training.schedule != "step" and f"schedule={training.schedule}",
-        "training.gamma": training.schedule != "step" and f"schedule={training.schedule}",
-        "training.warmup_ratio": not training.warmup_steps and "warmup_steps=0",
-    }.get(tuning.key)
-    if why:
-        raise UsageError(f"--tune {tuning.key}: has no effect on {cell.name}, training.{why}")
 
 
 def tuned_grids(

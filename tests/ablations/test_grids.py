@@ -129,6 +129,25 @@ class TestRefusals:
             grids.load_grids([path], base())
         return str(error.value).splitlines()
 
+    def test_values_without_effect(self, grid):
+        """Each would be trained under ids of its own, and be the default again."""
+        body = (
+            "axes:\n"
+            "  training.gamma: [0.2]\n"  # 6
+            "cells:\n"
+            "  still: {training.epochs: 3}\n"  # 8
+            "  turned: {training.augmentation.rotation: 0,"
+            " training.augmentation.rotation_probability: 0.5}\n"  # 9
+            "  moved: {training.augmentation.rotation: 0}\n"
+            "  same: {training.gamma: 0.1, model.peow: 5}\n"
+            "  stepped: {training.schedule: step, training.gamma: 0.2}\n"
+        )
+        found = self.problems(grid(body))
+        assert [p.partition(": cell ")[0][-1] for p in found] == ["6", "8", "9"], found
+        assert "training.gamma has no effect, training.schedule=" in found[0]
+        assert "training.epochs has no effect, training.steps=" in found[1]
+        assert "rotation_probability has no effect, training.augmentation.rotation=0" in found[2]
+
     def test_all_at_once_with_lines(self, grid):
         body = (
             "surprise: 1\n"  # line 5
