@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value in LARGE for value in values):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def noxfile() -> ModuleType:
+    """``noxfile.py`` as a module, loaded once: nox registers its sessions for the process."""
+    spec = importlib.util.spec_from_file_location("project_noxfile", REPOSITORY / "noxfile.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import nox.registry
@@ -161,19 +160,12 @@ def parse_bench(script: str, words: list[str]) -> str:
     return script
 
 
-@cache
-def nox_sessions() -> frozenset[str]:
-    spec = importlib.util.spec_from_file_location("project_noxfile", ROOT / "noxfile.py")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    return frozenset(nox.registry.get())
-
-
 def parse_nox(words: list[str]) -> str:
     own, rest = words, []
     if "--" in words:
         own, rest = words[: words.index("--")], words[words.index("--") + 1 :]
     flag, session = own
-    assert flag == "-s" and session in nox_sessions(), f"nox {own}: no such session"
+    assert flag == "-s" and session in nox.registry.get(), f"nox {own}: no such session"
     forwarded = {
         "ablation": lambda words: parse_ablations(["run", *words]),
         "report": parse_reports,
@@ -184,6 +176,7 @@ def parse_nox(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("page", "command"), shown(), ids=lambda value: value)
+@pytest.mark.usefixtures("noxfile")  # its sessions are known once it is loaded
 def test_every_command_shown_is_one(page, command, capsys):
     parse(command)
 

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-from pathlib import Path
 
 import pytest
-
-spec = importlib.util.spec_from_file_location(
-    "noxfile", Path(__file__).parent.parent / "noxfile.py"
-)
-noxfile = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(noxfile)
 
 
 class Session:
@@ -35,7 +27,7 @@ class Session:
         ),
     ],
 )
-def test_no_two_builds_of_opencv(installed, removed, monkeypatch):
+def test_no_two_builds_of_opencv(installed, removed, noxfile, monkeypatch):
     answer = subprocess.CompletedProcess([], 0, stdout=installed)
     monkeypatch.setattr(noxfile.subprocess, "run", lambda *_, **__: answer)
     session = Session()
