@@ -56,7 +56,13 @@ class Transfer:
     names: Mapping[str, tuple[str, str]]  # cell -> grid, name; the default's grid is ""
     rendered: Side
     photographs: Side
+    trainings: Mapping[str, str]  # cell -> ids on rendered people: one cell under any name
     parts: tuple[Transfer, ...] = ()  # one for each of several grids
+
+    @property
+    def fewest_seeds(self) -> int:
+        """Seeds that every cell has, on the side with fewer of them."""
+        return min(len(self.rendered.seeds), len(self.photographs.seeds))
 
     @property
     def start(self) -> str:
@@ -114,13 +120,10 @@ def transfers(views: Iterable[GridView]) -> list[Transfer]:
                     by_defaults[default_key(here), default_key(there), metric].append(pair)
     pairs = [pair for group in by_defaults.values() for pair in group]
     for group in by_defaults.values():
-        repeated = [
-            pair
-            for pair in group
-            if min(len(pair.rendered.seeds), len(pair.photographs.seeds)) >= SEEDS_TOGETHER
-        ]
-        if len(repeated) > 1:
-            pairs.append(_together(repeated))
+        repeated = [pair for pair in group if pair.fewest_seeds >= SEEDS_TOGETHER]
+        joined = _together(repeated) if len(repeated) > 1 else None
+        if joined is not None and joined.fewest_seeds >= SEEDS_TOGETHER:  # of all cells at once
+            pairs.append(joined)
     return sorted(pairs, key=lambda t: (t.start != "", t.start, len(t.grids) > 1))
 
 
@@ -136,29 +139,42 @@ def _pair(here: GridView, there: GridView, metric: str, metric_there: str) -> Tr
     if not rendered.seeds or not photographs.seeds:
         return None
     names = {cell: (here.name if cell else "", rows[cell].name) for cell in cells}
-    return Transfer((here.name,), names, rendered, photographs)
+    trainings = {cell: _trainings(rows[cell]) for cell in cells}
+    return Transfer((here.name,), names, rendered, photographs, trainings)
 
 
 def _by_cell(view: GridView, metric: str) -> dict[str, Row]:
-    """Rows with a score; the default under the empty name, whatever its value is called."""
-    return {
-        "" if row.is_default else f"{view.name}/{row.name}": row
-        for row in view.rows
-        if metric in row.scores
-    }
+    """Rows with a score; the default under the empty name, whatever its value is called.
+
+    Of rows that score the same weights under several conditions the first alone: more of them would
+    be no more cells.
+    """
+    found: dict[str, tuple[str, Row]] = {}
+    for row in sorted(view.rows, key=lambda row: not row.is_default):
+        if metric in row.scores:
+            cell = "" if row.is_default else f"{view.name}/{row.name}"
+            found.setdefault(_trainings(row), (cell, row))
+    return dict(found.values())
+
+
+def _trainings(row: Row) -> str:
+    return " ".join(sorted(record.training or record.id for record in row.accuracy))
 
 
 def _together(pairs: Sequence[Transfer]) -> Transfer:
-    first = pairs[0]
+    """Several grids as one; a cell that two of them show under two names is one."""
+    first, cells = pairs[0], dict[str, tuple[str, Transfer]]()
+    for pair in pairs:
+        for cell, trained in pair.trainings.items():
+            cells.setdefault(trained, (cell, pair))
     rendered, photographs = (
         replace(
             getattr(first, side),
-            scores={cell: v for pair in pairs for cell, v in getattr(pair, side).scores.items()},
+            scores={cell: getattr(pair, side).scores[cell] for cell, pair in cells.values()},
         )
         for side in ("rendered", "photographs")
     )
-    names = {cell: name for pair in pairs for cell, name in pair.names.items()}
-    if "" in names:
-        names[""] = ("", "default")
+    names = {cell: pair.names[cell] if cell else ("", "default") for cell, pair in cells.values()}
+    trainings = {cell: trained for trained, (cell, _) in cells.items()}
     grids = tuple(grid for pair in pairs for grid in pair.grids)
-    return Transfer(grids, names, rendered, photographs, tuple(pairs))
+    return Transfer(grids, names, rendered, photographs, trainings, tuple(pairs))

@@ -28,6 +28,7 @@ from reports.output.text import (
     show_estimate,
 )
 from reports.settings import flatten
+from reports.tables.speed import timing_notes
 
 _SYNTHETIC_AP = (
     "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."
@@ -270,9 +271,7 @@ def _grid_row(
     name = f"{row.name} (default)" if row.is_default and row.name != DEFAULT_CELL else row.name
     complexity, latency = row.complexity, row.latency
     ids = tuple(r.id for r in row.accuracy)
-    notes = []
-    if latency is not None and latency.latency is not None and latency.latency.noisy:
-        notes.append("noisy timing: IQR above 10% of the median")
+    timing = latency.latency if latency is not None else None
     tuned = tuple(
         f"{key} {shorten(flatten(r.config).get(key), 30)} was best on minival"
         for r in row.accuracy[:1]
@@ -289,8 +288,9 @@ def _grid_row(
             3, records=(complexity.id,) if complexity else (),
         ),
         number(
-            latency.latency.p50 if latency and latency.latency else None,
-            2, records=(latency.id,) if latency else (), notes=tuple(notes),
+            timing.p50 if timing else None,
+            2, records=(latency.id,) if latency else (),
+            notes=timing_notes(timing) if timing else (),
         ),
     ]  # fmt: skip
     for metric in shown:

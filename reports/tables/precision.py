@@ -114,7 +114,8 @@ def _points(measured: Measured) -> list[Point]:
     for record in latest_timings(measured):
         assert record.latency is not None
         conditions = record.latency.conditions
-        if conditions.get("scope", "model") == "model" and not conditions.get("flip_test"):
+        plain = conditions.get("scope", "model") == "model" and not conditions.get("flip_test")
+        if plain and conditions.get("l2", "warm") == "warm":
             groups[record.model, _place(record), captions.precision_word(record)].append(record)
     found = []
     for (model, place, precision), timings in groups.items():

@@ -23,6 +23,13 @@ _CONDITION_COLUMNS = (
 )  # fmt: skip
 
 
+#: What a peak of memory is of: two numbers that nobody should compare.
+_MEMORIES = {
+    "process": "Peak memory of the process (MiB)",
+    "tensors": "Peak memory of tensors on the GPU (MiB)",
+}
+
+
 def latest_timings(measured: Measured) -> list[Record]:
     """Per network, conditions and machine the latest attempt; cells of grids are left out."""
     return measured.kept("timings", lambda: _latest_timings(measured))
@@ -45,7 +52,14 @@ def attempts(measured: Measured) -> dict[str, list[Record]]:
 
 def timing_key(record: Record) -> str:
     """Equal for attempts at one timing."""
-    return f"{record.model} {conditions_key(record)}"
+    return f"{record.model} {keypoints_of(record)} {conditions_key(record)}"
+
+
+def keypoints_of(record: Record) -> int | None:
+    """How many keypoints a timed network predicts; None where an old record does not say it."""
+    of = record.inputs.get("model")
+    count = of.get("num_keypoints") if isinstance(of, Mapping) else None
+    return count if isinstance(count, int) else None
 
 
 def conditions_key(record: Record) -> str:
@@ -77,12 +91,15 @@ def speed_table(measured: Measured) -> Table:
         for key, title in _CONDITION_COLUMNS
         if any(r.latency and r.latency.conditions.get(key) is not None for r in timings)
     ]
+    heads = {keypoints_of(r) for r in timings} - {None}
+    memories = {kind for r in timings if (kind := _memory_of(r))}
     moved = any("keypoints_px" in r.latency.details for r in timings if r.latency)
     streams = any(_stream(r) is not None for r in timings)
     columns = (
         Column("model", "Model", numeric=False),
         Column("machine", "Machine", numeric=False),
         *(Column(key, title, numeric=False) for key, title in used),
+        *([Column("keypoints", "Keypoints")] if len(heads) > 1 else []),
         Column("p50", "p50 (ms)", "down"),
         Column("p90", "p90 (ms)", "down"),
         Column("iqr", "IQR (ms)", "down"),
@@ -90,7 +107,7 @@ def speed_table(measured: Measured) -> Table:
         Column("n", "n"),
         Column("attempt", "Attempt", numeric=False),
         Column("images_per_s", "Images/s", "up"),
-        Column("peak_memory", "Peak memory (MiB)", "down"),
+        *(Column(key, title, "down") for key, title in _MEMORIES.items() if key in memories),
         Column("parity", "Relative error to eager fp32", "down"),
         *([Column("keypoints_px", "Key points moved (px)", "down")] if moved else []),
     )
@@ -111,7 +128,8 @@ def speed_table(measured: Measured) -> Table:
             "busy the machine); images/s = batch / p50. Time on the GPU's stream is between two "
             "events, in a pass of its own that waits at its end only. The latest attempt is "
             "shown, and all are kept in the records. Two rows make no ratio: networks are "
-            "compared by interleaved runs only. Memory is measured in a pass of its own.",
+            "compared by interleaved runs only. Memory is measured in a pass of its own: of a "
+            "process with all that it has loaded, on a GPU of its tensors.",
         ),
     )
 
@@ -122,10 +140,29 @@ def _images_per_s(latency: Latency) -> float | None:
 
 
 def median(record: Record) -> TableCell:
-    """The median time of a timing, with a note where it is noisy."""
+    """The median time of a timing, with its notes."""
     assert record.latency is not None
-    notes = ("noisy: IQR above 10% of the median",) if record.latency.noisy else ()
-    return number(record.latency.p50, 2, records=(record.id,), notes=notes)
+    return number(record.latency.p50, 2, records=(record.id,), notes=timing_notes(record.latency))
+
+
+def timing_notes(latency: Latency) -> tuple[str, ...]:
+    """What to know of a timing: that it is noisy, or was not warm."""
+    warmup = latency.details.get("warmup")
+    notes = []
+    if latency.noisy:
+        notes.append("noisy timing: IQR above 10% of the median")
+    if isinstance(warmup, Mapping) and warmup.get("capped"):
+        notes.append("warm-up capped: its last two blocks were not within 2% of each other")
+    return tuple(notes)
+
+
+def _memory_of(record: Record) -> str | None:
+    """What the peak of memory is of, a key of ``_MEMORIES``; None: it was not measured."""
+    assert record.latency is not None
+    if not record.peak_memory:
+        return None
+    kind = record.latency.details.get("peak_memory_of")
+    return kind if kind in _MEMORIES else "tensors" if captions.on_gpu(record) else "process"
 
 
 def _stream(record: Record) -> float | None:
@@ -133,6 +170,13 @@ def _stream(record: Record) -> float | None:
     assert record.latency is not None
     stream = record.latency.details.get("stream")
     return stream.get("p50") if isinstance(stream, Mapping) else None
+
+
+def _peak(record: Record, kind: str) -> TableCell:
+    if record.peak_memory and _memory_of(record) != kind:
+        return TableCell("–")  # the other column has it
+    size = record.peak_memory / 2**20 if record.peak_memory else None
+    return number(size, 0, records=(record.id,))
 
 
 def _condition(record: Record, key: str) -> TableCell:
@@ -161,9 +205,10 @@ def _speed_row(record: Record, columns: Sequence[Column], tried: int) -> tuple[T
         "n": TableCell(str(latency.n), latency.n, "measured"),
         "attempt": TableCell(f"{tried} of {tried}"),
         "images_per_s": number(_images_per_s(latency), 1, records=by),
-        "peak_memory": number(
-            record.peak_memory / 2**20 if record.peak_memory else None, 0, records=by
-        ),
+        **{key: _peak(record, key) for key in _MEMORIES},
+        "keypoints": MISSING
+        if (head := keypoints_of(record)) is None
+        else TableCell(str(head), head),
         "parity": TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
         if latency.parity is not None
         else MISSING,

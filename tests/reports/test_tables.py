@@ -360,8 +360,9 @@ class TestTables:
     def test_speed_says_what_was_not_measured(self, make):
         record = make.latency(p50=20.0)  # n = 200: a p90 could be there, memory was not taken
         table = speed_table(measured([record]))
-        for column in ("p90", "peak_memory", "parity"):
+        for column in ("p90", "parity"):
             assert cell(table, "HEViTPose-nano", column).text == "not measured"
+        assert not any("memory" in column.title for column in table.columns)
         assert table.conditions.startswith("Times: example cpu; ")
         assert "n = 200" in table.conditions and "2025-01-02" in table.conditions
         few = replace(record.latency, n=60)
@@ -370,6 +371,38 @@ class TestTables:
         empty = speed_table(measured([]))
         assert empty.conditions == "Nothing has been timed yet."
         assert {c.text for c in empty.rows[0][1:]} == {"not measured"}
+
+    def test_memory_of_a_process_is_no_memory_of_a_gpu(self, make):
+        here = replace(make.latency(cell="default"), peak_memory=400 * 2**20)
+        there = make.latency(cell="default", attempt=2)
+        on_gpu = there.latency.conditions | {"device": "cuda"}
+        latency = replace(there.latency, conditions=on_gpu, details={"peak_memory_of": "tensors"})
+        there = replace(there, latency=latency, peak_memory=30 * 2**20)
+        table = speed_table(measured([here, there]))
+        titles = {column.key: column.title for column in table.columns}
+        assert "process" in titles["process"] and "tensors on the GPU" in titles["tensors"]
+        at = [list(titles).index(key) for key in ("process", "tensors")]
+        assert {tuple(row[i].text for i in at) for row in table.rows} == {("400", "–"), ("–", "30")}
+
+    def test_a_timing_that_was_not_warm_says_so(self, make):
+        record = make.latency(cell="default")
+        for capped in (True, False):
+            latency = replace(record.latency, details={"warmup": {"capped": capped}})
+            table = speed_table(measured([replace(record, latency=latency)]))
+            notes = cell(table, "HEViTPose-nano", "p50").notes
+            assert any("warm-up capped" in note for note in notes) is capped
+
+    def test_heads_for_other_keypoints_are_no_attempts_at_one_timing(self, make):
+        one, two = (
+            replace(r, inputs=r.inputs | {"model": {"name": "hevitpose_nano", "num_keypoints": k}})
+            for r, k in ((make.latency(cell="default"), 17), (make.latency(cell="default"), 133))
+        )
+        two = replace(two, id="f" * 20)
+        table = speed_table(measured([one, two]))
+        at = [column.key for column in table.columns].index("keypoints")
+        assert {row[at].text for row in table.rows} == {"17", "133"}
+        alone = speed_table(measured([one]))
+        assert "keypoints" not in {column.key for column in alone.columns}
 
     def test_processor_time_is_not_taken_for_wall_time(self, make):
         """The clock alone tells two rows apart; who names none was timed by the wall's."""

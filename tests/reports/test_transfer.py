@@ -24,13 +24,15 @@ PHOTOGRAPHS = {"default": 20, "mhsa": 22, "sra": 21, "cga": 17, "window": 24, "n
 def records(make):
     def build(photographs=PHOTOGRAPHS, start=None, seeds=5, grid="attention"):
         records = []
+        axes = {c: {} if c == "default" else {f"model.{grid}": c} for c in RENDERED}
         for cell, mean in RENDERED.items():
-            records += [make.evaluation(cell, s, mean + s, grid) for s in range(seeds)]
+            for seed in range(seeds):
+                records.append(make.evaluation(cell, seed, mean + seed, grid, axes=axes[cell]))
         for cell, ap in photographs.items():
             for seed in range(seeds):
                 record = make.evaluation(
                     cell, seed, grid=grid, metrics={"AP": (ap + 0.1 * seed) / 100},
-                    id_config={"of": f"photographs {start}"},
+                    id_config={"of": f"photographs {start}"}, axes=axes[cell],
                 )  # fmt: skip
                 data = replace(record.dataset, name="coco_small", fingerprint="sha256:0")
                 training = {"steps": 2000} | ({"start_from": start} if start else {})
@@ -85,8 +87,7 @@ def test_started_cells_stand_apart(views, make):
 
 def test_grids_of_one_default_are_also_taken_together(records):
     one, two = records(), records(grid="ffn")
-    ids = {record.id for record in one}
-    both = [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
+    both = both_grids(one, two)
     *apart, whole, _ = transfers(_views(both))
     assert whole.grids == ("attention", "ffn")
     assert len(whole.names) == 2 * len(RENDERED) - 1  # the default once
@@ -100,13 +101,45 @@ def test_grids_of_one_default_are_also_taken_together(records):
 @pytest.mark.parametrize(("seeds", "together"), [(1, False), (2, False), (3, True)])
 def test_a_grid_of_few_seeds_is_not_taken_together_with_others(records, seeds, together):
     one, two = records(), records(grid="ffn", seeds=seeds)
-    ids = {record.id for record in one}
-    both = [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
+    both = both_grids(one, two)
     found = transfers(_views(both))
     joined = {("attention", "ffn")} if together else set()
     assert {pair.grids for pair in found} == {("attention",), ("ffn",)} | joined
     assert {len(p.photographs.seeds) for p in found if p.grids == ("ffn",)} == {seeds}
     assert len(transfer_plot(found).data["panels"]) == (1 if together else 2)
+
+
+def both_grids(one, two):
+    """Of the second without its default: it is the first's."""
+    ids = {record.id for record in one}
+    return [*one, *(record for record in two if record.id not in ids and record.cell != "default")]
+
+
+def of_training(record, name):
+    return replace(record, training=f"{name} {record.dataset.name} {record.seed}")
+
+
+def test_a_cell_that_two_grids_show_is_one(records):
+    both = both_grids(records(), records(grid="ffn"))
+    both = [of_training(r, "m") if r.cell == "mhsa" else r for r in both]
+    whole = next(t for t in transfers(_views(both)) if len(t.grids) > 1)
+    assert len(whole.names) == 2 * len(RENDERED) - 2  # the default and `mhsa` once
+    assert "attention/mhsa" in whole.names and "ffn/mhsa" not in whole.names
+
+
+def test_weights_scored_twice_are_one_cell(records):
+    """As a grid's conditions do: another decoder makes no other network."""
+    again = [of_training(r, "m") if r.cell in ("mhsa", "window") else r for r in records()]
+    assert len(transfers(_views(again))[0].names) == len(RENDERED) - 1
+
+
+def test_seeds_that_all_grids_have_decide_what_is_taken_together(records):
+    """Seeds 0 to 2 of one grid and 2 to 4 of the other have a single one in common."""
+    one, two = records(), records(grid="ffn")
+    assert {len(pair.grids) for pair in transfers(_views(both_grids(one, two)))} == {1, 2}
+    few = [record for record in one if record.seed < 3 or record.cell == "default"]
+    late = [record for record in two if record.seed > 1]
+    assert {len(pair.grids) for pair in transfers(_views(both_grids(few, late)))} == {1}
 
 
 def test_the_table_and_the_plot_say_the_same(views):
