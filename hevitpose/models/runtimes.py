@@ -7,6 +7,7 @@ A runtime that is not installed, or a precision that it has no arithmetic for he
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ RUNTIMES = {
     "openvino": ("fp32", "bf16", "int8"),
     "tensorrt": ("fp32", "fp16", "int8"),
 }
+_TF32 = "NVIDIA_TF32_OVERRIDE"
 #: What a runtime needs beside itself.
 _NEEDS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "onnxruntime"}
 INPUT = "images"
@@ -51,6 +53,9 @@ def require_runtime(runtime: str, precision: str = "fp32") -> None:
             raise UnavailableError(f"{package} is not installed: pip install -e '.[export]'")
     if runtime == "tensorrt" and "TensorrtExecutionProvider" not in _providers():
         raise UnavailableError("tensorrt: this onnxruntime has no TensorrtExecutionProvider")
+    # Its provider has no option for it (onnxruntime 1.2x); CUDA reads the variable when it starts.
+    if runtime == "tensorrt" and precision == "fp32" and os.environ.get(_TF32) != "0":
+        raise UnavailableError(f"tensorrt: would compute fp32 in TF32, set {_TF32}=0 before")
     if runtime == "openvino" and precision == "bf16" and not has_bfloat16():
         raise UnavailableError("openvino: this processor has no bfloat16 arithmetic")
 

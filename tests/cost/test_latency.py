@@ -11,6 +11,7 @@ import time
 import types
 import weakref
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -32,6 +33,7 @@ from hevitpose.cost.latency import (
     ratio_of_rounds,
     summarize,
 )
+from hevitpose.cost.latency.forms import settings
 from hevitpose.cost.latency.measure import take_samples, warm_up
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models import create_model, runtimes
@@ -237,6 +239,19 @@ def test_warm_up_that_never_settles_is_capped_and_says_so():
     growing = (10.0 * 1.5**i for i in range(100))
     warmup = warm_up(FakeTimer(growing), lambda _: None, [0], budget)
     assert warmup.capped
+
+
+def test_a_slow_first_call_leaves_the_warm_up_its_time():
+    budget = Budget(warmup_seconds=0.0, warmup_cap_s=0.8, block_seconds=0.001)
+    timer = FakeTimer([1916.0, 30.0] + [30.0] * 3 + [25.0] * 3 + [24.9] * 3)
+    assert not warm_up(timer, lambda _: None, [0], budget).capped
+
+
+def test_threads_are_those_of_opencv_too_and_come_back():
+    before = cv2.getNumThreads()
+    with settings(Conditions(threads=1)):
+        assert cv2.getNumThreads() == 1 == torch.get_num_threads()
+    assert cv2.getNumThreads() == before
 
 
 def test_warm_up_lasts_its_least_time_though_stable():
@@ -505,6 +520,17 @@ def test_tensorrt_is_never_another_provider(monkeypatch):
     monkeypatch.setattr(runtimes, "_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(UnavailableError, match="no TensorrtExecutionProvider"):
         runtimes.require_runtime("tensorrt", "fp16")
+
+
+def test_tensorrt_does_not_call_tf32_float32(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtimes, "_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    with pytest.raises(UnavailableError, match="would compute fp32 in TF32"):
+        runtimes.require_runtime("tensorrt", "fp32")
+    runtimes.require_runtime("tensorrt", "fp16")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    runtimes.require_runtime("tensorrt", "fp32")
 
 
 def test_a_processor_without_bfloat16(nano, monkeypatch):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,14 @@ def check_device(device: str) -> None:
 
 @contextmanager
 def settings(conditions: Conditions) -> Iterator[None]:
-    """Thread count and TF32 of the conditions; what was set before comes back."""
-    threads = torch.get_num_threads()
+    """Thread counts and TF32 of the conditions; what was set before comes back.
+
+    OpenCV has threads of its own, which cut crops in the scope ``e2e``.
+    """
+    threads, threads_cv2 = torch.get_num_threads(), cv2.getNumThreads()
     precision = torch.get_float32_matmul_precision()
     torch.set_num_threads(conditions.threads)
+    cv2.setNumThreads(conditions.threads)
     if conditions.is_cuda:
         convolutions = torch.backends.cudnn.allow_tf32
         torch.set_float32_matmul_precision("high" if conditions.tf32 else "highest")
@@ -74,6 +79,7 @@ def settings(conditions: Conditions) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads_cv2)
         if conditions.is_cuda:
             torch.set_float32_matmul_precision(precision)
             torch.backends.cudnn.allow_tf32 = convolutions
