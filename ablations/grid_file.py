@@ -24,6 +24,8 @@ GRIDS = Path(__file__).parent / "grids"
 MAIN_GRIDS = ("attention", "downsampling", "ffn")
 #: The cell that every grid compares with.
 DEFAULT_CELL = "default"
+#: A width whose cost differs from the default's by a larger share is not a match.
+MATCH_TOLERANCE = 0.05
 MODES = ("one-factor", "product", "zip")
 #: What a grid may be judged by, as tables head it: PCKh at two thresholds, AP and AR.
 PRIMARIES = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP", "AR": "AR"}

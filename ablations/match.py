@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablations.grid import Cell, Grid
+from ablations.grid_file import MATCH_TOLERANCE
 from ablations.refusals import refused
 from hevitpose import json_file
 from hevitpose.config import Config
@@ -38,8 +39,6 @@ from hevitpose.runs import complexity_run
 COSTS = {"flops": "FLOPs", "params": "params"}
 #: A cell whose cost differs by no more needs no matched form.
 EQUAL = 0.01
-#: A width whose cost differs by more is not a match.
-TOLERANCE = 0.05
 _FACTORS = (0.25, 4.0)  # of the widths
 _SMALLEST_MULTIPLE = 4
 _UNITS = {"flops": (1e9, "G"), "params": (1e6, "M")}
@@ -189,8 +188,8 @@ def _matched(
         return None, f"not matched: {error}"
     widths = "-".join(map(str, found.model.spec().widths))  # type: ignore[attr-defined]
     what = f"{share(own)} -> widths {widths}: {share(value)}"
-    if abs(value - target) > TOLERANCE * target:
-        return None, f"not matched: {what}, more than {TOLERANCE:.0%} from the default"
+    if abs(value - target) > MATCH_TOLERANCE * target:
+        return None, f"not matched: {what}, more than {MATCH_TOLERANCE:.0%} from the default"
     if abs(value - target) >= abs(own - target):
         return None, f"not matched: no width is nearer than its own ({share(own)})"
     key = config_hash(found)

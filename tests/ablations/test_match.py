@@ -112,7 +112,7 @@ def test_reasons_for_none(grid, tmp_path, monkeypatch):
         [grid("cells: {big: {model.ffn_ratio: 16}, r: {model.ffn_ratio: 4}}")], base()
     )
     with monkeypatch.context() as patched:
-        patched.setattr(matching, "TOLERANCE", 0.0001)
+        patched.setattr(matching, "MATCH_TOLERANCE", 0.0001)
         (found,), lines = match(grids, "flops", tmp_path)
     assert len(found.cells) == 3
     assert all("more than 0% from the default" in line for line in lines)

@@ -120,6 +120,22 @@ class TestGrid:
         assert "batch 1" in table.conditions and "torch 2.6.0" in table.conditions
         assert "Synthetic people" in table.caption and "ground truth" in table.caption
 
+    @pytest.mark.parametrize(("torch", "noted"), [(0.169, True), (0.102, False), (None, False)])
+    def test_a_match_that_leaves_products_out_says_what_they_cost(self, make, torch, noted):
+        view = ablation.build(make.grid(), "attention")
+        flops = {False: torch, True: 0.1}
+        rows = [
+            dataclasses.replace(
+                row,
+                name=row.name if row.is_default else f"{row.name} (FLOPs matched)",
+                complexity=make.complexity(flops={"mmcv": 0.1, "torch": flops[row.is_default]}),
+            )
+            for row in view.rows
+        ]
+        table = grid_table(dataclasses.replace(view, rows=tuple(rows)))
+        notes = {note for row in table.rows for note in row[0].notes}
+        assert any("by torch's count" in note and "+69%" in note for note in notes) is noted
+
     def test_a_small_val_set_shows_what_other_photographs_would_change(self, make):
         values = [0.2 + 0.0001 * draw for draw in range(1000)]
         records = []
