@@ -18,7 +18,8 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -61,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=int, default=10)
     add("--threads", type=int, default=provenance.cores(), help="default: all this process may use")
     add("--forms", default="plain,train", help="by comma: plain or train, then +tf32, +bf16 ...")
-    add("--device", default="cpu", help="cpu or cuda")
+    add("--device", default="cpu", choices=("cpu", "cuda"))
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
     add("--give-back-memory", action="store_true", help="do not keep what is freed")
     options = parser.parse_args(arguments)
@@ -90,6 +91,23 @@ def check_form(form: str) -> None:
             raise unknown_name("option of a form", option, OPTIONS)
 
 
+@contextmanager
+def settings(options: Sequence[str]) -> Iterator[None]:
+    """The settings of torch that a form's options ask for; what was set before comes back.
+
+    They are the whole process's, and forms take turns in it. Setting them takes microseconds.
+    """
+    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.allow_tf32, cudnn.benchmark
+    torch.set_float32_matmul_precision("high" if "tf32" in options else "highest")
+    cudnn.allow_tf32, cudnn.benchmark = "tf32" in options, "autotune" in options
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        cudnn.allow_tf32, cudnn.benchmark = before
+
+
 def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
     """One training step of a network in one of :data:`FORMS`, with some of :data:`OPTIONS`.
 
@@ -101,9 +119,6 @@ def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
     device = torch.device(options.device)
     nhwc = name == "train" or "nhwc" in given
     layout = torch.channels_last if nhwc else torch.contiguous_format
-    torch.set_float32_matmul_precision("high" if "tf32" in given else "highest")
-    torch.backends.cudnn.allow_tf32 = "tf32" in given
-    torch.backends.cudnn.benchmark = "autotune" in given
     network = create_for_input(options.model, KEYPOINTS, options.input, seed=0).train()
     network = network.to(device).to(memory_format=layout)
     if name == "train":
@@ -118,11 +133,12 @@ def step_of(form: str, options: argparse.Namespace) -> Callable[[], None]:
     target = torch.rand(shape, generator=generator).to(device)
 
     def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in given):
-            heatmaps = forward(images)
-        torch.nn.functional.mse_loss(heatmaps.float(), target).backward()
-        optimizer.step()
+        with settings(given):
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in given):
+                heatmaps = forward(images)
+            torch.nn.functional.mse_loss(heatmaps.float(), target).backward()
+            optimizer.step()
 
     return step
 
@@ -178,9 +194,13 @@ def _run(options: argparse.Namespace) -> int:
     width, height = options.input
     print(
         f"{options.model}, batch {options.batch}, {height}x{width}, {options.threads} "
-        f"threads, {options.clock} clock, {provenance.machine()['cpu']}"
+        f"threads, {options.clock} clock, {_device_name(options.device)}"
     )
     return 0
+
+
+def _device_name(device: str) -> str:
+    return str(provenance.machine()["cpu" if device == "cpu" else "gpu"])
 
 
 if __name__ == "__main__":

@@ -45,6 +45,40 @@ def test_the_ratio_is_train_over_plain(monkeypatch, capsys):
     assert "train / plain: 0.250 [0.250, 0.250] (2 rounds)" in out
 
 
+def test_forms_that_take_turns_have_each_their_own_settings(monkeypatch):
+    """All are built before the first step, and torch's settings are the whole process's."""
+
+    def now():
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+    before, seen = now(), []
+
+    def create(*args, **kwargs):
+        network = create_for_input(*args, **kwargs)
+        network.head.register_forward_hook(lambda *_: seen.append(now()))
+        return network
+
+    monkeypatch.setattr(training_step, "create_for_input", create)
+    forms = ["plain", "plain+tf32", "plain+autotune"]
+    options = training_step.parse([*TINY, "--rounds", "1", "--forms", ",".join(forms)])
+    steps = [training_step.step_of(form, options) for form in options.forms]
+    for step in steps:
+        step()
+    assert seen == [("highest", False, False), ("high", True, False), ("highest", False, True)]
+    assert now() == before
+
+
+def test_the_last_line_names_the_device_that_was_timed(monkeypatch, capsys):
+    facts = {"cpu": "A processor", "gpu": "A card"}
+    monkeypatch.setattr(training_step.provenance, "machine", lambda: facts)
+    monkeypatch.setattr(training_step, "measure", lambda options: {"plain": [[1.0, 0.0]]})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, name in (("cpu", "A processor"), ("cuda", "A card")):
+        assert training_step.main([*TINY, "--device", device]) == 0
+        assert capsys.readouterr().out.endswith(f", wall clock, {name}\n")
+
+
 @pytest.mark.parametrize(
     ("form", "dtype"), [("train", torch.float32), ("train+bf16", torch.bfloat16)]
 )
