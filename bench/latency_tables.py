@@ -89,17 +89,11 @@ def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:
         table.add_row(*cells, *_numbers(row, streams), _status(row))
     console.print(table)
     for label, versus in ratios.items():
-        line = f"time({label}) / time({versus.to}) = {_verdict(versus.ratio)}"
+        line = f"time({label}) / time({versus.to}) = {versus.ratio}: {versus.ratio.verdict}"
         if versus.close is not None:
-            line += f"; with close cores {_verdict(versus.close)}"
+            line += f"; with close cores {versus.close}: {versus.close.verdict}"
         console.print(line, highlight=False)
     console.print(condition_line(rows), highlight=False, soft_wrap=True)
-
-
-def _verdict(ratio: Any) -> str:
-    if not ratio.distinguishable:
-        return f"{ratio}: not distinguishable"
-    return f"{ratio}: {'faster' if ratio.ratio < 1 else 'slower'}"
 
 
 def _numbers(row: Any, streams: bool) -> Iterable[str]:
@@ -141,7 +135,10 @@ def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
             }
             for row in rows
         ],
-        "ratios": [{"contender": label, **versus.to_dict()} for label, versus in ratios.items()],
+        "ratios": [
+            {"contender": label, **versus.to_dict(), "verdict": versus.ratio.verdict}
+            for label, versus in ratios.items()
+        ],
         "conditions": condition_line(rows),
     }
 

@@ -190,7 +190,7 @@ def _run(options: argparse.Namespace) -> int:
     if plain := times.pop("plain", None):
         for form, steps in times.items():
             ratio = ratio_of_rounds(steps, plain, np.random.default_rng(0))
-            print(f"{form} / plain: {ratio}")
+            print(f"{form} / plain: {ratio}: {ratio.verdict}")
     width, height = options.input
     print(
         f"{options.model}, batch {options.batch}, {height}x{width}, {options.threads} "

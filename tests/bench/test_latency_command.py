@@ -361,7 +361,7 @@ def test_rounds_with_close_cores_are_told_apart(fake_contenders, monkeypatch, tm
     arguments = ["--vs", "b,nano", "--rounds", "4", "--out", str(tmp_path)]
     assert latency.main(arguments) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "with close cores 0.750 [0.750, 0.750] (2 rounds): faster" in out
+    assert "with close cores 0.750 [0.750, 0.750] (2 rounds): no verdict (needs 8 rounds)" in out
     (details,) = (
         record.latency.details
         for record in RecordStore(tmp_path / "records").load()

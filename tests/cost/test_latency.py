@@ -35,6 +35,7 @@ from hevitpose.cost.latency import (
 )
 from hevitpose.cost.latency.forms import settings
 from hevitpose.cost.latency.measure import take_samples, warm_up
+from hevitpose.cost.latency.statistics import VERDICT_ROUNDS
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models import create_model, runtimes
 from hevitpose.models.parity import mean_shift, relative_error
@@ -121,6 +122,22 @@ def test_ratio_of_equals_is_not_distinguishable_and_repeats():
     assert first == second
     assert first.low < 1 < first.high
     assert not first.distinguishable
+
+
+def test_few_rounds_give_no_verdict():
+    """Of equal contenders, one comparison in ten or so is called a difference, not one in two."""
+    rng, said = np.random.default_rng(3), {}
+    for rounds, comparisons in ((1, 5), (3, 30), (7, 30), (VERDICT_ROUNDS, 150)):
+        noise = rng.lognormal(0, 0.05, (comparisons, 2, rounds, 1))
+        found = [ratio_of_rounds(a, b, rng, resamples=300) for a, b in noise]
+        said[rounds] = sum(ratio.verdict in ("faster", "slower") for ratio in found) / comparisons
+    assert 0.02 < said.pop(VERDICT_ROUNDS) < 0.12
+    assert set(said.values()) == {0}, said
+    one = ratio_of_rounds([[1.0]], [[1.1]], rng)
+    assert f"{one}: {one.verdict}" == (
+        "0.909 [0.909, 0.909] (1 round): no verdict (needs 8 rounds)"
+    )
+    assert not one.distinguishable
 
 
 def test_ratio_interval_covers_a_known_ratio():
