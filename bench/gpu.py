@@ -11,8 +11,9 @@ steps as the time allows, and with time left a cell of every attention. ROOT hol
 First a child reads from the disk what all need, before any part's clock starts. Each part has its
 share of the time and hands on what it does not need; one that fails is reported and the next one
 runs. Rows are kept in DIR/rows.jsonl as they come, records in DIR/records (for ``hevitpose records
-import DIR``); the same call again does what is missing. At the end DIR has summary.txt and
-summary.json. Runs from a bare checkout.
+import DIR``); the same call again does what is missing. DIR/header.json is of the call that began
+DIR: one of another scale, device, torch or data needs another DIR. At the end DIR has summary.txt
+and summary.json. Runs from a bare checkout.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import gpu_latency, gpu_training
 from bench.command import Parser, exit_code
 from bench.gpu_data import make_stand_in
-from bench.gpu_session import FULL, REHEARSAL, Log, Session
+from bench.gpu_folder import begin, header_of, headline
+from bench.gpu_session import FULL, REHEARSAL, SETTLED, Log, Scale, Session
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
 from hevitpose.records import provenance
@@ -95,20 +97,27 @@ def run_parts(session: Session, parts: Sequence[str]) -> None:
 # ------------------------------------------------------------------------------------ summary
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> str:
+def summary(rows: Sequence[dict[str, Any]], header: dict[str, Any], scale: Scale) -> str:
     """All rows as text, a block per part; what failed says why."""
-    facts = provenance.machine()
-    versions = provenance.versions()
-    lines = [
-        f"{facts['gpu'] or facts['cpu']}, driver {facts['driver']}, {facts['threads']} cores; "
-        f"torch {versions['torch']}, CUDA {versions['cuda']}"
-    ]
+    lines = [headline(header)]
     for part, (text, _, _) in PARTS.items():
         mine = [row for row in rows if row["part"] == part]
         if mine:
-            lines += ["", f"{part}: {text}"]
+            lines += ["", f"{part}: {text}; {_constant(part, scale)}"]
             lines += [f"  {row['key']:<58} {_facts(row)}" for row in mine]
     return "\n".join(lines) + "\n"
+
+
+def _constant(part: str, scale: Scale) -> str:
+    """Input and batch of a part, where its rows do not name them."""
+    width, height = scale.size if part in "ab" else scale.train_size
+    batches = {way.batch for way in (*scale.checks, *scale.ways, *scale.versus)}
+    if part not in "ab":
+        batches = {scale.train_batch}
+    elif part == "a":
+        batches = {way.batch for way in (*scale.checks, scale.compiled_way)}
+    batch = f", batch {batches.pop()}" if len(batches) == 1 else ""
+    return f"input {height}x{width}{batch}"
 
 
 def _facts(row: dict[str, Any]) -> str:
@@ -124,9 +133,10 @@ def _facts(row: dict[str, Any]) -> str:
 
 def write_summary(session: Session) -> str:
     """The text of the summary, also written to the session's folder."""
-    text = summary(session.log.rows)
+    text = summary(session.log.rows, session.header, session.scale)
     write_atomically(session.out / "summary.txt", text)
     content = {
+        "header": session.header,
         "machine": provenance.machine(),
         "versions": provenance.versions(),
         "code": provenance.code(),
@@ -137,7 +147,7 @@ def write_summary(session: Session) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; 1 where a row failed; 2 for a wrong request, or no GPU."""
+    """0; 1 where a row failed or was late; 2 for a wrong request, or no GPU."""
     start = time.monotonic()
     return exit_code(lambda: _run(parse(arguments), start), "interrupted; the same call goes on")
 
@@ -148,15 +158,18 @@ def _run(options: argparse.Namespace, start: float) -> int:
 
         if not torch.cuda.is_available():
             raise UsageError("no CUDA GPU is available here (--rehearse needs none)")
-    options.out.mkdir(parents=True, exist_ok=True)
-    scale = REHEARSAL if options.rehearse else FULL
+    scale, device = (REHEARSAL, "cpu") if options.rehearse else (FULL, "cuda")
+    data = options.data or Path()
+    name = "rehearsal" if options.rehearse else "full"
+    header = begin(options.out, header_of(name, device, data))
     if options.rehearse and not (options.data / "coco_small").exists():
         make_stand_in(options.data)
     session = Session(
         out=options.out,
-        device="cpu" if options.rehearse else "cuda",
+        device=device,
         scale=scale,
-        data=options.data or Path(),
+        data=data,
+        header=header,
         log=Log.open(options.out / "rows.jsonl"),
         end=start + 60 * options.minutes,
     )
@@ -165,7 +178,7 @@ def _run(options: argparse.Namespace, start: float) -> int:
         run_parts(session, options.parts)
     finally:
         print(write_summary(session), end="", flush=True)
-    return int(any(row["status"] in ("failed", "oom") for row in session.log.rows))
+    return int(any(row["status"] not in SETTLED for row in session.log.rows))
 
 
 if __name__ == "__main__":

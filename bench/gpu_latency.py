@@ -52,6 +52,12 @@ class Interleaved:
     results: dict[str, LatencyResult]
     out: dict[str, Outcome]  # who stayed out, and why
 
+    @property
+    def unfinished(self) -> str | None:
+        """Who stayed out for want of time alone, which the next call has."""
+        late = [name for name, outcome in self.out.items() if outcome.status == "late"]
+        return f"without {', '.join(late)}" if late else None
+
 
 def relative_error(task: Task) -> float | None:
     """How far a form is from eager fp32, of its largest value; None for eager fp32 itself."""
@@ -177,7 +183,7 @@ def versus(session: Session, store: Store) -> None:
     while True:
         known = len(broken)
         jobs = [(f"vs {way}", interleaving(session, way, names)) for way in session.scale.versus]
-        session.group(jobs, measure_in_turn, facts)
+        session.group(jobs, measure_in_turn, facts, unfinished=lambda result: result.unfinished)
         names = [name for name in names if name not in broken]
         if len(broken) == known or len(names) < 2:
             return

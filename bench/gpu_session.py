@@ -217,6 +217,7 @@ class Session:
     end: float  # monotonic, of the whole call
     part: str = ""
     part_end: float = 0.0  # monotonic
+    header: dict[str, Any] = field(default_factory=dict)  # of the folder, see bench/gpu_folder.py
 
     @property
     def left(self) -> float:
@@ -248,6 +249,7 @@ class Session:
         facts: Callable[[str, Any, Outcome], dict[str, Any]],
         *,
         seconds: float | None = None,
+        unfinished: Callable[[Any], str | None] = lambda result: None,
     ) -> None:
         """Do what is not done, all of it in one child, and log each row as it comes.
 
@@ -256,6 +258,7 @@ class Session:
             work: see :func:`bench.worker.run_group`.
             facts: of the row, from key, job and outcome.
             seconds: for all; default what the part has left.
+            unfinished: why the next call has to do it again, of a result that lacks something.
         """
         todo = self.todo(jobs)
         limit = self.left if seconds is None else seconds
@@ -267,7 +270,9 @@ class Session:
                 self.log.add(self.part, key, "late", reason=outcome.reason)
                 self.say(f"{key}: {outcome.reason}; {len(todo) - number} more not reached")
             else:
-                self.keep(key, outcome, facts(key, job, outcome))
+                found = facts(key, job, outcome)
+                reason = unfinished(outcome.result) if outcome.status == "ok" else None
+                self.keep(key, Outcome("late", reason) if reason else outcome, found)
 
     def task(self, model: str, way: Way, energy: bool = False) -> Task:
         """A latency measurement."""

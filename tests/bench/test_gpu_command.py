@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench import gpu, gpu_data, gpu_latency, gpu_training, worker
+from bench import gpu, gpu_data, gpu_folder, gpu_latency, gpu_training, worker
 from bench.gpu_session import FULL, REHEARSAL, Log, Session, Way
 from bench.training_step import check_form
 from bench.worker import Task, run_group
@@ -137,6 +137,82 @@ def test_tf32_is_a_setting_of_fp32():
     assert (conditions.dtype, conditions.tf32) == ("fp32", True)
 
 
+@pytest.fixture
+def no_parts(monkeypatch, tmp_path):
+    """The command on a machine that is told, with parts that do nothing but ``rows`` says."""
+    machine = {"cpu": "A processor", "gpu": "H100", "driver": "1", "threads": 2}
+    versions = {"torch": "2.9", "cuda": "13"}
+    ran = []
+
+    def call(*arguments, **facts):
+        given = {**machine, **versions, **facts}
+        monkeypatch.setattr(gpu_folder.provenance, "machine", lambda: given)
+        monkeypatch.setattr(gpu_folder.provenance, "versions", lambda: given)
+        monkeypatch.setattr(gpu_folder.provenance, "code", lambda: {"commit": given.get("commit")})
+        return gpu.main([*arguments, "--out", str(tmp_path / "out")])
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "make_stand_in", lambda root: None)
+    monkeypatch.setattr(gpu_training, "warm_up", lambda session: None)
+    monkeypatch.setattr(gpu, "run_parts", lambda session, parts: ran.append(session))
+    call.ran, call.out = ran, tmp_path / "out"
+    return call
+
+
+@pytest.mark.parametrize(
+    ("again", "says"),
+    [
+        ({"gpu": "H200"}, "begun with device H100, this call's is H200: expected another --out"),
+        ({"torch": "2.10"}, "begun with torch 2.9, this call's is 2.10"),
+        ({"rehearse": True}, "begun with scale full, this call's is rehearsal"),
+        ({"annotations": "b"}, "begun with annotations sha256:"),
+    ],
+)
+def test_a_folder_takes_rows_of_one_kind_only(no_parts, tmp_path, capsys, again, says):
+    data = tmp_path / "data/coco_small/annotations"
+    data.mkdir(parents=True)
+    for split in ("train", "val"):
+        (data / f"coco_small_{split}.json").write_text("a")
+    call = ["--data", str(tmp_path / "data")]
+    assert no_parts("--parts", "a", commit="c1") == 0  # knows no data yet
+    assert no_parts(*call, commit="c2") == 0
+    out = capsys.readouterr().out
+    assert out.endswith("H100, driver 1, 2 cores; torch 2.9, CUDA 13; full scale; commit c1, c2\n")
+    call += ["--rehearse"] if again.pop("rehearse", False) else []
+    (data / "coco_small_val.json").write_text(again.pop("annotations", "a"))
+    assert no_parts(*call, **again) == 2
+    assert len(no_parts.ran) == 2  # nothing is measured
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_rows_without_a_header_are_not_continued(no_parts, capsys):
+    no_parts.out.mkdir()
+    (no_parts.out / "rows.jsonl").write_text("")
+    assert no_parts("--rehearse") == 2
+    assert "rows.jsonl without a header.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", ["diverged", "late", "failed", "oom"])
+def test_what_did_not_come_about_is_exit_1(no_parts, monkeypatch, status):
+    monkeypatch.setattr(
+        gpu, "run_parts", lambda here, _: here.log.add("d", "x", status, reason="y")
+    )
+    assert no_parts("--rehearse") == 1
+
+
+def test_the_summary_states_what_is_constant_in_a_part():
+    found = [{"part": part, "key": "x", "status": "ok"} for part in gpu.PARTS]
+    header = gpu_folder.header_of("full", "cpu", Path("nowhere"))
+    text = gpu.summary(found, header, FULL)
+    assert [line for line in text.splitlines() if line[:2] in ("a:", "b:", "c:", "d:")] == [
+        "a: forms and precisions agree; input 256x256, batch 1",
+        "b: latency; input 256x256",
+        "c: training throughput; input 256x192, batch 128",
+        "d: a real training; input 256x192, batch 128",
+    ]
+
+
 # Parts ----------------------------------------------------------------------------------------
 
 
@@ -234,8 +310,7 @@ def test_a_contender_that_breaks_the_process_is_a_row_and_the_others_start_again
             if "b" in job.tasks:
                 yield Outcome("failed", "b: AcceleratorError: device-side assert")
             else:
-                out = {"c": Outcome("late", "timeout: not ready after 1 s")}
-                yield Outcome("ok", result=gpu_latency.Interleaved({}, {}, out))
+                yield Outcome("ok", result=gpu_latency.Interleaved({}, {}, {}))
 
     asked = []
     monkeypatch.setattr("bench.gpu_session.run_group", run_group)
@@ -247,9 +322,29 @@ def test_a_contender_that_breaks_the_process_is_a_row_and_the_others_start_again
     key = "vs fused bf16 nhwc batch 1"
     assert found == {
         f"b {key}": ("failed", "AcceleratorError: device-side assert"),
-        f"c {key}": ("late", "timeout: not ready after 1 s"),
         key: ("ok", None),
     }
+
+
+def test_a_comparison_without_a_late_contender_is_done_again_by_the_next_call(
+    monkeypatch, tmp_path
+):
+    def run_group(jobs, timeout, work):
+        for job in jobs:
+            asked.append(list(job.tasks))
+            yield Outcome("ok", result=gpu_latency.Interleaved({}, {}, outs.pop(0)))
+
+    asked, outs = [], [{"c": Outcome("late", "timeout: not ready after 1 s")}, {}]
+    monkeypatch.setattr("bench.gpu_session.run_group", run_group)
+    key, statuses = "vs fused bf16 nhwc batch 1", []
+    for _ in range(3):
+        here = session(tmp_path)  # another call
+        here.scale = replace(REHEARSAL, contenders=("a",), peers=("c",))
+        gpu_latency.versus(here, None)
+        [row] = [row for row in here.log.rows if row["key"] == key]
+        statuses.append((row["status"], row.get("reason")))
+    assert asked == [["a", "c"], ["a", "c"]]
+    assert statuses == [("late", "without c"), ("ok", None), ("ok", None)]
 
 
 def test_the_time_to_make_contenders_ready_ends(tmp_path):
