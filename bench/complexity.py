@@ -30,7 +30,7 @@ from bench.complexity_tables import Cost, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.spec import STRIDE_MULTIPLE
 from hevitpose.progress import progress_bar
-from hevitpose.sizes import parse_size
+from hevitpose.sizes import LARGEST_SIDE, parse_count, parse_size
 
 CONVENTIONS = ("mmcv", "fvcore", "torch")
 SIDES = (160, 320, 480, 640, 800, 960)
@@ -72,19 +72,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if convention not in CONVENTIONS:
             raise unknown_name("convention", convention, CONVENTIONS)
     if options.sides is not None:
-        options.sides = [parse_side(text) for text in options.sides.split(",")]
+        options.sides = [
+            parse_count(text, "--sides", LARGEST_SIDE) for text in options.sides.split(",")
+        ]
     elif options.time:
         raise UsageError("--time: expected --sides with it")
     if options.keypoints < 1:
         raise UsageError(f"--keypoints: {options.keypoints}, expected at least 1")
     return options
-
-
-def parse_side(text: str) -> int:
-    """A positive number of pixels."""
-    if not text.isdigit() or not int(text):
-        raise UsageError(f"--sides: {text!r}, expected pixels, e.g. 160,320")
-    return int(text)
 
 
 # -------------------------------------------------------------------------------------- counting

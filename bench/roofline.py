@@ -49,6 +49,8 @@ from hevitpose.sizes import parse_size
 
 #: Of which each operation's time is the median.
 PASSES = 15
+#: Of --plot: kinds of pictures that matplotlib writes without another package.
+SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def show(operations: list[Operation], peaks: Peaks, total: float, title: str, depth: int) -> None:
@@ -178,6 +180,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--plot", type=Path, help="default: runs/roofline/MODEL-MODE-DTYPE.svg")
     options = parser.parse_args(arguments)
     options.model = full_name(options.model)
+    if options.plot and options.plot.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--plot {options.plot}: expected a name in {', '.join(SUFFIXES)}")
     options.conditions = Conditions(
         device="cuda" if options.gpu else "cpu",
         batch=options.batch,

@@ -111,7 +111,10 @@ def test_a_failure_is_a_row_and_no_record(run, tmp_path, monkeypatch):
         (["--input", "0x64"], "HEIGHTxWIDTH"),
         (["--conventions", "mmvc"], "did you mean 'mmcv'"),
         (["--keypoints", "0"], "at least 1"),
-        (["--sides", "160,x"], "--sides: 'x'"),
+        (["--sides", "160,x"], "--sides 'x': expected a positive integer"),
+        (["--sides", "160,²"], "--sides '²': expected a positive integer"),
+        (["--sides", "4097"], "--sides '4097': expected at most 4096"),
+        (["--input", "٣٢x٣٢"], "expected HEIGHTxWIDTH"),
         (["--time"], "expected --sides"),
     ],
 )

@@ -428,6 +428,7 @@ def test_clocks_of_nvidia_smi_are_numbers(line, numbers, monkeypatch):
         ("batch", 0, "batch: 0, expected a positive integer"),
         ("threads", True, "threads: True"),
         ("device", "gpu", "device: 'gpu', expected cpu, cuda or cuda:N"),
+        ("device", "cuda:²", "device: 'cuda:²', expected cpu, cuda or cuda:N"),
         ("input_size", (0, 3), "input size"),
     ],
 )

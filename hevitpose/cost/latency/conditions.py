@@ -47,6 +47,10 @@ def _one_of(kind: str, value: str, known: tuple[str, ...]) -> None:
         raise unknown_name(kind, value, known)
 
 
+def _is_index(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal())
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Under what a time was taken.
@@ -83,7 +87,7 @@ class Conditions:
         if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
             raise UsageError(f"input size: {size!r}, expected two positive integers (W, H)")
         kind, _, index = self.device.partition(":")
-        if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        if kind not in ("cpu", "cuda") or not _is_index(index):
             raise UsageError(f"device: {self.device!r}, expected cpu, cuda or cuda:N")
         if self.clock == "cpu" and (self.is_cuda or self.threads != 1):
             raise UsageError("clock: 'cpu' counts one thread, expected device cpu and threads 1")
