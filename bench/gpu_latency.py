@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import Session, Way
-from bench.latency import Row, Store
+from bench.latency_records import Row, Store
 from bench.worker import Task, measure_task, prepared
 from hevitpose.collector import no_garbage_collection
 from hevitpose.cost.latency import Conditions, LatencyResult, Prepared, interleave, ratio_of_rounds

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import latency_tables as tables
 from bench.command import Parser, exit_code, select_models
 from bench.cores import CoreProbe, close_rounds
+from bench.latency_records import Row, Store
 from bench.worker import Task, contenders, run
 from hevitpose.config import network_options
 from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
@@ -40,7 +41,7 @@ from hevitpose.errors import UsageError
 from hevitpose.isolated import Outcome
 from hevitpose.models.spec import full_name
 from hevitpose.records import provenance
-from hevitpose.sizes import parse_size
+from hevitpose.sizes import parse_count, parse_size
 
 #: Of a measurement under --quick.
 BRIEF = Budget(
@@ -70,15 +71,6 @@ class Versus:
         """A JSON-ready object, the same in records and on the screen."""
         close = {} if self.close is None else {"close_cores": asdict(self.close)}
         return {"to": self.to, **asdict(self.ratio), **close}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    task: Task
-    outcome: Outcome
-    record: str | None = None  # id in the store
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -118,7 +110,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if options.keypoints < 1 or options.rounds < 2 or options.timeout <= 0:
         raise UsageError("--keypoints, --rounds, --timeout: expected at least 1, at least 2, > 0")
-    options.models = select_models(options.models)
+    if options.tf32 and not options.gpu:
+        raise UsageError("--tf32: only a GPU has it, expected --gpu with it")
+    if options.vs:  # the overrides are for these alone
+        parts = options.vs.split(",")
+        options.models = list(dict.fromkeys(full_name(part.partition(":")[0]) for part in parts))
+    else:
+        options.models = select_models(options.models)
     options.modes = (options.modes or (QUICK_MODES if options.quick else "eager,fused")).split(",")
     options.input = (options.input or ("128x128" if options.quick else "256x256")).split(",")
     options.tasks = plan(options)
@@ -131,7 +129,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
     Raises:
         UsageError: an unknown name or a count that is not positive.
     """
-    batches = [_count("--batch", text) for text in options.batch.split(",")]
+    batches = [parse_count(text, "--batch") for text in options.batch.split(",")]
     sizes = [parse_size(text, "--input") for text in options.input]
     product = itertools.product(
         options.scope.split(","), options.dtype.split(","), options.layout.split(","),
@@ -171,12 +169,6 @@ def _conditions(options: argparse.Namespace, **given: Any) -> Conditions:
     )
 
 
-def _count(flag: str, text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise UsageError(f"{flag}: {text!r}, expected positive integers")
-    return int(text)
-
-
 def measure_all(options: argparse.Namespace) -> list[Row]:
     """Every task in its own process, a line on standard error for each, its record stored.
 
@@ -187,13 +179,8 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
     start = time.monotonic()
     for task in options.tasks:
         spent = time.monotonic() - start
-        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         timeout = min(options.timeout, QUICK_SECONDS - spent) if options.quick else options.timeout
-        if timeout > 0:
-            outcome = run(task, timeout)
-        else:
-            outcome = Outcome("skipped", "the three minutes of --quick were over")
-        row = store.add(Row(task, outcome), started, time.perf_counter() - clock)
+        row = _measure_one(task, timeout, store)
         rows.append(row)
         spent = time.monotonic() - start
         left = spent / len(rows) * (len(options.tasks) - len(rows))
@@ -202,56 +189,17 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-class Store:
-    """Latency records under a folder; a re-timing is another record, never an overwrite."""
-
-    def __init__(self, out: Path) -> None:
-        from hevitpose.records import RecordStore
-
-        self.records = RecordStore(out / "records")
-        self.records.check_writable()
-
-    def add(self, row: Row, started: datetime.datetime, seconds: float, **details: Any) -> Row:
-        """Keep an outcome, whatever it was; the row comes back with the id of its record."""
-        from hevitpose.config import load_config
-        from hevitpose.records import Record
-        from hevitpose.runs import latency_run, record_facts
-
-        task, outcome = row.task, row.outcome
-        conditions = task.conditions.columns()
-        overrides = {
-            "model.name": task.model,
-            "model.num_keypoints": task.keypoints,
-            "data.input_size": list(task.conditions.input_size),
-            "imports": [str(file) for file in task.imports],
-            **{f"model.{key}": value for key, value in task.options},
-        }
-        try:
-            config = load_config("synthetic").with_overrides(overrides)
-        except UsageError:
-            return row  # an input that no network takes: the row says so, there is no cell
-        attempt = 1
-        while (this := latency_run(config, conditions, attempt=attempt)).id in self.records:
-            attempt += 1
-        facts = record_facts(config, this) | {
-            "status": outcome.status,
-            "error": outcome.reason,
-            "seed": task.seed,
-            "flip_test": task.conditions.flip,
-            "threads": task.conditions.threads,
-            "precision": task.conditions.dtype,
-            "started_at": started,
-            "seconds": seconds,
-            "latency": {"conditions": conditions},
-        }
-        if outcome.status != "ok":
-            self.records.add_failure(Record.of(facts))
-            return Row(task, outcome, this.id)
-        latency = outcome.result.record_fields()
-        latency["details"].update(details)
-        facts |= {"latency": latency, "peak_memory": outcome.result.peak_memory}
-        self.records.add(Record.of(facts))
-        return Row(task, outcome, this.id)
+def _measure_one(task: Task, timeout: float, store: Store) -> Row:
+    try:
+        store.config(task)
+    except UsageError as error:  # it could be timed, but no record could keep it
+        return Row(task, Outcome("skipped", str(error)))
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    if timeout > 0:
+        outcome = run(task, timeout)
+    else:
+        outcome = Outcome("skipped", "the three minutes of --quick were over")
+    return store.add(Row(task, outcome), started, time.perf_counter() - clock)
 
 
 def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
@@ -283,6 +231,11 @@ def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
 def versus(options: argparse.Namespace) -> tuple[list[Row], dict[str, Versus]]:
     """Contenders measured in turn; their rows, and by label all but the last against the last."""
     tasks = versus_tasks(options)
+    for label, task in tasks.items():
+        try:
+            Store.config(task)
+        except UsageError as error:
+            raise UsageError(f"{label}: {error}") from None
     store = Store(options.out)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     print(f"making {len(tasks)} contenders ready", file=sys.stderr)
@@ -378,7 +331,7 @@ def _report_rounds() -> Callable[[int, int], None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; 1 where a row failed; 2 for a wrong request, or --gpu without a GPU."""
+    """0; 1 where a row failed; 2 for a wrong request, no GPU, or where all was skipped."""
     return exit_code(lambda: _run(parse(arguments)), "interrupted; what was measured is recorded")
 
 
@@ -393,7 +346,10 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(tables.as_json(rows, ratios)))
     else:
         tables.show(rows, ratios)
-    return int(any(row.outcome.status in ("failed", "oom") for row in rows))
+    statuses = {row.outcome.status for row in rows}
+    if statuses & {"failed", "oom"}:
+        return 1
+    return 2 if statuses == {"skipped"} else 0
 
 
 if __name__ == "__main__":

@@ -16,12 +16,17 @@ def milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 
+def network(task: Any) -> str:
+    """The model's name, then the options that are not its own: hevitpose_b attention=mhsa."""
+    return " ".join([task.model, *(f"{key}={value}" for key, value in task.options)])
+
+
 def one_line(row: Any) -> str:
     """A finished measurement in one line."""
     conditions = row.task.conditions.columns()
     what = (
-        f"{row.task.model} {conditions['mode']} {conditions['input']} batch {conditions['batch']} "
-        f"{conditions['dtype']} {conditions['scope']}"
+        f"{network(row.task)} {conditions['mode']} {conditions['input']} "
+        f"batch {conditions['batch']} {conditions['dtype']} {conditions['scope']}"
     )
     if row.outcome.status != "ok":
         return f"{what}: {row.outcome.status} ({row.outcome.reason})"
@@ -34,7 +39,7 @@ def one_line(row: Any) -> str:
 
 
 def condition_line(rows: Sequence[Any]) -> str:
-    """Device, precision, mode, n, date, commit: what stands under every table with times."""
+    """Device, input, precision, mode, n, date, commit: what stands under a table with times."""
     from hevitpose.records import provenance
 
     def values(key: str) -> str:
@@ -50,8 +55,10 @@ def condition_line(rows: Sequence[Any]) -> str:
     cpu = any(row.task.conditions.clock == "cpu" for row in rows)
     clock = "of processor time " if cpu else ""
     precision = values("dtype") + (f" (TF32 {values('tf32')})" if cuda else "")
+    keypoints = "/".join(map(str, dict.fromkeys(row.task.keypoints for row in rows)))
     return (
         f"Milliseconds {clock}per call, median of n = {n}; {device}, {values('threads')} threads, "
+        f"batch {values('batch')}, input {values('input')}, {keypoints} keypoints, "
         f"{precision}, {values('layout')}, mode {values('mode')}, scope {values('scope')}, "
         f"flip test {values('flip_test')}, L2 {values('l2')}; "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit}."
@@ -85,7 +92,7 @@ def show(rows: Sequence[Any], ratios: dict[str, Any]) -> None:
     table.add_column("status")
     for row in rows:
         conditions = row.task.conditions.columns()
-        cells = [row.task.model, conditions["mode"], *(str(conditions[key]) for key in columns)]
+        cells = [network(row.task), conditions["mode"], *(str(conditions[key]) for key in columns)]
         table.add_row(*cells, *_numbers(row, streams), _status(row))
     console.print(table)
     for label, versus in ratios.items():
@@ -127,6 +134,8 @@ def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
         "rows": [
             {
                 "model": row.task.model,
+                "options": dict(row.task.options),
+                "keypoints": row.task.keypoints,
                 **row.task.conditions.columns(),
                 "status": row.outcome.status,
                 "reason": row.outcome.reason,

@@ -65,7 +65,11 @@ def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
         (["--scope", "all"], "unknown scope 'all'"),
         (["--layout", "hwc"], "unknown layout 'hwc'"),
         (["--input", "256"], "--input '256': expected HEIGHTxWIDTH"),
-        (["--batch", "0"], "--batch: '0', expected positive integers"),
+        (["--batch", "0"], "--batch '0': expected a positive integer"),
+        (["--batch", "1,²"], "--batch '²': expected a positive integer"),
+        (["--batch", "9" * 5000], "expected at most"),
+        (["--tf32", "--models", "nano"], "--tf32: only a GPU has it"),
+        (["--vs", "t,vitpose_s", "--input", "240x240"], "hevitpose_t:eager: "),
         (["--threads", "0"], "threads: 0, expected a positive integer"),
         (["--gpu", "--cpu"], "not allowed with"),
         (["--speed"], "unrecognized arguments: --speed"),
@@ -213,9 +217,49 @@ def test_failures_are_rows_and_records(outcomes, tmp_path, capsys):
     assert kept.noisy  # quartiles 2 and 2.5 about 2
 
 
-def test_skipped_alone_is_no_failure(outcomes, tmp_path):
+def test_skipped_alone_is_no_failure_unless_nothing_was_measured(outcomes, tmp_path):
     outcomes["hevitpose_nano"] = Outcome("skipped", "not here")
-    assert latency.main(["--models", "nano", "--modes", "fused", "--out", str(tmp_path)]) == 0
+    outcomes["hevitpose_t"] = Outcome("ok", result=result())
+    arguments = ["--modes", "fused", "--out", str(tmp_path), "--models"]
+    assert latency.main([*arguments, "nano,t"]) == 0
+    assert latency.main([*arguments, "nano"]) == 2
+
+
+def test_what_no_record_can_hold_is_not_measured(monkeypatch, tmp_path, capsys):
+    """ViTPose takes 240x240, which a config refuses."""
+    monkeypatch.setattr(latency, "run", lambda *_: pytest.fail("measured"))
+    arguments = ["--models", "vitpose_s", "--modes", "eager", "--input", "240x240"]
+    assert latency.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert "skipped (" in (err := capsys.readouterr().err) and "240" in err
+
+
+def test_the_line_under_the_table_states_input_batch_and_keypoints(outcomes, tmp_path, capsys):
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    arguments = ["--models", "nano", "--modes", "eager", "--batch", "4", "--input", "384x288"]
+    assert latency.main([*arguments, "--out", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "threads, batch 4, input 384x288, 17 keypoints, fp32" in out
+
+
+def test_options_of_the_network_are_shown(outcomes, tmp_path, capsys):
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    arguments = ["--models", "nano", "--modes", "eager", "model.attention=mhsa"]
+    arguments += ["--out", str(tmp_path)]
+    assert latency.main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "hevitpose_nano attention=mhsa" in out and "hevitpose_nano attention=mhsa" in err
+    assert latency.main([*arguments, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["options"] == {"attention": "mhsa"} and row["keypoints"] == 17
+
+
+def test_options_of_vs_are_for_its_contenders_alone():
+    asked = latency.parse(["--vs", "b,t", "model.attention=mhsa"])  # no peer has an attention
+    tasks = latency.versus_tasks(asked)
+    assert {t.model: dict(t.options) for t in tasks.values()} == {
+        "hevitpose_b": {"attention": "mhsa"},
+        "hevitpose_t": {"attention": "mhsa"},
+    }
 
 
 def test_a_retiming_is_a_new_record(outcomes, tmp_path):
@@ -239,7 +283,7 @@ def test_json(outcomes, tmp_path, capsys):
 def test_quick_ends(outcomes, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(latency, "QUICK_SECONDS", 0.0)
     arguments = ["--models", "nano", "--modes", "eager", "--quick", "--out", str(tmp_path)]
-    assert latency.main(arguments) == 0
+    assert latency.main(arguments) == 2
     assert "the three minutes of --quick were over" in " ".join(capsys.readouterr().out.split())
 
 
