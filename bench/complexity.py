@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.command import Parser, exit_code, select_models
-from bench.complexity_tables import Cost, Row, show_costs, show_rows
+from bench.complexity_tables import Cost, Modules, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.spec import STRIDE_MULTIPLE
 from hevitpose.progress import progress_bar
@@ -218,7 +218,8 @@ class Store:
         gflops = {name: value for name, value in counted.items() if value is not None}
         if len(gflops) < len(conventions):
             return None
-        return replace(row, params=record.params, gflops=gflops, record=record.id)
+        found = {"params": record.params, "gflops": gflops, "record": record.id}
+        return replace(row, uncounted=None, **found)
 
     def add(self, row: Row, started: datetime.datetime, seconds: float) -> Row:
         """Keep a complete count; the row comes back with the id of its record."""
@@ -235,10 +236,10 @@ class Store:
         return replace(row, record=run.id)
 
 
-def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], list[str]]:
-    """Every row filled, and the per-module tables asked for."""
+def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], list[Modules]]:
+    """Every row filled, and the counts whose per-module tables were asked for."""
     rows: list[Row] = []
-    tables: list[str] = []
+    tables: list[Modules] = []
     planned = plan(options)
     with progress_bar("counting", "networks") as report:
         for done, row in enumerate(planned):
@@ -253,8 +254,8 @@ def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], li
     return rows, tables
 
 
-def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list[str]) -> Row:
-    from hevitpose.cost.complexity import count, meta_copy, render
+def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list[Modules]) -> Row:
+    from hevitpose.cost.complexity import count, meta_copy
     from hevitpose.models import create_for_input
 
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -264,8 +265,8 @@ def _count_one(row: Row, options: argparse.Namespace, store: Store, tables: list
     if options.per_module:
         for convention in options.conventions:
             subject = model if convention == "fvcore" else meta_copy(model)
-            table = render(count(subject, row.input_size, convention), options.depth)
-            tables.append(f"{row.model}, {row.keypoints} keypoints: {table}")
+            counted = count(subject, row.input_size, convention)
+            tables.append(Modules(row.model, row.keypoints, counted, options.depth))
     return store.add(filled, started, time.perf_counter() - clock)
 
 
@@ -324,7 +325,9 @@ def _run(options: argparse.Namespace) -> int:
         rows, tables = count_rows(options, store)
         done: Sequence[Row | Cost] = rows
         result = {"rows": [asdict(row) for row in rows]}
-        text = "\n\n".join((*tables, show_rows(rows, options.conventions)))
+        if options.per_module:
+            result["per_module"] = [table.to_dict() for table in tables]
+        text = "\n\n".join((*map(str, tables), show_rows(rows, options.conventions)))
     else:
         done = costs = cost_rows(options)
         result = {"sides": [asdict(cost) for cost in costs]}

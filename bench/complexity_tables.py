@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 Size = tuple[int, int]
 
@@ -20,7 +21,8 @@ class Row:
     error: str | None = None
     params: int | None = None
     gflops: dict[str, float] = field(default_factory=dict)  # by convention
-    uncounted: dict[str, dict[str, int]] = field(default_factory=dict)  # by convention: what ran
+    #: By convention what ran without a rule, how often; None: read from a record, which has none.
+    uncounted: dict[str, dict[str, int]] | None = field(default_factory=dict)
     published: dict[str, str | None] | None = None  # params_m, gflops, source, note
     agreement: str = ""  # reproduced, differs, or empty where nothing is published
     record: str | None = None  # its id in the store
@@ -39,6 +41,28 @@ class Cost:
     ms: float | None = None  # median, eager fp32, batch 1
     status: str = "ok"
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules of a network under one convention."""
+
+    model: str
+    keypoints: int
+    complexity: Any  # hevitpose.cost.complexity.Complexity
+    depth: int  # levels below the network
+
+    def __str__(self) -> str:
+        from hevitpose.cost.complexity import render
+
+        return f"{self.model}, {self.keypoints} keypoints: {render(self.complexity, self.depth)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object with the same modules as the text."""
+        levels = ((r, r.name.count(".") + 1 if r.name else 0) for r in self.complexity.by_module)
+        modules = [asdict(row) for row, level in levels if level <= self.depth]
+        named = {"model": self.model, "keypoints": self.keypoints}
+        return {**named, **self.complexity.to_dict(), "modules": modules}
 
 
 def text_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -82,9 +106,13 @@ def show_rows(rows: Sequence[Row], conventions: Sequence[str]) -> str:
             notes.append(f"{row.model} {row.status}: {row.error}")
         if printed.get("note"):
             notes.append(f"{row.model}: {printed['note']}")
-    operators = sorted({name for row in rows for name in row.uncounted.get("fvcore", {})})
+    operators = sorted({name for row in rows for name in (row.uncounted or {}).get("fvcore", {})})
     if operators:
         notes.append(f"fvcore has no rule for, and counts as 0: {', '.join(operators)}")
+    if "fvcore" in conventions and any(row.uncounted is None for row in rows):
+        notes.append(
+            "From records, which do not say what fvcore counts as 0; --fresh counts again and says it."
+        )
     notes.append(
         "G: multiply-accumulates of one image / 1e9. mmcv: per module, as used beside printed "
         "numbers; fvcore and torch: per operator, attention products included."

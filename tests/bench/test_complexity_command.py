@@ -42,7 +42,19 @@ def test_json_record_and_second_run(run, tmp_path, monkeypatch):
     # The second run reads it back and builds nothing.
     monkeypatch.setattr("hevitpose.models.create_for_input", None)
     code, out, _ = run("--models", "nano", "--input", "64x32", "--json")
-    assert code == 0 and json.loads(out)["rows"][0]["gflops"] == row["gflops"]
+    (again,) = json.loads(out)["rows"]
+    assert code == 0 and again["gflops"] == row["gflops"]
+    # A record does not know what had no rule: said, so that nobody reads it as "nothing".
+    assert row["uncounted"]["fvcore"] and again["uncounted"] is None
+    assert "--fresh counts again" in run("--models", "nano", "--input", "64x32")[1]
+
+
+def test_json_has_the_modules_too(run):
+    arguments = ("--models", "nano", "--input", "32x32", "--conventions", "mmcv", "--per-module")
+    (table,) = json.loads(run(*arguments, "--depth", "1", "--json")[1])["per_module"]
+    assert (table["model"], table["convention"]) == ("hevitpose_nano", "mmcv")
+    names = [module["name"] for module in table["modules"]]
+    assert names[0] == "" and len(names) > 1 and not any("." in name for name in names)
 
 
 def test_an_incomplete_count_is_not_recorded(run, tmp_path):
