@@ -218,8 +218,8 @@ class Store:
         gflops = {name: value for name, value in counted.items() if value is not None}
         if len(gflops) < len(conventions):
             return None
-        found = {"params": record.params, "gflops": gflops, "record": record.id}
-        return replace(row, uncounted=None, **found)
+        kept = replace(row, params=record.params, gflops=gflops, uncounted=None)
+        return replace(kept, record=record.id)
 
     def add(self, row: Row, started: datetime.datetime, seconds: float) -> Row:
         """Keep a complete count; the row comes back with the id of its record."""

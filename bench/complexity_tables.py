@@ -111,7 +111,7 @@ def show_rows(rows: Sequence[Row], conventions: Sequence[str]) -> str:
         notes.append(f"fvcore has no rule for, and counts as 0: {', '.join(operators)}")
     if "fvcore" in conventions and any(row.uncounted is None for row in rows):
         notes.append(
-            "From records, which do not say what fvcore counts as 0; --fresh counts again and says it."
+            "From records, without what fvcore counts as 0; --fresh counts again and names it."
         )
     notes.append(
         "G: multiply-accumulates of one image / 1e9. mmcv: per module, as used beside printed "
