@@ -127,7 +127,7 @@ class Options:
         if self.seeds is None:
             return list(range(self.num_seeds or 1))
         parts = self.seeds.split(",")
-        if not all(part.isdecimal() for part in parts):
+        if not all(part.isascii() and part.isdecimal() for part in parts):
             raise UsageError(f"--seeds {self.seeds!r}: expected a list like 0,1,2")
         digits = len(str(LARGEST_SEED))
         if any(len(part) > digits or int(part) > LARGEST_SEED for part in parts):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hevitpose.evaluation.statistics import Interval
 from hevitpose.records import Record
+from hevitpose.records.schema import VERDICT_ROUNDS
 from reports import captions
 from reports.load import Measured, is_plain_network
 from reports.tables.speed import conditions_key
@@ -77,13 +78,14 @@ def _times(record: Record, model: str, against: str) -> Iterator[Interval]:
         if not all(isinstance(n, (int, float)) and 0 < n < float("inf") for n in numbers):
             continue
         value, low, high = (float(n) for n in numbers if n is not None)
-        if not low <= value <= high:
+        rounds = int(ratio.get("rounds") or 0)
+        if not low <= value <= high or rounds < VERDICT_ROUNDS:  # fewer say too little
             continue
         if (record.model, other) == (model, against):
             value, low, high = 1 / value, 1 / high, 1 / low
         elif (record.model, other) != (against, model):
             continue
-        yield Interval(value, low, high, int(ratio.get("rounds") or 0), "bootstrap over rounds")
+        yield Interval(value, low, high, rounds, "bootstrap over rounds")
 
 
 def _recorded(record: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:

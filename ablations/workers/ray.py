@@ -181,7 +181,7 @@ def _connect(address: str | None) -> Any:
 def _check_reachable(address: str) -> None:
     """Ray itself waits for minutes before it says that nobody is there."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise UsageError(f"--address {address!r}: expected auto, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

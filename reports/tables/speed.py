@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Latency, Record
+from hevitpose.records.schema import P90_SAMPLES
 from reports import captions
 from reports.load import Measured, is_plain_network, newest
 from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain
 from reports.published import Published
 from reports.tables.accuracy import DISPLAY
 
-#: Fewest calls with a p90; what hevitpose.cost.latency does (it imports torch, reports do not).
-P90_SAMPLES = 100
 _CONDITION_COLUMNS = (
     ("device", "Device"), ("batch", "Batch"), ("input", "Input (H x W)"), ("dtype", "Dtype"),
     ("tf32", "TF32"), ("layout", "Layout"), ("mode", "Mode"), ("threads", "Threads"),

@@ -35,11 +35,11 @@ from hevitpose.cost.latency import (
 )
 from hevitpose.cost.latency.forms import settings
 from hevitpose.cost.latency.measure import take_samples, warm_up
-from hevitpose.cost.latency.statistics import VERDICT_ROUNDS
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.models import create_model, runtimes
 from hevitpose.models.parity import mean_shift, relative_error
 from hevitpose.records import Latency
+from hevitpose.records.schema import VERDICT_ROUNDS
 
 BRIEF = Budget(5, 3, 0.05, 0.0, 0.05, 0.01, energy=False)
 

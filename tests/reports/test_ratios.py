@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from hevitpose.records.schema import VERDICT_ROUNDS
 from reports.claims import claims_table, load_claims
 from reports.load import check
 from reports.published import load as load_published
@@ -52,6 +53,16 @@ def every_condition(make):
         timing("hrformer_s", {"ratio": {"to": "hevitpose_b:fused", **slower}}, clock="cpu"),
         timing("hrformer_s", {"ratio": {"to": "hevitpose_b:eager", **slower}, "minute": 9}),
     ]
+
+
+def test_a_ratio_of_few_rounds_is_not_shown(every_condition, published):
+    slower = every_condition[3]
+    for rounds, shown in ((VERDICT_ROUNDS - 1, False), (VERDICT_ROUNDS, True)):
+        ratio = slower.latency.details["ratio"] | {"rounds": rounds}
+        record = replace(slower, latency=replace(slower.latency, details={"ratio": ratio}))
+        table = claims_table(measured([record]), published, [])
+        row = next(row for row in table.rows if "HRFormer" in row[0].text)
+        assert (row[2].text != "not measured") is shown
 
 
 def test_every_condition_of_a_speed_claim_is_listed_and_gpus_first(every_condition, published):

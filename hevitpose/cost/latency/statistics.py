@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 
-#: Fewest samples from which a percentile is given.
-P90_SAMPLES = 100
-P99_SAMPLES = 1000
+from hevitpose.records.schema import P90_SAMPLES, P99_SAMPLES, VERDICT_ROUNDS
+
 #: IQR / median above which a row is called noisy.
 NOISY = 0.10
-#: Fewest rounds that a verdict on a ratio rests on. Of two equal contenders the interval leaves 1
-#: out in 50% of comparisons with 2 rounds, 25% with 3, 13% with 7, and 6 to 9% with 8 to 15
-#: (normal noise, 4,000 simulated comparisons each).
-VERDICT_ROUNDS = 8
 
 
 @dataclass(frozen=True)
