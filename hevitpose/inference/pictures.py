@@ -19,6 +19,7 @@ from hevitpose.data.fingerprint import SUFFIXES
 from hevitpose.data.images import look
 from hevitpose.data.readers import fields
 from hevitpose.data.readers.detections import read_boxes
+from hevitpose.data.readers.image_ids import NameEnds, named
 from hevitpose.errors import DataError, UsageError, notice_once
 from hevitpose.files import broken_text, exists, is_dir, is_file
 
@@ -38,16 +39,12 @@ class Pictures:
         """Places of the images that a file name means: the whole of it, or the end of a path."""
         if name in self.names:
             return [self.names.index(name)]
-        return self._by_end.get(name, [])
+        return self._ends.find(name)
 
     @cached_property
-    def _by_end(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for place, path in enumerate(self.paths):
-            parts = Path(os.path.abspath(path)).parts[1:]  # noqa: PTH100 (links stay)
-            for start in range(len(parts)):
-                found.setdefault("/".join(parts[start:]), []).append(place)
-        return found
+    def _ends(self) -> NameEnds:
+        whole = (Path(os.path.abspath(path)) for path in self.paths)  # noqa: PTH100 (links stay)
+        return NameEnds("/".join(path.parts[1:]) for path in whole)
 
 
 def find_images(
@@ -242,7 +239,7 @@ class _Places:
         images = self._images
         key: str | int
         given = entry.get("image_id")
-        if "file_name" in entry:
+        if named(entry):
             key = fields.file_name(entry, "file_name")
             place = _only(images, key)
         elif isinstance(given, str) and images.find(given):

@@ -32,6 +32,10 @@ def checked(entry, images=IMAGES):
         ({"image_id": "b.jpg"}, "entry 1: image_id b.jpg is not in"),
         ({"image_id": "a.jpg"}, "image_id a.jpg is 2 images, expected more of the path"),
         ({"image_id": ""}, "image_id is empty"),
+        ({"file_name": "b.jpg"}, r"file_name b\.jpg is not in the ground truth"),
+        ({"file_name": "test/a.jpg"}, r"file_name test/a\.jpg is not in the ground truth"),
+        ({"file_name": "a.jpg"}, r"file_name a\.jpg is 2 images, expected more of the path"),
+        ({"file_name": 3}, "file_name is 3, expected text"),
         ({"image_id": True}, "image_id is true"),
         ({"image_id": 3.5}, "image_id is 3.5"),
         ({"category_id": 2}, r"category_id is 2, expected one of \[1\]"),
@@ -69,6 +73,11 @@ def test_an_entry_is_an_object(entry):
         ({"image_id": "000000000785.jpg"}, 785),  # AlphaPose
         ({"image_id": "val/000000000785.jpg"}, 785),
         ({"image_id": "train/a.jpg"}, 12),
+        ({"file_name": "train/a.jpg"}, 12),  # ids of another list: predict without --ids
+        ({"file_name": "000000000785.jpg", "image_id": 4}, 785),
+        ({"file_name": "/images/val/000000000785.jpg"}, 785),
+        ({"file_name": r"images\val\a.jpg"}, 3),
+        ({"file_name": None, "image_id": 12}, 12),
         ({"keypoints": [[1.0, 2.0, 0.5]] * 17}, 3),
         ({"keypoints": [[[1.0, 2.0, 0.5]] * 17]}, 3),
         ({"box": [1, 2], "keypoints": GOOD["keypoints"]}, 3),
@@ -78,6 +87,26 @@ def test_read(change, image):
     entry = GOOD | change
     before = copy.deepcopy(entry)
     assert checked(entry) == {**GOOD, "image_id": image} and entry == before
+
+
+def test_boxes_and_results_mean_the_same_image(tmp_path):
+    """Truth: 1 is the zebra; an entry is of the first picture of a list, and that is the apple."""
+    images = ImageIds([1, 2], ["zebra.jpg", "apple.jpg"])
+    entry = GOOD | {"image_id": 1, "file_name": "apple.jpg", "bbox": [1, 2, 30, 40]}
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([entry]))
+    assert read_boxes(boxes, 0.0, images).image_ids.tolist() == [2]
+    assert [found["image_id"] for found in check_results([entry], 17, images=images)] == [2]
+
+
+def test_two_longer_paths_are_not_one_image():
+    images = ImageIds([1, 2], ["zebra.jpg", "apple.jpg"])
+    entries = [GOOD | {"file_name": f"{folder}/apple.jpg"} for folder in ("val", "val", "train")]
+    assert len(check_results(entries[:2], 17, images=images)) == 2
+    with pytest.raises(
+        DataError, match=r"train/apple\.jpg and val/apple\.jpg would both be image 2"
+    ):
+        check_results(entries, 17, images=images)
 
 
 def test_long_integers_are_floats_to_an_evaluator():
