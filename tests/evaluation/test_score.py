@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -140,3 +141,25 @@ def test_a_custom_dataset_of_another_category_without_areas(tools):
     metrics = score(table, perfect(table))
     assert metrics["AP"] == pytest.approx(1)
     assert score(table, perfect(table, shift=30))["AP"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (slice(1, None), r"[0-9]+ people, .* expected the same list"),
+        (slice(None, None, -1), "differ"),
+    ],
+)
+def test_rendered_people_of_another_crowdpose_file(synthetic_root, tmp_path, change, says):
+    """Its boxes are taken row by row."""
+    from hevitpose.data.files import declared
+    from hevitpose.data.readers import mpii
+
+    for name in ("mpii", "crowdpose"):
+        shutil.copytree(synthetic_root / name / "annotations", tmp_path / name / "annotations")
+    path = tmp_path / "crowdpose/annotations/crowdpose_val.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = content["annotations"][change]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=says):
+        mpii.load(tmp_path, "val", declared("synthetic"), input_size=(64, 64))

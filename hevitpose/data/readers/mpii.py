@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,10 @@ from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, PoseTruth
 from hevitpose.errors import DataError, UsageError
 from hevitpose.metrics.pckh import MpiiGroundTruth, load_ground_truth
+
+#: Pixels that a joint may differ between two files of the same people: one of them may be rounded.
+_APART = 1.5
+_LOST = 0.5  # a coordinate up to here is none, in 1-based pixels
 
 
 def load(
@@ -67,6 +70,7 @@ def read(
     input_size: tuple[int, int],
     truth: bool = True,
     skip_bad: bool = False,
+    head_file: Path | None = None,
 ) -> PoseTable:
     """One file of people; MPII's test split has no joints. Image files are not looked at.
 
@@ -79,9 +83,10 @@ def read(
         input_size: the network's (W, H).
         truth: also keep what PCKh compares with, where the file for it is there.
         skip_bad: leave bad records out and list them.
+        head_file: the .mat that PCKh compares with; None takes the one beside the file.
 
     Raises:
-        DataError: the file or a record is not what it should be.
+        DataError: the file or a record is not what it should be, or the .mat has other people.
     """
     problems, own = Problems(path), declared.protocol == "pck"
     found = _people(path, problems, len(declared.layout), split, own=own)
@@ -91,6 +96,10 @@ def read(
     keypoints = np.array(found.points, np.float64).reshape(*labelled.shape, 2) - 1
     keypoints[labelled == 0] = 0
     centers, sizes = box_to_center_size(bboxes, input_size[0] / input_size[1])
+    heads = None
+    if truth and not own:
+        matrix = head_file or _beside(path, declared, split)
+        heads = None if matrix is None else _heads(matrix, path, found)
     return PoseTable(
         declared=declared,
         split=split,
@@ -115,7 +124,7 @@ def read(
             "skipped": len(skipped),
         },
         skipped=skipped,
-        heads=_heads(path, declared, split, found.ids) if truth and not own else None,
+        heads=heads,
     )
 
 
@@ -136,6 +145,7 @@ class _People:
     points: array[float] = field(default_factory=lambda: array("d"))  # x, y of every joint
     flags: array[int] = field(default_factory=lambda: array("b"))  # whether it is labelled
     dropped: int = 0
+    listed: int = 0  # of the file, also those left out
 
 
 def _people(path: Path, problems: Problems, joints: int, split: str, *, own: bool) -> _People:
@@ -154,6 +164,7 @@ def _people(path: Path, problems: Problems, joints: int, split: str, *, own: boo
             raise DataError(f"{path}: an object, expected MPII's list of people")
         if position < 0:
             break
+        found.listed += 1
         try:
             name, center, scale = _place(record)
             points, visible = [0.0] * (2 * joints), [0] * joints
@@ -174,25 +185,51 @@ def _people(path: Path, problems: Problems, joints: int, split: str, *, own: boo
     return found
 
 
-def _heads(
-    path: Path, declared: Declared, split: str, ids: Sequence[int]
-) -> MpiiGroundTruth | None:
-    """The rows of the evaluators' file that the people are; None where it is not there.
+def _beside(path: Path, declared: Declared, split: str) -> Path | None:
+    """The evaluators' file beside a list of people; None where it is not there."""
+    files = [path.parent / name for name in head_files(declared, split)]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _heads(matrix: Path, path: Path, found: _People) -> MpiiGroundTruth:
+    """The rows of the evaluators' file that the people are: by position, so the lists must agree.
 
     Raises:
         DataError: the file is damaged, or lists other people.
     """
-    files = [path.parent / name for name in head_files(declared, split)]
-    matrix = next((file for file in files if file.is_file()), None)
-    if matrix is None:
-        return None
-    truth, people = load_ground_truth(matrix), np.array(ids, np.int64)
-    if len(people) and people.max() >= len(truth):
+    truth, people = load_ground_truth(matrix), np.array(found.ids, np.int64)
+    _require_as_many(matrix, len(truth), path, found.listed)
+    rows = truth.take(people)
+    labelled = np.array(found.flags, bool).reshape(rows.missing.shape) & ~rows.missing
+    points = np.array(found.points, np.float64).reshape(rows.keypoints.shape)
+    # MPII's own file has a coordinate of zero where a few joints were lost.
+    compared = labelled[..., None] & (np.abs(rows.keypoints) > _LOST)
+    _require_same_people(matrix, path, people, np.where(compared, points - rows.keypoints, 0))
+    return rows
+
+
+def _require_as_many(matrix: Path, there: int, path: Path, listed: int) -> None:
+    if there != listed:
+        raise DataError(f"{matrix}: {there} people, {path} has {listed}; expected the same list")
+
+
+def _require_same_people(
+    matrix: Path, path: Path, people: np.ndarray, difference_NK2: np.ndarray
+) -> None:
+    """Refuse joints that lie elsewhere in the other file.
+
+    Raises:
+        DataError: the first person who has one.
+    """
+    apart = np.abs(difference_NK2).max(-1)
+    other = np.flatnonzero((apart > _APART).any(1))
+    if len(other):
+        row = other[0]
         raise DataError(
-            f"{matrix}: {len(truth)} people, {path} has person {people.max()}; "
-            "expected the same list"
+            f"{matrix}: joint {apart[row].argmax()} of person {people[row]} is "
+            f"{apart[row].max():.0f} px from that in {path} ({len(other)} of {len(people)} people "
+            "differ); expected the same people in the same order"
         )
-    return truth.take(people)
 
 
 def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
@@ -204,20 +241,21 @@ def _crowdpose_truth(table: PoseTable, path: Path) -> PoseTruth:
     Raises:
         DataError: the file is absent or lists other people.
     """
-    boxes = []
-    for key, position, record in json_file.records(path, "annotations", {"annotations": ("bbox",)}):
+    boxes, points, mapping = [], [], list(MPII_TO_CROWDPOSE)
+    keys = {"annotations": ("bbox", "keypoints")}
+    for key, position, record in json_file.records(path, "annotations", keys):
         if key == "annotations" and position >= 0:
             try:
                 boxes.append(fields.numbers(record, "bbox", 4))
+                points.append(fields.keypoints(record, "keypoints", len(mapping)))
             except (ValueError, AttributeError) as error:
                 raise DataError(f"{path}: annotations[{position}]: {error}") from None
     people = table.person_ids
-    if len(people) and people.max() >= len(boxes):
-        raise DataError(
-            f"{path}: {len(boxes)} people, {table.annotation_file} has person {people.max()}; "
-            "expected the same list"
-        )
-    mapping = list(MPII_TO_CROWDPOSE)
+    _require_as_many(path, len(boxes), table.annotation_file, len(people) + len(table.skipped))
+    theirs = np.array(points, np.float64).reshape(-1, len(mapping), 3)[people]
+    both = (theirs[..., 2] > 0) & (table.visibility[:, mapping] > 0)
+    apart = np.where(both[..., None], theirs[..., :2] - table.keypoints[:, mapping], 0)
+    _require_same_people(path, table.annotation_file, people, apart)
     raw = np.array(boxes, np.float64).reshape(-1, 4)[people]
     return PoseTruth(
         ids=people,

@@ -47,6 +47,7 @@ from hevitpose.evaluation.diagnosis.rescoring import score_errors
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person, Step
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
 from hevitpose.evaluation.prediction_files import read_arrays, read_truth
+from hevitpose.metrics.pckh import load_ground_truth
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -222,9 +223,12 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
     said = declared(dataset)
     files = said.layout_on_disk
     assert files is not None
+    options: dict[str, Any] = {"split": "val", "input_size": _SIZE, "skip_bad": skip_bad}
     if path.suffix.lower() == ".mat":  # who is in one photograph, only the list of people says
+        load_ground_truth(path)  # what was named is the first to be refused
+        options["head_file"] = path
         path = find(path.parent, files.annotations, "val")
-    table = mpii.read(path, path.parent, said, split="val", input_size=_SIZE, skip_bad=skip_bad)
+    table = mpii.read(path, path.parent, said, **options)
     if table.heads is None:
         raise DataError(
             f"{path}: no {' or '.join(mpii.head_files(said, 'val'))} beside it, "

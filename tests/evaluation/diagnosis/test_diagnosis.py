@@ -339,3 +339,55 @@ def test_mpii_without_bad_people_at_the_end(samples, tmp_path):
     np.save(tmp_path / "all.npy", keypoints[:-2])  # of who is left: whose are they?
     with pytest.raises(DataError, match="expected numbers"):
         diagnose(*given, skip_bad=True)
+
+
+def mpii_files(folder, people=6):
+    """A list of people, the evaluators' file and perfect predictions, all 1-based."""
+    from scipy.io import savemat
+
+    from hevitpose.metrics.pckh import JOINTS
+
+    points = np.random.default_rng(people).uniform(5, 400, (people, 16, 2))
+    rows = [
+        {"image": f"{i}.jpg", "center": [200, 200], "scale": 2.0, "joints_vis": [1] * 16}
+        | {"joints": each.round().tolist()}
+        for i, each in enumerate(points)
+    ]
+    names = np.empty((1, 16), object)
+    names[0] = [np.array([name]) for name in JOINTS]
+    heads = np.broadcast_to(np.array([[[0.0], [0.0]], [[60.0], [80.0]]]), (2, 2, people))
+    truth = {
+        "dataset_joints": names,
+        "jnt_missing": np.zeros((16, people), np.uint8),
+        "pos_gt_src": points.transpose(1, 2, 0),
+        "headboxes_src": heads,
+    }
+    (folder / "mpii_val.json").write_text(json.dumps(rows))
+    savemat(folder / "mpii_gt_val.mat", truth)
+    np.save(folder / "perfect.npy", points)
+    return rows, truth
+
+
+def test_mpii_of_other_people(tmp_path):
+    rows, _ = mpii_files(tmp_path)
+    given = ("mpii", tmp_path / "mpii_val.json", tmp_path / "perfect.npy")
+    assert diagnose(*given).steps[0].value == 100
+    (tmp_path / "mpii_val.json").write_text(json.dumps(rows[::2]))
+    with pytest.raises(DataError, match=r"gt_val\.mat: 6 people, .*val\.json has 3; expected the"):
+        diagnose(*given)
+    (tmp_path / "mpii_val.json").write_text(json.dumps([rows[1], rows[0], *rows[2:]]))
+    with pytest.raises(DataError, match=r"of person 0 is \d+ px .*\(2 of 6 people differ\)"):
+        diagnose(*given)
+
+
+def test_mpii_reads_the_file_that_is_named(tmp_path):
+    from scipy.io import savemat
+
+    _, truth = mpii_files(tmp_path)
+    predictions = tmp_path / "perfect.npy"
+    with pytest.raises(DataError, match=r"absent\.mat: No such file"):
+        diagnose("mpii", tmp_path / "absent.mat", predictions)
+    truth["jnt_missing"] = truth["jnt_missing"].copy()
+    truth["jnt_missing"][:, 1:] = 1
+    savemat(tmp_path / "mine.mat", truth)
+    assert diagnose("mpii", tmp_path / "mine.mat", predictions).people == 1
