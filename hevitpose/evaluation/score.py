@@ -39,13 +39,18 @@ class Predictions:
     def join(cls, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Predictions:
         """Batches of any number of ranks, sorted by row, each row exactly once.
 
+        Whether the last rows are there, only a table can tell: see :func:`require_everybody`.
+
         Raises:
-            ValueError: a row came twice.
+            ValueError: a row came twice, or one before the last is missing.
         """
         index, keypoints, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         order = np.argsort(index, kind="stable")
         if len(index) > 1 and (np.diff(index[order]) == 0).any():
             raise ValueError("an evaluation sample was predicted twice")
+        absent = np.setdiff1d(np.arange(index.max(initial=-1) + 1), index)
+        if len(absent):
+            raise ValueError(f"{len(absent)} evaluation samples were not predicted ({absent[0]})")
         return cls(index[order], keypoints[order], scores[order])
 
 
@@ -66,25 +71,44 @@ def score(
 
     Args:
         table: the people, with what the reader kept to compare with.
-        predictions: of all of them or of some; who is not predicted is missed.
+        predictions: of all of them; for AP also of some, and who is not predicted is missed.
         nms_threshold: OKS above which the lower score of an image is dropped.
         max_detections: people of an image that count for AP, by descending score.
 
     Raises:
-        DataError: the table has nothing to score by.
+        DataError: the table has nothing to score by, or PCKh or PCK, which are of everybody, has
+            no prediction of somebody.
     """
     require_truth(table)
     declared = table.declared
     metrics: dict[str, float] = {}
     if declared.protocol.startswith("pckh"):
+        require_everybody(table, predictions, "PCKh")
         metrics = score_pckh(table, predictions)
     if declared.protocol == "pckh+oks":
         table, predictions = as_crowdpose(table, predictions)
     if declared.protocol in ("oks", "crowdpose", "pckh+oks"):
         metrics |= score_oks(table, predictions, nms_threshold, max_detections)
     if declared.pck is not None and table.boxes == "gt":
+        require_everybody(table, predictions, declared.pck.name)
         metrics |= score_pck(table, predictions)
     return metrics
+
+
+def require_everybody(table: PoseTable, predictions: Predictions, metric: str) -> None:
+    """Refuse predictions of some people where the metric takes a joint of each.
+
+    Who is left out would count neither as right nor as wrong, and so raise the number.
+
+    Raises:
+        DataError: somebody has no prediction.
+    """
+    absent = np.setdiff1d(np.arange(len(table)), predictions.index)
+    if len(absent):
+        raise DataError(
+            f"{table.annotation_file}: {len(absent)} of {len(table)} people are not predicted, the "
+            f"first is row {absent[0]}; {metric} is of everybody (table.take scores a part)"
+        )
 
 
 def score_oks(
@@ -287,6 +311,7 @@ def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05)
     For choosing on training people, whose head boxes nobody has: a checkpoint, or which layers stay
     in float32. Never reported as a result.
     """
+    require_everybody(table, predictions, "PCK")
     rows = table.take(predictions.index)
     distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)
     hit = distance <= threshold * rows.sizes.max(axis=1)[:, None]

@@ -81,10 +81,12 @@ def test_by_the_box(tmp_path):
     area = [1 - error / 40 / 0.5 for error in (0, 4, 5, 5, 4)]
     by_joint = (area[0] + area[3]) / 2, area[1], (area[2] + area[4]) / 2
     assert found["AUC"] == pytest.approx(100 * sum(by_joint) / 3)
-    one = score(table, Predictions(np.array([1]), *(
-        array[1:] for array in (shifted(table, SHIFTS).keypoints, shifted(table, SHIFTS).scores)
-    )))  # fmt: skip
+    points = shifted(table, SHIFTS).keypoints[1:]
+    alone = Predictions(np.array([0]), points, np.ones((1, 3), np.float32))
+    one = score(table.take(np.array([1])), alone)
     assert one["PCK"] == pytest.approx(50)  # a wrong, c right, b nobody's
+    with pytest.raises(DataError, match="1 of 2 people are not predicted, the first is row 1; PCK"):
+        score(table, alone)
 
 
 @pytest.mark.parametrize("form", ["coco", "mpii"])

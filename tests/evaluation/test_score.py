@@ -32,6 +32,8 @@ def test_joined_parts_are_in_order_and_once():
     assert joined.keypoints[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="twice"):
         Predictions.join([part(0, 1), part(1)])
+    with pytest.raises(ValueError, match=r"2 evaluation samples were not predicted \(1\)"):
+        Predictions.join([part(0, 2, 4)])
 
 
 def test_perfect_synthetic_people_score_everything(synthetic_root):
@@ -53,7 +55,13 @@ def test_mpii_is_one_based(synthetic_root):
 def test_a_part_of_the_people_is_scored_against_its_own_rows(synthetic_root):
     table = load("mpii", synthetic_root, "val", input_size=(64, 64))
     some = table.take(np.arange(len(table))[::2])
-    assert score(some, perfect(some))["Mean"] == pytest.approx(100)
+    everybody = perfect(some)
+    assert score(some, everybody)["Mean"] == pytest.approx(100)
+    arrays = (everybody.index, everybody.keypoints, everybody.scores)
+    few = Predictions(*(array[:-1] for array in arrays))
+    for metric in (score, box_pck):
+        with pytest.raises(DataError, match=f"1 of {len(some)} people are not predicted"):
+            metric(some, few)
 
 
 @pytest.mark.parametrize("dataset", ["coco", "ochuman"])
