@@ -35,6 +35,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
 
 _INTERRUPTED = 130  # what typer returns for Ctrl-C
+#: Commands that, given again, go on from what they had done; others start again.
+_CONTINUE = ("train",)
 _debug = False
 
 
@@ -72,7 +74,7 @@ def execute(arguments: list[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if _debug:
             traceback.print_exception(error)
-        message, code = _explain(error)
+        message, code = _explain(error, arguments)
         print(f"error: {message}", file=sys.stderr)
         return code
 
@@ -94,12 +96,14 @@ def notices_as_lines() -> Iterator[None]:
         yield
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def _explain(error: BaseException, arguments: list[str]) -> tuple[str, int]:
     """An error's one line, and its exit code."""
     if isinstance(error, HEViTPoseError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command continues where it stopped", 1
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        goes_on = "; the same command continues where it stopped" if command in _CONTINUE else ""
+        return f"interrupted{goes_on}", 1
     if hasattr(error, "format_message"):  # typer's own usage errors
         return error.format_message(), getattr(error, "exit_code", 2)
     text = " ".join(str(error).split()) or "no message"

@@ -162,3 +162,20 @@ def test_weights_that_are_read_are_not_replaced(tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().err
         assert (".onnx" if words[2] == "./own.safetensors" else "is the file of weights") in said
         assert own.read_bytes() == content and Path("link.safetensors").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--debug", "train"], "error: interrupted; the same command continues where it stopped"),
+        (["predict", "train"], "error: interrupted"),
+        (["diagnose"], "error: interrupted"),
+    ],
+)
+def test_an_interrupt_promises_what_is_true(monkeypatch, capsys, words, line):
+    def app(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hevitpose.cli.app", app)
+    assert execute(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == line
