@@ -16,6 +16,8 @@ from hevitpose.inference.predictor import Pose, PosePredictor
 from hevitpose.inference.visualize import draw_poses
 from hevitpose.metrics.oks import rescore
 
+_ROUNDING = 1e-6  # above 1, as a softmax in float32 may be
+
 
 def checked_found(found: Any) -> Found:
     """What a detector returned, which may be a user's own: (P, 4) float32 and (P,) float64.
@@ -39,8 +41,9 @@ def checked_found(found: Any) -> Found:
             f"the detector returned scores of shape {scores.shape} for {len(boxes)} boxes, "
             "expected one per box"
         )
-    if not np.isfinite(scores).all():
-        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+    good = (scores >= 0) & (scores <= 1 + _ROUNDING)  # NaN is not
+    if not good.all():
+        bad = int(np.flatnonzero(~good)[0])
         raise UsageError(f"scores of the detector: {scores[bad]} of box {bad}, expected 0..1")
     return Found(boxes, scores)
 
@@ -69,7 +72,7 @@ class People:
         Raises:
             UsageError: the detector returns something else.
         """
-        return self._sure(self.detect(pixels))
+        return self._sure(checked_found(self.detect(pixels)))
 
     def of(
         self, pixels: np.ndarray, found: Found, *, heatmaps: bool = False
@@ -90,7 +93,7 @@ class People:
         return pose, rescore(scores, pose.scores)
 
     def _sure(self, found: Found) -> Found:
-        boxes, scores = checked_found(found)
+        boxes, scores = found
         sure = scores >= self.threshold
         return Found(boxes[sure], scores[sure])
 

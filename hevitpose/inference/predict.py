@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from hevitpose.data.images import read_image
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.prediction_files import write_results
 from hevitpose.files import write_atomically
 from hevitpose.inference.defaults import BOX_THRESHOLD, MIN_SCORE
@@ -129,7 +129,8 @@ def predict_files(
 
     Images give ``keypoints.json``, drawn pictures and, of a detector, ``detections.json``, which
     ``boxes`` and ``valid --boxes`` read; each video a drawn mp4 and a json whose
-    entries have a frame (``image_id``, from 1) and a ``track_id``.
+    entries have a frame (``image_id``, from 1) and a ``track_id``. Whatever ends it, the lists of
+    what was predicted until then are written.
 
     Args:
         sources: images, videos, folders, globs.
@@ -156,10 +157,11 @@ def predict_files(
     people = People(predictor, options.find(), *scores, options.category_id)
     done, left = len(plan.images.paths), []
     total = done + sum(video.frames for video in plan.videos.values())
-    found = _predict_images(people, plan, options, lambda number: progress(number, total))
-    if plan.images.paths and plan.given is None:
-        write_results(found.detections, out / DETECTIONS)
-    listed = write_results(found.results, out / KEYPOINTS) if plan.images.paths else None
+    found = _Found()
+    if plan.images.paths:
+        with _written(lambda: _write_lists(found, plan, out)):
+            _predict_images(people, plan, options, lambda n: progress(n, total), found)
+    listed = out / KEYPOINTS if plan.images.paths else None
     for place, video in plan.videos.items():
         report = partial(_report, progress, done, total)
         with _collecting(plan.unreadable):
@@ -222,13 +224,35 @@ class _Found:
     results: list[dict[str, Any]] = field(default_factory=list)
     detections: list[dict[str, Any]] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)  # names of images without people
-    read: int = 0  # images
+    read: int = 0  # images, drawn as well
+
+
+def _write_lists(found: _Found, plan: _Plan, out: Path) -> None:
+    write_results(found.results, out / KEYPOINTS)
+    if plan.given is None:
+        write_results(found.detections, out / DETECTIONS)
+
+
+@contextlib.contextmanager
+def _written(write: Callable[[], object]) -> Iterator[None]:
+    """Write after the block, also of one that fails or is interrupted: it may have taken hours."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(HEViTPoseError):  # a full disk, too; the first error is told
+            write()
+        raise
+    write()
 
 
 def _predict_images(
-    people: People, plan: _Plan, options: Options, progress: Callable[[int], None]
-) -> _Found:
-    images, all_found = plan.images, _Found()
+    people: People,
+    plan: _Plan,
+    options: Options,
+    progress: Callable[[int], None],
+    all_found: _Found,
+) -> None:
+    images = plan.images
     for place, path in enumerate(images.paths):
         pixels = _rgb(path, plan.unreadable)
         if pixels is None:
@@ -236,13 +260,13 @@ def _predict_images(
         named = images.ids[place], images.names[place]
         found = people.find(pixels) if plan.given is None else _boxes(plan.given[place])
         pose, scores = people.of(pixels, found, heatmaps=options.heatmaps)
-        all_found.read += 1
         all_found.detections += people.detections(found, *named)
         all_found.results += people.entries(pose, scores, *named)
         all_found.empty += [] if len(scores) else [images.names[place]]
-        _draw(people, pixels, pose, plan.drawn[place])
+        with _collecting(plan.unreadable):
+            _draw(people, pixels, pose, plan.drawn[place])
+            all_found.read += 1
         progress(place + 1)
-    return all_found
 
 
 def _predict_video(
@@ -251,7 +275,8 @@ def _predict_video(
     start, empty = time.monotonic(), 0
     tracker = Tracker(max_missed=max(1, round(video.fps / 2)))
     results: list[dict[str, Any]] = []
-    with writing(target, video.fps) as film:
+    listed = target.with_suffix(".json")
+    with _written(lambda: write_results(results, listed)), writing(target, video.fps) as film:
         for number, pixels in enumerate(read_frames(video), start=1):
             pose, scores = people.of(pixels, people.find(pixels))
             tracks = tracker.update(pose.boxes)
@@ -259,7 +284,6 @@ def _predict_video(
             empty += not tracks
             film.write(people.draw(pixels, pose, tracks))
             progress(number)
-    listed = write_results(results, target.with_suffix(".json"))
     seconds = time.monotonic() - start
     return WrittenVideo(target, listed, video.frames, tracker.count, empty, seconds)
 
@@ -320,7 +344,11 @@ def _draw(people: People, pixels: np.ndarray, pose: Pose, target: Path) -> None:
 
 
 def _write_picture(path: Path, picture: np.ndarray) -> None:
-    ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    try:
+        ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    except cv2.error:
+        ok = False
     if not ok:
-        raise UsageError(f"{path}: the picture could not be encoded")
+        height, width = picture.shape[:2]
+        raise DataError(f"{path}: {width}x{height} pixels cannot be a jpg; keypoints are written")
     write_atomically(path, data.tobytes())

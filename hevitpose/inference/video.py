@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from hevitpose.data.fingerprint import SUFFIXES
-from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.errors import DataError, HEViTPoseError, notice_once
 from hevitpose.files import other_kind, require_regular
 from hevitpose.inference.pictures import find_images
 from hevitpose.progress import Progress, silent
@@ -73,6 +73,9 @@ def open_video(path: Path, progress: Progress = silent) -> Video:
 
     Raises:
         DataError: no such file, no video, none of its frames can be decoded, or it was cut.
+
+    Warns:
+        Notice: a few of its frames cannot be decoded.
     """
     require_regular(path, "a video")
     with _capture(path) as capture:
@@ -88,6 +91,8 @@ def open_video(path: Path, progress: Progress = silent) -> Video:
         raise DataError(f"{path}: no frame of this video can be decoded")
     if path.suffix.lower() in _COUNTED and frames < _LEAST * total:
         raise DataError(f"{path}: ends after frame {frames} of {total}, expected a whole video")
+    if path.suffix.lower() in _COUNTED and frames < total:
+        notice_once(f"{path}: {frames} of {total} frames can be decoded, and are predicted")
     return Video(path, frames, fps if 0 < fps <= 1000 else _RATE)
 
 
@@ -145,14 +150,20 @@ def writing(path: Path, fps: float) -> Iterator[VideoWriter]:
     Raises:
         HEViTPoseError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-            writer = VideoWriter(Path(folder) / "video.mp4", fps)
-            try:
-                yield writer
-            finally:
-                writer.close()
+    with contextlib.ExitStack() as stack:
+        with _storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix=f".{path.stem}.", dir=path.parent, ignore_cleanup_errors=True
+                )
+            )
+        writer = VideoWriter(Path(folder) / "video.mp4", fps)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        with _storing(path):
             with _capture(writer.path) as capture:  # OpenCV says nothing of a full disk
                 stored = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
             if stored != writer.frames:
@@ -160,6 +171,13 @@ def writing(path: Path, fps: float) -> Iterator[VideoWriter]:
                     f"{path}: {stored} of {writer.frames} frames were written; is the disk full?"
                 )
             writer.path.replace(path)
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """The steps of the writer itself: what else fails while a video is open is not its fault."""
+    try:
+        yield
     except OSError as error:
         raise HEViTPoseError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -241,6 +241,8 @@ def test_weights_without_numbers_are_named(tmp_path):
         (Found([[0, 0, 5, 5]], [1.0, 0.5]), r"scores of shape \(2,\) for 1 boxes"),
         (Found([[0, 0, 5, 5]], [float("nan")]), "scores of the detector: nan of box 0"),
         (Found([[0, 0, 5, 5]], [float("inf")]), "scores of the detector: inf of box 0"),
+        (Found([[0, 0, 5, 5]], [90.0]), r"scores of the detector: 90\.0 of box 0, expected 0\.\.1"),
+        (Found([[0, 0, 5, 5]], [-0.5]), r"scores of the detector: -0\.5 of box 0"),
         (Found([[0, 0, 5, 5]], ["x"]), "scores of the detector: expected numbers"),
         (Found([[0, 0, float("inf"), 5]], [1.0]), "boxes of the detector: row 0"),
     ],
@@ -252,6 +254,37 @@ def test_what_a_detector_of_ones_own_returns(checkpoint, tmp_path, found, says):
         predict_files([str(tmp_path / "a.png")], checkpoint, tmp_path / "out", options)
     good = Found(torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([0.9]))
     assert checked_found(good).boxes.tolist() == [[0, 0, 5, 5]]
+
+
+@pytest.mark.parametrize("end", [ZeroDivisionError, KeyboardInterrupt])
+def test_what_was_predicted_is_written_whatever_ends_it(checkpoint, tmp_path, end):
+    names = [f"{letter}.png" for letter in "abc"]
+    for name in names:
+        grey(tmp_path / name)
+    seen = []
+
+    def detect(pixels):
+        seen.append(pixels)
+        if len(seen) == len(names):
+            raise end
+        return Found(np.array([[0, 0, 5, 5]]), np.array([0.9]))
+
+    with pytest.raises(end):
+        predict_files([str(tmp_path)], checkpoint, tmp_path / "out", Options(detector=detect))
+    for listed in ("keypoints.json", "detections.json"):
+        entries = json.loads((tmp_path / "out" / listed).read_text())
+        assert [entry["file_name"] for entry in entries] == names[:2]
+
+
+def test_a_picture_that_is_no_jpg(checkpoint, tmp_path):
+    """A JPEG has at most 65,535 pixels a side."""
+    for name, width in (("a", 30), ("b", 66000), ("c", 30)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((20, width, 3), np.uint8))
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"b\.jpg: 66000x20 pixels cannot .* 2 other images"):
+        predict_files([str(tmp_path)], checkpoint, out)
+    assert len(json.loads((out / "keypoints.json").read_text())) == 3
+    assert sorted(path.name for path in out.glob("*.jpg")) == ["a.jpg", "c.jpg"]
 
 
 def test_files(checkpoint, tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -15,7 +17,8 @@ import pytest
 
 from hevitpose.cli import execute
 from hevitpose.data.readers.results import read_results
-from hevitpose.errors import DataError, HEViTPoseError, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
+from hevitpose.inference import video
 from hevitpose.inference.detectors import Found
 from hevitpose.inference.predict import Options, predict_files
 from hevitpose.inference.video import Video, find_media, open_video, read_frames, writing
@@ -87,6 +90,30 @@ def test_damaged_videos_are_one_line(tmp_path):
         open_video(tmp_path / "none.mp4")
 
 
+def test_a_few_lost_frames_are_told(tmp_path, monkeypatch):
+    class Lossy:
+        left = 94
+
+        def isOpened(self):  # noqa: N802 (OpenCV's)
+            return True
+
+        def get(self, key):
+            return 100.0 if key == cv2.CAP_PROP_FRAME_COUNT else 25.0
+
+        def grab(self):
+            self.left -= 1
+            return self.left >= 0
+
+    monkeypatch.setattr(video, "_capture", lambda path: contextlib.nullcontext(Lossy()))
+    for name in ("a.mp4", "a.mkv"):
+        (tmp_path / name).touch()
+    with pytest.warns(Notice, match=r"a\.mp4: 94 of 100 frames can be decoded"):
+        assert open_video(tmp_path / "a.mp4").frames == 94
+    with warnings.catch_warnings():  # whose header is an estimate
+        warnings.simplefilter("error")
+        assert open_video(tmp_path / "a.mkv").frames == 94
+
+
 def test_the_command_says_it_in_one_line(tmp_path, capsys):
     path = tmp_path / "bad.mp4"
     path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(900))
@@ -142,6 +169,8 @@ def test_an_mp4_takes_its_place_only_when_whole(tmp_path, monkeypatch):
         with writing(target, 25) as writer:
             writer.write(marked(0))
             writer.frames += 1
+    with pytest.raises(FileNotFoundError), writing(target, 25):
+        raise FileNotFoundError("of a detector, which is not the mp4's fault")
     assert target.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -190,6 +219,20 @@ def test_tracks_and_files(tmp_path):
     assert len(frames) == 30 and frames[0].shape == (240, 300, 3)
     original = decoded(clip)
     assert all(np.abs(a.astype(int) - b).max() > 60 for a, b in zip(frames, original, strict=True))
+
+
+def test_frames_are_listed_whatever_ends_it(tmp_path):
+    clip, boxes = film(tmp_path / "clip.mp4", 4, walk), Boxes()
+
+    def detect(image):
+        if boxes.frame == 2:
+            raise KeyboardInterrupt
+        return boxes(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files([str(clip)], None, tmp_path / "out", Options(detector=detect))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.json"]
+    assert {e["image_id"] for e in json.loads((tmp_path / "out/clip.json").read_text())} == {1, 2}
 
 
 def test_frames_without_people(tmp_path):
