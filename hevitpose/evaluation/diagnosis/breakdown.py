@@ -63,7 +63,9 @@ def breakdown(
         :func:`hevitpose.evaluation.diagnose` (of COCO formats, joints of matched people; of MPII's,
         all counted joints by distance in head sizes). ``groups``: people, mean OKS, AP and AR by
         number of visible joints, by size, and on CrowdPose by crowd index. None where nobody is in
-        a group.
+        a group. In the AP by visible joints, which is lower for it, a detection that matches
+        nobody is wrong in each group, as it has no joints that say whose it is; by size and by
+        crowd index, only in the group of its own area or image.
     """
     protocol, layout = table.declared.protocol, table.layout
     heads = protocol.startswith("pckh")

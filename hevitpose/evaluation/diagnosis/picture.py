@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from hevitpose.data.images import read_image
 from hevitpose.data.skeleton import draw_skeleton
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.labels import LETTERS, TYPES
 from hevitpose.evaluation.diagnosis.report import STEP_NAMES
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person
@@ -136,7 +137,7 @@ def draw_worst(
     Args:
         found: whose people are drawn, the worst first.
         count: how many at most.
-        folders: where images may be, the first that has one counts.
+        folders: where images may be.
         path: of the png.
 
     Returns:
@@ -144,6 +145,7 @@ def draw_worst(
 
     Raises:
         DataError: nobody is there to draw.
+        UsageError: several folders have a file of an image's name.
         HEViTPoseError: the file cannot be written.
     """
     people = found.worst[:count]
@@ -167,10 +169,16 @@ def image_folders(ground_truth: Path) -> list[Path]:
 
 
 def _image(person: Person, folders: Sequence[Path]) -> np.ndarray | None:
+    found: dict[str, Path] = {}  # by where it lies: a folder may be a link to another
     for folder in folders:
         if is_file(folder / person.image):
-            return read_image(folder / person.image)[..., ::-1]
-    return None
+            found.setdefault(os.path.realpath(folder / person.image), folder)
+    if len(found) > 1:
+        both = " and ".join(str(folder) for folder in list(found.values())[:2])
+        raise UsageError(
+            f"--worst: {person.image} is in {both}; --images FOLDER says which is this split's"
+        )
+    return None if not found else read_image(Path(next(iter(found))))[..., ::-1]
 
 
 def _tile(person: Person, image: np.ndarray | None, found: Diagnosis) -> np.ndarray:
