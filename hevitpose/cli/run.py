@@ -325,7 +325,8 @@ def evaluate_predictions(
         skip_bad=skip_bad,
     )
     if as_json:
-        print(json.dumps(scores))
+        absent = {name: None for name, value in scores.items() if value != value}  # NaN
+        print(json.dumps(scores | absent, allow_nan=False))
         return
     for name, value in scores.items():
         print(f"{name:<10} {value:8.3f}" if isinstance(value, float) else f"{name:<10} {value}")

@@ -76,6 +76,8 @@ def evaluate_predictions(
     table = read_truth(dataset, said, Path(ground_truth), skip_bad)
     wanted = None if images is None else _images(table, images)
     if said.pck is not None and Path(predictions).suffix.lower() in (".npy", ".mat"):
+        if max_detections != MAX_DETECTIONS:
+            raise UsageError(f"{predictions}: PCK is of all people, expected no --max-dets")
         return _pck_of_arrays(table, Path(predictions), wanted)
     if said.protocol == "pck":
         raise UsageError(f"{predictions}: format mpii is scored by arrays, expected .npy or .mat")

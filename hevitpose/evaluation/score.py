@@ -147,8 +147,15 @@ def score_results(
     return evaluate_keypoints(results, truth, table.declared.sigmas, **options)
 
 
-def tell_crowded(table: PoseTable, max_detections: int) -> None:
+def tell_crowded(
+    table: PoseTable, max_detections: int, option: str = "evaluation.max_detections (--max-dets)"
+) -> None:
     """Warn when photographs have more people than count: nobody can find all of them.
+
+    Args:
+        table: with ``truth``.
+        max_detections: people of an image that count.
+        option: what raises that.
 
     Warns:
         Notice: once a file.
@@ -161,7 +168,7 @@ def tell_crowded(table: PoseTable, max_detections: int) -> None:
         notice_once(
             f"{table.annotation_file}: {len(over)} photographs have more than {max_detections} "
             f"people (image {table.image_ids[over[0]]}: {counts[over[0]]}), of whom AP counts "
-            f"{max_detections} predictions; evaluation.max_detections (--max-dets) allows more"
+            f"{max_detections} predictions; {option} allows more"
         )
 
 

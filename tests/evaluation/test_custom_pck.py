@@ -170,6 +170,8 @@ def test_arrays(tmp_path, form, suffix, capsys):
     arguments = ["evaluate-predictions", "--dataset", str(path), "--predictions", str(file)]
     assert execute([*arguments, "--ground-truth", str(tmp_path / "ann.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["PCKh"] == pytest.approx(expected["PCKh"])
+    with pytest.raises(UsageError, match="PCK is of all people, expected no --max-dets"):
+        evaluate_predictions(str(path), tmp_path / "ann.json", file, max_detections=30)
     np.save(tmp_path / "short.npy", points[:1])
     with pytest.raises(DataError, match=r"short.npy: \(1, 3, 2\) .* expected numbers \(2, 3, 2\)"):
         evaluate_predictions(str(path), tmp_path / "ann.json", tmp_path / "short.npy")

@@ -26,6 +26,7 @@ from hevitpose.evaluation.prediction_files import (
     write_results,
     write_testdev,
 )
+from tests.evaluation.diagnosis.scenes import mpii_files
 
 RESULT = {"image_id": 785, "category_id": 1, "keypoints": [1.5, 2.0, 0.5] * 17, "score": 0.25}
 
@@ -180,6 +181,17 @@ def test_people_a_photograph_are_an_option(tmp_path, samples, capsys):
     assert one["max_detections"] == 1
     assert one["AR"] == pytest.approx(len(set(people)) / len(people))
     assert execute([*words, "0"]) == 2
+
+
+def test_a_joint_that_nobody_has_is_null(tmp_path, capsys):
+    _, truth = mpii_files(tmp_path)
+    truth["jnt_missing"][9] = 1  # the head's top
+    savemat(tmp_path / "mpii_gt_val.mat", truth)
+    words = ["evaluate-predictions", "--dataset", "mpii", "--json"]
+    words += ["--ground-truth", str(tmp_path / "mpii_gt_val.mat")]
+    assert execute([*words, "--predictions", str(tmp_path / "perfect.npy")]) == 0
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown["Head"] is None and shown["Mean"] == 100
 
 
 def test_pos_pred_src(samples, tmp_path):

@@ -47,6 +47,9 @@ from hevitpose.evaluation.diagnosis.rescoring import score_errors
 from hevitpose.evaluation.diagnosis.result import Diagnosis, Person, Step
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
 from hevitpose.evaluation.prediction_files import read_arrays, read_truth
+from hevitpose.evaluation.score import tell_crowded
+from hevitpose.files import same
+from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.pckh import load_ground_truth
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -77,7 +80,8 @@ def diagnose(
         skip_bad: leave bad annotations out instead of refusing them.
 
     Raises:
-        UsageError: an unknown dataset, or ``reference`` or ``fit`` for MPII, which has no OKS.
+        UsageError: an unknown dataset, ``reference`` or ``fit`` for MPII, which has no OKS, or a
+            fit on people who are reported.
         DataError: a file that is damaged, malformed or of another dataset.
     """
     said = declared(dataset)
@@ -88,8 +92,14 @@ def diagnose(
             option = "reference" if reference else "fit"
             raise UsageError(f"{option}: {said.name} has no OKS, expected a COCO-format dataset")
         return _diagnose_mpii(dataset, Path(ground_truth), predictions, skip_bad)
-    fitted = None if fit is None else _fit(*_read(dataset, said, *fit, skip_bad), Path(fit[1]).name)
     table, results = _read(dataset, said, ground_truth, predictions, skip_bad)
+    fitted = None
+    if fit is not None:
+        if same(Path(fit[1]), Path(predictions)):
+            raise UsageError(f"fit: {fit[1]} is what is reported, expected another split's")
+        there, of_there = _read(dataset, said, *fit, skip_bad)
+        _require_other_people(there, table)
+        fitted = _fit(there, of_there, Path(fit[1]).name)
     return diagnose_results(table, results, reference=reference, fitted=fitted)
 
 
@@ -104,6 +114,30 @@ def _read(
         category_ids=table.category_ids,
     )
     return table, results
+
+
+def _require_other_people(fit: PoseTable, reported: PoseTable) -> None:
+    """Refuse to fit scores on people who are reported: they would only seem calibrated.
+
+    Raises:
+        UsageError: somebody is in both; ids and names of images may mean others in each split.
+    """
+    both = _people(fit) & _people(reported)
+    if both:
+        raise UsageError(
+            f"fit: {len(both)} people of {fit.annotation_file} are in {reported.annotation_file}, "
+            "too; expected a split that is not reported"
+        )
+
+
+def _people(table: PoseTable) -> set[bytes]:
+    """What tells people with labelled joints apart: where these and their box are."""
+    truth = table.truth
+    assert truth is not None
+    seen = truth.visibility > 0
+    points = np.where(seen[..., None], truth.keypoints, -1).astype(np.float32)
+    boxes = truth.boxes.astype(np.float32)
+    return {boxes[row].tobytes() + points[row].tobytes() for row in np.flatnonzero(seen.any(1))}
 
 
 @dataclass(frozen=True)
@@ -135,6 +169,7 @@ def diagnose_results(
         reference: as coco-analyze does it.
         fitted: a function of the score to report apart.
     """
+    tell_crowded(table, MAX_DETECTIONS, "evaluate-predictions --max-dets")
     scene = make_scene(table, results)
     areas = diagnose_areas(scene, reference=reference)
     everybody = areas[0]

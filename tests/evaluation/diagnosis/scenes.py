@@ -14,6 +14,7 @@ from hevitpose.data.readers.coco_format import read
 from hevitpose.data.readers.results import check_results
 from hevitpose.data.table import PoseTable
 from hevitpose.evaluation.diagnosis.diagnose import Diagnosis, diagnose_results
+from hevitpose.metrics.pckh import JOINTS
 
 SIDE = 600
 
@@ -102,3 +103,28 @@ def random_case(seed: int, joints: int = 17) -> tuple[dict[str, Any], list[dict[
             results.append(detection(image, points, float(rng.integers(1, 9)) / 10))
     people.append(person(len(people) + 1, 1, 100 + rng.integers(0, 200, (joints, 2)).astype(float)))
     return truth_of(people, images), results
+
+
+def mpii_files(folder: Path, people: int = 6) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A list of people, the evaluators' file and perfect predictions, all 1-based."""
+    from scipy.io import savemat
+
+    points = np.random.default_rng(people).uniform(5, 400, (people, 16, 2))
+    rows = [
+        {"image": f"{i}.jpg", "center": [200, 200], "scale": 2.0, "joints_vis": [1] * 16}
+        | {"joints": each.round().tolist()}
+        for i, each in enumerate(points)
+    ]
+    names = np.empty((1, 16), object)
+    names[0] = [np.array([name]) for name in JOINTS]
+    heads = np.broadcast_to(np.array([[[0.0], [0.0]], [[60.0], [80.0]]]), (2, 2, people))
+    truth = {
+        "dataset_joints": names,
+        "jnt_missing": np.zeros((16, people), np.uint8),
+        "pos_gt_src": points.transpose(1, 2, 0),
+        "headboxes_src": heads,
+    }
+    (folder / "mpii_val.json").write_text(json.dumps(rows))
+    savemat(folder / "mpii_gt_val.mat", truth)
+    np.save(folder / "perfect.npy", points)
+    return rows, truth

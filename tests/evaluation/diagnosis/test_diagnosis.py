@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hevitpose import diagnose
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import COCO
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError, Notice, UsageError
 from hevitpose.evaluation.diagnosis.labels import GOOD, JITTER, LIMITS, TYPES, classify
+from hevitpose.evaluation.diagnosis.picture import draw_worst, image_folders
 from hevitpose.evaluation.diagnosis.report import render
 from hevitpose.evaluation.score import score_results
 from hevitpose.metrics.oks import evaluate_keypoints
@@ -24,6 +25,7 @@ from tests.evaluation.diagnosis.scenes import (
     body,
     detection,
     diagnosed,
+    mpii_files,
     person,
     random_case,
     table_of,
@@ -163,8 +165,24 @@ def test_rescoring_by_another_split_is_apart(tmp_path):
     found = diagnose("coco", *paths[2:], fit=tuple(paths[:2]))
     assert plain.rescored is None and found.rescored.fitted_on == "minival.results.json"
     assert "rescored by" in render(found) and found.steps == plain.steps
-    own = diagnose("coco", *paths[2:], fit=tuple(paths[2:]))  # fitted on itself: no error is left
-    assert own.rescored.error <= own.calibration.error
+    with pytest.raises(UsageError, match=r"fit: .*val\.results\.json is what is reported"):
+        diagnose("coco", *paths[2:], fit=(paths[0], paths[3]))
+    copies = tmp_path / "copy.truth.json", tmp_path / "copy.results.json"
+    truth = json.loads(paths[2].read_text())
+    truth["annotations"] = truth["annotations"][-1:]  # a part of the split
+    copies[0].write_text(json.dumps(truth))
+    copies[1].write_text("[]")
+    with pytest.raises(
+        UsageError, match=r"1 people of .*copy\.truth\.json are in .*val\.truth\.json"
+    ):
+        diagnose("coco", *paths[2:], fit=copies)
+
+
+def test_people_who_do_not_count_are_told(tmp_path):
+    rng = np.random.default_rng(1)
+    crowd = [person(i, 1, body(rng, corner=5 * i)) for i in range(1, 22)]
+    with pytest.warns(Notice, match=r"image 1: 21.*; evaluate-predictions --max-dets allows more"):
+        diagnosed(truth_of(crowd), [], tmp_path)
 
 
 # Bad input ---------------------------------------------------------------------------------------
@@ -243,6 +261,22 @@ def test_worst_people_are_drawn_over_their_images(files, capsys, tmp_path):
         assert "errors.png" in said.out
     assert sheets[0][2, 2].tolist() == [120] * 3  # grey
     assert sheets[1][2, 2, 2] > 100 > sheets[1][2, 2, 0]  # the red of the image, darkened
+
+
+def test_worst_people_of_one_name_in_two_folders(tmp_path):
+    found = diagnosed(truth_of([person(1, 1, POINTS)]), [detection(1, POINTS + 9)], tmp_path)
+    for number, split in enumerate(("train", "val")):
+        folder = tmp_path / "images" / split
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "1.jpg"), np.full((SIDE, SIDE, 3), 250 * number, np.uint8))
+    (tmp_path / "images/same").symlink_to(folder)
+    sheet, folders = tmp_path / "worst.png", image_folders(tmp_path / "annotations/truth.json")
+    with pytest.raises(UsageError, match=r"1\.jpg is in \S+ and \S+; --images FOLDER says which"):
+        draw_worst(found, 1, folders, sheet)
+    assert draw_worst(found, 1, [folder], sheet) == (sheet, 0)
+    assert cv2.imread(str(sheet))[2, 2, 0] > 100
+    (tmp_path / "images/train/1.jpg").unlink()  # one picture, by a link as well
+    assert draw_worst(found, 1, folders, sheet) == (sheet, 0)
 
 
 def test_one_person(files, capsys):
@@ -339,33 +373,6 @@ def test_mpii_without_bad_people_at_the_end(samples, tmp_path):
     np.save(tmp_path / "all.npy", keypoints[:-2])  # of who is left: whose are they?
     with pytest.raises(DataError, match="expected numbers"):
         diagnose(*given, skip_bad=True)
-
-
-def mpii_files(folder, people=6):
-    """A list of people, the evaluators' file and perfect predictions, all 1-based."""
-    from scipy.io import savemat
-
-    from hevitpose.metrics.pckh import JOINTS
-
-    points = np.random.default_rng(people).uniform(5, 400, (people, 16, 2))
-    rows = [
-        {"image": f"{i}.jpg", "center": [200, 200], "scale": 2.0, "joints_vis": [1] * 16}
-        | {"joints": each.round().tolist()}
-        for i, each in enumerate(points)
-    ]
-    names = np.empty((1, 16), object)
-    names[0] = [np.array([name]) for name in JOINTS]
-    heads = np.broadcast_to(np.array([[[0.0], [0.0]], [[60.0], [80.0]]]), (2, 2, people))
-    truth = {
-        "dataset_joints": names,
-        "jnt_missing": np.zeros((16, people), np.uint8),
-        "pos_gt_src": points.transpose(1, 2, 0),
-        "headboxes_src": heads,
-    }
-    (folder / "mpii_val.json").write_text(json.dumps(rows))
-    savemat(folder / "mpii_gt_val.mat", truth)
-    np.save(folder / "perfect.npy", points)
-    return rows, truth
 
 
 def test_mpii_of_other_people(tmp_path):
