@@ -24,6 +24,8 @@ GRIDS = Path(__file__).parent / "grids"
 MAIN_GRIDS = ("attention", "downsampling", "ffn")
 #: The cell that every grid compares with.
 DEFAULT_CELL = "default"
+#: What cells can be matched in, as their names say it.
+MATCH_COSTS = {"flops": "FLOPs", "params": "params"}
 #: A width whose cost differs from the default's by a larger share is not a match.
 MATCH_TOLERANCE = 0.05
 MODES = ("one-factor", "product", "zip")
@@ -89,6 +91,11 @@ class GridFile:
     def note(self, line: int, message: str) -> None:
         """One more problem."""
         self.problems.append(Problem(self.path.name, line, message))
+
+
+def matched_name(cell: str, cost: str) -> str:
+    """What ``--match`` calls the form of a cell that costs what the default does."""
+    return f"{cell} ({MATCH_COSTS[cost]} matched)"
 
 
 def read_grid_file(path: Path) -> GridFile:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablations.grid import Cell, Grid
-from ablations.grid_file import MATCH_TOLERANCE
+from ablations.grid_file import MATCH_COSTS, MATCH_TOLERANCE, matched_name
 from ablations.refusals import refused
 from hevitpose import json_file
 from hevitpose.config import Config
@@ -35,8 +35,6 @@ from hevitpose.records import RecordStore
 from hevitpose.records.identity import config_hash
 from hevitpose.runs import complexity_run
 
-#: What can be matched, as a row calls it.
-COSTS = {"flops": "FLOPs", "params": "params"}
 #: A cell whose cost differs by no more needs no matched form.
 EQUAL = 0.01
 _FACTORS = (0.25, 4.0)  # of the widths
@@ -135,8 +133,8 @@ def match(
         UsageError: another cost, or a default that has no widths.
         HEViTPoseError: the default cannot be counted.
     """
-    if by not in COSTS:
-        raise unknown_name("cost to match", by, COSTS)
+    if by not in MATCH_COSTS:
+        raise unknown_name("cost to match", by, MATCH_COSTS)
     costs = Costs(out)
     total, done = sum(len(grid.cells) - 1 for grid in grids), 0
     result, lines = [], []
@@ -195,7 +193,7 @@ def _matched(
     key = config_hash(found)
     if key in taken:
         return None, f"not matched: {what}, which is the cell {taken[key]!r}"
-    name = f"{cell.name} ({COSTS[by]} matched)"
+    name = matched_name(cell.name, by)
     taken[key] = name
     overrides = {**cell.overrides, "model.widths": list(found.model.spec().widths)}  # type: ignore[attr-defined]
     return Cell(name, overrides, found, cell.line), what

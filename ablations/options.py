@@ -15,6 +15,7 @@ from hevitpose.config.schema import LARGEST_SEED
 from hevitpose.errors import UsageError
 from hevitpose.files import is_file
 from hevitpose.records import provenance
+from hevitpose.sizes import is_number
 
 #: The module whose functions make a cell's measurements.
 WORK = "ablations.measurements"
@@ -127,7 +128,7 @@ class Options:
         if self.seeds is None:
             return list(range(self.num_seeds or 1))
         parts = self.seeds.split(",")
-        if not all(part.isascii() and part.isdecimal() for part in parts):
+        if not all(map(is_number, parts)):
             raise UsageError(f"--seeds {self.seeds!r}: expected a list like 0,1,2")
         digits = len(str(LARGEST_SEED))
         if any(len(part) > digits or int(part) > LARGEST_SEED for part in parts):

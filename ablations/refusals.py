@@ -1,6 +1,4 @@
-"""What is refused before anything trains: keys that are no axes or change nothing, networks that
-cannot be built.
-"""
+"""What is refused before anything trains: keys that are no axes or idle, impossible networks."""
 
 from __future__ import annotations
 

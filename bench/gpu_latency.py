@@ -207,7 +207,8 @@ def keep_interleaved(
         return {}
     way = key.removeprefix("vs ")
     for name, reason in found.out.items():
-        session.keep(f"{name} {key}", reason, {})
+        # The row that it has when it takes part: the next call's replaces this one.
+        session.keep(f"{name} {way} interleaved", reason, {})
     seconds = sum(sum(map(sum, blocks)) for blocks in found.times.values()) / 1000
     started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     generator = np.random.default_rng(0)

@@ -145,7 +145,12 @@ def as_json(rows: Sequence[Any], ratios: dict[str, Any]) -> dict[str, Any]:
             for row in rows
         ],
         "ratios": [
-            {"contender": label, **versus.to_dict(), "verdict": versus.ratio.verdict}
+            {
+                "contender": label,
+                **versus.to_dict(),
+                "verdict": versus.ratio.verdict,
+                **({"close_cores_verdict": versus.close.verdict} if versus.close else {}),
+            }
             for label, versus in ratios.items()
         ],
         "conditions": condition_line(rows),

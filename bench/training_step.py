@@ -194,13 +194,10 @@ def _run(options: argparse.Namespace) -> int:
     width, height = options.input
     print(
         f"{options.model}, batch {options.batch}, {height}x{width}, {options.threads} "
-        f"threads, {options.clock} clock, {_device_name(options.device)}"
+        f"threads, {options.clock} clock, "
+        f"{provenance.machine()['cpu' if options.device == 'cpu' else 'gpu']}"
     )
     return 0
-
-
-def _device_name(device: str) -> str:
-    return str(provenance.machine()["cpu" if device == "cpu" else "gpu"])
 
 
 if __name__ == "__main__":

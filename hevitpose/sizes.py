@@ -15,16 +15,16 @@ def parse_count(text: str, flag: str, largest: int = 10**_DIGITS - 1) -> int:
     Raises:
         UsageError: anything else; the message names the command's ``flag``.
     """
-    if not _is_positive(text):
+    if not is_number(text) or not text.strip("0"):
         raise UsageError(f"{flag} {text!r:.80}: expected a positive integer")
     if len(text) > _DIGITS or int(text) > largest:
         raise UsageError(f"{flag} {text!r:.80}: expected at most {largest}")
     return int(text)
 
 
-def _is_positive(text: str) -> bool:
-    """Digits 0 to 9 alone, one of them no 0: other digits are not all read by ``int``."""
-    return text.isascii() and text.isdecimal() and bool(text.strip("0"))
+def is_number(text: str) -> bool:
+    """Digits 0 to 9 alone: ``int`` does not read all that Python calls digits."""
+    return text.isascii() and text.isdecimal()
 
 
 def parse_size(text: str, flag: str) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def parse_size(text: str, flag: str) -> tuple[int, int]:
             command's ``flag``.
     """
     height, _, width = text.partition("x")
-    if not all(_is_positive(side) for side in (height, width)):
+    if not all(is_number(side) and side.strip("0") for side in (height, width)):
         raise UsageError(f"{flag} {text!r:.80}: expected HEIGHTxWIDTH like 256x192")
     if any(len(side) > _DIGITS or int(side) > LARGEST_SIDE for side in (height, width)):
         raise UsageError(f"{flag} {text!r:.80}: expected sides of at most {LARGEST_SIDE} pixels")

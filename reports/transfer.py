@@ -56,7 +56,7 @@ class Transfer:
     names: Mapping[str, tuple[str, str]]  # cell -> grid, name; the default's grid is ""
     rendered: Side
     photographs: Side
-    trainings: Mapping[str, str]  # cell -> ids on rendered people: one cell under any name
+    trainings: Mapping[str, frozenset[str]]  # cell -> on rendered people: one under any name
     parts: tuple[Transfer, ...] = ()  # one for each of several grids
 
     @property
@@ -149,32 +149,34 @@ def _by_cell(view: GridView, metric: str) -> dict[str, Row]:
     Of rows that score the same weights under several conditions the first alone: more of them would
     be no more cells.
     """
-    found: dict[str, tuple[str, Row]] = {}
+    found: dict[str, Row] = {}
+    seen: set[str] = set()
     for row in sorted(view.rows, key=lambda row: not row.is_default):
-        if metric in row.scores:
-            cell = "" if row.is_default else f"{view.name}/{row.name}"
-            found.setdefault(_trainings(row), (cell, row))
-    return dict(found.values())
+        if metric in row.scores and not seen & _trainings(row):
+            found["" if row.is_default else f"{view.name}/{row.name}"] = row
+            seen |= _trainings(row)
+    return found
 
 
-def _trainings(row: Row) -> str:
-    return " ".join(sorted(record.training or record.id for record in row.accuracy))
+def _trainings(row: Row) -> frozenset[str]:
+    return frozenset(record.training or record.id for record in row.accuracy)
 
 
 def _together(pairs: Sequence[Transfer]) -> Transfer:
     """Several grids as one; a cell that two of them show under two names is one."""
-    first, cells = pairs[0], dict[str, tuple[str, Transfer]]()
+    first, cells = pairs[0], dict[str, Transfer]()
+    trainings: dict[str, frozenset[str]] = {}
     for pair in pairs:
         for cell, trained in pair.trainings.items():
-            cells.setdefault(trained, (cell, pair))
+            if all(trained.isdisjoint(other) for other in trainings.values()):
+                cells[cell], trainings[cell] = pair, trained
     rendered, photographs = (
         replace(
             getattr(first, side),
-            scores={cell: getattr(pair, side).scores[cell] for cell, pair in cells.values()},
+            scores={cell: getattr(pair, side).scores[cell] for cell, pair in cells.items()},
         )
         for side in ("rendered", "photographs")
     )
-    names = {cell: pair.names[cell] if cell else ("", "default") for cell, pair in cells.values()}
-    trainings = {cell: trained for trained, (cell, _) in cells.items()}
+    names = {cell: pair.names[cell] if cell else ("", "default") for cell, pair in cells.items()}
     grids = tuple(grid for pair in pairs for grid in pair.grids)
     return Transfer(grids, names, rendered, photographs, trainings, tuple(pairs))

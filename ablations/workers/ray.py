@@ -16,6 +16,7 @@ from typing import Any
 from ablations.workers.job import Payload, at_most_every, open_log, run_job
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.isolated import Outcome, Stopwatch
+from hevitpose.sizes import is_number
 
 RETRIES = 3
 _REPORT_SECONDS = 1.0
@@ -181,7 +182,7 @@ def _connect(address: str | None) -> Any:
 def _check_reachable(address: str) -> None:
     """Ray itself waits for minutes before it says that nobody is there."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+    if not host or not is_number(port) or len(port) > len("65535"):
         raise UsageError(f"--address {address!r}: expected auto, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

@@ -35,7 +35,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
 
 _INTERRUPTED = 130  # what typer returns for Ctrl-C
-#: Commands that, given again, go on from what they had done; others start again.
+#: Commands that, given again, go on in the middle of what they did.
 _CONTINUE = ("train",)
 _debug = False
 
@@ -102,7 +102,8 @@ def _explain(error: BaseException, arguments: list[str]) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         command = next((word for word in arguments if not word.startswith("-")), "")
-        goes_on = "; the same command continues where it stopped" if command in _CONTINUE else ""
+        continues = command in _CONTINUE and "--no-resume" not in arguments
+        goes_on = "; the same command continues where it stopped" if continues else ""
         return f"interrupted{goes_on}", 1
     if hasattr(error, "format_message"):  # typer's own usage errors
         return error.format_message(), getattr(error, "exit_code", 2)

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from hevitpose.errors import UsageError
+from hevitpose.sizes import is_number
 
 Cfg = Annotated[
     str, typer.Option("--cfg", help="A shipped config (mpii, coco, ...) or a yaml file.")
@@ -72,7 +73,7 @@ def make_config(
     }
     if gpus is not None:
         numbers = gpus.split(",")
-        if not all(n.isascii() and n.isdecimal() for n in numbers):
+        if not all(map(is_number, numbers)):
             raise UsageError(f"--gpus {gpus!r}: expected device numbers like 0,1")
         if devices not in (None, len(numbers)):
             raise UsageError(f"--devices {devices} contradicts --gpus {gpus}")

@@ -112,7 +112,8 @@ class Request:
         if lower and people is None:
             raise UsageError(f"{self.precision}: no people to compare it on, expected at least one")
         if self.to == "onnx":
-            require_runtime(self.runtime, self.kind)
+            for precision in ("fp32", self.kind):  # it is compared with the file in float32
+                require_runtime(self.runtime, precision)
 
 
 def require_suffix(path: Path, to: str) -> None:

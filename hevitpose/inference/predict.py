@@ -159,7 +159,7 @@ def predict_files(
     total = done + sum(video.frames for video in plan.videos.values())
     found = _Found()
     if plan.images.paths:
-        with _written(lambda: _write_lists(found, plan, out)):
+        with _written(lambda: _write_lists(found, plan, out), lambda: found.read):
             _predict_images(people, plan, options, lambda n: progress(n, total), found)
     listed = out / KEYPOINTS if plan.images.paths else None
     for place, video in plan.videos.items():
@@ -234,13 +234,17 @@ def _write_lists(found: _Found, plan: _Plan, out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _written(write: Callable[[], object]) -> Iterator[None]:
-    """Write after the block, also of one that fails or is interrupted: it may have taken hours."""
+def _written(write: Callable[[], object], any_done: Callable[[], object]) -> Iterator[None]:
+    """Write after the block, also of one that fails or is interrupted: it may have taken hours.
+
+    One that fails before anything is done leaves what lies there from earlier.
+    """
     try:
         yield
     except BaseException:
-        with contextlib.suppress(HEViTPoseError):  # a full disk, too; the first error is told
-            write()
+        if any_done():
+            with contextlib.suppress(HEViTPoseError):  # a full disk, too; the first error is told
+                write()
         raise
     write()
 
@@ -276,7 +280,10 @@ def _predict_video(
     tracker = Tracker(max_missed=max(1, round(video.fps / 2)))
     results: list[dict[str, Any]] = []
     listed = target.with_suffix(".json")
-    with _written(lambda: write_results(results, listed)), writing(target, video.fps) as film:
+    with (
+        _written(lambda: write_results(results, listed), lambda: results),
+        writing(target, video.fps) as film,
+    ):
         for number, pixels in enumerate(read_frames(video), start=1):
             pose, scores = people.of(pixels, people.find(pixels))
             tracks = tracker.update(pose.boxes)

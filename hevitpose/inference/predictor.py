@@ -44,8 +44,7 @@ class PosePredictor:
             of which a copy is used. By default the nano network that ships.
         config: geometry, decoder and flip test; by default those that came with the weights, also
             of a network that ``from_pretrained`` or ``from_published`` gave.
-        layout: what the keypoints mean; likewise, or else the one with that many keypoints
-                (said as a notice).
+        layout: what the keypoints mean; likewise, or else, with a notice, the one with that many.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         batch_size: crops a pass.
 

@@ -82,11 +82,13 @@ def _layout_of(found: Foreign, path: Path, given: KeypointLayout | None) -> Keyp
     if given is None and names:
         same = [layout for layout in LAYOUTS.values() if layout.names == names]
         given = LAYOUTS.get(found.dataset) or next(iter(same), None)
+        if given is None and all(len(layout) != count for layout in LAYOUTS.values()):
+            return None  # nobody could take them for another's
         if given is None or len(given) != count:
             raise UsageError(
                 f"{path}: predicts the {count} keypoints of {found.dataset or 'a dataset'} "
                 f"({', '.join(names[:3])}, ...), expected those of {', '.join(LAYOUTS)}; "
-                f"from_published takes others as layout="
+                f"Python takes others: from_published(..., layout=...)"
             )
     if given is not None:
         require_same_order(str(path), names, given)

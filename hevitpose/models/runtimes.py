@@ -31,12 +31,12 @@ INPUT = "images"
 Run = Callable[[Tensor], Any]
 
 
-def require_runtime(runtime: str, precision: str = "fp32") -> None:
+def require_runtime(runtime: str, precision: str | None = None) -> None:
     """Refuse what cannot be computed here, before anything is exported.
 
     Args:
         runtime: of :data:`RUNTIMES`.
-        precision: of the products; what has no form in it stays in floats.
+        precision: of the products; what has no form in it stays in floats. None: not known yet.
 
     Raises:
         UsageError: no such runtime.
@@ -44,7 +44,7 @@ def require_runtime(runtime: str, precision: str = "fp32") -> None:
     """
     if runtime not in RUNTIMES:
         raise unknown_name("runtime", runtime, RUNTIMES)
-    if precision not in RUNTIMES[runtime]:
+    if precision is not None and precision not in RUNTIMES[runtime]:
         raise UnavailableError(
             f"{runtime}: computes in {', '.join(RUNTIMES[runtime])}, not in {precision}"
         )
@@ -53,9 +53,11 @@ def require_runtime(runtime: str, precision: str = "fp32") -> None:
             raise UnavailableError(f"{package} is not installed: pip install -e '.[export]'")
     if runtime == "tensorrt" and "TensorrtExecutionProvider" not in _providers():
         raise UnavailableError("tensorrt: this onnxruntime has no TensorrtExecutionProvider")
-    # Its provider has no option for it (onnxruntime 1.2x); CUDA reads the variable when it starts.
+    # Its provider has no option for it; CUDA reads the variable when it starts.
     if runtime == "tensorrt" and precision == "fp32" and os.environ.get(_TF32) != "0":
-        raise UnavailableError(f"tensorrt: would compute fp32 in TF32, set {_TF32}=0 before")
+        raise UnavailableError(
+            f"tensorrt: would compute fp32 in TF32, start with {_TF32}=0 in the environment"
+        )
     if runtime == "openvino" and precision == "bf16" and not has_bfloat16():
         raise UnavailableError("openvino: this processor has no bfloat16 arithmetic")
 

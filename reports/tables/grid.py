@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ablations.grid_file import DEFAULT_CELL, MATCH_TOLERANCE
+from ablations.grid_file import DEFAULT_CELL, MATCH_TOLERANCE, matched_name
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import first_line
 from hevitpose.evaluation.statistics import (
@@ -267,7 +267,7 @@ def caption(facts: dict[str, str]) -> str:
 
 def _unmatched(row: ablation.Row, default: ablation.Row | None) -> Iterator[str]:
     """A note where a cell matched in FLOPs is not by the count that has attention's products."""
-    if not row.name.endswith("(FLOPs matched)") or default is None:
+    if not row.name.endswith(matched_name("", "flops")) or default is None:
         return
     own, theirs = (
         r.complexity.flops.torch if r.complexity and r.complexity.flops else None
@@ -276,7 +276,7 @@ def _unmatched(row: ablation.Row, default: ablation.Row | None) -> Iterator[str]
     if own and theirs and abs(own / theirs - 1) > MATCH_TOLERANCE:
         yield (
             f"matched by the mmcv rule; by torch's count, which has attention products, "
-            f"{own / theirs - 1:+.0%} to the default".replace("-", "−")
+            f"{f'{own / theirs - 1:+.0%}'.replace('-', '−')} to the default"
         )
 
 

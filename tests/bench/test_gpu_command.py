@@ -345,6 +345,8 @@ def test_a_comparison_without_a_late_contender_is_done_again_by_the_next_call(
         statuses.append((row["status"], row.get("reason")))
     assert asked == [["a", "c"], ["a", "c"]]
     assert statuses == [("late", "without c"), ("ok", None), ("ok", None)]
+    left = [row["key"] for row in here.log.rows if row["status"] == "late"]
+    assert left == ["c fused bf16 nhwc batch 1 interleaved"]  # a result has the same name
 
 
 def test_the_time_to_make_contenders_ready_ends(tmp_path):

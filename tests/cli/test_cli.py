@@ -170,6 +170,7 @@ def test_weights_that_are_read_are_not_replaced(tmp_path, monkeypatch, capsys):
         (["--debug", "train"], "error: interrupted; the same command continues where it stopped"),
         (["predict", "train"], "error: interrupted"),
         (["diagnose"], "error: interrupted"),
+        (["train", "--no-resume"], "error: interrupted"),
     ],
 )
 def test_an_interrupt_promises_what_is_true(monkeypatch, capsys, words, line):

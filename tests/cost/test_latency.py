@@ -547,6 +547,7 @@ def test_tensorrt_does_not_call_tf32_float32(monkeypatch):
     with pytest.raises(UnavailableError, match="would compute fp32 in TF32"):
         runtimes.require_runtime("tensorrt", "fp32")
     runtimes.require_runtime("tensorrt", "fp16")
+    runtimes.require_runtime("tensorrt")  # of a file that says its precision itself
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     runtimes.require_runtime("tensorrt", "fp32")
 

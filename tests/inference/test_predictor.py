@@ -276,6 +276,20 @@ def test_what_was_predicted_is_written_whatever_ends_it(checkpoint, tmp_path, en
         assert [entry["file_name"] for entry in entries] == names[:2]
 
 
+def test_what_ends_before_the_first_image_leaves_what_was_there(checkpoint, tmp_path):
+    grey(tmp_path / "a.png")
+    out = tmp_path / "out"
+    predict_files([str(tmp_path / "a.png")], checkpoint, out)
+    before = (out / "keypoints.json").read_bytes()
+
+    def detect(pixels):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files([str(tmp_path / "a.png")], checkpoint, out, Options(detector=detect))
+    assert (out / "keypoints.json").read_bytes() == before and before != b"[]"
+
+
 def test_a_picture_that_is_no_jpg(checkpoint, tmp_path):
     """A JPEG has at most 65,535 pixels a side."""
     for name, width in (("a", 30), ("b", 66000), ("c", 30)):

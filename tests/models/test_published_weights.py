@@ -307,6 +307,16 @@ def test_keypoints_of_others_are_not_taken_for_people(dataset, names, kind, mess
         hevitpose.from_published(SMALL, file)
 
 
+def test_keypoints_that_nobody_could_mistake_have_no_layout(tmp_path):
+    state = their_weights(SMALL)
+    for key in ("head.final_layer.weight", "head.final_layer.bias"):
+        state[key] = torch.cat((state[key], state[key]))[:26]
+    names = {i: f"joint {i}" for i in range(26)}
+    meta = {"dataset_meta": {"dataset_name": "halpe26", "keypoint_id2name": names}}
+    model = hevitpose.from_published(SMALL, write(tmp_path / "h.pth", state, meta=meta))
+    assert (model.num_keypoints, model.pretrained_from.layout) == (26, None)
+
+
 def test_a_layout_of_the_callers(tmp_path):
     animal = KeypointLayout("ap10k", AP10K, ((0, 1),), sigmas=(0.05,) * 17)
     file = declaring(tmp_path / "w.pth", "ap10k", AP10K)

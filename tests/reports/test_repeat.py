@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ablations.cli import app as ablations_app
 from ablations.grid import load_grids, select_cells
-from ablations.match import COSTS
+from ablations.grid_file import MATCH_COSTS
 from ablations.options import Options
 from ablations.tune import Tuning
 from hevitpose.cli import app as hevitpose_app
@@ -165,7 +165,7 @@ def from_ablation(record: Record, words: list[str]) -> str:
     *_, cell = grid.cells  # the default, and the one that was asked for
     assert len(grid.cells) == (1 if record.grid is None else 2)
     if options.match:  # as its search will find
-        assert record.cell.endswith(f"({COSTS[options.match]} matched)")
+        assert record.cell.endswith(f"({MATCH_COSTS[options.match]} matched)")
         found = cell.config.with_overrides({"model.widths": record.axes["model.widths"]})
         cell = dataclasses.replace(cell, config=found)
     if record.kind == "complexity":

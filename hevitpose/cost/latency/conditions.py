@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.sizes import is_number
 
 #: How the network is run. ``fused+X`` is X on the form of ``hevitpose.optimize(mode="fused")``;
 #: ``fused`` alone is that form, eagerly. ``autocast``: float32 weights, products in the dtype.
@@ -47,10 +48,6 @@ def _one_of(kind: str, value: str, known: tuple[str, ...]) -> None:
         raise unknown_name(kind, value, known)
 
 
-def _is_index(text: str) -> bool:
-    return not text or (text.isascii() and text.isdecimal())
-
-
 @dataclass(frozen=True)
 class Conditions:
     """Under what a time was taken.
@@ -87,7 +84,7 @@ class Conditions:
         if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
             raise UsageError(f"input size: {size!r}, expected two positive integers (W, H)")
         kind, _, index = self.device.partition(":")
-        if kind not in ("cpu", "cuda") or not _is_index(index):
+        if kind not in ("cpu", "cuda") or (index and not is_number(index)):
             raise UsageError(f"device: {self.device!r}, expected cpu, cuda or cuda:N")
         if self.clock == "cpu" and (self.is_cuda or self.threads != 1):
             raise UsageError("clock: 'cpu' counts one thread, expected device cpu and threads 1")

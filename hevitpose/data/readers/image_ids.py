@@ -63,14 +63,15 @@ class ImageIds:
         """The id of the image that an entry is of.
 
         ``file_name`` decides where there is one: as the images have it, an end of that, or a longer
-        path that ends so. Else ``image_id``: a number, the same as text, or a file name; AlphaPose
-        and others write ``"000000000785.jpg"``.
+        path that ends so; of several images of that name the one that ``image_id`` names. Else
+        ``image_id``: a number, the same as text, or a file name; AlphaPose and others write
+        ``"000000000785.jpg"``.
 
         Raises:
             ValueError: it is no image's, or may be two images'.
         """
         if key == "image_id" and self._names is not None and named(entry):
-            return self._of_name(entry["file_name"], self._names)
+            return self._of_name(entry["file_name"], self._names, entry.get(key))
         value = entry.get(key)
         if isinstance(value, str) and self._names is not None and value in self._names:
             return self._only(self._names.find(value), key, value)
@@ -83,7 +84,7 @@ class ImageIds:
             )
         return number
 
-    def _of_name(self, name: Any, names: NameEnds) -> int:
+    def _of_name(self, name: Any, names: NameEnds, said: Any) -> int:
         if not isinstance(name, str):
             raise ValueError(f"file_name is {name!r:.40}, expected text")
         # Other systems write absolute paths, and those of Windows.
@@ -103,6 +104,8 @@ class ImageIds:
                 f"file_name {name:.200} is not in the ground truth, expected an image of the same "
                 "dataset (a file_name decides, whatever image_id says)"
             )
+        if len(places) > 1 and said in {self._ids[place] for place in places}:
+            return int(said)  # both agree: the id tells images of one name apart
         return self._only(places, "file_name", name)
 
     def _only(self, places: Sequence[int], key: str, value: str) -> int:

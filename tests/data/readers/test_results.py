@@ -21,6 +21,13 @@ def checked(entry, images=IMAGES):
     return check_results([GOOD, entry], 17, images=images, category_ids=[1])[1]
 
 
+def test_an_id_tells_images_of_one_name_apart():
+    """As ``predict cam1 --ids`` writes them: names below the folder that was given."""
+    for image_id in (3, 12):
+        entry = GOOD | {"file_name": "a.jpg", "image_id": image_id}
+        assert checked(entry)["image_id"] == image_id
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -34,7 +41,10 @@ def checked(entry, images=IMAGES):
         ({"image_id": ""}, "image_id is empty"),
         ({"file_name": "b.jpg"}, r"file_name b\.jpg is not in the ground truth"),
         ({"file_name": "test/a.jpg"}, r"file_name test/a\.jpg is not in the ground truth"),
-        ({"file_name": "a.jpg"}, r"file_name a\.jpg is 2 images, expected more of the path"),
+        (
+            {"file_name": "a.jpg", "image_id": 785},
+            r"file_name a\.jpg is 2 images, expected more of the path",
+        ),
         ({"file_name": 3}, "file_name is 3, expected text"),
         ({"image_id": True}, "image_id is true"),
         ({"image_id": 3.5}, "image_id is 3.5"),
