@@ -5,14 +5,15 @@ Rows are named by part and key alone, so a folder takes rows of one kind only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from hevitpose import json_file
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.records import provenance
+from hevitpose.records.identity import file_digest
 
 #: What a call must share with the one that began the folder, and how it is called.
 _SAME = {"scale": "scale", "device": "device", "torch": "torch", "data": "annotations"}
@@ -46,6 +47,7 @@ def begin(out: Path, header: dict[str, Any]) -> dict[str, Any]:
         The folder's header: of the call that began it, with the commits of all.
 
     Raises:
+        DataError: the folder's header is damaged.
         UsageError: the folder's rows are of another scale, device, torch or data.
     """
     path, other = out / "header.json", "expected another --out"
@@ -76,22 +78,18 @@ def headline(header: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if {*_SAME, "commits", "driver", "threads", "cuda"} <= set(kept):
-            return dict(kept)
-    except (OSError, ValueError, TypeError):
-        pass
-    raise UsageError(f"{path}: not a header of bench/gpu.py, expected another --out")
+    kept = json_file.read(path, "description")
+    if not isinstance(kept, dict) or not {*_SAME, "commits", "driver", "threads", "cuda"} <= set(
+        kept
+    ):
+        raise UsageError(f"{path}: not a header of bench/gpu.py, expected another --out")
+    return kept
 
 
 def _fingerprint(data: Path) -> str | None:
     """Of the annotations, which name the pictures; None where they are not there (yet)."""
-    digest = hashlib.sha256()
-    try:
-        for split in ("train", "val"):
-            path = data / f"coco_small/annotations/coco_small_{split}.json"
-            digest.update(path.read_bytes())
-    except OSError:
+    folder = data / "coco_small" / "annotations"
+    files = [folder / f"coco_small_{split}.json" for split in ("train", "val")]
+    if not all(file.is_file() for file in files):
         return None
-    return f"sha256:{digest.hexdigest()[:16]}"
+    return "sha256:" + "+".join(file_digest(file)[:16] for file in files)

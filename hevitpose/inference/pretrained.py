@@ -6,7 +6,6 @@ is read. Both travel in one safetensors file, and ``valid``, ``predict`` and ``e
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from hevitpose.files import write_atomically
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
+from hevitpose.records.identity import file_digest
 
 if TYPE_CHECKING:
     from hevitpose.records.schema import Record
@@ -102,9 +102,8 @@ def with_settings(
     """The network of a published file, with its publisher's settings as ``pretrained_from``."""
     model = found.model
     config = published_config(model, found.origin, input_size, layout)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source: dict[str, Any] = {"origin": found.origin, "file": path.name, "sha256": digest}
+    source: dict[str, Any] = {"origin": found.origin, "file": path.name}
+    source["sha256"] = file_digest(path)
     if found.reset:
         source["reset"] = list(found.reset)
     model.pretrained_from = PretrainedFrom(config, layout, source)  # type: ignore[assignment]

@@ -104,8 +104,10 @@ class ImageIds:
                 f"file_name {name:.200} is not in the ground truth, expected an image of the same "
                 "dataset (a file_name decides, whatever image_id says)"
             )
-        if len(places) > 1 and said in {self._ids[place] for place in places}:
-            return int(said)  # both agree: the id tells images of one name apart
+        of_name = [self._ids[place] for place in places]
+        # The id tells images of one name apart; it may be anything, also what no set takes.
+        if len(places) > 1 and not isinstance(said, bool) and said in of_name:
+            return of_name[of_name.index(said)]
         return self._only(places, "file_name", name)
 
     def _only(self, places: Sequence[int], key: str, value: str) -> int:

@@ -26,6 +26,9 @@ def test_an_id_tells_images_of_one_name_apart():
     for image_id in (3, 12):
         entry = GOOD | {"file_name": "a.jpg", "image_id": image_id}
         assert checked(entry)["image_id"] == image_id
+    for other in (785, [3], {"id": 3}, True, None, "3"):
+        with pytest.raises(DataError, match=r"a\.jpg is 2 images"):
+            checked(GOOD | {"file_name": "a.jpg", "image_id": other})
 
 
 @pytest.mark.parametrize(
