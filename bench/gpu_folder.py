@@ -79,9 +79,8 @@ def headline(header: dict[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     kept = json_file.read(path, "description")
-    if not isinstance(kept, dict) or not {*_SAME, "commits", "driver", "threads", "cuda"} <= set(
-        kept
-    ):
+    needed = {*_SAME, "commits", "driver", "threads", "cuda"}
+    if not isinstance(kept, dict) or not needed <= kept.keys():
         raise UsageError(f"{path}: not a header of bench/gpu.py, expected another --out")
     return kept
 
