@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
 
         written += write_site(book, out / "site", out / "figures")
     print(
-        f"{len(book.measured.records)} records ({len(book.older)} of older code), "
+        f"{len(book.measured.everything)} records ({len(book.older)} of older code), "
         f"{len(book.tables)} tables, {len(book.plots)} plots; {written} files changed under {out}"
     )
     if book.measured.problems:

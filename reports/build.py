@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from reports.figures.robustness import attention_against_none, changes_plot, hea
 from reports.figures.transfer import transfer_plot
 from reports.findings import check_findings
 from reports.load import Measured, is_conditional, load
-from reports.output.text import Table, to_csv, to_latex, to_markdown
+from reports.output.text import Table, stem, to_csv, to_latex, to_markdown
 from reports.published import Published
 from reports.published import load as load_published
 from reports.robustness import Robustness, robustness
@@ -139,7 +138,7 @@ def make(
     if people:
         drawn.append(Plot("gallery", people["title"], people, gallery.draw_gallery))
     measured = dataclasses.replace(measured, problems=(*measured.problems, *problems))
-    old = older_records(measured.records)
+    old = older_records(measured.everything)
     marked = tuple(mark(table, old) for table in tables)
     return Book(measured, published, marked, tuple(drawn), tuple(views), old)
 
@@ -199,23 +198,24 @@ def grid_views(measured: Measured) -> list[tuple[str, ablation.GridView]]:
     own = {r.grid for r in measured.records if r.grid and not is_conditional(r)}
     names = own | {r.grid for r in measured.records if r.grid} - {r.grid for r in measured.under}
     views: list[tuple[str, ablation.GridView]] = []
+    taken: set[str] = set()
     for name in sorted(names | set(MAIN_GRIDS)):
-        stem = "ablation-" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        known_as = stem("ablation", name)
         primary = grid_files.primary_of(name)
         listed = grid_files.listed_cells(name, None)
         settings = split(measured.records, name, listed)
         if not settings:
-            views.append((stem, ablation.build([], name, listed=listed, primary=primary)))
+            taken.add(known_as)
+            views.append((known_as, ablation.build([], name, listed=listed, primary=primary)))
         in_order = sorted(settings.items(), key=lambda item: _different(item[1]))
-        taken: set[str] = set()
-        for key, records in in_order:
+        for place, (key, records) in enumerate(in_order):
             default = next((r for r in records if r.grid is None and r.config), None)
             cells = grid_files.listed_cells(name, default)
-            if taken:  # costs of cells that only the first setting has are no rows of this one
+            if place:  # costs of cells that only the first setting has are no rows of this one
                 records = _with_scores(records)
             grid = ablation.build(records, name, listed=cells, one_setting=True, primary=primary)
-            called = "-".join((stem, *_different(records))) if taken else stem
-            if called in taken:
+            called = "-".join((known_as, *_different(records))) if place else known_as
+            if called in taken:  # by another setting, or a grid of that very name
                 called += "-" + hashlib.sha256(key.encode()).hexdigest()[:6]
             taken.add(called)
             views.append((called, grid))

@@ -11,6 +11,7 @@ from hevitpose.data.registry import is_rendered, placed
 from hevitpose.records import Record
 from reports.load import h_by_w, input_size
 from reports.output.text import join
+from reports.recipe import departures
 
 
 def about_data(dataset: str) -> str:
@@ -19,10 +20,13 @@ def about_data(dataset: str) -> str:
     Args:
         dataset: its name, or several side by side.
     """
-    if any(is_rendered(name) for name in dataset.split(" / ")):
-        return "Synthetic people, not photographs: what holds here need not hold on real data. "
-    labels = [row.files.label for name, row in placed().items() if row.files and name == dataset]
-    return f"{labels[0]}. " if labels and labels[0] else ""
+    names = dataset.split(" / ")
+    lines = [row.files.label for name, row in placed().items() if row.files and name in names]
+    if any(is_rendered(name) for name in names):
+        lines.insert(
+            0, "Synthetic people, not photographs: what holds here need not hold on real data"
+        )
+    return "".join(f"{line}. " for line in lines if line)
 
 
 def describe_conditions(records: Sequence[Record]) -> str:
@@ -137,19 +141,33 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "epochs": join([f"{r.train.epochs:.3g}" for r in runs if r.train and r.train.epochs], ""),
         "start": join(starts, ""),
         "tuned": join([tuned_words(r) for r in runs], ""),
+        "recipe": ", ".join(_in_all([departures(r) for r in runs])),
         "processors": join([r.machine.cpu for r in runs], ""),
+        "torch": join([_minor(r.versions.get("torch")) for r in runs], ""),
         "commit": commits(runs or records),
         "date": dates(runs or records),
     }
 
 
-def mixed(facts: Mapping[str, str]) -> bool:
-    """Whether records ran on several kinds of processors.
+def _in_all(lists: Sequence[Sequence[str]]) -> list[str]:
+    first, *others = lists or [[]]
+    return [word for word in first if all(word in other for other in others)]
+
+
+def _minor(version: str | None) -> str | None:
+    """``2.14`` of ``2.14.1+cpu``."""
+    return version and ".".join(version.split(".")[:2])
+
+
+def mixture(facts: Mapping[str, str]) -> str:
+    """Of what several kinds stand side by side though it moves numbers; empty where nothing does.
 
     Args:
         facts: of :func:`shared`.
     """
-    return " / " in facts["processors"]
+    several = [(facts["processors"], ""), (facts["torch"], "torch ")]
+    found = [f"{before}{text}" for text, before in several if " / " in text]
+    return f"{' and '.join(found)}, which round differently" if found else ""
 
 
 def tuned_words(record: Record) -> str:
@@ -170,7 +188,7 @@ def condition(facts: Mapping[str, str]) -> str:
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
     model = facts["model"].replace("hevitpose_", "")
-    return ", ".join(filter(None, (model, steps, people, start, rate)))
+    return ", ".join(filter(None, (model, steps, people, start, rate, facts["recipe"])))
 
 
 def start_words(start: str, dataset: str) -> str:

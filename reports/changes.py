@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean
 from hevitpose.records import Record
 from reports.ablation import GridView
 from reports.load import Measured, is_conditional, seed_number
+from reports.settings import NEUTRAL, flatten
 
 #: Error types in the order of the diagnosis, and what each means.
 ERRORS = {
@@ -30,6 +32,7 @@ class Changes:
     rates: Mapping[str, Mapping[str, Mapping[int, float]]]  # type -> cell -> seed
     records: tuple[Record, ...]
     unit: str  # of the breakdown
+    ids: Mapping[str, tuple[str, ...]]  # of the records behind a cell's rates
     without: tuple[str, ...] = ()  # cells of the grid whose evaluations have no error types
 
     @cached_property
@@ -76,13 +79,13 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
     if kind is None:
         return None
     rates: dict[str, dict[str, dict[int, float]]] = {error: {} for error in ERRORS}
-    used: list[Record] = []
+    used: dict[str, list[Record]] = defaultdict(list)
     for row in grid.rows:
         for record in row.accuracy:
             if is_conditional(record):
                 continue
             if of := by_kind[kind].get(str(record.training)):
-                used.append(of[0])
+                used[row.name].append(of[0])
                 for error, rate in of[1].items():
                     rates[error].setdefault(row.name, {})[seed_number(record)] = rate
     first = next(iter(rates.values()))
@@ -90,12 +93,23 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
     without = tuple(cell for cell in cells if cell not in first)
     if grid.default.name not in first or len(first) < 2 or len(without) > len(cells) / 2:
         return None  # a table of gaps says nothing of the grid
-    assert used[0].breakdown is not None
-    unit = used[0].breakdown.unit
-    return Changes(grid.name, grid.default.name, rates, tuple(used), unit, without)
+    records = tuple(record for of in used.values() for record in of)
+    assert records[0].breakdown is not None
+    return Changes(
+        grid.name,
+        grid.default.name,
+        rates,
+        records,
+        records[0].breakdown.unit,
+        {name: tuple(record.id for record in of) for name, of in used.items()},
+        without,
+    )
 
 
 def _kind(record: Record) -> str:
+    """Equal for evaluations that differ in the weights alone: how they score, and what."""
     data = record.dataset
-    boxes = None if data is None else (data.name, data.split, data.boxes)
-    return f"{record.flip_test} {record.decoder} {boxes}"
+    of = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
+    section = flatten({"evaluation": dict(record.config.get("evaluation") or {})})
+    how = {k: v for k, v in section.items() if v is not None and NEUTRAL.get(k) != v}
+    return json.dumps([record.flip_test, record.decoder, of, how], sort_keys=True, default=str)

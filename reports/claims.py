@@ -14,7 +14,7 @@ from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
 from reports import ablation, captions, comparisons, ratios
 from reports.invalid import one_line
-from reports.load import Measured, h_by_w, input_size
+from reports.load import Measured, h_by_w
 from reports.output.text import (
     MISSING,
     NOT_MEASURABLE,
@@ -23,6 +23,7 @@ from reports.output.text import (
     Table,
     TableCell,
     number,
+    signed,
 )
 from reports.published import ROOT, Published
 from reports.tables.accuracy import score_cell
@@ -183,7 +184,7 @@ def _verdict(claim: Claim, finding: Finding) -> str:
     unit = {"%": " points"}.get(claim.unit, claim.unit)
     # A bound that the printed digits reach exactly counts as inside, whatever binary makes of it.
     inside = abs(gap) <= claim.tolerance + 1e-9
-    off = f"{gap:+.{digits}f}{unit}".replace("-", "−")
+    off = f"{signed(gap, digits)}{unit}"
     if claim.fitted and claim.against is None:
         verdict = "fitted" if inside else f"fitted, off by {off}"
     else:
@@ -231,13 +232,11 @@ def _find_accuracy(claim: Claim, measured: Measured) -> Finding:
     cell = score_cell(runs, claim.metric)
     if cell.value is None:
         return Finding(why=f"the runs on {claim.dataset} {claim.split} have no {claim.metric}")
-    data = runs[0].dataset
-    return Finding(
-        cell.value,
-        records=cell.records,
-        notes=(f"n = {len(runs)} seeds; boxes: {data.boxes if data else 'not stated'}",),
-        scale=f"n = {len(runs)}, {h_by_w(input_size(runs[0]))}",
-    )
+    facts = captions.shared(runs)
+    protocol = [f"n = {len(runs)}", facts["input"]]
+    protocol += [f"{facts['steps']} steps"] if facts["steps"] else []
+    protocol += [f"boxes: {facts['boxes']}", f"flip test: {facts['flip_test']}"]
+    return Finding(cell.value, records=cell.records, scale=", ".join(protocol))
 
 
 def _find_speed(claim: Claim, measured: Measured) -> Finding:
@@ -304,24 +303,24 @@ def _speed_words(claim: Claim, ratio: ratios.Ratio) -> str:
 def _find_best(claim: Claim, grid_views: Sequence[ablation.GridView]) -> Finding:
     """Whether a level of an axis is best: every other significantly worse, by marginal means.
 
-    Of several grids with the axis, the one with most levels; of these, the one that averages over
-    most cells; of these, the first.
+    Of several grids with the axis, one whose seeds are enough for a verdict; of these, the one with
+    most levels, then the one that averages over most cells, then the first.
     """
     assert claim.axis is not None and claim.level is not None
-    found: list[tuple[tuple[int, int], ablation.GridView, comparisons.Levels]] = []
+    found: list[tuple[tuple[bool, int, int], ablation.GridView, comparisons.Levels]] = []
     for grid in grid_views:
         levels = _levels(grid, claim.axis, claim.level)
         if levels is not None:
-            found.append(((len(levels.family.comparisons), levels.cells), grid, levels))
+            family = levels.family
+            rank = (family.spread is not None, len(family.comparisons), levels.cells)
+            found.append((rank, grid, levels))
     if not found:
         return Finding(why=f"no ablation of {claim.axis} with the level {claim.level} is recorded")
     _, grid, levels = max(found, key=lambda item: item[0])
     compared = levels.family.comparisons
     heading = ablation.SHOWN.get(grid.primary, grid.primary)
-    runs = min(c.difference.n for c in compared.values())
-    scale = (
-        f"{captions.condition(grid.facts)}; grid {grid.name}, n = {runs} runs a level, {heading}"
-    )
+    seeds = min(c.difference.n for c in compared.values())
+    scale = f"{captions.condition(grid.facts)}; grid {grid.name}, n = {seeds} seeds, {heading}"
     test = comparisons.interactions(grid)
     if test is not None and test.shown:
         scale += "; on average: the effects of its axes do not add up, see the grid"

@@ -12,6 +12,7 @@ from reports.captions import condition as words_of
 from reports.comparisons import product_levels
 from reports.output.text import plain
 from reports.robustness import Robustness, Run
+from reports.tables.grid import gap_text
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ def _numbers(score: Interval | None, seeds: int, family: Family, cell: str) -> f
 
 def _differences(comparison: Comparison) -> frozenset[str]:
     """What a table prints of a comparison."""
-    gap = comparison.difference
-    found = {f"{gap.value:+.2f}", *([f"{gap.half:.2f}"] if gap.half is not None else [])}
+    found = set(gap_text(comparison).replace("−", "-").split(" ± "))
     if comparison.p is not None:
         found |= {f"{comparison.p:.2g}"}
     return frozenset(plain(text) for text in found)

@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +53,11 @@ class Measured:
     under: tuple[Record, ...] = ()  # evaluations under a robustness condition, in no other table
     exported: tuple[Record, ...] = ()  # evaluations of exported files: of precisions, no trainings
     _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def everything(self) -> tuple[Record, ...]:
+        """All usable records, whichever table they stand in."""
+        return (*self.records, *self.under, *self.exported)
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was made under this key before; views are asked for many times."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from reports.figures.robustness import heat_map
 from reports.figures.style import read_digest
 from reports.load import Measured, check
 from reports.output.terminal import WIDTH, to_terminal
-from reports.output.text import Table, shorten, to_csv, to_latex, to_markdown
+from reports.output.text import Table, escape_markdown, shorten, stem, to_csv, to_latex, to_markdown
 from reports.robustness import view_of
 from reports.tables.grid import grid_table
 from reports.tables.robustness import robustness_table
@@ -66,22 +65,19 @@ def render_grid(
         HEViTPoseError: a file cannot be written.
     """
     measured = check((f"{record.id}.json", record) for record in records)
-    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", grid_name)
-    robust = _robustness(measured, grid_name, stem, primary)
+    file = stem(grid_name)
+    robust = _robustness(measured, grid_name, file, primary)
     if robust is None:
         grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
-        table, plot = grid_table(grid, title=title, question=question), effects(grid, stem)
+        table, plot = grid_table(grid, title=title, question=question), effects(grid, file)
     else:
         table, plot = robust
-    left_out = ""
-    if measured.problems:
-        left_out = f"\n{len(measured.problems)} records left out:\n"
-        left_out += "".join(f"- {shorten(problem, 200)}\n" for problem in measured.problems)
-    paths = [out / f"{stem}.md", out / f"{stem}.csv"]
-    write_atomically(paths[0], to_markdown(table) + left_out)
+    lines = [shorten(problem, 200) for problem in measured.problems]
+    paths = [out / f"{file}.md", out / f"{file}.csv"]
+    write_atomically(paths[0], to_markdown(table) + _left_out(map(escape_markdown, lines)))
     write_atomically(paths[1], to_csv(table))
     if latex:
-        paths.append(out / f"{stem}.tex")
+        paths.append(out / f"{file}.tex")
         write_atomically(paths[-1], to_latex(table))
     if plot is not None:
         pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
@@ -89,15 +85,20 @@ def render_grid(
         paths += pictures if fresh else plot.save(out)
     screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     text = to_terminal(short_grid(table, score=True), width=screen, colour=sys.stdout.isatty())
-    return Rendered(paths, text + left_out)
+    return Rendered(paths, text + _left_out(lines))
+
+
+def _left_out(problems: Iterable[str]) -> str:
+    lines = [f"- {problem}\n" for problem in problems]
+    return f"\n{len(lines)} records left out:\n{''.join(lines)}" if lines else ""
 
 
 def _robustness(
-    measured: Measured, name: str, stem: str, primary: Mapping[str, str]
+    measured: Measured, name: str, file: str, primary: Mapping[str, str]
 ) -> tuple[Table, Plot] | None:
     """The table and the heat map of a grid under robustness conditions; None for other grids."""
     view = view_of(name, measured.under, measured)
     if view is None:
         return None
     metric = view.primary(primary)
-    return robustness_table(view, metric), heat_map(view, metric)._replace(name=stem)
+    return robustness_table(view, metric), heat_map(view, metric)._replace(name=file)

@@ -8,7 +8,7 @@ evaluated, the name says which.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -43,12 +43,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Robustness:
-    """The cells of a grid under the conditions that all of their runs have."""
+    """The cells of a grid under the conditions that half of their runs have, or more."""
 
     grid: str
     conditions: tuple[Condition, ...]
     cells: Mapping[str, Mapping[int, Run]]  # the default first; name -> seed
     left_out: int = 0  # runs that lack a condition or the clean evaluation
+    rare: tuple[Condition, ...] = ()  # conditions that fewer than half of the runs have
     _kept: dict[tuple[str, Condition], Family] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -151,7 +152,12 @@ def view_of(grid: str, under: Sequence[Record], measured: Measured) -> Robustnes
         "clean evaluations",
         lambda: {_key(record): record for record in measured.of("evaluation")},
     )
-    return _view(grid, _latest_setting(under), clean)
+    trained = {
+        str(record.training): record.cell or DEFAULT_CELL
+        for record in measured.of("evaluation")
+        if record.condition is None and record.grid in (None, grid)
+    }
+    return _view(grid, _latest_setting(under), clean, trained)
 
 
 def _latest_setting(records: Sequence[Record]) -> list[Record]:
@@ -174,27 +180,39 @@ def _key(record: Record) -> str:
     return identity.digest_of_json({**inputs, "config": config})
 
 
-def _view(grid: str, records: Iterable[Record], clean: Mapping[str, Record]) -> Robustness | None:
+def _view(
+    grid: str, records: Iterable[Record], clean: Mapping[str, Record], trained: Mapping[str, str]
+) -> Robustness | None:
     runs: dict[tuple[str, int], dict[Condition, Record]] = defaultdict(dict)
     for record in records:
         condition = parse_condition(condition_of(record) or "")
         if condition is not None:
-            name, at, _ = (record.cell or DEFAULT_CELL).partition(" @ ")
-            cell = name if at else DEFAULT_CELL
-            runs[cell, seed_number(record)][condition] = record
+            runs[_cell_of(record, trained), seed_number(record)][condition] = record
     order = list(LEVELS)
-    conditions = sorted(
-        {condition for under in runs.values() for condition in under},
-        key=lambda condition: (order.index(condition.name), condition.level),
-    )
+    counts = Counter(condition for under in runs.values() for condition in under)
+    conditions = sorted(counts, key=lambda each: (order.index(each.name), each.level))
+    common = [each for each in conditions if counts[each] >= len(runs) / 2]
     cells: dict[str, dict[int, Run]] = {DEFAULT_CELL: {}}
     left_out = 0
     for (cell, seed), under in sorted(runs.items()):
         reference = clean.get(_key(next(iter(under.values()))))
-        if reference is None or len(under) < len(conditions):
+        if reference is None or not under.keys() >= set(common):
             left_out += 1
             continue
-        cells.setdefault(cell, {})[seed] = Run(reference, under)
+        cells.setdefault(cell, {})[seed] = Run(reference, {each: under[each] for each in common})
     if not any(cells.values()):
         return None
-    return Robustness(grid, tuple(conditions), cells, left_out)
+    rare = tuple(each for each in conditions if each not in common)
+    return Robustness(grid, tuple(common), cells, left_out, rare)
+
+
+def _cell_of(record: Record, trained: Mapping[str, str]) -> str:
+    """The trained cell that a record scores.
+
+    A row of ``evaluate:`` is called ``cell @ condition``, or by the condition alone where that is
+    about one cell; then the training tells which.
+    """
+    name, at, _ = (record.cell or DEFAULT_CELL).partition(" @ ")
+    if at or record.condition is None:
+        return name
+    return trained.get(str(record.training), name)

@@ -20,7 +20,8 @@ _BY_NAME = frozenset(("training.start_from", "data.dataset", "data.box_source"))
 #: the ids have of them (:class:`Origin`, the data's fingerprint); seeds share a row.
 FREE_KEYS = identity.IN_NO_ID | (identity.BY_PROXY.keys() - _BY_NAME) | {"seed"}
 
-_NEUTRAL = neutral_values(Config)
+#: Values at which a key that came later changes nothing.
+NEUTRAL = neutral_values(Config)
 
 
 class Section(dict[str, Any]):
@@ -151,7 +152,7 @@ def _setting(
         and not (key in stock and stock[key] == value)
         # A key that came later, where it changes nothing.
         and value is not None
-        and not (key in _NEUTRAL and _NEUTRAL[key] == value)
+        and not (key in NEUTRAL and NEUTRAL[key] == value)
     }
     shared = [variant, config, facts, *([tuned] if tuned else []), origin]
     return json.dumps(shared, sort_keys=True, default=str)

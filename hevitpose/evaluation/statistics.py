@@ -136,7 +136,8 @@ def contrasts(
         alpha: level of the whole family.
 
     Returns:
-        All comparisons; ``n`` counts the runs of the side with fewer.
+        All comparisons; ``n`` counts the seeds of the side with fewer. No verdict with fewer than
+        :data:`VERDICT_SEEDS`, nor between sides that share no seed, directly or through others.
 
     Raises:
         ValueError: a value that is not finite.
@@ -144,23 +145,23 @@ def contrasts(
     if not wanted:
         return Family()
     model = _fit(cells)
-    runs = {
-        name: min(
-            sum(len(cells[c]) for c, w in weights.items() if w * sign > 0) for sign in (1, -1)
-        )
-        for name, weights in wanted.items()
-    }
+    seeds = {name: _seeds_of_the_smaller_side(cells, w) for name, w in wanted.items()}
     matrix = np.array([[w.get(cell, 0.0) for cell in cells] for w in wanted.values()])
-    values = matrix @ model.means
-    if model.degrees < 1 or min(runs.values()) < VERDICT_SEEDS:
+    linked = np.abs(matrix @ model.blocks).max(1) < 1e-9
+    if model.degrees < 1 or min(seeds.values()) < VERDICT_SEEDS or not linked.all():
+        plain = np.array([np.mean(list(values.values())) for values in cells.values()])
+        values = matrix @ np.where(linked.all(), model.means, plain)
         found = {}
-        for name, value in zip(wanted, values, strict=True):
-            why = f"n = {runs[name]}, needs {VERDICT_SEEDS}"
-            if model.degrees < 1:
+        for name, value, estimable in zip(wanted, values, linked, strict=True):
+            why = f"n = {seeds[name]}, needs {VERDICT_SEEDS}"
+            if not estimable:
+                why = "no seed in common"
+            elif model.degrees < 1:
                 why = "one seed has no spread"
-            gap = Interval(float(value), None, None, runs[name], "")
+            gap = Interval(float(value), None, None, seeds[name], "")
             found[name] = Comparison(gap, verdict=f"no verdict ({why})")
         return Family(found)
+    values = matrix @ model.means
     covariance = matrix @ model.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
     loadings = one_factor(covariance / np.outer(scale, scale)).tolist()
@@ -170,7 +171,7 @@ def contrasts(
         error = float(unit * model.spread)
         half = critical * error
         interval = Interval(
-            float(value), float(value) - half, float(value) + half, runs[name], SIMULTANEOUS
+            float(value), float(value) - half, float(value) + half, seeds[name], SIMULTANEOUS
         )
         found[name] = Comparison(
             interval,
@@ -179,6 +180,14 @@ def contrasts(
             _verdict(interval, model.rounding, higher_is_better),
         )
     return Family(found, model.spread, model.degrees, critical, model.variance_ratio)
+
+
+def _seeds_of_the_smaller_side(
+    cells: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]
+) -> int:
+    """How many seeds the side with fewer has; the runs of one seed count once."""
+    sides = ({s for c, w in weights.items() if w * sign > 0 for s in cells[c]} for sign in (1, -1))
+    return min(len(side) for side in sides)
 
 
 def _verdict(gap: Interval, rounding: float, higher_is_better: bool) -> str:
@@ -199,6 +208,7 @@ class _Fit:
     degrees: int
     variance_ratio: float | None
     rounding: float  # differences up to here are none
+    blocks: np.ndarray  # (cells, blocks) of 0 and 1: a contrast that leaves a block is no number
 
 
 def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
@@ -219,7 +229,8 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
     means = inverse @ (np.bincount(cell, centred) - runs @ seed_means)
     effects = seed_means - means @ runs / per_seed
     residuals = centred - means[cell] - effects[seed]
-    degrees = len(y) - (len(cells) + len(seeds) - _blocks(runs))
+    blocks = _blocks(runs)
+    degrees = len(y) - (len(cells) + len(seeds) - blocks.shape[1])
     rounding = 1e-9 * max(1.0, float(np.abs(y).max()))
     squares = float(residuals @ residuals)
     spread = math.sqrt(squares / degrees) if degrees > 0 else 0.0
@@ -233,15 +244,20 @@ def _fit(cells: Mapping[str, Mapping[int, float]]) -> _Fit:
         degrees,
         max(per_cell) / min(per_cell) if spread and min(per_cell) > rounding**2 else None,
         rounding,
+        blocks,
     )
 
 
-def _blocks(runs: np.ndarray) -> int:
-    """Groups of cells that share seeds, directly or through others: each has a level of its own."""
+def _blocks(runs: np.ndarray) -> np.ndarray:
+    """Groups of cells that share seeds, directly or through others: each has a level of its own.
+
+    Returns:
+        (cells, groups), 1 where the cell is in the group.
+    """
     joined, before = runs @ runs.T > 0, None
     while before is None or (joined != before).any():
         before, joined = joined, joined @ joined
-    return len(np.unique(joined, axis=0))
+    return np.unique(joined, axis=0).T.astype(float)
 
 
 # Other intervals ---------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reports.ablation import SHOWN, GridView
-from reports.captions import condition, describe_conditions
+from reports.captions import condition, describe_conditions, shared
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import PCKH_JOINTS, Measured, metric
 from reports.output.text import plain
 from reports.published import JOINTS, Published
-from reports.tables.accuracy import measured_groups
+from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.cost import counted
 
 #: Published GFLOPs that are known to leave operations out; see docs/measurement.md.
@@ -46,7 +46,7 @@ def bubble(measured: Measured, published: Published) -> Plot | None:
 
 
 def _measured_point(measured: Measured, network: str, groups: Iterable[Any]) -> list[Any] | None:
-    runs = max(groups, key=lambda group: max(r.started_at for r in group))
+    runs = beside_published(groups)
     counts = measured.counts_of(runs[0])
     values = [v for r in runs if (v := metric(r, "Mean")) is not None]
     if counts is None or counts.flops is None or counts.flops.mmcv is None or not values:
@@ -124,8 +124,11 @@ def tradeoff(grid_views: Sequence[GridView]) -> Plot | None:
     by_facts: dict[tuple[str, ...], dict[str, Any]] = {}
     for grid in grid_views:
         facts = grid.facts
+        # A grid may vary how it scores; what it starts from is its default.
+        own = shared(grid.default.accuracy) if grid.default else facts
         key = (
             *(facts[k] for k in ("dataset", "split", "fingerprint", "model", "input", "steps")),
+            *(own[k] for k in ("start", "boxes", "flip_test", "decoder", "recipe")),
             grid.primary,
             facts["tuned"],
         )
@@ -223,7 +226,7 @@ def joint_profile(measured: Measured, published: Published) -> Plot | None:
     """
     series = []
     for network, groups in measured_groups(measured, "mpii", "val").items():
-        runs = max(groups, key=lambda group: max(r.started_at for r in group))
+        runs = beside_published(groups)
         table = [[metric(r, joint) for joint in PCKH_JOINTS] for r in runs]
         if all(v is not None for line in table for v in line):
             means = [sum(column) / len(runs) for column in zip(*table, strict=True)]  # type: ignore[arg-type]

@@ -18,12 +18,12 @@ from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import Measured, input_size
 from reports.output.text import plain
-from reports.tables.accuracy import measured_groups
+from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.speed import latest_timings
 
 
 def learning_curves(measured: Measured) -> Plot | None:
-    """Loss and the held-out metric over steps, of every plain network's latest setting.
+    """Loss and the held-out metric over steps, of every plain network's longest training.
 
     Only of runs that were validated on the way: a loss alone says nothing of poses.
     """
@@ -32,7 +32,7 @@ def learning_curves(measured: Measured) -> Plot | None:
         {(r.dataset.name, r.dataset.split) for r in measured.of("evaluation") if r.dataset}
     ):
         for network, groups in measured_groups(measured, dataset, split).items():
-            runs = max(groups, key=lambda group: max(r.started_at for r in group))
+            runs = beside_published(groups)
             for record in runs[:8]:
                 rows = [
                     [row.get("step", row.get("epoch")), row.get("loss"), _tracked(row)]

@@ -44,11 +44,19 @@ def effects(grid: GridView, name: str | None = None) -> Plot | None:
     }
     return Plot(
         name or f"ablation-{grid.name}",
-        f"Ablation {plain(grid.name)}: difference of each cell to the default in {heading}, with "
-        "simultaneous 95% intervals where there are five seeds, and what each cell costs",
+        f"Ablation {plain(grid.name)}: {_shown(heading, relative)}, and what each cell costs",
         data,
         draw_effects,
     )
+
+
+def _shown(heading: str, relative: bool) -> str:
+    if relative:
+        return (
+            f"difference of each cell to the default in {heading}, with simultaneous 95% intervals "
+            "where there are five seeds"
+        )
+    return f"{heading} of each cell, with a 95% interval of its own"
 
 
 _VERDICTS = {
@@ -86,7 +94,8 @@ def draw_effects(data: Any) -> Any:
     axes.set_yticks(range(len(dots)), [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in dots])
     what = f"Δ {data['metric']}, points" if data["relative"] else data["metric"]
     bars = any(dot[2] is not None for dot in dots)
-    axes.set_xlabel(f"{what}\nsimultaneous 95% interval" if bars else f"{what}\nno interval")
+    kind = "simultaneous 95% interval" if data["relative"] else "95% interval of each cell"
+    axes.set_xlabel(f"{what}\n{kind if bars else 'no interval'}")
     for panel, (column, heading) in zip(others, costs, strict=True):
         _cost_panel(panel, dots, column, heading)
     for panel in (axes, *others):

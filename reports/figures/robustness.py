@@ -12,7 +12,7 @@ from reports.captions import condition as words_of
 from reports.changes import ERRORS, Changes
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain, shorten
+from reports.output.text import plain, shorten, stem
 from reports.robustness import Robustness, Run
 
 _MARKS = {BETTER: "▲", WORSE: "▼"}
@@ -46,7 +46,7 @@ def heat_map(view: Robustness, primary: str) -> Plot:
         "columns": columns,
     }
     alt = f"Robustness {plain(view.grid)}: {title}, every cell and condition"
-    return Plot(f"robustness-{view.grid}", alt, data, draw_heat_map)
+    return Plot(stem("robustness", view.grid), alt, data, draw_heat_map)
 
 
 def draw_heat_map(data: Any) -> Any:
@@ -161,9 +161,10 @@ def attention_against_none(
         view: of a grid with that cell.
         primary: the metric.
     """
-    if found is None or any("none" not in cells for cells in found.rates.values()):
+    families = {} if found is None else found.families
+    # Absent, or trained with seeds that the default has not.
+    if not families or any("none" not in family.comparisons for family in families.values()):
         return None
-    families = found.families
     errors = [
         [error, *_bounds(family.comparisons["none"], -1)] for error, family in families.items()
     ]

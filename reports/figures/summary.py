@@ -12,7 +12,7 @@ from reports.ablation import MATCHED, SHOWN, GridView
 from reports.captions import condition
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain, shorten
+from reports.output.text import plain, shorten, signed
 
 _MARKS = {BETTER: (style.GREEN, "^"), WORSE: (style.RED, "v")}
 _HEADINGS = {"ffn": "Feed-forward network"}
@@ -99,7 +99,7 @@ def draw_main_effects(data: Any) -> Any:
             tip = f"{name}: {value:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {verdict}"
             face = color if verdict in _MARKS else "white"
             style.point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=1.4)
-            axes.text(1.06 * right, y, f"{value:+.2f}".replace("-", "−"), va="center", fontsize=9)
+            axes.text(1.06 * right, y, signed(value, 2), va="center", fontsize=9)
             places.append(y)
             labels.append(shorten(name, 24))
             y -= 1

@@ -65,7 +65,7 @@ def write_site(book: Book, out: Path, figures: Path, home: str = "") -> int:
         How many files changed.
     """
     gallery = book.plot("gallery")
-    records = book.measured.records
+    records = book.measured.everything
     text = (
         environment()
         .get_template("page.html.j2")

@@ -114,7 +114,7 @@ def render(text: str, book: Book, where: str = "README.md") -> str:
 def uncited(text: str, book: Book, where: str = "README.md") -> list[Uncited]:
     """Numbers outside of blocks that look like results and are none."""
     known = known_numbers(book)
-    keys = set(book.published.sources) | {r.id for r in book.measured.records}
+    keys = set(book.published.sources) | {r.id for r in book.measured.everything}
     prose = list(text)
     for block in blocks(text):
         _blank(prose, block.start, block.end)

@@ -6,27 +6,24 @@ files by ``hevitpose valid``; only the ablation suite records what a value was t
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
 from ablations.grid_file import DEFAULT_CELL, MAIN_GRIDS
-from hevitpose.config import Config, load_config, shipped
+from hevitpose.config import Config
 from hevitpose.config.section import keys_of
-from hevitpose.errors import UsageError
-from hevitpose.models.spec import VARIANTS, model_names
+from hevitpose.models.spec import model_names
 from hevitpose.records import Record
 from hevitpose.records.identity import proxies_of
 from reports.grid_files import listed_cells
 from reports.load import h_by_w, input_size, is_plain_network, num_keypoints
-from reports.settings import flatten, stock_options
+from reports.recipe import base_of, overrides, value_text
+from reports.settings import flatten
 
-#: Keys of a config that say where the data are and how they are loaded, or that have an option.
-_NO_OVERRIDE = frozenset(("preset", "data.root", "data.workers", "device", "model.checkpoint"))
 #: What `hevitpose valid` takes from the weights unless it is told otherwise, the network apart.
 _OF_WEIGHTS = ("codec.", "data.input_size")
 
@@ -55,8 +52,8 @@ def repeat_command(record: Record) -> str:
 
 def _train_command(record: Record) -> str:
     """``hevitpose train`` with every key that differs from the named config's own value."""
-    base, preset, known = _base(record)
-    words = [*([f"preset={preset}"] if preset else []), *_overrides(record, known)]
+    base, preset, known = base_of(record)
+    words = [*([f"preset={preset}"] if preset else []), *overrides(record, known)]
     if "seed" not in record.config and record.seed is not None:
         words.append(f"seed={record.seed}")
     return shlex.join(["hevitpose", "train", "--cfg", base, *words, *_device(record)])
@@ -64,13 +61,13 @@ def _train_command(record: Record) -> str:
 
 def _valid_command(record: Record) -> str:
     """``hevitpose valid`` of a file, with what decides a score and not what trained the weights."""
-    base, preset, known = _base(record)
+    base, preset, known = base_of(record)
     decides = {key for key in _scored_keys() if not key.startswith("model.")}
     given = {key for key in decides if key.startswith(_OF_WEIGHTS)}
     if "model" in record.inputs:  # another network than the weights were trained in
         network = {key for key in flatten(record.config) if key.startswith("model.")}
         decides, given = decides | network, given | network
-    words = list(_overrides(record, known, only=decides, always=given))
+    words = list(overrides(record, known, only=decides, always=given))
     file, whose = _weights_file(record), ""
     if record.training is not None:
         file = f"runs/train/{record.training}/model.safetensors"
@@ -91,7 +88,7 @@ def _valid_command(record: Record) -> str:
 
 def _ablation_command(record: Record) -> str:
     """The ablation suite on one cell, with what its base config differs in."""
-    base, preset, known = _base(record)
+    base, preset, known = base_of(record)
     grid, cell = record.grid or MAIN_GRIDS[0], record.cell or DEFAULT_CELL
     # A cell's form of equal cost is made of the cell, whose name is the one to ask for.
     matched = re.fullmatch(r"(.*) \((\w+) matched\)", cell)
@@ -108,60 +105,10 @@ def _ablation_command(record: Record) -> str:
     if record.kind == "evaluation" and record.seed is not None:
         words += ["--seeds", str(record.seed)]
     for key, values in record.tuned.items():
-        words += ["--tune", f"{key}={','.join(map(_text, values))}"]
+        words += ["--tune", f"{key}={','.join(map(value_text, values))}"]
     varied = {key for cells in listed_cells(grid, None).values() for key in cells}
     varied |= {"seed", *(["model.name"] if record.variant else []), *record.axes, *record.tuned}
-    return shlex.join([*words, *_overrides(record, known, without=varied), *_device(record)])
-
-
-def _base(record: Record) -> tuple[str, str | None, Mapping[str, Any]]:
-    """The shipped config to start from, the preset, and their values.
-
-    No preset, and no values, where this version knows no such preset.
-    """
-    config = flatten(record.config)
-    dataset = str(config.get("data.dataset", "synthetic"))
-    preset = config.get("preset")
-    base = dataset if dataset in shipped() else "synthetic"
-    known = _named_config(base, *([f"preset={preset}"] if preset else []))
-    return base, str(preset) if preset and known else None, known
-
-
-def _overrides(
-    record: Record,
-    known: Mapping[str, Any],
-    *,
-    without: Collection[str] = (),
-    only: Collection[str] | None = None,
-    always: Collection[str] = (),
-) -> Iterator[str]:
-    """``key=value`` words for what differs from the known values.
-
-    Args:
-        record: whose config it is.
-        known: of :func:`_base`.
-        without: keys that are said otherwise.
-        only: the keys that matter; None: all.
-        always: keys that are said in any case.
-    """
-    config = flatten(record.config)
-    stock = stock_options(record.model)
-    for key in sorted(config):
-        value = config[key]
-        if key in _NO_OVERRIDE or key in without or (only is not None and key not in only):
-            continue
-        if key == "model.name" and record.model in VARIANTS:
-            value = record.model
-        section, _, option = key.partition(".")
-        # An option that is spelled out at its own value is the same network.
-        same = section == "model" and option in stock and stock[option] == value
-        if key not in always and (same or value == known.get(key)):
-            continue
-        yield f"{key}={_text(value)}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return shlex.join([*words, *overrides(record, known, without=varied), *_device(record)])
 
 
 def _device(record: Record) -> list[str]:
@@ -181,15 +128,6 @@ def _scored_keys() -> frozenset[str]:
     """Config keys that an evaluation's id depends on, by their value or by what they name."""
     own = {key for key, kinds in keys_of(Config).items() if "evaluation" in kinds}
     return proxies_of("evaluation") | own | {"training.precision"}
-
-
-@cache
-def _named_config(name: str, *overrides: str) -> dict[str, Any]:
-    """A shipped config's values; none where this version knows no such preset."""
-    try:
-        return flatten(load_config(name, overrides).dump())
-    except UsageError:
-        return {}
 
 
 def _latency_command(record: Record) -> str:

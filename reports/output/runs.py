@@ -56,7 +56,7 @@ def runs_of(book: Book) -> dict[str, list[Any]]:
         | ({"older": True} if record.id in book.older else {})
         | ({"against": against[record.id]} if record.id in against else {})
         | {"details": _details(record, parts)}
-        for record in book.measured.records
+        for record in book.measured.everything
     ]
     return {"runs": runs, "parts": parts.values}
 
@@ -66,7 +66,8 @@ def group_of(record: Record) -> str:
     if record.kind not in ("training", "evaluation"):
         return record.id
     text = record.config_hash or json.dumps(flatten(record.config), sort_keys=True, default=str)
-    return hashlib.sha256(f"{record.cell_id}|{text}".encode()).hexdigest()[:12]
+    boxes = record.dataset.boxes if record.dataset else ""  # in no config's hash
+    return hashlib.sha256(f"{record.cell_id}|{text}|{boxes}".encode()).hexdigest()[:12]
 
 
 def _entry(record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ escaped for the language it is written into.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import unicodedata
@@ -30,6 +31,7 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$", "−": r"$-$",
     "→": r"$\rightarrow$", "Δ": r"$\Delta$", "≥": r"$\geq$", "≤": r"$\leq$", "²": r"$^2$",
+    "σ": r"$\sigma$",
     "▲": r"$\bigtriangleup$", "▼": r"$\bigtriangledown$",
     "≈": r"$\approx$", "–": "--", "—": "---", "·": r"$\cdot$", "…": r"\dots{}",
 }  # fmt: skip
@@ -138,6 +140,17 @@ def shorten(text: object, width: int) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
+def stem(*words: str) -> str:
+    """Words as one file name without a suffix; two different names are never one.
+
+    Args:
+        words: a kind and a grid's name, say; joined by hyphens.
+    """
+    name = "-".join(words)
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
 def escape_markdown(text: object) -> str:
     """Text that Markdown shows as it is: no markup, no html, no table border, no link."""
     return _escaped_markdown(plain(text))
@@ -234,6 +247,8 @@ def to_latex(table: Table) -> str:
 
     def show(cell: TableCell) -> str:
         text = escape_latex(cell.text)
+        if text.startswith(("[", "*")):  # else an argument of the line break before it
+            text = "{}" + text
         if cell.kind == "published" and text:
             text = rf"\textit{{{text}}}"
         if cell.bold:
@@ -296,7 +311,15 @@ def number(value: float | None, digits: int, **kwargs: object) -> TableCell:
     """A measured number, or "not measured"."""
     if value is None:
         return MISSING
-    return TableCell(f"{value:.{digits}f}", value=value, kind="measured", **kwargs)  # type: ignore[arg-type]
+    return TableCell(signed(value, digits, plus=False), value=value, kind="measured", **kwargs)  # type: ignore[arg-type]
+
+
+def signed(value: float, digits: int, *, plus: bool = True) -> str:
+    """A number with a typographic minus; what rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    if not float(text):
+        return text[1:]
+    return text.replace("-", "−") if plus or value < 0 else text[1:]
 
 
 def join(words: Sequence[object], empty: str = "not stated") -> str:

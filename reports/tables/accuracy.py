@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from hevitpose.data.registry import ROWS, Declared
@@ -22,6 +24,7 @@ from reports.load import (
 )
 from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
 from reports.published import Number, Published
+from reports.recipe import departures
 from reports.settings import origin_of, setting
 
 #: What every accuracy table shows, measured or not.
@@ -174,6 +177,24 @@ def _group(measured: Measured) -> dict[tuple[str, str], dict[str, list[list[Reco
     return dict(groups)
 
 
+def beside_published(groups: Iterable[Sequence[Record]]) -> Sequence[Record]:
+    """Of a network's settings the one to stand beside published numbers; empty where none is.
+
+    By the protocol first (ground-truth boxes, flip test), then the longest training, then the
+    newest: a short trial or another protocol, run later, hides nothing.
+    """
+
+    def rank(runs: Sequence[Record]) -> tuple[bool, bool, float, datetime]:
+        first, cost = runs[0], runs[0].train
+        people = math.inf  # weights from elsewhere
+        if cost is not None and cost.steps:
+            people = cost.steps * (cost.total_batch or 1)
+        by_truth = first.dataset is not None and first.dataset.boxes == "gt"
+        return by_truth, first.flip_test is True, people, max(r.started_at for r in runs)
+
+    return max(groups, key=rank, default=())
+
+
 def latest_per_seed(runs: Iterable[Record]) -> list[Record]:
     """One run per seed, the latest; ordered by seed."""
     by_seed: dict[int, list[Record]] = defaultdict(list)
@@ -243,6 +264,8 @@ def _made_by(record: Record, dataset: str) -> Iterator[str]:
                 f" of {cost.total_batch} people" if cost.total_batch else ""
             )
         yield start_words(str(training.get("start_from") or ""), dataset) if training else ""
+        of_batch = "training.batch_size="  # said with the steps
+        yield from (word for word in departures(record) if not word.startswith(of_batch))
     origin = origin_of(record)
     yield origin.device if origin.device not in (None, "cpu") else ""
     yield "own modules" if origin.imports else ""

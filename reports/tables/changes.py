@@ -27,9 +27,10 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         if row.name not in found.rates["miss"]:
             continue
         cells = [TableCell(shorten(row.name, 60))]
+        ids = found.ids[row.name]
         for error, family in families.items():
             mean = found.mean(error, row.name)
-            cells.append(MISSING if mean is None else show_estimate(mean, 2))
+            cells.append(MISSING if mean is None else show_estimate(mean, 2, ids))
             comparison = family.comparisons.get(row.name)
             if row.is_default:
                 cells.append(TableCell("(reference)"))

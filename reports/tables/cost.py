@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Record
 from reports.load import (
@@ -13,7 +15,7 @@ from reports.load import (
 )
 from reports.output.text import Column, Table, TableCell, number
 from reports.published import Number, Published
-from reports.tables.accuracy import DISPLAY, measured_groups, score_cell
+from reports.tables.accuracy import DISPLAY, beside_published, measured_groups, score_cell
 
 #: The published numbers' input and joints.
 REFERENCE_INPUT = (256, 256)
@@ -39,11 +41,10 @@ def published_counts(published: Published, network: str) -> Number | None:
     return published.counts(network, REFERENCE_INPUT, REFERENCE_KEYPOINTS)
 
 
-def reference_runs(measured: Measured, network: str, dataset: str, split: str) -> list[Record]:
-    """A network's runs of one setting at the reference input, of several the newest; or none."""
+def reference_runs(measured: Measured, network: str, dataset: str, split: str) -> Sequence[Record]:
+    """A network's runs of one setting at the reference input, or none."""
     groups = measured_groups(measured, dataset, split).get(network, [])
-    at_reference = [runs for runs in groups if input_size(runs[0]) == REFERENCE_INPUT]
-    return max(at_reference, key=lambda runs: max(r.started_at for r in runs), default=[])
+    return beside_published(g for g in groups if input_size(g[0]) == REFERENCE_INPUT)
 
 
 def complexity_table(measured: Measured, published: Published) -> Table:

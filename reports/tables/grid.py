@@ -16,7 +16,7 @@ from hevitpose.evaluation.statistics import (
     Family,
 )
 from reports import ablation, comparisons
-from reports.captions import about_data, condition, mixed
+from reports.captions import about_data, condition, mixture
 from reports.load import METRIC_ALIASES
 from reports.output.text import (
     MISSING,
@@ -26,6 +26,7 @@ from reports.output.text import (
     number,
     shorten,
     show_estimate,
+    signed,
 )
 from reports.settings import flatten
 from reports.tables.speed import timing_notes
@@ -235,10 +236,18 @@ def _levels_words(levels: comparisons.Levels, heading: str) -> str:
 
 
 def gap_text(comparison: Comparison) -> str:
-    """A difference with its simultaneous interval."""
+    """A difference with its simultaneous interval.
+
+    With as many digits as it takes to see that one with a verdict leaves 0 out.
+    """
     gap = comparison.difference
-    text = f"{gap.value:+.2f}".replace("-", "−")
-    return text if gap.half is None else f"{text} ± {gap.half:.2f}"
+    if gap.half is None:
+        return signed(gap.value, 2)
+    digits = 2
+    if comparison.verdict in (BETTER, WORSE):
+        while round(gap.half, digits) >= round(abs(gap.value), digits) and digits < 4:
+            digits += 1
+    return f"{signed(gap.value, digits)} ± {gap.half:.{digits}f}"
 
 
 def caption(facts: dict[str, str]) -> str:
@@ -255,7 +264,7 @@ def caption(facts: dict[str, str]) -> str:
         if part
     )
     people = f" ({facts['people']} people)" if facts["people"] else ""
-    several = f"on {facts['processors']}, which round differently; " if mixed(facts) else ""
+    several = f"on {words}; " if (words := mixture(facts)) else ""
     return (
         f"{about_data(data)}Data: {data} {facts['split']}{people}; {scale}; "
         f"boxes: {facts['boxes']}; "
@@ -351,7 +360,7 @@ def _over_photographs(row: ablation.Row) -> TableCell:
     gap = row.photographs
     if gap is None or gap.low is None or gap.high is None:
         return TableCell("(reference)") if row.is_default else MISSING
-    bounds = f"{gap.low:+.2f} to {gap.high:+.2f}".replace("-", "−")
+    bounds = f"{signed(gap.low, 2)} to {signed(gap.high, 2)}"
     return TableCell(bounds, gap.value, "measured", records=tuple(r.id for r in row.accuracy))
 
 

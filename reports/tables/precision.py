@@ -16,7 +16,7 @@ from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.records import Record
 from reports import captions
 from reports.load import Measured, input_size, is_plain_network, metric, newest
-from reports.output.text import MISSING, Column, Table, TableCell, number, plain
+from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain, signed
 from reports.tables.accuracy import DISPLAY
 from reports.tables.speed import latest_timings, median, timings_line
 
@@ -258,6 +258,8 @@ def precision_table(measured: Measured) -> Table:
     """Every network's best time in every precision, with its accuracy."""
     found = points(measured)
     rows = tuple(_row(point) for point in found)
+    data = (p.accuracy.record.dataset for p in found if p.accuracy is not None)
+    on = {each.name for each in data if each is not None}
     return Table(
         "precisions",
         "Speed and accuracy of each network in each precision",
@@ -273,6 +275,7 @@ def precision_table(measured: Measured) -> Table:
             Column("front", "Pareto front", numeric=False),
         ),
         rows or ((TableCell("HEViTPose-B"), *([MISSING] * 8)),),
+        caption=captions.about_data(join(sorted(on), "")).strip(),
         conditions=timings_line([point.timing for point in found]),
         legend=(
             "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "
@@ -294,8 +297,10 @@ def _lost(lost: float, interval: Interval | None, ids: tuple[str, ...]) -> Table
     cell = number(lost, 2, records=ids)
     if interval is None:
         return cell
+    ends = (interval.low, interval.high)
+    bounds = (signed(end, 2, plus=False) for end in ends if end is not None)
     notes = (f"95% interval: {interval.method}, which says nothing about other trainings",)
-    text = f"{cell.text} [{interval.low:.2f}, {interval.high:.2f}]"
+    text = f"{cell.text} [{', '.join(bounds)}]"
     return replace(cell, text=text, notes=notes)
 
 

@@ -9,7 +9,7 @@ from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison, Family
 from reports.ablation import SHOWN
 from reports.captions import condition as words_of
-from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
+from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate, stem
 from reports.robustness import Robustness, Run
 from reports.tables.grid import caption, gap_text, model_lines
 
@@ -41,16 +41,23 @@ def robustness_table(view: Robustness, primary: str) -> Table:
     families = {by: view.compare(value) for by, value in values.items()}
     rows = []
     for name, runs in view.cells.items():
-        clean = _mean(view, name, lambda run: run.value(primary))
-        cells = [TableCell(shorten(name, 60)), clean]
+        clean = tuple(run.clean.id for run in runs.values())
+        under = tuple(run.under[c].id for run in runs.values() for c in view.corruptions)
+        ids = {"mPC": under, "rPC": (*under, *clean)}
+        cells = [
+            TableCell(shorten(name, 60)),
+            _mean(view, name, lambda run: run.value(primary), clean),
+        ]
         for by, value in values.items():
             comparison = families[by].comparisons.get(name)
-            cells += [_mean(view, name, value), _difference(name, comparison)]
+            cells += [_mean(view, name, value, ids[by]), _difference(name, comparison)]
         for condition in others:
-            cells.append(_mean(view, name, partial(Run.share, name=primary, condition=condition)))
+            worse = tuple(run.under[condition].id for run in runs.values())
+            share = partial(Run.share, name=primary, condition=condition)
+            cells.append(_mean(view, name, share, (*worse, *clean)))
         rows.append((*cells, TableCell(str(len(runs)), value=len(runs), kind="measured")))
     return Table(
-        name=f"robustness-{view.grid}",
+        name=stem("robustness", view.grid),
         title=_name(view.grid),
         scope=words_of(view.facts),
         columns=(*columns, Column("seeds", "n seeds")),
@@ -79,6 +86,9 @@ def _legend(view: Robustness, primary: str) -> tuple[str, ...]:
     lines += _shares_lines(view, primary)
     if view.left_out:
         lines.append(f"{view.left_out} runs without all conditions are left out.")
+    if view.rare:
+        rare = ", ".join(map(str, view.rare))
+        lines.append(f"Left out, since fewer than half of the runs have them: {rare}.")
     return tuple(lines)
 
 
@@ -108,9 +118,11 @@ def _marked(family: Family, cell: str) -> str:
     return f"{shorten(cell, 40)} {gap_text(family.comparisons[cell])}"
 
 
-def _mean(view: Robustness, name: str, value: Callable[[Run], float | None]) -> TableCell:
+def _mean(
+    view: Robustness, name: str, value: Callable[[Run], float | None], ids: tuple[str, ...]
+) -> TableCell:
     found = view.mean(name, value)
-    return MISSING if found is None else show_estimate(found, 1)
+    return MISSING if found is None else show_estimate(found, 1, ids)
 
 
 def _difference(name: str, comparison: Comparison | None) -> TableCell:

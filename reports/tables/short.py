@@ -249,6 +249,13 @@ def _in_a_word(cell: TableCell, ends: str) -> TableCell:
     return replace(cell, text=re.split(f"[{re.escape(ends)}]", cell.text)[0].strip())
 
 
+def _fitted_side(verdict: TableCell, word: TableCell) -> TableCell:
+    """The word, and that one side of the ratio was fitted to the published number."""
+    fitted = verdict.text.partition(" (")[0].endswith("side fitted")
+    text = f"{word.text.removeprefix('differs by ')} (fitted)"  # rows are short
+    return replace(word, text=text) if fitted else word
+
+
 def _claims(table: Table) -> Table:
     """What was checked, each with its verdict in a word."""
     keys = {"claim": "Claim", "measured": "Ours", "verdict": "Verdict"}
@@ -266,7 +273,7 @@ def _claims(table: Table) -> Table:
             (
                 replace(claim, text=shorten(statement, _CLAIM)),
                 replace(ours, text=shorten(answer, _ANSWER)),
-                _in_a_word(verdict, ":,;("),
+                _fitted_side(verdict, _in_a_word(verdict, ":,;(")),
             )
         )
     rows = [row for row in rows if row[-1].text != "fitted"]

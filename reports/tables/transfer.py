@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hevitpose.evaluation.statistics import Interval
 from reports.ablation import SHOWN
 from reports.captions import about_data, condition
-from reports.output.text import Column, Table, TableCell, join, number
+from reports.output.text import Column, Table, TableCell, join, number, signed
 from reports.transfer import Transfer
 
 _COLUMNS = (
@@ -82,4 +82,4 @@ def _defined(value: float | None) -> TableCell:
 def _bounds(found: Interval) -> TableCell:
     if found.low is None or found.high is None:
         return TableCell("–")
-    return TableCell(f"{found.low:.2f} to {found.high:.2f}".replace("-", "−"))
+    return TableCell(" to ".join(signed(bound, 2, plus=False) for bound in (found.low, found.high)))

@@ -273,12 +273,12 @@ class TestGrid:
 
 class TestMarginalMeans:
     def test_level_against_level_over_a_product(self):
-        """Levels a, b crossed with x, y, z over two seeds: the mean over the other factor."""
+        """Levels a, b crossed with x, y, z over five seeds: the mean over the other factor."""
         rng = np.random.default_rng(21)
         cells = {
             f"{level}{other}": {
                 seed: 60 + shift + 5 * "xyz".index(other) + seed + rng.normal(0, 0.1)
-                for seed in range(2)
+                for seed in range(5)
             }
             for level, shift in (("a", 0), ("b", 3))
             for other in "xyz"
@@ -291,10 +291,28 @@ class TestMarginalMeans:
             for level in "ab"
         }
         assert found.difference.value == pytest.approx(means["b"] - means["a"])
-        assert (found.difference.n, family.degrees, found.verdict) == (6, 5, "better")
-        # two means of six runs each: the interval of one comparison is t's
-        half = stats.t.ppf(0.975, 5) * family.spread * (2 / 6) ** 0.5
+        assert (found.difference.n, family.degrees, found.verdict) == (5, 20, "better")
+        # two means of 15 runs each: the interval of one comparison is t's
+        half = stats.t.ppf(0.975, 20) * family.spread * (2 / 15) ** 0.5
         assert found.difference.half == pytest.approx(half, rel=1e-5)
+        two = {name: {seed: of[seed] for seed in range(2)} for name, of in cells.items()}
+        few = s.contrasts(two, {"b": weights}).comparisons["b"]  # six runs a side, but two seeds
+        assert (few.difference.n, few.verdict) == (2, "no verdict (n = 2, needs 5)")
+        assert few.difference.low is None
+
+    def test_cells_that_share_no_seed_have_no_verdict(self):
+        """The levels of two groups of seeds are confounded with the seeds: nothing to estimate."""
+        cells = {"a": {i: 60.0 + i % 2 for i in range(5)}, "b": {5 + i: 70.0 for i in range(5)}}
+        cells |= {"a2": cells["a"], "b2": {5 + i: 71.0 + i % 3 for i in range(5)}}
+        family = s.contrasts(cells, {"b": {"b": 1.0, "a": -1.0}})
+        found = family.comparisons["b"]
+        assert found.verdict == "no verdict (no seed in common)"
+        assert found.difference.value == pytest.approx(70 - np.mean([60, 61, 60, 61, 60]))
+        assert (found.difference.low, family.spread) == (None, None)
+        # through a third cell they are linked
+        cells["c"] = {i: 65.0 + (i % 3) for i in range(10)}
+        linked = s.contrasts(cells, {"b": {"b": 1.0, "a": -1.0}}).comparisons["b"]
+        assert linked.difference.low is not None
 
     def test_one_seed_has_no_spread(self):
         cells = {str(i): {0: 60.0 + i} for i in range(10)}

@@ -117,3 +117,18 @@ def test_a_grid_of_networks_is_one_table(make):
         ("hevitpose_nano", 2),
         ("resnet-50", 2),
     ]
+
+
+def test_a_trial_of_more_levels_hides_no_verdict(make):
+    """One seed of a grid with a level more has no verdict; five seeds of the other have."""
+    judged = {3: 60, 1: 65}
+    grid = product(make, {(level, "subsample-ope"): mean for level, mean in judged.items()})
+    trial = runs(make, "default", 60, "trial", seeds=1, axes={})
+    for level in (1, 5):
+        trial += runs(make, f"p{level}", 60, "trial", seeds=1, axes={"model.peow": level})
+    claim = Claim(
+        statement="3 is best", source="paper", check="is_best", axis="model.peow", level="3"
+    )
+    grids = [grid, ablation.build(trial, "trial")]
+    for order in (grids, grids[::-1]):
+        assert _find_best(claim, order).verdict.startswith("contradicted: 1 better than 3")

@@ -42,12 +42,17 @@ def breakdown(miss, inversion, n=1000):
     return {"unit": "head size", "thresholds": [], "joints": {"left_wrist": joint, "nose": joint}}
 
 
-def evaluation(make, cell, seed, mean, condition=None, training=True, **changes):
+def evaluation(make, cell, seed, mean, condition=None, training=True, inputs_of="", **changes):
     """One forward pass over the weights of a cell and seed, clean or under a condition."""
     name = "clean" if condition is None else condition.replace(":", "-")
     section = {"flip_test": False, "condition": condition}
     config = {"evaluation": {"condition": condition}} if condition else {}
-    inputs = {"kind": "evaluation", "version": 1, "weights": f"{cell} {seed}", "config": config}
+    inputs = {
+        "kind": "evaluation",
+        "version": 1,
+        "weights": f"{inputs_of}{cell} {seed}",
+        "config": config,
+    }
     if condition:
         inputs["conditions"] = 1
     base = make.evaluation("default", seed, mean)
@@ -147,6 +152,93 @@ def test_runs_that_lack_a_condition_are_left_out_and_counted(make):
     assert view.left_out == 2 and sorted(view.cells["default"]) == [0, 3, 4]
     assert "2 runs without all conditions" in to_markdown(robustness_table(view, "Mean"))
     assert robustness(check([])) == []
+
+
+def loaded(found):
+    return check((f"{record.id}.json", record) for record in found)
+
+
+def test_an_evaluation_by_other_rules_stands_for_no_cell(make):
+    """Error types at another NMS threshold, of one cell alone, are not what the cell changes."""
+    found = []
+    for cell in ("default", "mhsa"):
+        for seed in range(5):
+            plain = make.evaluation(cell, seed, 60.0)
+            own = breakdown(100 + seed, 50)
+            found.append(replace(plain, training=digest([cell, seed]), breakdown=own))
+    found = [Record.of(record.to_dict()) for record in found]
+    for seed in range(5):
+        other = evaluation(make, "mhsa", seed, 60.0, breakdown=breakdown(700, 50), flip_test=True)
+        config = {**other.config, "evaluation": {"flip_test": True, "nms_threshold": 0.1}}
+        found.append(replace(other, config=config))
+    of = changes(dict(grid_views(loaded(found)))["ablation-attention"], loaded(found))
+    assert of.mean("miss", "mhsa").value == of.mean("miss", "cgsr").value == 10.2
+
+
+def row(make, cell, seed, mean, condition, called, entry):
+    """An evaluation in the row ``called`` of grid ``g``, of the entry ``entry`` of evaluate."""
+    record = evaluation(make, cell, seed, mean, condition, grid="g")
+    return replace(record, cell=called, condition=entry)
+
+
+def test_a_condition_of_one_cell_is_that_cells(make):
+    """``fog-of-mhsa: {of: mhsa}`` is a row of that name; the training says whose it is."""
+    found = []
+    for seed in range(5):
+        for cell, entry, kept in (("default", "fog", 45.0), ("mhsa", "fog-of-mhsa", 20.0)):
+            found.append(row(make, cell, seed, 60.0 + seed, None, cell, None))
+            found.append(row(make, cell, seed, kept, "fog:3", entry, entry))
+    (view,) = robustness(loaded(found))
+    fog = {cell: view.mean(cell, view.mpc("Mean")).value for cell in view.cells}
+    assert fog == {"default": 45.0, "mhsa": 20.0}
+
+
+def test_a_grid_run_under_a_condition_keeps_its_cells_apart(make):
+    """``ablations run attention evaluation.condition=fog:3``: plain rows, each under it."""
+    found = []
+    for cell, kept in (("default", 45.0), ("mhsa", 50.0), ("none", 20.0)):
+        found.append(row(make, cell, 0, 60.0, None, cell, None))
+        found.append(row(make, cell, 0, kept, "fog:3", cell, None))
+    (view,) = robustness(loaded(found))
+    fog = {cell: view.mean(cell, view.mpc("Mean")).value for cell in view.cells}
+    assert fog == {"default": 45.0, "mhsa": 50.0, "none": 20.0}
+
+
+def test_a_condition_that_few_runs_have_empties_no_table(make):
+    some = [*records(make), evaluation(make, "mhsa", 0, 30.0, "grey:1")]
+    (view,) = robustness(loaded(some))
+    assert [str(c) for c in view.conditions] == list(CONDITIONS) and view.left_out == 0
+    assert {cell: len(runs) for cell, runs in view.cells.items()} == dict.fromkeys(CELLS, 5)
+    text = to_markdown(robustness_table(view, "Mean"))
+    assert "fewer than half of the runs have them: grey:1." in text
+
+
+def test_cells_without_a_common_seed_are_no_picture(make):
+    found = [
+        evaluation(make, cell, seed, 60.0, breakdown=breakdown(100, 50))
+        for cell, seeds in (("default", (0, 1)), ("mhsa", (0, 1)), ("none", (5, 6)))
+        for seed in seeds
+    ]
+    found += [
+        replace(make.evaluation(r.cell.partition(" @ ")[0], r.seed, 61.0), training=r.training)
+        for r in found
+    ]
+    grid = dict(grid_views(loaded(found)))["ablation-attention"]
+    of = changes(grid, loaded(found))
+    assert "none" in of.rates["miss"] and attention_against_none(of, None, "Mean") is None
+
+
+def test_names_of_files_stay_in_the_folder_and_differ(make):
+    found = [
+        replace(r, grid=name)
+        for name in ("/../../x y", "/../../x_y")
+        for r in (
+            evaluation(make, "default", 0, 60.0, inputs_of=name),
+            evaluation(make, "default", 0, 50.0, "fog:3", inputs_of=name),
+        )
+    ]
+    names = [robustness_table(view, "Mean").name for view in robustness(loaded(found))]
+    assert len(set(names)) == 2 and all("/" not in name for name in names)
 
 
 def test_tables(measured):

@@ -92,7 +92,7 @@ def measured(records):
     ],
 )
 def test_a_condition_says_what_the_training_started_from(dataset, start, expected):
-    facts = {"model": "hevitpose_nano", "steps": "300", "tuned": "", "split": "val"}
+    facts = {"model": "hevitpose_nano", "steps": "300", "tuned": "", "split": "val", "recipe": ""}
     assert condition(facts | {"dataset": dataset, "start": start}) == expected
 
 
@@ -507,7 +507,7 @@ class TestTables:
         row = next(row for row in table.rows if "PEOW" in row[0].text)
         assert row[3].text.startswith(verdict)
         assert "nano, 300 steps, rendered people, one learning rate; grid peow" in row[3].text
-        assert "n = 10 runs a level" in row[3].text
+        assert "n = 5 seeds, PCKh@0.5" in row[3].text
         assert row[2].text.startswith("0 −10.0")
 
     def test_most_heads(self, make, published):
