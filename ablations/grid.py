@@ -145,7 +145,7 @@ def _grid(file: GridFile, base: Config) -> Grid:
 def _trained(file: GridFile, base: Config) -> list[Cell]:
     """The default, and every cell that is another configuration."""
     default = Cell(DEFAULT_CELL, {}, base, 1, is_default=True)
-    default_key = config_hash(base)
+    default_key = cell_key(base)
     cells: list[Cell] = []
     lines: dict[str, int] = {}  # of names
     resolved: dict[str, Entry] = {}  # by configuration
@@ -167,7 +167,7 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
         if reason:
             file.note(entry.line, f"cell {entry.name!r}: {reason}")
             continue
-        key = config_hash(config)
+        key = cell_key(config)
         if key == default_key:
             if default.name == DEFAULT_CELL:
                 default = Cell(entry.name, {}, config, entry.line, is_default=True)
@@ -239,9 +239,15 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
     return cells
 
 
-def _scored_as(training: str, config: Config) -> tuple[str, str]:
+def cell_key(config: Config) -> tuple[str, str]:
+    """Equal for cells that are one: the boxes, too, which ids know by the sha256 of their file."""
+    return config_hash(config), config.data.box_source
+
+
+def _scored_as(training: str, config: Config) -> tuple[str, str, str]:
     """Equal for evaluations that are one; a condition changes nothing of its cell's training."""
-    return training, json.dumps(config.id_inputs("evaluation"), sort_keys=True)
+    inputs = json.dumps(config.id_inputs("evaluation"), sort_keys=True)
+    return training, config.data.box_source, inputs
 
 
 def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> list[Cell]:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ablations.grid import Cell, Grid
+from ablations.grid import Cell, Grid, cell_key
 from ablations.grid_file import MATCH_COSTS, MATCH_TOLERANCE, matched_name
 from ablations.refusals import refused
 from hevitpose import json_file
@@ -32,7 +32,6 @@ from hevitpose.files import write_atomically
 from hevitpose.models.spec import PEERS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import RecordStore
-from hevitpose.records.identity import config_hash
 from hevitpose.runs import complexity_run
 
 #: A cell whose cost differs by no more needs no matched form.
@@ -145,7 +144,7 @@ def match(
                 name = default.config.model.name  # type: ignore[attr-defined]
                 raise UsageError(f"--match {by}: {name} is a peer, whose width is fixed")
             target = getattr(costs.of(default.config), by)
-            taken = {config_hash(cell.config): cell.name for cell in grid.cells}
+            taken = {cell_key(cell.config): cell.name for cell in grid.cells}
             cells = [default]
             for cell in others:
                 if cell.condition is not None:  # weights of another cell, at its width
@@ -163,7 +162,7 @@ def match(
 
 
 def _matched(
-    cell: Cell, target: int, by: str, costs: Costs, taken: dict[str, str]
+    cell: Cell, target: int, by: str, costs: Costs, taken: dict[tuple[str, str], str]
 ) -> tuple[Cell | None, str]:
     """The matched form of a cell, or None; and what to say of it."""
     unit, letter = _UNITS[by]
@@ -190,7 +189,7 @@ def _matched(
         return None, f"not matched: {what}, more than {MATCH_TOLERANCE:.0%} from the default"
     if abs(value - target) >= abs(own - target):
         return None, f"not matched: no width is nearer than its own ({share(own)})"
-    key = config_hash(found)
+    key = cell_key(found)
     if key in taken:
         return None, f"not matched: {what}, which is the cell {taken[key]!r}"
     name = matched_name(cell.name, by)

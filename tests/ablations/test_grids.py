@@ -118,6 +118,25 @@ class TestExpansion:
         assert dict(cells[2].overrides) == {"codec.method": "udp", "codec.decoder": "udp"}
         assert dict(cells[3].overrides) == {"evaluation.flip_test": False}
 
+    @pytest.mark.parametrize(
+        ("body", "rows"),
+        [
+            ("axes: {data.box_source: {gt: gt, det: d.json}}", ["gt", "det"]),
+            ("cells: {det: {data.box_source: d.json}}", ["default", "det"]),
+            ("evaluate: {det: {data.box_source: d.json}}", ["default", "det"]),
+        ],
+    )
+    def test_other_boxes_are_another_evaluation(self, grid, body, rows):
+        """They are in no config's hash, only in ids by their file's."""
+        cells = self.load(grid(body)).cells
+        assert [c.name for c in cells] == rows
+        assert [c.config.data.box_source for c in cells] == ["gt", "d.json"]
+
+    def test_the_same_boxes_twice_are_refused(self, grid):
+        body = "evaluate: {det: {data.box_source: d.json}, same: {data.box_source: d.json}}"
+        with pytest.raises(UsageError, match="condition 'same' is the same as 'det'"):
+            self.load(grid(body))
+
     def test_named_cells_join_the_axes(self, grid):
         body = "axes: {model.ffn_ratio: [1]}\ncells: {two: {model.num_heads: 1, model.peow: 5}}"
         assert names(self.load(grid(body))) == ["default", "1", "two"]
