@@ -95,19 +95,26 @@ def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
         base: what the default cell is.
 
     Raises:
-        UsageError: an unknown grid; or everything that is wrong with the grids, a line each.
+        UsageError: an unknown grid, or two of one name; or everything that is wrong with the
+            grids, a line each.
     """
     problems: list[Problem] = []
     refusal = refused(base)
     if refusal:
         raise UsageError(f"the default cell: {refusal}")
     grids = []
+    files: dict[str, Path] = {}  # by what their grid is called
     for name in dict.fromkeys(names):
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
             if name not in available():
                 raise unknown_name("grid", name, (*available(), "FILE.yaml"))
             path = GRIDS / f"{name}.yaml"
+        other = files.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
+            raise UsageError(f"{other}, {path}: two grids called {path.stem!r}, rename a file")
+        if other is not path:  # once is enough
+            continue
         file = read_grid_file(path)
         grids.append(_grid(file, base))
         problems += file.problems

@@ -269,6 +269,16 @@ class TestRefusals:
         with pytest.raises(UsageError, match="No such file"):
             grids.load_grids([str(tmp_path / "absent.yaml")], base())
 
+    def test_two_files_of_one_name_are_refused(self, grid, tmp_path):
+        path = pathlib.Path(grid("cells: {a: {model.peow: 0}}"))
+        other = tmp_path / "other" / path.name
+        other.parent.mkdir()
+        other.write_text(path.read_text())
+        with pytest.raises(UsageError, match="two grids called 'mini'"):
+            grids.load_grids([str(path), str(other)], base())
+        twice = grids.load_grids([str(path), str(other.parent / ".." / path.name)], base())
+        assert len(twice) == 1
+
     def test_bad_default(self):
         config = load_config(None, ["data.input_size=96,96", "model.name=t"], preset="quick")
         config = config.with_overrides({"model.reductions": [16, 2, 1]})
