@@ -28,7 +28,7 @@ from hevitpose.config.load import start_config
 from hevitpose.errors import HEViTPoseError, unknown_name
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
-from hevitpose.records import RecordStore
+from hevitpose.records import Record, RecordStore
 
 app = typer.Typer(
     help="Ablation grids: run them, list them, explain a record.",
@@ -59,25 +59,24 @@ def session(options: Options) -> int:
     grids = load_grids(options.grid_names or MAIN_GRIDS, base)
     if options.cell_names:
         grids = select_cells(grids, options.cell_names)
-    check_executor(options.executor_name, options.workers)
+    check_executor(options.executor_name, options.workers, options.address, options.gpus_per_run)
     if options.match is not None:
         grids = _match(grids, options.match, options.out)
     tuning = Tuning.parse(options.tune, seeds) if options.tune is not None else None
-    store = runs.store_of(options.out)
+    stores = [runs.store_of(options.out), *([runs.measured()] if options.use_committed else [])]
     if tuning is not None:
         if options.dry_run:
             first, _ = tuning_plan(grids, tuning)
-            print(describe(first, [store], options.out, options.retry_failed))
+            print(describe(first, stores, options.out, options.retry_failed))
             print(f"then the seeds {seeds} of each cell at its best {tuning.key}")
             return 0
-        grids = _tune(grids, tuning, options, base)
+        grids = _tune(grids, tuning, options, base, stores)
     made = plan(grids, seeds)
-    committed = [runs.measured()] if options.use_committed else []
     if options.dry_run:
-        print(describe(made, [store, *committed], options.out, options.retry_failed))
+        print(describe(made, stores, options.out, options.retry_failed))
         return 0
-    summary = _run(made, options, base, committed)
-    _show(made, summary, [store, *committed], options)
+    summary = _run(made, options, base, stores[1:])
+    _show(made, summary, stores, options)
     return summary.exit_code
 
 
@@ -118,11 +117,21 @@ def _match(grids: Sequence[Grid], by: str, out: Path) -> list[Grid]:
     return found
 
 
-def _tune(grids: Sequence[Grid], tuning: Tuning, options: Options, base: Config) -> list[Grid]:
+def _tune(
+    grids: Sequence[Grid],
+    tuning: Tuning,
+    options: Options,
+    base: Config,
+    stores: Sequence[RecordStore],
+) -> list[Grid]:
     """Each cell at its own best value; says which, and what the others scored on minival."""
     first, candidates = tuning_plan(grids, tuning)
-    print(_run(first, options, base).text())
-    found, lines = tuned_grids(grids, tuning, candidates, runs.store_of(options.out).get)
+    print(_run(first, options, base, stores[1:]).text())
+
+    def record(whose: str) -> Record | None:
+        return next((found for store in stores if (found := store.get(whose))), None)
+
+    found, lines = tuned_grids(grids, tuning, candidates, record)
     print("\n".join([f"best {tuning.key} of each cell on minival, seeds {list(SEEDS)}", *lines]))
     return found
 

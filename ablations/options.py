@@ -62,7 +62,7 @@ class Options:
     ] = None
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each cell.")] = None
-    devices: Annotated[int | None, typer.Option(min=1, help="GPUs of each cell.")] = None
+    devices: Annotated[int | None, typer.Option(min=1, help="1: a cell has one device.")] = None
     address: Annotated[str | None, typer.Option(help="Of a ray cluster; auto.")] = None
     gpus_per_run: Annotated[float, typer.Option(min=0, help="ray: may be a fraction.")] = 0.0
     timeout: Annotated[
@@ -170,6 +170,11 @@ class Options:
         words = [f"{key}={value}" for key, value in given.items() if value is not None]
         preset = self.preset or (None if self.cfg else "quick")
         config = load_config(self.cfg, [*words, *self.overrides], preset=preset)
+        if config.devices * config.nodes > 1:  # every process of it would start the grid again
+            raise UsageError(
+                f"devices: {config.devices}, nodes: {config.nodes}; a cell of a grid runs on one "
+                "device, expected 1 (on several: hevitpose train --devices)"
+            )
         for file in self.imports or ():
             if not is_file(file):
                 raise UsageError(f"--import {file}: no such file")

@@ -87,7 +87,7 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
         Their plan, and by grid and cell the ids of each value's trainings.
 
     Raises:
-        UsageError: a cell cannot have a value.
+        UsageError: a cell cannot have a value, or has its own.
     """
     jobs: dict[str, Job] = {}
     candidates: dict[tuple[str, str], dict[Any, list[str]]] = {}
@@ -100,6 +100,11 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                     raise UsageError(
                         "--tune chooses on minival: expected data.val_split=val, other people than "
                         "those it chooses by"
+                    )
+                if tuning.key in cell.overrides:
+                    raise UsageError(
+                        f"--tune: grid {grid.name}, line {cell.line}: cell {cell.name!r} has its "
+                        f"own {tuning.key}, expected another key, or --cells without it"
                     )
                 why = without_effect(cell.config, tuning.key)
                 if why:
