@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ablations.plan import Job
-from ablations.workers.job import Result, here, last_lines
+from ablations.workers.job import LOG, Result, here, last_lines
 from hevitpose import runs
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, HEViTPoseError
 from hevitpose.isolated import Outcome
+from hevitpose.leases import owning
 from hevitpose.records import Record, identity
+
+_PASSING = (LOG, "last.ckpt", "best.safetensors")
+#: Of files that an owner of the folder removes: temporary ones, leases of the dead.
+_SWEPT = (".tmp", ".lease")
 
 
 def record_of(job: Job, result: Result, folder: Path) -> Record:
@@ -60,15 +65,12 @@ def _circumstances(result: Any) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "fields"}
 
 
-def tidy(folder: Path, record: Record) -> None:
-    """Leave only the artifacts of a recorded run in its folder."""
-    kept = {(folder / artifact.path).resolve() for artifact in record.artifacts.values()}
-    if not kept:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.resolve() not in kept:
-            path.unlink()
+def tidy(folder: Path) -> None:
+    """Remove what a run needs only while it goes on; what a user's logger wrote stays.
+
+    Not while another process works in the folder.
+    """
+    if any(path.name in _PASSING or path.suffix in _SWEPT for path in folder.glob("*")):
+        with suppress(HEViTPoseError), owning(folder):
+            for name in _PASSING:
+                (folder / name).unlink(missing_ok=True)

@@ -25,10 +25,10 @@ from ablations.workers import Workers
 from ablations.workers.job import Payload
 from hevitpose import runs
 from hevitpose.errors import DataError, UsageError, first_line
-from hevitpose.isolated import Outcome
+from hevitpose.isolated import BUSY, Outcome
 from hevitpose.leases import Leases
 from hevitpose.program import interruptible
-from hevitpose.records import Record, RecordStore, one_line
+from hevitpose.records import Record, RecordStore, one_line, provenance
 
 _POLL_SECONDS = 1.0
 _FOREIGN_SECONDS = 0.5
@@ -240,6 +240,8 @@ class Runner:
                 config = runs.with_start(config, weights)
             else:
                 config = config.with_overrides({"model.checkpoint": str(weights)})
+        # As its id says: a worker of another machine may know another device by "auto".
+        config = config.model_copy(update={"device": provenance.device_type(config.device)})
         payload: Payload = {
             "work": self.work,
             "kind": job.kind,
@@ -260,7 +262,7 @@ class Runner:
         if record is not None:
             self._remember(record)
             if self._folder(job).exists() and self.leases.acquire(job.id):
-                tidy(self._folder(job), record)
+                tidy(self._folder(job))
                 self.leases.release(job.id)
 
     # Records ---------------------------------------------------------------------------------
@@ -278,16 +280,19 @@ class Runner:
             else:
                 self._succeeded(job, record, new)
                 return
-        failure = failure_of(job, outcome, folder)
-        self.store.add_failure(failure)
-        if job.kind != "training":
-            shutil.rmtree(folder, ignore_errors=True)
+        seconds = 0.0
+        if outcome.status != BUSY:  # then it has not been tried
+            failure = failure_of(job, outcome, folder)
+            seconds = failure.seconds
+            self.store.add_failure(failure)
+            if job.kind != "training":
+                shutil.rmtree(folder, ignore_errors=True)
         reason = first_line(outcome.reason)
         self.summary.failed.append((job, reason))
         before = len(self.waiting)
         self._drop_hopeless()
         self.display.advance(before - len(self.waiting))
-        self._say(job, f"{outcome.status.upper()} {job.kind}: {reason}", failure.seconds)
+        self._say(job, f"{outcome.status.upper()} {job.kind}: {reason}", seconds)
 
     def _succeeded(self, job: Job, record: Record, new: bool) -> None:
         if new:
@@ -296,7 +301,7 @@ class Runner:
             self.summary.cached += 1  # another runner was first, or weights were gone
         self.took.setdefault(job.kind, []).append(record.seconds)
         self._remember(record)
-        tidy(self._folder(job), record)
+        tidy(self._folder(job))
         if job.kind == "evaluation":
             self.summary.made.append(record)
             self._say(job, display.scores(record), record.seconds)

@@ -58,6 +58,10 @@ class UnavailableError(HEViTPoseError):
     """This machine cannot do it (no GPU, compiler or runtime); the message says why."""
 
 
+class BusyError(HEViTPoseError):
+    """Another process works in the folder: later it may go well."""
+
+
 def first_line(text: str | None, otherwise: str = "no reason given") -> str:
     """The first line of a text that is not blank, without spaces around it."""
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), otherwise)

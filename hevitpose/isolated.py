@@ -25,7 +25,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from hevitpose.errors import DivergedError, HEViTPoseError, UnavailableError, first_line
+from hevitpose.errors import (
+    BusyError,
+    DivergedError,
+    HEViTPoseError,
+    UnavailableError,
+    first_line,
+)
 from hevitpose.server import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +42,8 @@ _LONGEST_LOOK = 2.0
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "failed to allocate",
               "bad_alloc", "bad allocation")  # fmt: skip
 _LATE = "timeout:"
+#: The status of what was not tried, as another process works in its folder; no record has it.
+BUSY = "busy"
 #: What multiprocessing calls the exit code of a child whose server ended before it could tell.
 _NOBODY_KNOWS = 255
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -46,7 +54,7 @@ _LOOK_SECONDS = 1.0
 class Outcome:
     """What came of some work."""
 
-    status: str  # ok; skipped (unavailable on this machine), failed, oom, diverged
+    status: str  # ok; skipped (unavailable on this machine), failed, oom, diverged, busy
     reason: str | None = None  # one line; None where ok
     result: Any = None
 
@@ -64,6 +72,8 @@ class Outcome:
             status = "diverged"
         elif isinstance(error, UnavailableError):
             status = "skipped"
+        elif isinstance(error, BusyError):
+            status = BUSY
         if isinstance(error, HEViTPoseError):
             return cls(status, text)
         line = first_line(text, "")[:300]

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hevitpose import files, json_file
-from hevitpose.errors import HEViTPoseError, on_one_line
+from hevitpose.errors import BusyError, HEViTPoseError, on_one_line
 
 HEARTBEAT_SECONDS = 10.0
 EXPIRY_SECONDS = 60.0
@@ -162,8 +162,8 @@ def owning(folder: Path) -> Iterator[None]:
     a killed owner left are removed.
 
     Raises:
-        HEViTPoseError: another process is using it; the message says which. Or it cannot be
-            written.
+        BusyError: another process is using it; the message says which.
+        HEViTPoseError: it cannot be written.
     """
     folder = folder.resolve()
     mine = os.getpid(), folder
@@ -173,7 +173,7 @@ def owning(folder: Path) -> Iterator[None]:
     leases, begin = Leases(folder), time.monotonic()
     while not leases.acquire(OWNER):
         if time.monotonic() - begin > _PATIENCE_SECONDS:
-            raise HEViTPoseError(
+            raise BusyError(
                 f"{folder}: {leases.holder(OWNER)} is using it; wait until it finishes, "
                 "or give another folder"
             )

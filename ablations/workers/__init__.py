@@ -35,16 +35,21 @@ class Workers(Protocol):
         """End whatever still runs."""
 
 
-def check_executor(name: str, workers: int | None) -> None:
+def check_executor(
+    name: str, workers: int | None, address: str | None = None, gpus_per_run: float = 0.0
+) -> None:
     """Refuse what :func:`create_workers` cannot make, before anything is started.
 
     Raises:
-        UsageError: an unknown name, or workers where there can be only one.
+        UsageError: an unknown name, workers where there can be only one, or ray's without ray.
     """
     if name not in EXECUTORS:
         raise unknown_name("executor", name, EXECUTORS)
     if name == "local" and workers not in (None, 1):
         raise UsageError(f"--workers {workers}: --executor local runs one cell at a time")
+    if name != "ray" and (address is not None or gpus_per_run):
+        given = f"--gpus-per-run {gpus_per_run:g}" if address is None else f"--address {address}"
+        raise UsageError(f"{given}: is ray's, expected --executor ray instead of {name}")
 
 
 def create_workers(
@@ -72,7 +77,7 @@ def create_workers(
         UsageError: an unknown name, or workers where there can be only one.
         HEViTPoseError: ray is not installed, or the cluster does not answer.
     """
-    check_executor(executor, workers)
+    check_executor(executor, workers, address, gpus_per_run)
     if executor == "ray":
         from ablations.workers.ray import RayWorkers
 

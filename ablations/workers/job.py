@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from hevitpose.config import Config
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import BusyError, HEViTPoseError
 from hevitpose.isolated import Outcome
 from hevitpose.models.imports import import_files
 from hevitpose.records import provenance
@@ -114,7 +114,8 @@ def open_log(folder: Path) -> int:
     """The job's log, locked: waits for the child of a killed runner to be gone from the folder.
 
     Raises:
-        HEViTPoseError: it is still there, or the folder cannot be written.
+        BusyError: it is still there.
+        HEViTPoseError: the folder cannot be written.
     """
     deadline = time.monotonic() + _ORPHAN_SECONDS
     while True:
@@ -129,5 +130,5 @@ def open_log(folder: Path) -> int:
         except OSError:
             os.close(log)
             if time.monotonic() > deadline:
-                raise HEViTPoseError(f"{folder}: another process is working in it") from None
+                raise BusyError(f"{folder}: another process is working in it") from None
             time.sleep(0.05)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,14 @@ class RayWorkers:
                 f"ray: a job of {threads} cores and {gpus_per_run:g} GPUs does not fit the "
                 f"cluster ({resources.get('CPU', 0):g} cores, {resources.get('GPU', 0):g} GPUs)"
             )
-        self.slots = workers or fit
+        self.slots = min(workers or fit, fit)
         # max_calls: a fresh process for each job, as with forked children.
         self._task = ray.remote(
             num_cpus=threads, num_gpus=gpus_per_run, max_retries=RETRIES, max_calls=1
         )(_job)
         self._board = ray.remote(num_cpus=0)(_Board).remote()
-        self._running: dict[str, tuple[Any, Stopwatch]] = {}  # key -> (reference, its silence)
+        self._running: dict[str, Any] = {}  # key -> reference
+        self._silence: dict[str, Stopwatch] = {}  # of those that began: others wait for a worker
         self._progress: dict[str, tuple[int, int]] = {}
 
     def start(self, key: str, payload: Payload, threads: int) -> None:
@@ -73,24 +75,24 @@ class RayWorkers:
         environment = {"OMP_NUM_THREADS": str(threads)}
         task = self._task.options(runtime_env={"env_vars": environment})
         where = str(Path.cwd())
-        reference = task.remote(payload, key, where, list(sys.path), self._board)
-        self._running[key] = (reference, Stopwatch())
+        self._running[key] = task.remote(payload, key, where, list(sys.path), self._board)
         self._progress[key] = (0, 0)
 
     def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
         """See :class:`ablations.workers.Workers`."""
-        references = {reference: key for key, (reference, _) in self._running.items()}
+        references = {reference: key for key, reference in self._running.items()}
         ready, _ = self._ray.wait(list(references), timeout=seconds)
         ended = [(references[reference], self._outcome(reference)) for reference in ready]
         self._look()
         done = {key for key, _ in ended}
-        for key, (reference, silence) in self._running.items():
+        for key, silence in self._silence.items():
             if key not in done and silence.seconds() > self.timeout:
-                self._ray.cancel(reference, force=True)
+                self._ray.cancel(self._running[key], force=True)
                 ended.append((key, Outcome.late(self.timeout)))
         for key, _ in ended:
             del self._running[key]
             del self._progress[key]
+            self._silence.pop(key, None)
         return ended
 
     def progress(self, key: str) -> tuple[int, int]:
@@ -99,7 +101,7 @@ class RayWorkers:
 
     def close(self) -> None:
         """See :class:`ablations.workers.Workers`."""
-        for reference, _ in getattr(self, "_running", {}).values():
+        for reference in getattr(self, "_running", {}).values():
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
 
@@ -110,9 +112,11 @@ class RayWorkers:
         except self._ray.exceptions.RayError:
             return  # a display, and the timeout, can wait for the next look
         for key, report in reports.items():
-            if key in self._running and report != self._progress[key]:
+            if key not in self._running:
+                continue
+            if key not in self._silence or report != self._progress[key]:
                 self._progress[key] = report
-                self._running[key][1].restart()
+                self._silence[key] = Stopwatch()
 
     def _outcome(self, reference: Any) -> Outcome:
         errors = self._ray.exceptions
@@ -146,13 +150,14 @@ def _job(payload: Payload, key: str, where: str, path: list[str], board: Any) ->
         sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
         log = open_log(Path(payload["folder"]))
     except (OSError, HEViTPoseError) as error:
-        return Outcome("failed", f"worker: {error}")
+        return replace(Outcome.of(error), reason=f"worker: {error}")
     os.dup2(log, 1)
     os.dup2(log, 2)
 
     def report(done: int, total: int) -> None:
         board.write.remote(key, done, total)
 
+    report(0, 0)  # it has begun
     return run_job(payload, at_most_every(_REPORT_SECONDS, report))
 
 
