@@ -155,7 +155,7 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
     default_key = cell_key(base)
     cells: list[Cell] = []
     lines: dict[str, int] = {}  # of names
-    resolved: dict[str, Entry] = {}  # by configuration
+    resolved: dict[tuple[str, str], Entry] = {}  # by configuration
     for entry in _with_known_keys(file):
         if entry.name in lines:
             file.note(
