@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from hevitpose.config import PRESETS, Config, load_config
+from hevitpose.config import PRESETS, Config, load_config, parse_overrides
 from hevitpose.config.schema import LARGEST_SEED
 from hevitpose.errors import UsageError
 from hevitpose.files import is_file
@@ -167,9 +167,10 @@ class Options:
         for word in self.overrides:
             if word.partition("=")[0] == "seed":
                 raise UsageError(f"override {word}: every cell runs all seeds, use --seeds")
-        words = [f"{key}={value}" for key, value in given.items() if value is not None]
+        asked = {key: value for key, value in given.items() if value is not None}
+        asked |= parse_overrides(self.overrides)
         preset = self.preset or (None if self.cfg else "quick")
-        config = load_config(self.cfg, [*words, *self.overrides], preset=preset)
+        config = load_config(self.cfg, asked, preset=preset)
         if config.devices * config.nodes > 1:  # every process of it would start the grid again
             raise UsageError(
                 f"devices: {config.devices}, nodes: {config.nodes}; a cell of a grid runs on one "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 from hevitpose import yaml_file
 from hevitpose.config.author_keys import ALIASES, SWITCHES, apply_switches, read_switch
-from hevitpose.config.start import is_training_id
+from hevitpose.config.renamed import todays_name
 from hevitpose.errors import UsageError, unknown_name
 
 
@@ -46,9 +48,20 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
     return apply_switches(result, switches)
 
 
+def _is_text(key: str) -> bool:
+    """Whether a key takes a path or another text, whose letters yaml would read as something."""
+    from hevitpose.config.schema import Config  # which imports this module
+
+    kind: Any = Config
+    for part in todays_name(key).split("."):
+        field = getattr(kind, "model_fields", {}).get(part)
+        kind = None if field is None else field.annotation
+    return kind is not None and {*(get_args(kind) or (kind,))} <= {str, Path, NoneType}
+
+
 def _parse_value(key: str, text: str) -> Any:
-    if is_training_id(text):  # twenty digits are no number, nor is 12e45...
-        return text
+    if _is_text(key):  # a name is no number, #1 no remark, and a comma makes no list
+        return None if text in ("", "~", "null") else text
     try:
         value = yaml_file.parse(text)
     except yaml_file.YamlError as error:

@@ -100,7 +100,7 @@ class DataConfig(Section):
     input_size: tuple[int, int] = shared((256, 256))  # W, H
     # "gt", or a detector's json, whose sha256 is in the evaluation's id.
     box_source: str = free("gt")
-    box_threshold: float = scored(0.0)
+    box_threshold: float = scored(0.0, ge=0)
     present_only: bool = shared(False)  # leave out people whose image is absent, and count them
     skip_bad: bool = shared(False)  # leave out what cannot be read, and list it in the record
     minival: float = Field(0.05, gt=0, lt=1)  # share of training images held out for selection
@@ -153,6 +153,8 @@ class CodecConfig(Section):
                 f"codec: method {self.method!r} with decoder {self.decoder!r}; "
                 "udp encodes and decodes together"
             )
+        if min(self.simcc_sigma) <= 0:
+            raise UsageError(f"codec.simcc_sigma: {list(self.simcc_sigma)}, expected > 0")
         return self
 
 
@@ -173,8 +175,8 @@ class TrainingConfig(Section):
 
     # PRESET:DATASET, a training's id, a file or "imagenet"; in the id by what it names.
     start_from: str | None = free(None)
-    epochs: float = Field(210, gt=0)
-    steps: int | None = Field(None, ge=1)  # a fixed number of steps, instead of epochs
+    epochs: float = Field(210, gt=0, le=1e6)
+    steps: int | None = Field(None, ge=1, le=10**9)  # a fixed number of steps, instead of epochs
     batch_size: int = Field(64, ge=1)  # per device
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(5e-4, gt=0)  # at base_batch; scales linearly with the total batch
@@ -188,7 +190,7 @@ class TrainingConfig(Section):
     gamma: float = Field(0.1, gt=0, le=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    threads: int = Field(2, ge=1)  # changes float results, so it is in the id
+    threads: int = Field(2, ge=1, le=4096)  # changes float results, so it is in the id
     deterministic: bool = True
     channels_last: bool = True
     fast_form: bool = True  # of the network, with the same parameters
@@ -200,6 +202,13 @@ class TrainingConfig(Section):
     # csv is curve.csv, which every run has; others are Lightning's (tensorboard, wandb, ...).
     loggers: tuple[str, ...] = free(("csv",))
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @field_validator("milestones")
+    @classmethod
+    def _not_before_the_start(cls, epochs: tuple[float, ...]) -> tuple[float, ...]:
+        if min(epochs, default=0) < 0:
+            raise UsageError(f"training.milestones: {list(epochs)}, expected epochs from 0")
+        return epochs
 
     @field_validator("start_from")
     @classmethod

@@ -53,12 +53,18 @@ class Section(BaseModel):
         """``training.augmentation.flip=true`` would be a rate of 1."""
         for name, value in data.items() if isinstance(data, Mapping) else ():
             field = cls.model_fields.get(name)
-            if field is None or not isinstance(value, bool):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if field is None or not any(isinstance(each, bool) for each in values):
                 continue
-            kinds = {field.annotation, *get_args(field.annotation)}
+            kinds = _kinds(field.annotation)
             if kinds & {int, float} and bool not in kinds:
                 raise UsageError(f"{name}: {value}, expected a number")
         return data
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a key's value, or those in its list, can have."""
+    return {annotation}.union(*map(_kinds, get_args(annotation)))
 
 
 def ids_of(field: Any) -> tuple[str, ...]:

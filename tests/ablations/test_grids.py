@@ -325,6 +325,11 @@ class TestOptions:
         with pytest.raises(UsageError, match=text):
             Options(**given).base_config()
 
+    def test_a_path_keeps_its_letters(self):
+        config = Options(data=pathlib.Path("/data/a,b #1")).base_config()
+        assert config.data.root == pathlib.Path("/data/a,b #1")
+        assert Options(threads=3, words=["training.threads=5"]).base_config().training.threads == 5
+
     def test_absent_import(self, tmp_path):
         with pytest.raises(UsageError, match="no such file"):
             Options(imports=[tmp_path / "absent.py"]).base_config()

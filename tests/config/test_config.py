@@ -76,6 +76,43 @@ def test_refusals_name_key_value_and_expectation(override, words):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("training.milestones=[true,5]", "milestones: .*True.*, expected a number"),
+        ("training.milestones=[5,-1]", "training.milestones: .*, expected epochs from 0"),
+        ("codec.simcc_sigma=[-1,0]", "codec.simcc_sigma: .*, expected > 0"),
+        ("data.input_size=[true,256]", "input_size: .*True.*, expected a number"),
+        ("data.box_threshold=-3", "data.box_threshold: -3"),
+        ("training.threads=100000000000", "training.threads: 100000000000"),
+        ("training.epochs=1e308", r"training.epochs: 1e\+308"),
+        (f"training.steps={10**30}", f"training.steps: {10**30}"),
+    ],
+)
+def test_numbers_that_no_run_can_have(words, says):
+    with pytest.raises(UsageError, match=says):
+        load_config("coco", [words])
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("data.root", "/tmp/a #1"),
+        ("data.root", "/data/a,b"),
+        ("data.root", "2024"),
+        ("model.checkpoint", "1e3"),
+        ("data.box_source", "no"),
+        ("TEST.MODEL_FILE", "[a].pth"),
+        ("training.start_from", "12345678901234567890"),
+    ],
+)
+def test_paths_and_names_keep_their_letters(key, text):
+    config = load_config("coco", [f"{key}={text}"])
+    section, _, name = ALIASES.get(key, key).partition(".")
+    assert str(getattr(getattr(config, section), name)) == text
+    assert load_config("coco", ["data.root=x", "data.root=null"]).data.root is None
+
+
 @pytest.mark.parametrize("attention", ["cga", "none", "one-of-a-user"])
 def test_heads_are_no_rule_for_an_attention_without(attention):
     spec = load_config(None, {"model.attention": attention, "model.num_heads": 3}).model.spec()
