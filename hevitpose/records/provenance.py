@@ -193,6 +193,8 @@ def _gpu() -> tuple[str | None, str | None]:
     if shutil.which("nvidia-smi") is None or visible in ("", "-1"):
         return None, None
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    if visible and not visible.startswith("MIG"):  # of a part of a GPU nvidia-smi knows no index
+        command += ["-i", visible.split(",")[0].strip()]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired:

@@ -277,7 +277,9 @@ class Record(_Part, frozen=True, kw_only=True):
             f" {json.dumps(key)}: {json.dumps(value, allow_nan=False, ensure_ascii=False)}"
             for key, value in self.to_dict().items()
         )
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        # Of a path that is no UTF-8, say: as the letters of its escape.
+        return re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):04x}", text)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON has them: :meth:`of` makes an equal record of it."""

@@ -87,7 +87,8 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
         report.problems.extend(found.problems)
         return report
     try:
-        lines = json_file.decoded(json_file.read_regular(path, "export")).splitlines()
+        text = json_file.decoded(json_file.read_regular(path, "export"))
+        lines = text.removesuffix("\n").split("\n")  # not at U+2028, which a text may hold
         header = json_file.parse(lines[0])
         if header["format"] != _EXPORT_FORMAT:
             raise ValueError

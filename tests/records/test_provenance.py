@@ -41,6 +41,34 @@ def test_timings_from_before_keep_their_ids():
     assert all(digest(record.inputs) == record.id for record in before)
 
 
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, "small"),
+        ("1", "large"),
+        ("1,0", "large"),
+        ("GPU-1", "large"),
+        ("MIG-7", "small"),
+        ("7", None),
+        ("-1", None),
+    ],
+)
+def test_the_gpu_is_the_first_that_is_visible(monkeypatch, tmp_path, visible, expected):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\nsmall='small, 5'\nlarge='large, 5'\n"
+        'case "$*" in *"-i 1" | *"-i GPU-1") echo "$large";; *"-i "*) exit 6;;\n'
+        '*) echo "$small"; echo "$large";; esac\n'
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert provenance._gpu.__wrapped__()[0] == expected
+
+
 def test_either_build_of_opencv_is_recorded_by_one_name(monkeypatch):
     """Versions are hashed into latency ids, so the name stays whatever brought ``cv2``."""
     installed = {}

@@ -305,6 +305,17 @@ class TestTransfer:
         assert files(here.root) == files(there.root)
         assert there.get(good.id).to_json() == good.to_json()
 
+    def test_texts_may_hold_what_ends_lines_and_half_letters(self, tmp_path):
+        here, there = RecordStore(tmp_path / "a"), RecordStore(tmp_path / "b")
+        here.add(make(cell="a\u2028b\x85c\u2029d"))
+        here.add_failure(make(1, status="failed", error="no \udcff.jpg", metrics={}))
+        file = tmp_path / "records.jsonl"
+        assert records.export_records(here, file, failures=True) == 2
+        report = records.import_records(there, file)
+        assert len(report.added) == 2 and not report.problems
+        assert {r.cell for r in there.load()} == {"a\u2028b\x85c\u2029d", None}
+        assert [r.error for r in there.load() if r.error] == [r"no \udcff.jpg"]
+
     def test_a_folder_is_imported_as_it_is(self, tmp_path):
         here, there = RecordStore(tmp_path / "runs/records"), RecordStore(tmp_path / "b")
         here.add(make())
