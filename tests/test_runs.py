@@ -323,6 +323,31 @@ def test_bfloat16_that_is_computed_wrongly_is_refused(config, monkeypatch):
         device_of(config.with_overrides({"training.precision": "bf16"}))
 
 
+def test_float16_is_no_precision_of_a_cpu(config):
+    """Lightning would train in bfloat16, under an id that says float16."""
+    with pytest.raises(UsageError, match=r"training\.precision: fp16 needs a CUDA device"):
+        device_of(config.with_overrides({"training.precision": "fp16", "device": "cpu"}))
+
+
+def test_the_evaluation_after_several_processes_joins_its_training(config, tmp_path, monkeypatch):
+    """It runs in one, but its hash is of the total batch that the weights were trained with."""
+    import hevitpose.runs.record as record
+
+    ran = []
+
+    def recorded(config, run, store, folder, measure):
+        ran.append(run)
+        measure()
+
+    monkeypatch.setattr(record, "_recorded", recorded)
+    monkeypatch.setattr(record, "evaluation_fields", lambda config, *_: ran.append(config))
+    several = config.with_overrides({"devices": 2})
+    weights = tmp_path / "model.safetensors"
+    evaluate_and_record(several, weights, runs=tmp_path, training="0" * 20)
+    run, alone = ran
+    assert run.config_hash == training_run(several).config_hash and alone.devices == 1
+
+
 @pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])
 @pytest.mark.parametrize("smi", [True, False])
 @pytest.mark.parametrize("usable", [True, False])

@@ -98,8 +98,7 @@ def train_and_record(
         if not is_first_process(config):
             return None
         assert record is not None
-        alone = config.with_overrides({"devices": 1, "nodes": 1})
-        found = evaluate_and_record(alone, weights, runs=runs, training=run.id, progress=progress)
+        found = evaluate_and_record(config, weights, runs=runs, training=run.id, progress=progress)
         assert found is not None
         return Finished(record, found[0], weights, not done, found[1])
 
@@ -187,9 +186,11 @@ def evaluate_and_record(
     if known is not None and not again:
         return known, False
     config = config.with_overrides({"model.checkpoint": str(weights)})
-    folder = evaluation_folder(runs, run.id)
+    folder, alone = evaluation_folder(runs, run.id), config
+    if training is not None:  # the other processes that trained have ended
+        alone = config.with_overrides({"devices": 1, "nodes": 1})
     record = _recorded(
-        config, run, store, folder, lambda: evaluation_fields(config, folder, progress, runtime)
+        config, run, store, folder, lambda: evaluation_fields(alone, folder, progress, runtime)
     )
     return None if record is None else (known or record, known is None)
 

@@ -23,7 +23,7 @@ def device_of(config: Config) -> str:
 
     Raises:
         UsageError: CUDA was asked for and is not there, ``auto`` is not the same to torch as to the
-            id, or bfloat16 was asked for on a processor where torch computes it wrongly.
+            id, float16 was asked for on a CPU, or bfloat16 on one where torch computes it wrongly.
     """
     kind, usable = provenance.device_type(config.device), torch.cuda.is_available()
     if config.device == "cuda" and not usable:
@@ -33,6 +33,10 @@ def device_of(config: Config) -> str:
         raise UsageError(
             f"device: auto, nvidia-smi shows {smi} and torch finds {found}; choose one: "
             "device=cpu or device=cuda"
+        )
+    if kind == "cpu" and config.training.precision == "fp16":
+        raise UsageError(  # Lightning would take bf16, with a warning
+            "training.precision: fp16 needs a CUDA device, expected fp32 or bf16 on a CPU"
         )
     if kind == "cpu" and config.training.precision == "bf16" and bf16_error() > _BF16_ERROR:
         raise UsageError(

@@ -48,7 +48,7 @@ from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split
 from hevitpose.training.loggers import Examples, logging_to
 from hevitpose.training.module import Origin, PoseModule
-from hevitpose.training.resume import restoring, stored_run
+from hevitpose.training.resume import facts_of, restoring, stored_run
 from hevitpose.training.schedule import Plan
 from hevitpose.training.trainer import build, determinism, make_trainer, quiet
 
@@ -82,7 +82,7 @@ def train(
 
     Args:
         config: the run.
-        out: its folder; receives ``config.yaml``, ``curve.csv``, ``last.ckpt`` (for resuming) and
+        out: its folder; receives ``curve.csv``, ``last.ckpt`` (for resuming) and
             ``model.safetensors`` (the selected weights, complete in themselves).
         resume: continue from ``last.ckpt`` where there is one; a finished run is evaluated again
             and its folder left as it is. Otherwise the folder's weights are removed first.
@@ -166,14 +166,14 @@ def _origin(config: Config, held: PoseTable) -> Origin:
     start = config.training.start_from
     held_out = held_out_digest(held) if config.training.selection == MINIVAL else ""
     if start is None or start_kind(start) != "weights":
-        return Origin(start or "", held_out=held_out)
+        return Origin(start or "", held_out=held_out, facts=facts_of(config))
     stored = read_checkpoint(start)
     if stored.layout is not None and len(stored.layout) == len(held.layout):  # else a new head
         require_same_order(start, stored.layout.names, held.layout)
     before = [*stored.earlier, *([stored.trained] if stored.trained else [])]
     earlier = [item for item in before if not is_rendered(item.dataset)]
     require_unseen(config, start, earlier, held_out=held_out)
-    return Origin(file_digest(locate(start)), earlier, held_out)
+    return Origin(file_digest(locate(start)), earlier, held_out, facts_of(config))
 
 
 def _fit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Origin:
     start: str = ""  # sha256 of the weights that it starts from, or "imagenet"; empty: random ones
     earlier: Sequence[Trained] = ()  # the trainings on photographs behind them
     held_out: str = ""  # hash of the images that are held out of it
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # data, users' files, device
 
     def source(self) -> dict[str, Any]:
         """As files of weights say it."""
@@ -130,6 +131,7 @@ class PoseModule(L.LightningModule):
             "digest": self.config.digest,
             "plan": [self.plan.steps, self.plan.chunk],
             "start": self.origin.start,
+            "facts": dict(self.origin.facts),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.config.schema import Config, parse_config
+from hevitpose.data import declared
+from hevitpose.data.fingerprint import fingerprint
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.models import gate
-from hevitpose.records.identity import Difference, differences
+from hevitpose.records import provenance
+from hevitpose.records.identity import Difference, differences, file_digest
 from hevitpose.training.module import PoseModule
 
 
@@ -38,7 +42,31 @@ def require_folder_of(config: Config, folder: Path) -> None:
     last = folder / "last.ckpt"
     stored = _stored(last)
     if stored is not None:
-        _require_same(last, stored["hevitpose"], {"digest": config.digest}, config)
+        ours = {"digest": config.digest, "facts": facts_of(config)}
+        _require_same(last, stored["hevitpose"], ours, config)
+
+
+def facts_of(config: Config) -> dict[str, Any]:
+    """What decides a training beside its config, as its id knows it: also of a resume the same.
+
+    Raises:
+        DataError: annotations or imported files are absent.
+    """
+    data, said = config.data, declared(config.data.dataset)
+    facts: dict[str, Any] = {
+        "data": {
+            "fingerprint": fingerprint(data, data.train_split),
+            "declared": said.training_inputs(),
+        },
+        "imports": [file_digest(path) for path in config.imports],
+        "device": provenance.device_type(config.device),
+    }
+    if config.training.selection == "val":
+        facts["selected_on"] = {
+            "fingerprint": fingerprint(data, data.val_split),
+            "declared": said.evaluation_inputs(),
+        }
+    return json.loads(json.dumps(facts))  # plain, as a checkpoint has them
 
 
 def _stored(last: Path) -> dict[str, Any] | None:
@@ -79,6 +107,8 @@ def _differs(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Config)
     if "start" in ours and theirs.get("start", ours["start"]) != ours["start"]:
         starts = (text[:20] or None for text in (theirs["start"], ours["start"]))
         found.append(Difference("training.start_from", *starts))
+    if "facts" in theirs:
+        found += differences(theirs["facts"], ours["facts"])
     if not found and "plan" in ours:  # other people, or other chunks of the same steps
         found = [Difference("steps, and steps between checkpoints", theirs["plan"], ours["plan"])]
     if not found:

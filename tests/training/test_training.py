@@ -24,6 +24,7 @@ from hevitpose.data import load
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.models.checkpoint import read_checkpoint
 from hevitpose.training import fit as training
+from hevitpose.training import resume
 from hevitpose.training.callbacks import AtomicCheckpointIO, AveragedWeights, Evaluate, Report
 from hevitpose.training.fit import evaluate, train
 from hevitpose.training.loaders import PeopleModule
@@ -278,6 +279,23 @@ def test_another_runs_folder_is_refused(tiny, trained):
     with pytest.raises(UsageError, match=r"\(steps, and .*: \[6, 2\] -> \[6, 3\]\); use"):
         train(tiny(**{"training.checkpoint_steps": 3}), trained)
     assert digests(trained) == before
+
+
+def test_a_resume_has_the_same_data_modules_and_device(tiny, trained, tmp_path, monkeypatch):
+    folder, mine = tmp_path / "run", tmp_path / "mine.py"
+    shutil.copytree(trained, folder)
+    mine.write_text("")
+    with pytest.raises(UsageError, match=r"another config \(imports: \[\] -> \['\w{64}'\]\); use"):
+        train(tiny(imports=[mine]), folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "fingerprint", lambda *_: "others")
+        with pytest.raises(UsageError, match=r"\(data\.fingerprint: 'synthetic\S+ -> 'others'\)"):
+            train(tiny(), folder)
+    stored = torch.load(folder / "last.ckpt", weights_only=False)
+    assert stored["hevitpose"]["facts"]["device"] == "cpu"
+    del stored["hevitpose"]["facts"]  # of before they were written down
+    torch.save(stored, folder / "last.ckpt")
+    train(tiny(imports=[mine]), folder)
 
 
 def test_nan_loss_stops_before_anything_is_saved(tiny, tmp_path):
