@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,7 +112,7 @@ def load_grids(names: Sequence[str], base: Config) -> list[Grid]:
                 raise unknown_name("grid", name, (*available(), "FILE.yaml"))
             path = GRIDS / f"{name}.yaml"
         other = files.setdefault(path.stem, path)
-        if other.resolve() != path.resolve():
+        if os.path.realpath(other) != os.path.realpath(path):  # of a loop of links, too
             raise UsageError(f"{other}, {path}: two grids called {path.stem!r}, rename a file")
         if other is not path:  # once is enough
             continue
