@@ -427,7 +427,8 @@ def resumed_runs(shared: Path) -> Make:
             content["global_step"] = 1
         for _ in range(rng.randint(1, 2)):
             key = rng.choice(list(content))
-            if key in ("state_dict", "averaging_state") and rng.random() < 0.8:
+            whole = isinstance(content[key], dict)  # not mutated in the round before
+            if whole and key in ("state_dict", "averaging_state") and rng.random() < 0.8:
                 content[key] = _state(rng, content[key])
             else:
                 content = {**content, **_changed_part(rng, content, key)}
