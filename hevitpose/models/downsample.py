@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import cast
 
 import torch.nn.functional as F
-from timm.layers import LayerNorm2d, SqueezeExcite
+from timm.layers import LayerNorm2d, Sigmoid, SqueezeExcite
 from torch import Tensor, nn
 
 from hevitpose.models.forms import register_form
@@ -61,6 +61,13 @@ class MaxPool(nn.Sequential):
 
 
 @register_form("fused", SqueezeExcite)
+def _fuse_squeeze_excite(se: SqueezeExcite) -> nn.Module:
+    """The paper's kind; timm's has options, with which it stays as it is."""
+    parts = (se.bn, nn.Identity), (se.act, nn.ReLU), (se.gate, nn.Sigmoid | Sigmoid)
+    usual = all(isinstance(part, kind) for part, kind in parts) and not se.add_maxpool
+    return FusedSqueezeExcite(se) if usual else se
+
+
 class FusedSqueezeExcite(nn.Module):
     """Squeeze-excite on vectors (N, C) instead of maps of one pixel."""
 

@@ -9,25 +9,42 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hevitpose.errors import UsageError
+from hevitpose.models.hevitpose import GroupAttention
 
 AnyConv = nn.Conv2d | nn.ConvTranspose2d
+_NORMS = (nn.BatchNorm2d, BatchNormAct2d)
+
+
+#: Libraries whose blocks apply their layers in the order in which they register them.
+_IN_ORDER = ("timm", "torchvision", "hevitpose")
 
 
 def fold_neighbours(module: nn.Module) -> None:
-    """Fold each BatchNorm into the convolution registered just before it (as all peers do it)."""
+    """Fold each BatchNorm into the convolution before it, where that is what it is applied to.
+
+    Nothing but the order of registration tells, and only ``nn.Sequential`` and the blocks of the
+    peers are known to keep to it: other modules stay as they are.
+    """
+    plain_sequence = type(module).forward is nn.Sequential.forward
+    if not plain_sequence and type(module).__module__.partition(".")[0] not in _IN_ORDER:
+        return
+    if isinstance(module, GroupAttention):  # the norm registered after ``v`` is q's
+        return
     children = list(module.named_children())
     for (name, conv), (next_name, norm) in itertools.pairwise(children):
-        if not isinstance(conv, AnyConv) or not isinstance(norm, nn.BatchNorm2d):
+        # Subclasses may change the weight or the map on the way.
+        if type(conv) not in get_args(AnyConv) or type(norm) not in _NORMS:
             continue
-        if conv.out_channels != norm.num_features:
+        if conv.out_channels != norm.num_features or norm.running_mean is None:
             continue
         setattr(module, name, _folded(conv, norm))
         # timm's norms bring their activation along; a plain BatchNorm leaves nothing.
@@ -61,7 +78,7 @@ class FusedConv(nn.Module):
         super().__init__()
         self.conv = _folded(conv, norm).to(memory_format=torch.channels_last)
         self.relu = relu
-        self._packed: tuple[tuple[int, ...], Tensor] | None = None
+        self._packed: tuple[tuple[Any, ...], Tensor] | None = None
 
     def forward(self, x_NCHW: Tensor, shortcut: Tensor | None = None) -> Tensor:
         if _onednn(x_NCHW):
@@ -77,14 +94,17 @@ class FusedConv(nn.Module):
         place = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
         if transposed:
             place.insert(1, list(conv.output_padding))
-        if self._packed is None or self._packed[0] != tuple(x.shape):
+        # An inference tensor has no version: it is as it was made.
+        version = 0 if conv.weight.is_inference() else conv.weight._version
+        key = (tuple(x.shape), conv.weight.data_ptr(), version)
+        if self._packed is None or self._packed[0] != key:
             reorder = (
                 ops._reorder_convolution_transpose_weight
                 if transposed
                 else ops._reorder_convolution_weight
             )
             # A layout that suits one size is right for all; it is only made again to stay fast.
-            self._packed = tuple(x.shape), reorder(conv.weight, *place, list(x.shape))
+            self._packed = key, reorder(conv.weight, *place, list(x.shape))
         arguments = (self._packed[1], conv.bias, *place)
         activation = "relu" if self.relu else "none"
         if transposed:

@@ -56,7 +56,7 @@ def randomise_norms(model: nn.Module, seed: int = 0) -> nn.Module:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
                 uniform(module.weight, 0.5, 1.5)
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
                 uniform(module.running_mean, -0.2, 0.2)
                 uniform(module.running_var, 0.5, 1.5)
             if isinstance(getattr(module, "bias", None), torch.Tensor):

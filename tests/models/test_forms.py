@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from helpers import ALTERNATIVES, image, randomise_norms
-from timm.layers import LayerNorm2d
+from timm.layers import LayerNorm2d, SqueezeExcite
+from torch import nn
 
 from hevitpose.errors import UsageError
 from hevitpose.models import create_for_input, create_model
@@ -16,7 +17,7 @@ from hevitpose.models.attention.cgsr import Fence, FusedCGSR, FusedGroup, _onnx_
 from hevitpose.models.downsample import FusedLayerNorm2d
 from hevitpose.models.forms import onnx_form, optimize
 from hevitpose.models.fused_conv import FusedConv
-from hevitpose.models.hevitpose import GroupAttention, HeatmapHead
+from hevitpose.models.hevitpose import CGSRMHA, GroupAttention, HeatmapHead
 from hevitpose.models.parity import relative_error
 from hevitpose.models.spec import PEERS
 from hevitpose.models.upsample import PlainUpsample, Upsample
@@ -244,6 +245,67 @@ def test_fused_form_of_the_train_form() -> None:
     with torch.no_grad():
         x = image(1, 3, 64, 64)
         assert relative(optimize(optimize(plain), mode="fused")(x), plain(x)) < 1e-4
+
+
+class PreNorm(nn.Module):
+    """Registered in another order than applied."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.q = nn.Conv2d(dim, dim, 1)
+        self.norm = nn.BatchNorm2d(dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.q(self.norm(x))
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that does not use its weight as it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight / self.weight.norm(), self.bias)
+
+
+PARTS = {
+    "pre-norm": lambda: PreNorm(8),
+    "wrapped": lambda: nn.Sequential(CGSRMHA(8, 2, 2, 2, norm="batch"), nn.ReLU()),
+    "standardised": lambda: nn.Sequential(Standardised(8, 8, 1), nn.BatchNorm2d(8)),
+    "no statistics": lambda: nn.Sequential(
+        nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8, track_running_stats=False)
+    ),
+    "sequence": lambda: nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)),
+    "squeeze": lambda: SqueezeExcite(8),
+    "squeeze-silu": lambda: SqueezeExcite(8, act_layer=nn.SiLU),
+    "squeeze-hard": lambda: SqueezeExcite(8, gate_layer=nn.Hardsigmoid),
+    "squeeze-norm": lambda: SqueezeExcite(8, norm_layer=nn.BatchNorm2d),
+    "squeeze-max": lambda: SqueezeExcite(8, add_maxpool=True),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_fused_form_of_parts_of_all_kinds(part: str) -> None:
+    """What a user's part may be made of; what cannot be folded stays as it is."""
+    plain = randomise_norms(PARTS[part]()).double()
+    fused = optimize(plain, mode="fused")
+    x = image(2, 8, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative(fused(x), plain.eval()(x)) < 1e-9
+    folds = not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert folds or part != "sequence"
+
+
+def test_fused_form_follows_its_weights() -> None:
+    x = image(1, 3, 64, 64)
+    one, other = (
+        optimize(randomise_norms(create_model("nano", 5, seed=seed), seed), mode="fused")
+        for seed in (0, 1)
+    )
+    with torch.no_grad():
+        one(x)  # packs the weights
+        one.load_state_dict(other.state_dict())
+        assert torch.equal(one(x), other(x))
+    with torch.inference_mode():  # whose tensors have no version
+        assert torch.equal(optimize(other, mode="fused")(x), other(x))
 
 
 def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
