@@ -81,7 +81,6 @@ def export_checkpoint(
     """Weights alone, complete in themselves, from a training checkpoint."""
     from hevitpose.models.checkpoint import (
         from_pretrained,
-        load_weights,
         locate,
         read_checkpoint,
         save_checkpoint,
@@ -92,15 +91,14 @@ def export_checkpoint(
     _require_safetensors(out)
     checkpoint = locate(checkpoint)
     _require_another(out, checkpoint)
-    stored = read_checkpoint(checkpoint)
+    trained = read_checkpoint(checkpoint).model.get("num_keypoints")
     model = from_pretrained(
-        checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints is not None
+        checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints not in (None, trained)
     )
-    reset = load_weights(model, checkpoint, reset_keypoints=keypoints is not None)
-    layout = stored.layout if keypoints in (None, stored.model["num_keypoints"]) else None
-    save_checkpoint(model, out, stored.config, layout, stored.source)
-    print(f"{out}: {stored.model['name']}, {model.num_keypoints} keypoints")
-    for name in reset:
+    about: Any = model.pretrained_from
+    save_checkpoint(model, out, about.config, about.layout, about.source)
+    print(f"{out}: {model.name}, {model.num_keypoints} keypoints")
+    for name in about.source.get("reset", ()):
         print(f"reinitialised: {name}")
 
 

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hevitpose.codec import SimCCCodec
+from hevitpose.codec import Codec, SimCCCodec
 from hevitpose.config import Config, parse_config
 from hevitpose.data.keypoints import assumed
 from hevitpose.data.transforms import crop_people
-from hevitpose.errors import DivergedError, UsageError, first_line, unknown_name
+from hevitpose.errors import DivergedError, UsageError, first_line, notice_once, unknown_name
 from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import Colour, Picture, as_rgb, checked_boxes, listed
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, from_pretrained
@@ -41,7 +41,7 @@ class PosePredictor:
 
     Args:
         model: what ``from_pretrained`` takes (a file, a folder, a name that ships), or a network,
-            of which a copy is used. By default the nano network that ships.
+            of which a copy in float32 is used. By default the nano network that ships.
         config: geometry, decoder and flip test; by default those that came with the weights, also
             of a network that ``from_pretrained`` or ``from_published`` gave.
         layout: what the keypoints mean; likewise, or else, with a notice, the one with that many.
@@ -52,6 +52,9 @@ class PosePredictor:
         DataError: the checkpoint is damaged or not ours.
         UsageError: an argument of another kind, nobody says what the network's keypoints mean, the
             layout has another number of them, or the device is not there.
+
+    Warns:
+        Notice: a layer started anew when the weights were loaded (``reset_keypoints``).
     """
 
     def __init__(
@@ -75,9 +78,14 @@ class PosePredictor:
             layout = layout or about.layout
             if config is None and about.config:
                 config = parse_config(about.config, named)
+            if anew := about.source.get("reset"):
+                notice_once(
+                    f"{named}: {', '.join(anew)} started anew when its weights were loaded; "
+                    "without training since, its keypoints mean nothing"
+                )
         self.config, self.named = config or Config(), named
         self.layout = _layout_of(network, named, layout)
-        self.model = optimize(network.eval(), mode="train").to(self.device).eval()
+        self.model = optimize(network.eval().float(), mode="train").to(self.device).eval()
         self.codec = codec_of(network, self.config)
 
     def __call__(
@@ -153,15 +161,15 @@ class PosePredictor:
             batch = {"image": crops[rows], "center": centers[rows], "size": sizes[rows]}
             tensors = {k: torch.from_numpy(v).to(self.device) for k, v in batch.items()}
             flip = self.layout.flip_pairs if self.config.evaluation.flip_test else None
-            recorder: Any = _Recorder(self.model) if heatmaps else self.model
+            codec: Any = _Recorder(self.codec) if heatmaps else self.codec
             try:
-                xy, score = predict_batch(recorder, tensors, self.codec, flip)
+                xy, score = predict_batch(self.model, tensors, codec, flip)
             except DivergedError as error:
                 raise DivergedError(f"{self.named}: {error}") from None
             keypoints.append(xy)
             scores.append(score)
-            if isinstance(recorder, _Recorder):
-                maps.append(recorder.first)
+            if heatmaps:
+                maps.append(codec.maps)
         return Pose(
             np.concatenate(keypoints),
             np.concatenate(scores),
@@ -172,17 +180,18 @@ class PosePredictor:
 
 
 class _Recorder:
-    """A model that keeps the maps of its first pass (the unflipped images)."""
+    """A codec that keeps the maps that it decodes, those of the flip test averaged."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.first: np.ndarray = np.empty(0)
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.maps = np.empty(0)
 
-    def __call__(self, images: Tensor) -> Any:
-        outputs = self.model(images)
-        if not self.first.size:
-            self.first = outputs.float().cpu().numpy()
-        return outputs
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def decode(self, outputs: Any) -> Any:
+        self.maps = outputs.cpu().numpy()
+        return self._codec.decode(outputs)
 
 
 def _require_kinds(model: Any, config: Any, layout: Any, batch_size: Any) -> None:

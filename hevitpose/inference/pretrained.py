@@ -283,10 +283,12 @@ def _recipe(record: Record) -> str:
 
 
 def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
+    anew = ", ".join(f"`{name}`" for name in source.get("reset", ()))
+    but = f"; {anew} started anew, from random numbers" if anew else ""
     if "file" in source:
-        return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`"
+        return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`{but}"
     ids = sorted({record.id for record in records if record.kind == "evaluation"})
-    return f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project"
+    return (f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project") + but
 
 
 def _terms(dataset: str) -> str:

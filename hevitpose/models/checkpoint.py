@@ -8,6 +8,7 @@ a run) is read for its weights too, with ``weights_only=True``: nothing is ever 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ INPUT = {"channels": "RGB", "mean": list(MEAN), "std": list(STD)}
 SHIPPED = Path(__file__).parents[1] / "weights"
 #: The network of ``hevitpose predict`` and :class:`~hevitpose.PosePredictor` unless one is named.
 DEFAULT_WEIGHTS = "hevitpose_nano"
+#: The head's last layer, as all networks call it: what another number of keypoints starts anew.
+LAST_LAYER = ("head.final.weight", "head.final.bias")
 #: Name of the weights' file in a folder.
 WEIGHTS = "model.safetensors"
 
@@ -115,10 +118,14 @@ def save_checkpoint(
         half: floats as float16, half the size; they are float32 again once loaded.
 
     Raises:
-        UsageError: a weight is too large for float16.
+        UsageError: a weight is too large for float16, or the network is another than
+            :func:`from_pretrained` could build: a fused form, or none of this package.
         HEViTPoseError: the file cannot be written; nothing half-written is left.
     """
     path = Path(path)
+    if not hasattr(model, "name") or getattr(model, "for_inference", False):
+        kind = "a fused form" if hasattr(model, "name") else f"a {type(model).__name__}"
+        raise UsageError(f"{path}: of {kind}, expected a network of create_model")
     description = {
         "format": FORMAT,
         "model": describe(model),
@@ -130,10 +137,22 @@ def save_checkpoint(
         description["source"] = dict(source)
     # One entry: safetensors writes several in an order of its own, and equal runs must be equal.
     metadata = {METADATA: json.dumps(description, sort_keys=True)}
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = _untied(model.state_dict())
     if half:
         state = {key: _as_half(key, value) for key, value in state.items()}
     return write_atomically(path, to_safetensors(state, metadata))
+
+
+def _untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each with memory of its own, without which safetensors refuses them."""
+    untied: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        untied[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return untied
 
 
 def _as_half(key: str, value: Tensor) -> Tensor:
@@ -169,7 +188,10 @@ def locate(path: Path | str) -> Path:
 
     Raises:
         DataError: none of these.
+        UsageError: it is no path.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"checkpoint: {path!r:.80}, expected a file, a folder or a name")
     path = Path(path)
     for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
         if files.is_file(found):
@@ -299,14 +321,15 @@ def from_pretrained(
     Args:
         path: a file, a folder that holds ``model.safetensors``, or a name that ships.
         num_keypoints: another number of keypoints than the checkpoint's.
-        reset_keypoints: with ``num_keypoints``: initialise the head's last layer anew.
+        reset_keypoints: initialise the head's last layer anew, from the global generator; needed
+            for another number of keypoints. ``source["reset"]`` names what was.
 
     Returns:
         The network; its ``pretrained_from`` has the file's config, layout and source.
 
     Raises:
         DataError: the file is damaged or not ours.
-        UsageError: it names a model that does not exist here.
+        UsageError: it names a model that does not exist here, or an argument is of another kind.
     """
     stored = read_checkpoint(path)
     require_weights(path, stored.exported)
@@ -324,8 +347,14 @@ def from_pretrained(
     gate.require_described(
         Path(path), stored.state, options, lambda: create_model(name, trained, **options)
     )
-    model = create_model(name, num_keypoints=num_keypoints or trained, **options)
+    count = trained if num_keypoints is None else num_keypoints
+    # Whatever is drawn is overwritten, unless the head is to start anew.
+    model = create_model(name, count, seed=None if reset_keypoints else 0, **options)
+    anew = {key: model.state_dict()[key].clone() for key in LAST_LAYER * reset_keypoints}
     load_weights(model, path, reset_keypoints=reset_keypoints)
-    layout = stored.layout if num_keypoints in (None, trained) else None
-    model.pretrained_from = PretrainedFrom(stored.config, layout, stored.source)  # type: ignore[assignment]
+    model.load_state_dict(anew, strict=False)
+    layout, source = stored.layout, stored.source
+    if anew:  # it predicts others
+        layout, source = None, {**source, "reset": list(anew)}
+    model.pretrained_from = PretrainedFrom(stored.config, layout, source)  # type: ignore[assignment]
     return model.eval()

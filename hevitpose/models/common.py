@@ -51,13 +51,22 @@ def init_weights(module: nn.Module, zero_last: Iterable[nn.Module] = ()) -> None
 
     Linear and 1x1 convolutions: truncated normal, standard deviation 0.02. Larger kernels: Kaiming
     normal, fan-out (of a depthwise kernel: its own, k * k). Biases 0; norms weight 1, bias 0.
-    Draws from the global generator; :func:`init_head_` comes after it.
+    Draws from the global generator; :func:`init_head_` comes after it. What is below a module with
+    a true ``own_init`` stays as its constructor left it.
 
     Args:
         module: the network.
         zero_last: branches of residual sums that start at zero, by their last BatchNorm's weight.
     """
+    own = {
+        layer
+        for part in module.modules()
+        if getattr(part, "own_init", False)
+        for layer in part.modules()
+    }
     for layer in module.modules():
+        if layer in own:
+            continue
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             area = layer.kernel_size[0] * layer.kernel_size[1]
             if area == 1:
@@ -76,7 +85,7 @@ def init_weights(module: nn.Module, zero_last: Iterable[nn.Module] = ()) -> None
             nn.init.zeros_(layer.bias)
     for branch in zero_last:
         norms = [layer for layer in branch.modules() if isinstance(layer, nn.BatchNorm2d)]
-        if norms:
+        if norms and norms[-1] not in own:
             nn.init.zeros_(norms[-1].weight)
 
 

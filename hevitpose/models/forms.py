@@ -123,6 +123,7 @@ def _train(model: nn.Module) -> nn.Module:
 
 def _fused(model: nn.Module) -> nn.Module:
     fused = _fuse(copy.deepcopy(model).eval()).requires_grad_(False)
+    fused.for_inference = True  # type: ignore[assignment]  # its weights are no longer the network's
     fused.register_forward_pre_hook(to_channels_last)
     return fused
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, unknown_name
 from hevitpose.models.build import create_for_input
-from hevitpose.models.checkpoint import load_weights
+from hevitpose.models.checkpoint import LAST_LAYER, load_weights
 from hevitpose.models.keymaps import KeyMap
 from hevitpose.models.keytables import KEY_MAPS, VIT_ORIGINAL
 from hevitpose.models.peers.transformers import PATCH, resize_positions
@@ -32,7 +32,6 @@ PUBLISHED_SIZE = (192, 256)
 _POSITIONS = "backbone.net.pos_embed"
 #: Grids (h, w) of ViT's positions by their number: of inputs 256x192 and 384x288 (H x W).
 _GRIDS = {192: (16, 12), 432: (24, 18)}
-_LAST = ("head.final.weight", "head.final.bias")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def read_published(
             + (" (it is a ViTPose+, another network)" if experts else "")
             + f", {len(problems)} keys differ: {'; '.join(problems[:3])}"
         )
-    reset = _LAST if num_keypoints not in (None, trained) else ()
+    reset = LAST_LAYER if num_keypoints not in (None, trained) else ()
     model.load_state_dict({**wanted, **{k: v for k, v in state.items() if k not in reset}})
     mmpose = "MMPose 0.x" if older else "MMPose 1.x"
     origin = "ViTPose" if keys is VIT_ORIGINAL else mmpose
@@ -137,7 +136,7 @@ def _fit(
                 problems.append(f"{keys.their_name(key)} is missing")
             continue
         shape, expected = tuple(found[key].shape), tuple(own.shape)
-        if key in _LAST:
+        if key in LAST_LAYER:
             expected = (trained, *expected[1:])
         if shape != expected:
             problems.append(f"{keys.their_name(key)} is {_shape(shape)}, not {_shape(expected)}")

@@ -43,7 +43,7 @@ def own_training(config: Mapping[str, Any], source: Mapping[str, Any]) -> Traine
 
 
 def require_trainings(path: Path, source: Mapping[str, Any]) -> None:
-    """Refuse what is no list of trainings.
+    """Refuse what is no list of trainings, or none of what started anew.
 
     Raises:
         DataError: it is something else.
@@ -52,3 +52,6 @@ def require_trainings(path: Path, source: Mapping[str, Any]) -> None:
     items = found if isinstance(found, list) else [None]
     if not all(isinstance(item, list) and [*map(type, item)] == [str] * 3 for item in items):
         raise DataError(f"{path}: source.{_EARLIER} is {found!r:.80}, expected lists of 3 texts")
+    anew = source.get("reset", [])
+    if not isinstance(anew, list) or not all(isinstance(name, str) for name in anew):
+        raise DataError(f"{path}: source.reset is {anew!r:.80}, expected a list of names")

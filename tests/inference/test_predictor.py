@@ -71,6 +71,22 @@ def test_a_network_keeps_what_came_with_its_weights(checkpoint):
     assert PosePredictor(from_pretrained(checkpoint), config=given).config is given
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_any_precision(dtype):
+    given = from_pretrained("hevitpose_nano").to(dtype)
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    assert np.isfinite(PosePredictor(given)(picture)[0].keypoints).all()
+    assert next(given.parameters()).dtype == dtype
+
+
+def test_heatmaps_are_those_of_the_scores():
+    predictor = PosePredictor()
+    assert predictor.config.evaluation.flip_test
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    pose = predictor(picture, heatmaps=True)[0]
+    np.testing.assert_array_equal(pose.heatmaps.max((2, 3)), pose.scores)
+
+
 def test_images_of_any_kind_and_none(predictor, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])

@@ -12,18 +12,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hevitpose import create_model
+from hevitpose import PosePredictor, create_model, optimize, save_pretrained
+from hevitpose.cli import execute
 from hevitpose.data.keypoints import MPII
-from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
 from hevitpose.files import replacing
 from hevitpose.models.checkpoint import (
     FORMAT,
+    LAST_LAYER,
     METADATA,
     from_pretrained,
     load_weights,
     read_checkpoint,
     save_checkpoint,
 )
+from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.training.callbacks import AtomicCheckpointIO
 
 
@@ -66,6 +69,73 @@ def test_other_keypoints_only_when_asked_and_said(nano, tmp_path):
     assert len(reset) == 2  # weight and bias of the last convolution
     kept = coco.state_dict().keys() - set(reset)
     assert all(torch.equal(coco.state_dict()[k], nano.state_dict()[k]) for k in kept)
+
+
+def test_a_new_head_is_new_and_said(nano, tmp_path):
+    path = save_checkpoint(nano, tmp_path / "m.safetensors", None, MPII)
+    for count in (None, 16, 5):
+        model = from_pretrained(path, num_keypoints=count, reset_keypoints=True)
+        assert model.num_keypoints == (count or 16)
+        assert not torch.equal(model.head.final.weight[:5], nano.head.final.weight[:5])
+        about = model.pretrained_from
+        assert about.source["reset"] == list(LAST_LAYER) and about.layout is None
+    assert "reset" not in from_pretrained(path).pretrained_from.source
+    folder = save_pretrained(model, tmp_path / "new")
+    assert "`head.final.bias` started anew" in (folder / "README.md").read_text()
+    with pytest.warns(Notice, match="new: head.final.weight, head.final.bias started anew"):
+        PosePredictor(folder, layout=KeypointLayout("five", tuple("abcde"), (), (0.1,) * 5))
+
+
+def test_export_checkpoint_says_what_started_anew(nano, tmp_path, capsys):
+    path, out = save_checkpoint(nano, tmp_path / "m.safetensors"), tmp_path / "out.safetensors"
+    for count, anew in (("16", 0), ("5", 2)):
+        assert execute(["export-checkpoint", str(path), str(out), "--keypoints", count]) == 0
+        assert capsys.readouterr().out.count("reinitialised: head.final") == anew
+        assert len(read_checkpoint(out).source.get("reset", ())) == anew
+
+
+def test_loading_leaves_the_global_generator_alone(nano, tmp_path):
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    before = torch.get_rng_state()
+    from_pretrained(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "message"),
+    [
+        (None, None, "checkpoint: None, expected a file"),
+        (b"x", None, "checkpoint: b'x'"),
+        ("hevitpose_nano", 0, "num_keypoints: 0"),
+        ("hevitpose_nano", "17", "num_keypoints: '17'"),
+    ],
+)
+def test_arguments_of_another_kind(path, count, message):
+    with pytest.raises(UsageError, match=message):
+        from_pretrained(path, num_keypoints=count)
+
+
+def test_tied_weights(nano, tmp_path):
+    nano.head.final.weight = nano.head.up2.deconv.weight  # of any other shape: only saved
+    nano.tied = nano.head.up2
+    nano.view = torch.nn.Parameter(nano.head.up1.deconv.weight[:1])
+    path = save_checkpoint(nano, tmp_path / "m.safetensors")
+    state = read_checkpoint(path).state
+    assert state.keys() == nano.state_dict().keys()
+    assert all(torch.equal(state[key], value) for key, value in nano.state_dict().items())
+
+
+def test_what_could_not_be_loaded_is_not_written(nano, tmp_path):
+    path = tmp_path / "m.safetensors"
+    for model, message in (
+        (optimize(nano, mode="fused"), "of a fused form, expected a network of create_model"),
+        (torch.nn.Conv2d(1, 1, 1), "of a Conv2d"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            save_checkpoint(model, path)
+    assert not path.exists()
+    save_checkpoint(optimize(nano), path)
+    assert from_pretrained(path).spec == nano.spec
 
 
 def test_pickles_are_not_run(tmp_path):

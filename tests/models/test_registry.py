@@ -126,6 +126,28 @@ def test_register_attention_by_the_numbers_it_asks_for() -> None:
     assert given == [(32, 4, 0, 0.5), (64, 2, 1, 0.5), (64, 2, 2, 0.5), (96, 1, 3, 0.5)]
 
 
+def test_a_part_can_keep_its_own_start() -> None:
+    @register("attention", "gate")
+    class Gate(nn.Module):
+        own_init = True
+
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.gate = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim))
+            nn.init.zeros_(self.gate[0].weight), nn.init.constant_(self.gate[0].bias, -2)
+            nn.init.constant_(self.gate[1].weight, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.gate(x).sigmoid()
+
+    for own in (True, False):
+        Gate.own_init = own
+        model = create_model("nano", 3, attention="gate", seed=0, zero_init_residual=own)
+        conv, norm = model.backbone.stages[0].blocks[0].attention.branch.gate
+        assert (not conv.weight.any(), bool((conv.bias == -2).all())) == (own, own)
+        assert bool((norm.weight == (3 if own else 1)).all())
+
+
 def test_register_every_other_kind() -> None:
     @register("ffn", "linear")
     def linear(dim: int, **rest: object) -> nn.Module:
