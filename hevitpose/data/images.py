@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from hevitpose.errors import DataError
 from hevitpose.files import content, is_dir, is_file, other_kind, require_regular
@@ -80,13 +81,26 @@ def size_of(path: Path, stored: bool = False) -> tuple[int, int]:
     require_regular(path, "a photograph, which says its width and height")
     try:
         with Image.open(path) as header:
-            turned = header.getexif().get(_EXIF_ORIENTATION, 1) in range(5, 9)
-            return header.size[::-1] if turned and not stored else header.size
+            size, orientation = _as_stored(header)
+            return size[::-1] if orientation in range(5, 9) and not stored else size
     except OSError as error:
         why = error.strerror or "not an image that can be read"
     except (SyntaxError, ValueError, Image.DecompressionBombError):
         why = "not an image that can be read"
     raise DataError(f"{path}: {why}, expected a photograph, which says its width and height")
+
+
+def _as_stored(header: Image.Image) -> tuple[tuple[int, int], int]:
+    """(W, H) of the pixels that :data:`_RAW` gives, and EXIF's orientation of them.
+
+    OpenCV has no other form of a TIFF than the turned one; Pillow's size of it depends on its
+    release, so it is read from the tags.
+    """
+    orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
+    if not isinstance(header, TiffImageFile):
+        return header.size, orientation
+    width, height = header.tag_v2[IMAGEWIDTH], header.tag_v2[IMAGELENGTH]
+    return ((height, width) if orientation in range(5, 9) else (width, height)), 1
 
 
 def _listing(folder: Path) -> dict[str, int]:
@@ -169,7 +183,7 @@ def look(path: Path, size: tuple[int, int] = (0, 0), stored: bool = False) -> Lo
                 return Looked(None)
             file.seek(0)
             with Image.open(file) as header:
-                as_stored, orientation = header.size, header.getexif().get(_EXIF_ORIENTATION, 1)
+                as_stored, orientation = _as_stored(header)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return Looked(getattr(error, "strerror", None) or "not an image that can be read")
     orientation = 1 if stored else orientation

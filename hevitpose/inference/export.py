@@ -33,6 +33,7 @@ from hevitpose.models.exported import load_exported, write_file
 from hevitpose.models.onnx_file import write_description
 from hevitpose.models.parity import mean_shift
 from hevitpose.models.quantize import halve
+from hevitpose.models.spec import STRIDE_MULTIPLE
 from hevitpose.records.provenance import machine
 
 
@@ -60,6 +61,7 @@ class ExportReport:
     runtime: str | None = None  # onnx: that the file was compared and timed in
     keypoints_px: float = 0.0  # mean distance that key points move on the crops, input pixels
     lower: LowerPrecision | None = None  # of int8 and bf16
+    multiple: int = STRIDE_MULTIPLE  # of other sides, with dynamic_size
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready object."""
@@ -71,7 +73,7 @@ class ExportReport:
         form += ["fused"] if self.fused else []
         form += ["fp16"] if self.half else []
         form += [self.lower.precision] if self.lower else []
-        size = f"{height}x{width}" + " or other multiples of 32" * self.dynamic_size
+        size = f"{height}x{width}" + f" or other multiples of {self.multiple}" * self.dynamic_size
         batch = "any batch" if self.batch is None else f"batch {self.batch}"
         return (
             f"{self.path}: {self.model}, {', '.join(form)}, {size}, {batch}, "
@@ -178,6 +180,7 @@ def _report(
         runtime=request.runtime if request.to == "onnx" else None,
         keypoints_px=moved,
         lower=found,
+        multiple=side_multiple(model),
     )
 
 
@@ -234,7 +237,8 @@ def _compare_elsewhere(
         HEViTPoseError: the network has one size, or the file.
     """
     worst = 0.0
-    for size in ((input_size[0], input_size[1] + 64), (input_size[0] + 32, input_size[1])):
+    step = side_multiple(network)
+    for size in ((input_size[0], input_size[1] + 2 * step), (input_size[0] + step, input_size[1])):
         crops = example_crops(batch, size)
         try:
             with torch.inference_mode():
@@ -246,6 +250,11 @@ def _compare_elsewhere(
                 f"dynamic_size: not at {size[1]}x{size[0]} ({why}); not written"
             ) from error
     return worst
+
+
+def side_multiple(network: nn.Module) -> int:
+    """What sides of an input are multiples of."""
+    return int(getattr(network, "side_multiple", STRIDE_MULTIPLE))
 
 
 def example_crops(count: int, input_size: tuple[int, int], seed: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ HALF_PARITY_LIMIT = 2e-2
 LOWER = ("int8", "bf16")
 #: Pixels of all images of a call, 3 GB in float32: what an export is compared on is rendered first.
 MOST_PIXELS = 2**28
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,13 @@ class Request:
         Raises:
             UsageError: a side or a batch that nobody has the memory for.
         """
-        sides = tuple(self.input_size)
-        if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
+        given = self.input_size
+        sides = given if isinstance(given, (tuple, list)) else (given,)
+        if len(sides) != 2 or not all(_whole(n) and 0 < n <= LARGEST_SIDE for n in sides):
             said = "x".join(map(str, reversed(sides)))
             raise UsageError(f"input size {said}: expected two sides from 1 to {LARGEST_SIDE}")
+        if not _whole(self.batch):
+            raise UsageError(f"batch: {self.batch!r}, expected a positive integer")
         if self.batch * sides[0] * sides[1] > MOST_PIXELS:
             most = MOST_PIXELS // (sides[0] * sides[1])
             raise UsageError(

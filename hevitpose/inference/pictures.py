@@ -67,7 +67,9 @@ def find_images(
             raise UsageError(f"an empty name, expected a file, a folder or a glob of {kind}s")
         path = Path(source)
         if is_dir(path):
-            files = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
+            # ._NAME is what macOS keeps of NAME on a foreign disk, and no picture.
+            listed = (p for p in path.iterdir() if not p.name.startswith("._"))
+            files = sorted(p for p in listed if p.suffix.lower() in suffixes)
         elif is_file(path):
             files = [path]
         else:

@@ -100,7 +100,7 @@ class Options:
         """Refuse what cannot be.
 
         Raises:
-            UsageError: boxes or heatmaps of a video, or a score that is no number.
+            UsageError: boxes or heatmaps of a video, or a score that nothing can have.
         """
         if clips.paths and (self.boxes is not None or self.heatmaps):
             option = "--heatmaps" if self.boxes is None else f"--boxes {self.boxes}"
@@ -108,6 +108,10 @@ class Options:
         for option, value in (("--box-threshold", self.threshold), ("--min-score", self.min_score)):
             if not math.isfinite(value):
                 raise UsageError(f"{option} {value}: expected a finite number")
+        if self.boxes is None and not 0 <= self.threshold <= 1:
+            raise UsageError(
+                f"--box-threshold {self.threshold}: expected a detector's score, 0 to 1"
+            )
 
     def find(self) -> Detector:
         """What finds the people."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from typing import Any
 
 import torch
@@ -35,8 +36,11 @@ def create_model(
         UsageError: an unknown name or option, or a value that the network cannot have.
     """
     name = full_name(name)
-    if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int) or num_keypoints < 1:
-        raise UsageError(f"num_keypoints: {num_keypoints!r}, expected an integer of at least 1")
+    num_keypoints = _whole("num_keypoints", num_keypoints)
+    if num_keypoints < 1:
+        raise UsageError(f"num_keypoints: {num_keypoints}, expected an integer of at least 1")
+    if seed is not None and not -(2**63) <= (seed := _whole("seed", seed)) < 2**64:
+        raise UsageError(f"seed: {seed}, expected an integer of 64 bits")
     with _seeded(seed):
         if name in PEERS:
             from hevitpose.models.peers import create_peer
@@ -59,6 +63,17 @@ def create_for_input(
     return create_model(name, num_keypoints, seed=seed, **overrides)
 
 
+def _whole(name: str, value: Any) -> int:
+    """An integer of any library.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise UsageError(f"{name}: {value!r:.80}, expected an integer")
+    return int(value)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int | None) -> Any:
     if seed is None:
@@ -71,9 +86,12 @@ def _seeded(seed: int | None) -> Any:
 
 
 def _timm_entry(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """What a registered function does: timm's own options dropped, pretrained weights refused."""
+    """Build for timm: its own options dropped, pretrained weights refused."""
     if pretrained:
-        raise UsageError(f"{name}: pretrained=True, but no pretrained weights are published")
+        raise UsageError(
+            f"{name}: pretrained=True is not supported; hevitpose.from_pretrained(NAME) gives the "
+            "networks that ship, with what their keypoints mean"
+        )
     for key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         options.pop(key, None)
     return create_model(name, **options)

@@ -8,6 +8,7 @@ in ``docs/reconstruction.md``.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -61,6 +62,29 @@ HEATMAP_STRIDE = 4
 NEUTRAL_OPTIONS: dict[str, Any] = {"norm": "layer"}
 
 
+#: What a field's kind asks for, in words. Numbers in tuples are positive.
+_EXPECTED = {
+    "tuple[int, int, int]": "three positive integers",
+    "tuple[int, int]": "two positive integers",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a name",
+}
+
+
+def _has_kind(value: object, kind: str) -> bool:
+    if kind.startswith("tuple"):
+        return (
+            isinstance(value, tuple)
+            and len(value) == kind.count("int")
+            and all(type(v) is int and v > 0 for v in value)
+        )
+    if isinstance(value, bool):
+        return kind == "bool"
+    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, ()))
+
+
 @dataclass(frozen=True)
 class HEViTPoseSpec:
     """One network, completely: three stages and a head.
@@ -92,10 +116,10 @@ class HEViTPoseSpec:
     zero_init_residual: bool = False  # last BN of residual branches starts at zero
 
     def __post_init__(self) -> None:
-        for key in ("widths", "depths", "groups", "reductions"):
-            value = getattr(self, key)
-            if len(value) != 3 or any(not isinstance(v, int) or v < 1 for v in value):
-                raise UsageError(f"model.{key}: {value!r}, expected three positive integers")
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            if not _has_kind(value, kind):
+                raise UsageError(f"model.{field.name}: {value!r:.80}, expected {_EXPECTED[kind]}")
         modes = ("conv", "avg-pool")
         if self.reduction_mode not in modes:
             raise unknown_name("model.reduction_mode", self.reduction_mode, modes)
@@ -109,11 +133,6 @@ class HEViTPoseSpec:
             raise UsageError(f"model.ffns_per_block: {self.ffns_per_block!r}, expected 1 or 2")
         if not 0 <= self.drop_path_rate < 1:
             raise UsageError(f"model.drop_path_rate: {self.drop_path_rate!r}, expected [0, 1)")
-        channels = self.upsampler_channels
-        if len(channels) != 2 or min(channels) < 1:
-            raise UsageError(
-                f"model.upsampler_channels: {channels!r}, expected two positive integers"
-            )
         self._check_divisions()
 
     def _check_divisions(self) -> None:
@@ -217,6 +236,8 @@ def full_name(name: str) -> str:
     Raises:
         UsageError: no model has this name.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"model: {name!r:.80}, expected a name")
     if f"hevitpose_{name}" in VARIANTS:
         return f"hevitpose_{name}"
     if name in VARIANTS or name in PEERS:
@@ -229,7 +250,7 @@ def resolve(name: str, **overrides: object) -> HEViTPoseSpec:
 
     Args:
         name: a variant, ``hevitpose_b`` or short ``b``.
-        overrides: fields of :class:`HEViTPoseSpec`; lists become tuples.
+        overrides: fields of :class:`HEViTPoseSpec`; lists become tuples, numpy's integers Python's.
 
     Raises:
         UsageError: unknown variant, unknown option, or a value the network cannot have.
@@ -241,5 +262,13 @@ def resolve(name: str, **overrides: object) -> HEViTPoseSpec:
     for key in overrides:
         if key not in known:
             raise unknown_name("model option", key, known)
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in overrides.items()}
+    values = {key: _plain(value) for key, value in overrides.items()}
     return replace(VARIANTS[full], **values)  # type: ignore[arg-type]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return value

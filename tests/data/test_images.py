@@ -68,6 +68,18 @@ def test_exif_orientation_is_applied(tmp_path):
         assert np.abs(image - np.rot90(gradient(), -1)).mean() < 3
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_has_one_form(tmp_path, orientation):
+    exif(tmp_path / "a.tif", orientation)
+    height, width = read_image(tmp_path / "a.tif").shape[:2]
+    assert ((width, height) == (H, W)) == (orientation > 4)
+    for stored in (False, True):
+        assert size_of(tmp_path / "a.tif", stored) == (width, height)
+        assert look(tmp_path / "a.tif", (width, height), stored) == (None, "")
+        assert read_image(tmp_path / "a.tif", (width, height), stored).shape[:2] == (height, width)
+    assert "but the annotations say" in look(tmp_path / "a.tif", (height, width)).fault
+
+
 def test_exif_is_ignored_where_the_annotations_are_of_the_stored_pixels(tmp_path):
     exif(tmp_path / "a.jpg", 6)
     assert np.abs(whole(tmp_path / "a.jpg", (W, H)) - gradient()).mean() < 3

@@ -116,6 +116,13 @@ def test_onnx_of_any_size_and_in_half_precision(nano, tmp_path):
         assert float((found - wanted).abs().max() / wanted.abs().max()) < 0.02
 
 
+def test_other_sizes_are_multiples_of_the_networks(tmp_path):
+    network = create_model("nano", 5, seed=0, reductions=(16, 2, 1)).eval()
+    request = Request(input_size=(64, 64), dynamic_size=True)
+    report = export(network, tmp_path / "m.onnx", request)
+    assert "64x64 or other multiples of 64" in str(report)
+
+
 def test_sizes_and_precisions_refused(nano, tmp_path):
     for options, says in (
         ({"to": "torchscript", "half": True}, "half: torchscript has no such option"),
@@ -208,6 +215,9 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path):
         ({"input_size": (64, 9_999_999)}, "input size 9999999x64: expected two sides from 1 to"),
         ({"input_size": (0, 64)}, "input size 64x0"),
         ({"input_size": (64,)}, "input size 64: expected two sides"),
+        ({"input_size": 256}, "input size 256: expected two sides"),
+        ({"input_size": ("a", "b")}, "input size bxa: expected two sides"),
+        ({"batch": 1.5}, "batch: 1.5, expected a positive integer"),
         ({"batch": 10**9}, "batch: 1000000000, expected at most 4096 images of 256x256"),
     ],
 )

@@ -23,7 +23,7 @@ from hevitpose.evaluation.predict import codec_of, predict_batch
 from hevitpose.inference.arrays import as_rgb
 from hevitpose.inference.detectors import Found
 from hevitpose.inference.people import checked_found
-from hevitpose.inference.pictures import find_images, match_boxes, name_images
+from hevitpose.inference.pictures import Pictures, find_images, match_boxes, name_images
 from hevitpose.inference.predict import Options, predict_files
 from hevitpose.inference.predictor import Pose
 from hevitpose.inference.visualize import draw_poses, heatmap_panel
@@ -487,6 +487,19 @@ def test_sources_without_images(tmp_path):
             find_images([source])
     with pytest.raises(DataError, match=r"nowhere\.jpg: no such file or folder"):
         find_images(["nowhere.jpg"])
+
+
+def test_macos_keeps_files_beside_pictures(tmp_path):
+    for name in ("._a.jpg", "a.jpg", ".b.jpg"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([str(tmp_path)])] == [".b.jpg", "a.jpg"]
+
+
+def test_a_threshold_that_no_detector_reaches():
+    nothing = Pictures((), (), ())
+    with pytest.raises(UsageError, match="--box-threshold 2: expected a detector's score, 0 to 1"):
+        Options(box_threshold=2).check(nothing)
+    Options(box_threshold=2, boxes=Path("scores-of-any-range.json")).check(nothing)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -45,6 +47,27 @@ def test_model_says_what_it_is() -> None:
             "unknown model.upsampler 'x' .known: bilinear, deconv, pixel-shuffle",
         ),
         ("nano", {"num_keypoints": 0}, "num_keypoints: 0"),
+        ("nano", {"num_keypoints": True}, "num_keypoints: True, expected an integer"),
+        (None, {}, "model: None, expected a name"),
+        (3, {}, "model: 3"),
+        (["nano"], {}, "model: .'nano'., expected a name"),
+        ("nano", {"widths": 32}, "model.widths: 32, expected three positive integers"),
+        ("nano", {"widths": "abc"}, "model.widths: 'abc'"),
+        ("nano", {"widths": (32, 64)}, "model.widths: .32, 64."),
+        ("nano", {"depths": (1, 1, 0)}, "model.depths: .1, 1, 0."),
+        ("nano", {"depths": (1, 1, True)}, "model.depths"),
+        ("nano", {"num_heads": "2"}, "model.num_heads: '2', expected an integer"),
+        ("nano", {"num_heads": 2.0}, "model.num_heads: 2.0, expected an integer"),
+        ("nano", {"window": 2.5}, "model.window: 2.5"),
+        ("nano", {"upsampler_channels": (96.0, 48.0)}, "two positive integers"),
+        ("nano", {"drop_path_rate": "x"}, "model.drop_path_rate: 'x', expected a number"),
+        ("nano", {"attention": None}, "model.attention: None, expected a name"),
+        ("nano", {"attention": ["mhsa"]}, "model.attention: .'mhsa',., expected a name"),
+        ("nano", {"dwconv": 1}, "model.dwconv: 1, expected true or false"),
+        ("nano", {"seed": 1.5}, "seed: 1.5, expected an integer"),
+        ("nano", {"seed": 2**70}, "seed: 1180591620717411303424, expected an integer of 64 bits"),
+        ("rtmpose_s", {"input_size": 256}, "input_size: 256, expected two positive integers"),
+        ("pose_swin_t", {"drop_path_rate": "x"}, "drop_path_rate: 'x'"),
         (
             "nano",
             {"groups": (3, 2, 2)},
@@ -58,10 +81,31 @@ def test_model_says_what_it_is() -> None:
         ("nano", {"attention": "cga", "groups": (5, 2, 2)}, "32 channels, which groups 5 does"),
     ],
 )
-def test_bad_requests(name: str, options: dict, message: str) -> None:
+def test_bad_requests(name: Any, options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         create_model(name, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_integers_of_numpy() -> None:
+    model = create_model("nano", np.int64(3), seed=np.int64(1), groups=list(np.array([1, 2, 4])))
+    assert model.num_keypoints == 3 and model.spec.groups == (1, 2, 4)
+    assert all(type(n) is int for n in (model.num_keypoints, *model.spec.groups))
+
+
+def test_the_same_definition_again_replaces() -> None:
+    """A notebook's cell is run many times; another definition of the name is refused."""
+
+    def cell(module: str) -> type[nn.Module]:
+        return register("attention", "cell")(type("Cell", (nn.Module,), {"__module__": module}))
+
+    cell("__main__")
+    again = cell("__main__")
+    assert registry._PARTS["attention"]["cell"] is again
+    with pytest.raises(UsageError, match="'cell': already registered"):
+        cell("file")
+    with pytest.raises(UsageError, match="'cell': already registered"):
+        register("attention", "cell")(lambda dim: None)
 
 
 def test_heads_are_no_matter_to_who_has_none() -> None:

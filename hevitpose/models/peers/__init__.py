@@ -7,6 +7,7 @@ calls :func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,13 @@ def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
             raise unknown_name(f"option of {name}", key, known)
     size = overrides.get("input_size")
     if size is not None:
-        if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
-            raise UsageError(f"input_size: {size!r}, expected two positive integers (W, H)")
-        overrides["input_size"] = tuple(size)
+        pair = size if isinstance(size, (tuple, list)) else ()
+        if len(pair) != 2 or not all(isinstance(n, numbers.Integral) and n > 0 for n in pair):
+            raise UsageError(f"input_size: {size!r:.80}, expected two positive integers (W, H)")
+        overrides["input_size"] = tuple(map(int, pair))
+    rate = overrides.get("drop_path_rate", 0.0)
+    if type(rate) not in (int, float) or not 0 <= rate < 1:
+        raise UsageError(f"drop_path_rate: {rate!r:.80}, expected [0, 1)")
     model = builder(num_keypoints, **overrides)
     model.name = name
     model.num_keypoints = num_keypoints
