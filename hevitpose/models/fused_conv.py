@@ -46,7 +46,7 @@ def fold_neighbours(module: nn.Module) -> None:
             continue
         if conv.out_channels != norm.num_features or norm.running_mean is None:
             continue
-        setattr(module, name, _folded(conv, norm))
+        setattr(module, name, _folded(cast(AnyConv, conv), cast(nn.BatchNorm2d, norm)))
         # timm's norms bring their activation along; a plain BatchNorm leaves nothing.
         rest = [part for key in ("drop", "act") if (part := getattr(norm, key, None)) is not None]
         setattr(module, next_name, nn.Sequential(*rest) if rest else nn.Identity())

@@ -82,7 +82,8 @@ def _has_kind(value: object, kind: str) -> bool:
         )
     if isinstance(value, bool):
         return kind == "bool"
-    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, ()))
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    return isinstance(value, kinds.get(kind, ()))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
     size = overrides.get("input_size")
     if size is not None:
         pair = size if isinstance(size, (tuple, list)) else ()
-        if len(pair) != 2 or not all(isinstance(n, numbers.Integral) and n > 0 for n in pair):
+        if len(pair) != 2 or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in pair):
             raise UsageError(f"input_size: {size!r:.80}, expected two positive integers (W, H)")
         overrides["input_size"] = tuple(map(int, pair))
     rate = overrides.get("drop_path_rate", 0.0)
