@@ -249,13 +249,19 @@ def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
 
 def cell_key(config: Config) -> tuple[str, str]:
     """Equal for cells that are one: the boxes, too, which ids know by the sha256 of their file."""
-    return config_hash(config), config.data.box_source
+    return config_hash(config), _boxes(config)
 
 
 def _scored_as(training: str, config: Config) -> tuple[str, str, str]:
     """Equal for evaluations that are one; a condition changes nothing of its cell's training."""
     inputs = json.dumps(config.id_inputs("evaluation"), sort_keys=True)
-    return training, config.data.box_source, inputs
+    return training, _boxes(config), inputs
+
+
+def _boxes(config: Config) -> str:
+    """Whose boxes, one file by whatever path."""
+    source = config.data.box_source
+    return source if source == "gt" else os.path.realpath(source)
 
 
 def _named_cells(file: GridFile, entry: Entry, names: Mapping[str, Cell]) -> list[Cell]:

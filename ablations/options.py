@@ -62,7 +62,6 @@ class Options:
     ] = None
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once.")] = None
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each cell.")] = None
-    devices: Annotated[int | None, typer.Option(min=1, help="1: a cell has one device.")] = None
     address: Annotated[str | None, typer.Option(help="Of a ray cluster; auto.")] = None
     gpus_per_run: Annotated[float, typer.Option(min=0, help="ray: may be a fraction.")] = 0.0
     timeout: Annotated[
@@ -162,7 +161,6 @@ class Options:
             "data.dataset": self.dataset,
             "data.root": self.data,
             "training.threads": threads,
-            "devices": self.devices,
         }
         for word in self.overrides:
             if word.partition("=")[0] == "seed":

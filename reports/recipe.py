@@ -11,15 +11,15 @@ from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
-from reports.settings import flatten, stock_options
+from reports.output.text import plain
+from reports.settings import FREE_KEYS, flatten, stock_options
 
 #: Keys of a config that say where the data are and how they are loaded, or that have an option.
 _NO_OVERRIDE = frozenset(("preset", "data.root", "data.workers", "device", "model.checkpoint"))
-#: What captions and rows say in words of their own, and what decides no result.
+#: What captions say in words of their own, and threads, which move the last digit alone.
 _SAID = ("model.", "evaluation.", "data.dataset", "data.input_size", "data.val_split",
          "data.box_source", "training.steps", "training.epochs", "training.start_from",
-         "training.selection", "training.threads", "seed", "device", "nodes",
-         "imports")  # fmt: skip
+         "training.selection", "training.threads")  # fmt: skip
 
 
 def base_of(record: Record) -> tuple[str, str | None, Mapping[str, Any]]:
@@ -94,5 +94,6 @@ def departures(record: Record) -> list[str]:
     _, preset, known = base_of(record)
     if preset is None:
         return []
-    said = {key for key in flatten(record.config) if key.startswith(_SAID)}
-    return list(overrides(record, known, without=said | record.axes.keys() | record.tuned.keys()))
+    said = {key for key in flatten(record.config) if key.startswith(_SAID)} | FREE_KEYS
+    varied = record.axes.keys() | record.tuned.keys()
+    return [plain(word) for word in overrides(record, known, without=said | varied)]

@@ -200,7 +200,7 @@ def _view(
             left_out += 1
             continue
         cells.setdefault(cell, {})[seed] = Run(reference, {each: under[each] for each in common})
-    if not any(cells.values()):
+    if not common or not any(cells.values()):
         return None
     rare = tuple(each for each in conditions if each not in common)
     return Robustness(grid, tuple(common), cells, left_out, rare)

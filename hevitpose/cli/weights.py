@@ -92,13 +92,12 @@ def export_checkpoint(
     checkpoint = locate(checkpoint)
     _require_another(out, checkpoint)
     trained = read_checkpoint(checkpoint).model.get("num_keypoints")
-    model = from_pretrained(
-        checkpoint, num_keypoints=keypoints, reset_keypoints=keypoints not in (None, trained)
-    )
+    anew = keypoints not in (None, trained)
+    model = from_pretrained(checkpoint, num_keypoints=keypoints, reset_keypoints=anew)
     about: Any = model.pretrained_from
     save_checkpoint(model, out, about.config, about.layout, about.source)
     print(f"{out}: {model.name}, {model.num_keypoints} keypoints")
-    for name in about.source.get("reset", ()):
+    for name in about.source["reset"] if anew else ():
         print(f"reinitialised: {name}")
 
 

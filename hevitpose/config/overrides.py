@@ -61,7 +61,10 @@ def _is_text(key: str) -> bool:
 
 def _parse_value(key: str, text: str) -> Any:
     if _is_text(key):  # a name is no number, #1 no remark, and a comma makes no list
-        return None if text in ("", "~", "null") else text
+        text = text.strip()
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+            return text[1:-1]
+        return None if text.lower() in ("", "~", "null") else text
     try:
         value = yaml_file.parse(text)
     except yaml_file.YamlError as error:

@@ -137,7 +137,8 @@ def contrasts(
 
     Returns:
         All comparisons; ``n`` counts the seeds of the side with fewer. No verdict with fewer than
-        :data:`VERDICT_SEEDS`, nor between sides that share no seed, directly or through others.
+        :data:`VERDICT_SEEDS`, nor between sides that share no seed, directly or through others;
+        and none of a family of which one has none.
 
     Raises:
         ValueError: a value that is not finite.
@@ -150,14 +151,16 @@ def contrasts(
     linked = np.abs(matrix @ model.blocks).max(1) < 1e-9
     if model.degrees < 1 or min(seeds.values()) < VERDICT_SEEDS or not linked.all():
         plain = np.array([np.mean(list(values.values())) for values in cells.values()])
-        values = matrix @ np.where(linked.all(), model.means, plain)
+        values = np.where(linked, matrix @ model.means, matrix @ plain)
         found = {}
         for name, value, estimable in zip(wanted, values, linked, strict=True):
-            why = f"n = {seeds[name]}, needs {VERDICT_SEEDS}"
+            why = "another one has none"
             if not estimable:
                 why = "no seed in common"
             elif model.degrees < 1:
                 why = "one seed has no spread"
+            elif seeds[name] < VERDICT_SEEDS:
+                why = f"n = {seeds[name]}, needs {VERDICT_SEEDS}"
             gap = Interval(float(value), None, None, seeds[name], "")
             found[name] = Comparison(gap, verdict=f"no verdict ({why})")
         return Family(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from hevitpose.models.checkpoint import FORMAT, INPUT, PretrainedFrom, describe
 from hevitpose.models.exported import FORMATS
 from hevitpose.models.onnx_file import EXPORTED
 from hevitpose.models.runtimes import require_runtime
+from hevitpose.models.spec import is_integer
 from hevitpose.sizes import LARGEST_SIDE
 
 #: Largest error of the exported form relative to the largest output value.
@@ -27,10 +27,6 @@ HALF_PARITY_LIMIT = 2e-2
 LOWER = ("int8", "bf16")
 #: Pixels of all images of a call, 3 GB in float32: what an export is compared on is rendered first.
 MOST_PIXELS = 2**28
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,10 @@ class Request:
         """
         given = self.input_size
         sides = given if isinstance(given, (tuple, list)) else (given,)
-        if len(sides) != 2 or not all(_whole(n) and 0 < n <= LARGEST_SIDE for n in sides):
+        if len(sides) != 2 or not all(is_integer(n) and 0 < n <= LARGEST_SIDE for n in sides):
             said = "x".join(map(str, reversed(sides)))
             raise UsageError(f"input size {said}: expected two sides from 1 to {LARGEST_SIDE}")
-        if not _whole(self.batch):
+        if not is_integer(self.batch):
             raise UsageError(f"batch: {self.batch!r}, expected a positive integer")
         if self.batch * sides[0] * sides[1] > MOST_PIXELS:
             most = MOST_PIXELS // (sides[0] * sides[1])

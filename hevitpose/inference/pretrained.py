@@ -284,7 +284,7 @@ def _recipe(record: Record) -> str:
 
 def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
     anew = ", ".join(f"`{name}`" for name in source.get("reset", ()))
-    but = f"; {anew} started anew, from random numbers" if anew else ""
+    but = f"; {anew} started anew when they were loaded" if anew else ""
     if "file" in source:
         return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`{but}"
     ids = sorted({record.id for record in records if record.kind == "evaluation"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import numbers
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 
 from hevitpose.errors import UsageError
 from hevitpose.models.hevitpose import HEViTPose
-from hevitpose.models.spec import PEERS, full_name, resolve
+from hevitpose.models.spec import PEERS, full_name, is_integer, resolve
 
 
 def create_model(
@@ -69,7 +68,7 @@ def _whole(name: str, value: Any) -> int:
     Raises:
         UsageError: it is none.
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    if not is_integer(value):
         raise UsageError(f"{name}: {value!r:.80}, expected an integer")
     return int(value)
 

@@ -331,6 +331,8 @@ def from_pretrained(
         DataError: the file is damaged or not ours.
         UsageError: it names a model that does not exist here, or an argument is of another kind.
     """
+    if not isinstance(reset_keypoints, bool):
+        raise UsageError(f"reset_keypoints: {reset_keypoints!r:.80}, expected true or false")
     stored = read_checkpoint(path)
     require_weights(path, stored.exported)
     description = stored.model
@@ -350,7 +352,8 @@ def from_pretrained(
     count = trained if num_keypoints is None else num_keypoints
     # Whatever is drawn is overwritten, unless the head is to start anew.
     model = create_model(name, count, seed=None if reset_keypoints else 0, **options)
-    anew = {key: model.state_dict()[key].clone() for key in LAST_LAYER * reset_keypoints}
+    reset = LAST_LAYER if reset_keypoints else ()
+    anew = {key: model.state_dict()[key].clone() for key in reset}
     load_weights(model, path, reset_keypoints=reset_keypoints)
     model.load_state_dict(anew, strict=False)
     layout, source = stored.layout, stored.source

@@ -94,7 +94,7 @@ class FusedConv(nn.Module):
         place = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
         if transposed:
             place.insert(1, list(conv.output_padding))
-        # An inference tensor has no version: it is as it was made.
+        # An inference tensor has no version; loading into one is told below.
         version = 0 if conv.weight.is_inference() else conv.weight._version
         key = (tuple(x.shape), conv.weight.data_ptr(), version)
         if self._packed is None or self._packed[0] != key:
@@ -118,6 +118,10 @@ class FusedConv(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedConv:
         self._packed = None
         return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}

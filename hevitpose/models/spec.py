@@ -73,6 +73,11 @@ _EXPECTED = {
 }
 
 
+def is_integer(value: object) -> bool:
+    """Whether it is an integer of any library; true and false are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def _has_kind(value: object, kind: str) -> bool:
     if kind.startswith("tuple"):
         return (
@@ -270,6 +275,4 @@ def resolve(name: str, **overrides: object) -> HEViTPoseSpec:
 def _plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return tuple(map(_plain, value))
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return value
+    return int(value) if is_integer(value) else value  # type: ignore[call-overload]

@@ -32,7 +32,7 @@ def learning_curves(measured: Measured) -> Plot | None:
         {(r.dataset.name, r.dataset.split) for r in measured.of("evaluation") if r.dataset}
     ):
         for network, groups in measured_groups(measured, dataset, split).items():
-            runs = beside_published(groups)
+            runs = beside_published(group for group in groups if group[0].curve)
             for record in runs[:8]:
                 rows = [
                     [row.get("step", row.get("epoch")), row.get("loss"), _tracked(row)]

@@ -186,7 +186,7 @@ def beside_published(groups: Iterable[Sequence[Record]]) -> Sequence[Record]:
 
     def rank(runs: Sequence[Record]) -> tuple[bool, bool, float, datetime]:
         first, cost = runs[0], runs[0].train
-        people = math.inf  # weights from elsewhere
+        people = math.inf if _elsewhere(first) else 0.0
         if cost is not None and cost.steps:
             people = cost.steps * (cost.total_batch or 1)
         by_truth = first.dataset is not None and first.dataset.boxes == "gt"
@@ -251,11 +251,15 @@ def _measured_row(
     )
 
 
+def _elsewhere(record: Record) -> str | None:
+    """The sha256 of weights that no recorded training left: another config made them."""
+    return record.weights if record.training is None else None
+
+
 def _made_by(record: Record, dataset: str) -> Iterator[str]:
     """How long, from what and by which settings a row came about: rows of one table differ."""
-    # Weights from elsewhere were trained by another config than the one that scored them.
-    if record.training is None and record.weights is not None:
-        yield f"weights {record.weights[:8]}"
+    if weights := _elsewhere(record):
+        yield f"weights {weights[:8]}"
     else:
         training = record.config.get("training")
         yield str(record.config.get("preset") or "")

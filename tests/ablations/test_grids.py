@@ -133,7 +133,7 @@ class TestExpansion:
         assert [c.config.data.box_source for c in cells] == ["gt", "d.json"]
 
     def test_the_same_boxes_twice_are_refused(self, grid):
-        body = "evaluate: {det: {data.box_source: d.json}, same: {data.box_source: d.json}}"
+        body = "evaluate: {det: {data.box_source: d.json}, same: {data.box_source: ./d.json}}"
         with pytest.raises(UsageError, match="condition 'same' is the same as 'det'"):
             self.load(grid(body))
 

@@ -121,10 +121,10 @@ def test_rays_options_are_refused_without_it(options_for, grid, given, says):
     check_executor("ray", None, "auto", 0.5)
 
 
-@pytest.mark.parametrize("how", [{"devices": 2}, {"overrides": ["nodes=2"]}])
+@pytest.mark.parametrize("how", ["devices=2", "nodes=2"])
 def test_a_cell_has_one_device(options_for, grid, how):
     with pytest.raises(UsageError, match=r"on one device, expected 1 .*hevitpose train --devices"):
-        session(options_for(grid(RATIOS), dry_run=True, **how))
+        session(options_for(grid(RATIOS), dry_run=True, overrides=[how]))
 
 
 def test_committed_trainings_choose_too(options_for, grid, capsys, monkeypatch, tmp_path):

@@ -111,6 +111,10 @@ def test_paths_and_names_keep_their_letters(key, text):
     section, _, name = ALIASES.get(key, key).partition(".")
     assert str(getattr(getattr(config, section), name)) == text
     assert load_config("coco", ["data.root=x", "data.root=null"]).data.root is None
+    for quoted in (f"'{text}'", f' "{text}" '):  # of a shell within another's quotes
+        again = load_config("coco", [f"{key}={quoted}"])
+        assert getattr(getattr(again, section), name) == getattr(getattr(config, section), name)
+    assert load_config("coco", ["training.start_from=NULL"]).training.start_from is None
 
 
 @pytest.mark.parametrize("attention", ["cga", "none", "one-of-a-user"])

@@ -309,6 +309,9 @@ class TestMarginalMeans:
         assert found.verdict == "no verdict (no seed in common)"
         assert found.difference.value == pytest.approx(70 - np.mean([60, 61, 60, 61, 60]))
         assert (found.difference.low, family.spread) == (None, None)
+        both = {"b": {"b": 1.0, "a": -1.0}, "a2": {"a2": 1.0, "a": -1.0}}
+        other = s.contrasts(cells, both).comparisons["a2"]
+        assert (other.difference.value, other.verdict) == (0, "no verdict (another one has none)")
         # through a third cell they are linked
         cells["c"] = {i: 65.0 + (i % 3) for i in range(10)}
         linked = s.contrasts(cells, {"b": {"b": 1.0, "a": -1.0}}).comparisons["b"]

@@ -40,6 +40,8 @@ def test_a_trial_or_another_protocol_run_later_hides_no_result(make):
     for other in others:
         assert beside_published([[other], [long]]) == beside_published([[long], [other]]) == [long]
     assert beside_published([[long], [changed(long, started_at=later)]])[0].started_at == later
+    costless = changed(long, started_at=later, train=None, training="0" * 20, weights="f" * 64)
+    assert beside_published([[costless], [long]]) == [long]
     assert beside_published([[others[0]]]) == [others[0]] and not beside_published([])
 
 
@@ -52,7 +54,8 @@ def recipe(make, seed, **training):
 def test_two_recipes_are_told_apart(make):
     """The rate of a preset is not said, another is; length and threads are said elsewhere."""
     plain, slow = recipe(make, 0), recipe(make, 0, lr=4e-3)
-    assert departures(plain) == [] == departures(recipe(make, 0, threads=1))
+    same = recipe(make, 0, threads=1, loggers=["csv"], checkpoint_steps=50)
+    assert departures(plain) == [] == departures(same)
     assert departures(slow) == ["training.lr=0.004"]
     words = condition(shared([slow, recipe(make, 1, lr=4e-3)]))
     assert words == "nano, 300 steps, rendered people, one learning rate, training.lr=0.004"

@@ -213,6 +213,14 @@ def test_a_condition_that_few_runs_have_empties_no_table(make):
     assert "fewer than half of the runs have them: grey:1." in text
 
 
+def test_cells_under_different_conditions_are_no_table(make):
+    found = []
+    for cell, condition in zip(CELLS, CONDITIONS, strict=False):
+        found.append(evaluation(make, cell, 0, 60.0))
+        found.append(evaluation(make, cell, 0, 50.0, condition))
+    assert robustness(loaded(found)) == []
+
+
 def test_cells_without_a_common_seed_are_no_picture(make):
     found = [
         evaluation(make, cell, seed, 60.0, breakdown=breakdown(100, 50))

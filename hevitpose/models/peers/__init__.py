@@ -7,7 +7,6 @@ calls :func:`create_peer`. Their parameters and GFLOPs: ``counts.py``.
 from __future__ import annotations
 
 import inspect
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +37,7 @@ from hevitpose.models.peers.transformers import (
     vitpose_b,
     vitpose_s,
 )
-from hevitpose.models.spec import PEERS
+from hevitpose.models.spec import PEERS, is_integer
 
 __all__ = ["Peer", "create_peer"]
 
@@ -93,11 +92,11 @@ def create_peer(name: str, num_keypoints: int = 17, **overrides: Any) -> Peer:
     size = overrides.get("input_size")
     if size is not None:
         pair = size if isinstance(size, (tuple, list)) else ()
-        if len(pair) != 2 or not all(isinstance(n, numbers.Integral) and int(n) > 0 for n in pair):
+        if len(pair) != 2 or not all(is_integer(n) and n > 0 for n in pair):
             raise UsageError(f"input_size: {size!r:.80}, expected two positive integers (W, H)")
         overrides["input_size"] = tuple(map(int, pair))
     rate = overrides.get("drop_path_rate", 0.0)
-    if type(rate) not in (int, float) or not 0 <= rate < 1:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
         raise UsageError(f"drop_path_rate: {rate!r:.80}, expected [0, 1)")
     model = builder(num_keypoints, **overrides)
     model.name = name
