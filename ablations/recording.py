@@ -10,7 +10,7 @@ from typing import Any
 from ablations.plan import Job
 from ablations.workers.job import LOG, Result, here, last_lines
 from hevitpose import runs
-from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.errors import BusyError, DataError
 from hevitpose.isolated import Outcome
 from hevitpose.leases import owning
 from hevitpose.records import Record, identity
@@ -71,6 +71,6 @@ def tidy(folder: Path) -> None:
     Not while another process works in the folder.
     """
     if any(path.name in _PASSING or path.suffix in _SWEPT for path in folder.glob("*")):
-        with suppress(HEViTPoseError), owning(folder):
+        with suppress(BusyError), owning(folder):
             for name in _PASSING:
                 (folder / name).unlink(missing_ok=True)

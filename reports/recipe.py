@@ -82,7 +82,7 @@ def _named_config(name: str, *overrides: str) -> dict[str, Any]:
         return {}
 
 
-def departures(record: Record) -> list[str]:
+def departures(record: Record, *elsewhere: str) -> list[str]:
     """``key=value`` of each setting of the recipe that is not its preset's.
 
     Without what captions say anyway (data, input, start, length), axes and tuned keys. Empty where
@@ -90,10 +90,11 @@ def departures(record: Record) -> list[str]:
 
     Args:
         record: of kind evaluation or training.
+        elsewhere: further keys that are said otherwise.
     """
     _, preset, known = base_of(record)
     if preset is None:
         return []
     said = {key for key in flatten(record.config) if key.startswith(_SAID)} | FREE_KEYS
     varied = record.axes.keys() | record.tuned.keys()
-    return [plain(word) for word in overrides(record, known, without=said | varied)]
+    return [plain(word) for word in overrides(record, known, without={*said, *varied, *elsewhere})]

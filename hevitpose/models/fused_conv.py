@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hevitpose.errors import UsageError
-from hevitpose.models.hevitpose import GroupAttention
 
 AnyConv = nn.Conv2d | nn.ConvTranspose2d
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
@@ -36,8 +35,6 @@ def fold_neighbours(module: nn.Module) -> None:
     """
     plain_sequence = type(module).forward is nn.Sequential.forward
     if not plain_sequence and type(module).__module__.partition(".")[0] not in _IN_ORDER:
-        return
-    if isinstance(module, GroupAttention):  # the norm registered after ``v`` is q's
         return
     children = list(module.named_children())
     for (name, conv), (next_name, norm) in itertools.pairwise(children):

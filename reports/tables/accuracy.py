@@ -268,8 +268,7 @@ def _made_by(record: Record, dataset: str) -> Iterator[str]:
                 f" of {cost.total_batch} people" if cost.total_batch else ""
             )
         yield start_words(str(training.get("start_from") or ""), dataset) if training else ""
-        of_batch = "training.batch_size="  # said with the steps
-        yield from (word for word in departures(record) if not word.startswith(of_batch))
+        yield from departures(record, "training.batch_size")  # which the steps say
     origin = origin_of(record)
     yield origin.device if origin.device not in (None, "cpu") else ""
     yield "own modules" if origin.imports else ""

@@ -206,6 +206,12 @@ class FusedCGSR(nn.Module):
         return self.projection(y_NHWC.permute(0, 3, 1, 2), x_NCHW)
 
 
+@register_form("fused", GroupAttention)
+def _unfused_group(group: GroupAttention) -> GroupAttention:
+    """Of another part than CGSR-MHA: the norm registered behind ``v`` is q's, nothing may fold."""
+    return group
+
+
 @register_form("onnx-low", FusedCGSR)
 def _low_cgsr(attention: FusedCGSR) -> FusedCGSR:
     for name, group in attention.groups.named_children():
