@@ -67,6 +67,8 @@ def draw_learning_curves(data: Any) -> Any:
     ]
     figure, panels = style.new_figure(0.6 + 3.4 * len(shown), 3.4, 1, len(shown))
     panels = [panels] if len(shown) == 1 else list(panels)
+    for axes in panels[1:]:
+        axes.sharex(panels[0])
     labels = list(dict.fromkeys(series[0] for series in data["series"]))
     for label, seed, rows in data["series"]:
         i = labels.index(label)

@@ -128,8 +128,8 @@ def draw_changes(data: Any) -> Any:
             panel.set_yticklabels([])
     figure.suptitle(f"{data['title']} ({data['condition']})", x=0.01, ha="left", fontsize=9.5)
     figure.supxlabel(
-        "Δ to the default in percent of counted joints; bars: simultaneous 95% intervals   "
-        "▲ fewer errors  ▼ more  ○ not shown to differ, or no verdict",
+        "Δ to the default in percent of counted joints; bars: simultaneous 95% intervals, from "
+        "5 seeds on   ▲ fewer errors  ▼ more  ○ not shown to differ, or no verdict",
         fontsize=7.5, color=style.GREY,
     )  # fmt: skip
     return figure
