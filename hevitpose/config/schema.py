@@ -162,7 +162,7 @@ class AugmentationConfig(Section):
     """``training.augmentation``: constants of MMPose 0.29's top-down pipelines."""
 
     flip: float = Field(0.5, ge=0, le=1)  # probability
-    scale: float = Field(0.5, ge=0)  # factor clip(N(0,1) * scale + 1, 1 - scale, 1 + scale)
+    scale: float = Field(0.5, ge=0, lt=1)  # factor clip(N(0,1) * scale + 1, 1 - scale, 1 + scale)
     rotation: float = Field(40.0, ge=0)  # degrees clip(N(0,1) * r, -2r, 2r)
     rotation_probability: float = Field(0.6, ge=0, le=1)
     shift: float = Field(0.16, ge=0)  # of the box; COCO and CrowdPose only

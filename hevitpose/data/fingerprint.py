@@ -7,8 +7,10 @@ rendered. Torch-free.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from hevitpose.errors import DataError
 from hevitpose.records.identity import file_digest
 
 #: What counts as a photograph in a folder that may hold other files too.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .jp2 .png .bmp .dib .webp .avif .gif .tif .tiff "
+    ".pbm .pgm .ppm .pnm .pam .pfm .ras .sr .hdr .exr".split()
+)
 
 
 def fingerprint(data: DataConfig, split: str) -> str:
@@ -43,19 +48,35 @@ def fingerprint(data: DataConfig, split: str) -> str:
     try:
         found = sorted(_photographs(images, ""))
     except OSError as error:
-        raise DataError(f"{images}: {error.strerror or error}, expected images") from None
+        where = error.filename or images
+        raise DataError(f"{where}: {error.strerror or error}, expected images") from None
     lines = "\n".join(f"{name}\0{size}" for name, size in found)
     digest.update(lines.encode(errors="surrogateescape"))
     return f"sha256:{digest.hexdigest()}"
 
 
 def _photographs(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    """(name below the root, bytes) of every photograph; hidden files and folders are left out."""
+    """(name below the root, bytes) of every photograph.
+
+    Left out: hidden folders, macOS's ``._`` files, links whose file is gone, as if it were absent,
+    and links to a folder that they are in.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _photographs(Path(entry.path), f"{prefix}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (100,000 names)
-                yield f"{prefix}{entry.name}", entry.stat().st_size
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if entry.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+                    continue
+                raise
+            if stat.S_ISDIR(status.st_mode):
+                above = entry.is_symlink() and folder.resolve().is_relative_to(
+                    Path(entry.path).resolve()
+                )
+                if not above and not entry.name.startswith("."):
+                    yield from _photographs(Path(entry.path), f"{prefix}{entry.name}/")
+            elif (
+                os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 (100,000 names)
+                and not entry.name.startswith("._")
+            ):
+                yield f"{prefix}{entry.name}", status.st_size

@@ -33,8 +33,9 @@ def split_of_files(data: DataConfig, split: str) -> str:
 def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]:
     """People of held-out training images apart from the rest.
 
-    Whole images, so that nobody's neighbour leaks; chosen by a fixed generator over the sorted
-    image ids, so that every seed and every cell of a grid holds out the same ones.
+    Whole photographs, so that nobody's neighbour leaks, however many image records have one (merged
+    files repeat them); chosen by a fixed generator over the sorted image ids, so that every seed
+    and every cell of a grid holds out the same ones.
 
     Args:
         table: the training people.
@@ -47,14 +48,17 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
         DataError: too few images to hold any out.
     """
     used = np.unique(table.image_index)
-    count = max(1, round(share * len(used)))
-    if count >= len(used):
+    order = used[np.argsort(table.image_ids[used], kind="stable")]
+    _, first = np.unique(table.image_names[order], return_index=True)
+    photographs = order[np.sort(first)]
+    count = max(1, round(share * len(photographs)))
+    if count >= len(photographs):
         raise DataError(
-            f"{table.annotation_file}: {len(used)} images, too few to hold some out for "
+            f"{table.annotation_file}: {len(photographs)} images, too few to hold some out for "
             "selection; use training.selection=last"
         )
-    order = used[np.argsort(table.image_ids[used], kind="stable")]
-    held = np.random.default_rng(20_230).permutation(order)[:count]
+    drawn = np.random.default_rng(20_230).permutation(photographs)[:count]
+    held = used[np.isin(table.image_names[used], table.image_names[drawn])]
     mask = np.isin(table.image_index, held)
     return table.take(~mask), _of_images(table.take(mask), np.sort(held))
 

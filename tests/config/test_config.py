@@ -198,6 +198,7 @@ def test_flip_true_is_the_rate_and_not_every_picture(preset):
         (["TEST.USE_GT_BBOX", "maybe"], "TEST.USE_GT_BBOX: 'maybe', expected True or False"),
         (["TEST.USE_GT_BBOX", "False"], "TEST.USE_GT_BBOX False: names no boxes"),
         (["training.augmentation.flip=true"], "flip: True, expected a number"),
+        (["training.augmentation.scale=1"], "scale: 1"),  # would leave crops of no size
         (["TRAIN.LR", "yes"], "lr: True, expected a number"),
         (["DATASET.ROT_FACTOR", "True"], "rotation: True, expected a number"),
         (["WORKERS", "false"], "workers: False, expected a number"),

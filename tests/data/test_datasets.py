@@ -14,7 +14,7 @@ from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import ROWS, Declared, Files, is_custom
 from hevitpose.data.tools.check import check
-from hevitpose.errors import UsageError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.score import score_results
 
 
@@ -51,6 +51,40 @@ def test_a_row_is_a_dataset(mini):
     with pytest.raises(UsageError, match="expected one of val"):
         load("mini", mini, "train", input_size=(64, 64))
     assert json.loads(json.dumps(table.declared.training_inputs()))["format"] == "coco"
+
+
+def test_every_kind_of_photograph_is_in_the_fingerprint(mini):
+    """Whatever is read may change: a photograph of the same name is another one by its size."""
+    config, pictures = DataConfig(dataset="mini", root=mini), mini / "mini/images/pictures"
+    seen = {fingerprint(config, "val")}
+    names = [f"c{suffix}" for suffix in (".jp2", ".PPM", ".gif", ".jfif", ".avif", ".tiff", ".JPG")]
+    for number, name in enumerate([*names, ".h.jpg", "sub/d.png"]):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        for size in (1, 2):
+            (pictures / name).write_bytes(bytes(size))
+            seen.add(fingerprint(config, "val"))
+            assert len(seen) == 2 * number + size + 1, name
+
+
+def test_what_is_no_photograph_of_the_set_is_not(mini):
+    config, pictures = DataConfig(dataset="mini", root=mini), mini / "mini/images/pictures"
+    before = fingerprint(config, "val")
+    for name in ("notes.txt", "._a.jpg", ".thumbnails/a.jpg"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).write_bytes(b"x")
+    (pictures / "moved.jpg").symlink_to(mini / "gone.jpg")  # is absent: `load` says so
+    (pictures / "round.jpg").symlink_to("round.jpg")
+    (pictures / "pictures").symlink_to(pictures)  # `ln -s` called twice
+    (pictures / "up").symlink_to(mini / "mini")
+    assert fingerprint(config, "val") == before
+    other = mini / "elsewhere"
+    image(other / "z.jpg")
+    (pictures / "other").symlink_to(other)
+    assert fingerprint(config, "val") != before
+    (pictures / "a.jpg").unlink()
+    (mini / "mini/images/pictures").rename(mini / "moved")
+    with pytest.raises(DataError, match="mini/images/pictures: No such file"):
+        fingerprint(config, "val")
 
 
 def test_without_its_row_it_is_unknown():

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from hevitpose.data import load, verify_images
 from hevitpose.data.images import file_sizes, look, read_image, size_of
@@ -66,6 +67,26 @@ def test_exif_orientation_is_applied(tmp_path):
         assert look(tmp_path / "a.jpg", size).fault is None
         image = read_image(tmp_path / "a.jpg", size).astype(int)
         assert np.abs(image - np.rot90(gradient(), -1)).mean() < 3
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path, suffix):
+    """Pillow would take it, OpenCV does not: both must say what is read."""
+    path = tmp_path / f"a{suffix}"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+    picture = Image.fromarray(gradient()[..., ::-1])
+    if suffix == ".png":
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        picture.save(path, pnginfo=text)
+    else:
+        picture.save(path, xmp=xmp)
+    with Image.open(path) as header:
+        assert header.getexif().get(0x0112) == 6
+    assert read_image(path).shape[:2] == (H, W)
+    assert size_of(path) == (W, H)
+    assert look(path, (W, H)) == (None, "")
+    assert "but the annotations say" in look(path, (H, W)).fault
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def scattered(photographs: int):
     person, crowd = content["annotations"][:2]
     shape = {"width": files.SIZE[0], "height": files.SIZE[1]}
     ids = range(10, 10 + photographs)
-    content["images"] = [{"id": i, "file_name": "a.jpg", **shape} for i in ids]
+    content["images"] = [{"id": i, "file_name": f"{i}.jpg", **shape} for i in ids]
     content["annotations"] = [
         record | {"id": 1000 * image + number, "image_id": image}
         for image in ids
@@ -35,9 +37,16 @@ def scattered(photographs: int):
     return content
 
 
+def of_photographs(folder, content, **changed):
+    """The custom dataset with every photograph of the content."""
+    for record in content["images"]:
+        files.image(folder / "images" / record["file_name"])
+    return custom(folder, content, **changed)
+
+
 @pytest.fixture
 def config(tmp_path):
-    path = custom(tmp_path, scattered(10))
+    path = of_photographs(tmp_path, scattered(10))
     return load_config("coco", {"data.dataset": str(path), **TINY, **HELD_OUT})
 
 
@@ -51,6 +60,28 @@ def test_whole_images_are_held_out(synthetic_root):
     assert held.split == "minival"
     again = split_minival(table, 0.2)[1]
     assert (again.person_ids == held.person_ids).all()
+
+
+def test_photographs_with_several_records_are_whole_too(tmp_path):
+    """As merged files have them: one image record a person. Who is drawn stays who it was."""
+    content = scattered(20)
+    alone = of_photographs(tmp_path / "alone", content)
+    twice = json.loads(json.dumps(content))
+    for record in content["images"]:
+        twice["images"].append(record | {"id": record["id"] + 100})
+    for record in content["annotations"]:
+        more = {"id": record["id"] + 10**6, "image_id": record["image_id"] + 100}
+        twice["annotations"].append(record | more)
+    both = of_photographs(tmp_path / "both", twice)
+    held_out = []
+    for path, people in ((alone, 20), (both, 40)):
+        table = load(str(path), path.parent, "train", input_size=(64, 64))
+        assert len(table) == people
+        rest, held = split_minival(table, 0.2)
+        held_out.append(set(held.image_names))
+        assert len(held) == people / 5
+        assert not held_out[-1] & set(rest.image_names[rest.image_index])
+    assert held_out[0] == held_out[1]
 
 
 def test_who_is_scored_is_who_is_held_out(config):
@@ -109,14 +140,10 @@ def test_a_start_that_is_not_made_yet_and_held_nobody_out(config):
 def test_who_cannot_be_read_changes_nobody_elses_place(tmp_path):
     """The slice is of the photographs that training reads, however many are damaged or absent."""
     content = scattered(20)
-    for number, image in enumerate(content["images"]):
-        image["file_name"] = f"{number}.jpg"
-    path = custom(tmp_path, content)
-    for number in range(20):
-        files.image(tmp_path / "images" / f"{number}.jpg")
-    cut = tmp_path / "images" / "3.jpg"
+    path = of_photographs(tmp_path, content)
+    cut = tmp_path / "images" / "13.jpg"
     cut.write_bytes(cut.read_bytes()[:300])
-    (tmp_path / "images" / "5.jpg").unlink()
+    (tmp_path / "images" / "15.jpg").unlink()
     given = {"data.skip_bad": True, "data.present_only": True}
     made = load_config("coco", {"data.dataset": str(path), **TINY, **HELD_OUT, **given})
     people, held = split_minival(load_split(made, "train", training=True), 0.3)
@@ -166,7 +193,7 @@ def test_a_datasets_own_split_of_that_name_is_one(tmp_path):
         "train": {"annotations": "ann.json", **place},
         "minival": {"annotations": "own.json", **place},
     }
-    path = custom(tmp_path, scattered(10), splits=splits)
+    path = of_photographs(tmp_path, scattered(10), splits=splits)
     given = {"data.val_split": "minival", "training.selection": "val"}
     config = load_config("coco", {"data.dataset": str(path), **TINY, **given})
     assert not is_minival(config.data, "minival")

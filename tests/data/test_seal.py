@@ -15,7 +15,7 @@ import pytest
 
 from hevitpose.data import synthetic
 from hevitpose.data.synthetic import driver, pool, seal
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = "mpii/images/000000000003.jpg"
@@ -140,6 +140,52 @@ def test_no_renderer_outlives_a_killed_run(tmp_path, stopped):
     made = synthetic.generate(tmp_path, 20, 64, seed=1, workers=1)
     assert made.seed == 1 and synthetic.fingerprint(tmp_path)
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".partial")]
+
+
+def interrupted(root, monkeypatch, before: str | None) -> None:
+    """A rendering of 8 people that ends before a name is moved into place, or while it renders."""
+    real = Path.rename
+
+    def rename(path, target):
+        if path.name == before:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        if before is None:
+            patch.setattr(seal, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        else:
+            patch.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            synthetic.generate(root, 8, 64, workers=1)
+
+
+@pytest.mark.parametrize("before", [None, "coco", "crowdpose", seal.SEAL])
+def test_after_an_interruption_only_what_was_rendered_is_removed(tmp_path, monkeypatch, before):
+    """A user's own set beside it, by the name of one that had not been moved yet, stays."""
+    interrupted(tmp_path, monkeypatch, before)
+    waiting = {None: "coco", "coco": "coco", "crowdpose": "ochuman"}.get(before)
+    if waiting:
+        mine = tmp_path / waiting / "annotations" / "mine.json"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("{}")
+        with pytest.raises(UsageError, match=f"not empty .holds {waiting}. and not a synthetic"):
+            synthetic.generate(tmp_path, 8, 64, workers=1)
+        assert mine.read_text() == "{}"
+        shutil.rmtree(tmp_path / waiting)
+    synthetic.generate(tmp_path, 8, 64, seed=1, workers=1)
+    assert synthetic.fingerprint(tmp_path) == "synthetic:v1:seed1:people8:size64"
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_an_interruption_after_the_last_move(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("hevitpose.data.synthetic.driver.asdict", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            synthetic.generate(tmp_path, 8, 64, workers=1)
+    assert (tmp_path / seal.SEAL).exists()
+    synthetic.generate(tmp_path, 8, 64, seed=1, workers=1)
+    assert synthetic.fingerprint(tmp_path) == "synthetic:v1:seed1:people8:size64"
 
 
 def test_workers_of_an_ended_pool_are_gone():

@@ -198,19 +198,35 @@ def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
         )
     names = sorted(path.name for path in root.iterdir() if path.name != _LOCK)
     partial = [name for name in names if name.startswith(_PARTIAL)]
-    if partial:
-        ours = (*FORMATS, seal.SEAL, seal.CHECKED)
-        for name in (*ours, *partial):  # the partial folder goes last: it is what says "ours"
+    for folder in partial:
+        for name in _moved(root, root / folder):
             if is_dir(root / name):
                 shutil.rmtree(root / name)
             else:
                 (root / name).unlink(missing_ok=True)
-        names = [name for name in names if name not in (*ours, *partial)]
+        (root / folder / seal.SEAL).unlink(missing_ok=True)  # from here on nothing counts as moved
+        shutil.rmtree(root / folder)
+    if partial:
+        names = sorted(path.name for path in root.iterdir() if path.name != _LOCK)
     if names:
         raise UsageError(
             f"{root}: not empty (holds {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}) "
             "and not a synthetic data set: choose another root"
         )
+
+
+def _moved(root: Path, partial: Path) -> tuple[str, ...]:
+    """What an interrupted run had moved into place.
+
+    Nothing before its seal, the last file, was written; and not what is still in its folder. So a
+    folder of such a name that is the user's own stays.
+    """
+    waiting = [name for name in FORMATS if exists(partial / name)]
+    if exists(partial / seal.SEAL):
+        return tuple(name for name in FORMATS if name not in waiting)
+    if exists(root / seal.SEAL) and not waiting:
+        return (*FORMATS, seal.CHECKED, seal.SEAL)
+    return ()
 
 
 def _build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -184,7 +185,8 @@ def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
         new = [name for name in names if not exists(target / name)]
         for name in new:
             (target / name).unlink(missing_ok=True)  # a link whose photograph is gone
-            (target / name).symlink_to((pictures / name).resolve())
+            with suppress(FileExistsError):  # another process has just made it
+                (target / name).symlink_to((pictures / name).resolve())
     except OSError as error:
         raise DataError(
             f"{target}: {error.strerror or error}, expected to link to {pictures}"

@@ -73,6 +73,8 @@ def _images(target: Path, source: Path) -> list[PreparedFile]:
         if is_dir(source / name):
             try:
                 target.symlink_to((source / name).resolve(), target_is_directory=True)
+            except FileExistsError:  # another process has just made it
+                return [PreparedFile(target, "exists")]
             except OSError as error:
                 raise DataError(
                     f"{target}: {error.strerror or error}; link or move {source / name} there"

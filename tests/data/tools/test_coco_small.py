@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,20 @@ def test_prepare(official, tmp_path, capsys):
     rows = check(tmp_path, ["coco_small"])
     assert all(LABEL in row.note and "official form" in row.note for row in rows)
     assert [row.absent_images for row in rows] == [0, 0]
+
+
+def test_another_process_prepares_it_too(official, tmp_path, monkeypatch):
+    real, late = Path.symlink_to, []
+
+    def symlink_to(link, target, **options):
+        if not late:
+            late.append(link)
+            real(link, target)
+        real(link, target, **options)
+
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
+    assert prepare(tmp_path, "coco_small", official)[0].status == "linked"
+    assert late and late[0].is_symlink() and late[0].exists()
 
 
 def test_what_cannot_be_prepared(official, tmp_path, monkeypatch):
