@@ -19,6 +19,13 @@ _RESULTS = Path(__file__).parents[1] / "results"
 _FIGURES = _RESULTS / "rendered" / "figures"
 _RUNS = tempfile.TemporaryDirectory()  # until the build has copied it
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
+#: To a figure as it lies in the repository, from a page at any depth below docs.
+_FIGURE = re.compile(r"\]\(\.\./((?:\.\./)*)results/rendered/figures/")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Figures are linked where the repository has them, and lie beside the pages on the site."""
+    return _FIGURE.sub(r"](\1figures/", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -24,6 +24,7 @@ from hevitpose.evaluation.statistics import (
     mean_interval,
     paired_difference,
 )
+from hevitpose.markdown import plain
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from hevitpose.records.schema import BASELINE_PREFIX
@@ -31,7 +32,6 @@ from reports.captions import describe_conditions, machine_key, shared
 from reports.cells import Cells, group, share, split
 from reports.grid_files import Overrides
 from reports.load import METRIC_ALIASES, UNIT_PREFIXES, metric, newest, seed_number
-from reports.output.text import plain
 from reports.settings import flatten
 
 #: Metrics that a grid's table shows, as their headings say them.

@@ -18,10 +18,11 @@ from hevitpose.evaluation.statistics import (
     compare_grid,
     contrasts,
 )
+from hevitpose.markdown import plain
 from reports.ablation import GridView, Row, by_seed
 from reports.grid_files import value_of
 from reports.load import is_conditional
-from reports.output.text import plain, shorten
+from reports.output.text import shorten
 
 
 def best(grid: GridView) -> Row | None:

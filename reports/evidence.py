@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from hevitpose.evaluation.statistics import Comparison, Family, Interval
+from hevitpose.markdown import plain
 from reports import ablation
 from reports.captions import condition as words_of
 from reports.comparisons import product_levels
-from reports.output.text import plain
 from reports.robustness import Robustness, Run
 from reports.tables.grid import gap_text
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from hevitpose.config import load_config, shipped
 from hevitpose.errors import UsageError
+from hevitpose.markdown import plain
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
-from reports.output.text import plain
 from reports.settings import FREE_KEYS, flatten, stock_options
 
 #: Keys of a config that say where the data are and how they are loaded, or that have an option.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ablations.grid_file import DEFAULT_CELL, PRIMARY_METRICS
 from hevitpose.files import write_atomically
+from hevitpose.markdown import escape_markdown
 from hevitpose.records import Record
 from reports import ablation
 from reports.figures.effects import effects
@@ -18,7 +19,7 @@ from reports.figures.robustness import heat_map
 from reports.figures.style import read_digest
 from reports.load import Measured, check
 from reports.output.terminal import WIDTH, to_terminal
-from reports.output.text import Table, escape_markdown, shorten, stem, to_csv, to_latex, to_markdown
+from reports.output.text import Table, shorten, stem, to_csv, to_latex, to_markdown
 from reports.robustness import view_of
 from reports.tables.grid import grid_table
 from reports.tables.robustness import robustness_table

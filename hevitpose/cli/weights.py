@@ -9,7 +9,7 @@ import typer
 
 from hevitpose import files
 from hevitpose.cli.common import Imports, Runtime
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, notice_once
 from hevitpose.sizes import parse_size
 
 InputSize = Annotated[
@@ -202,9 +202,12 @@ def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:
 
 
 def _stored_size(weights: Path) -> tuple[int, int]:
-    """(W, H) that a network was trained at."""
+    """(W, H) that a network was trained at; the default, and a line, where its file says none."""
+    from hevitpose.config.schema import DataConfig
     from hevitpose.models.checkpoint import read_checkpoint
 
-    data = read_checkpoint(weights).config.get("data", {})
-    size = data.get("input_size", (256, 256))
-    return size[0], size[1]
+    said = read_checkpoint(weights).config.get("data", {}).get("input_size")
+    width, height = said or DataConfig.model_fields["input_size"].default
+    if said is None:
+        notice_once(f"{weights} says no input size: {height}x{width} is taken (--input)")
+    return width, height

@@ -83,7 +83,14 @@ class PosePredictor:
                     f"{named}: {', '.join(anew)} started anew when its weights were loaded; "
                     "without training since, its keypoints mean nothing"
                 )
-        self.config, self.named = config or Config(), named
+        if config is None:
+            config = Config()
+            height, width = config.data.input_size[::-1]
+            notice_once(
+                f"{named} says nothing of its codec and input: crops of {height}x{width}, decoder "
+                f"{config.codec.decoder} are taken"
+            )
+        self.config, self.named = config, named
         self.layout = _layout_of(network, named, layout)
         self.model = optimize(network.eval().float(), mode="train").to(self.device).eval()
         self.codec = codec_of(network, self.config)

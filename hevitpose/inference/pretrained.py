@@ -6,6 +6,7 @@ is read. Both travel in one safetensors file, and ``valid``, ``predict`` and ``e
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from hevitpose.data.keypoints import LAYOUTS, assumed, require_same_order
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
+from hevitpose.markdown import code, escape_markdown
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
@@ -198,29 +200,28 @@ def model_card(
     """A model card: counts by convention, settings, where the weights come from, results."""
     settings = parse_config(config, "config") if config else None
     size = settings.data.input_size if settings else PUBLISHED_SIZE
-    dataset = config.get("data", {}).get("dataset", "")
-    origin = str(source.get("origin", "this project"))
-    licence = LICENCES.get(origin.split()[0], "see below")
+    licence = LICENCES.get(_publisher(source))
     lines = [
         "---",
         "library_name: hevitpose",
         "pipeline_tag: keypoint-detection",
-        *([f"license: {licence}"] if licence in LICENCES.values() else []),
+        *([f"license: {licence}"] if licence else []),
         "---",
         "",
-        f"# {name}",
+        f"# {escape_markdown(name)}",
         "",
-        f"`{model.name}`, {model.num_keypoints} keypoints. "
-        f'`hevitpose.from_pretrained("{name}")` gives the network.',
+        f"{code(model.name)}, {model.num_keypoints} keypoints. "
+        f"{code(f'hevitpose.from_pretrained({json.dumps(name)})')} gives the network.",
         "",
         *([notes, ""] if notes else []),
         "| | |",
         "| --- | --- |",
+        f"| input (H x W) | {size[1]}x{size[0]}{'' if settings else ' (not said; counted at)'} |",
         *(f"| {key} | {value} |" for key, value in _counts(model, size)),
         *(f"| {key} | {value} |" for key, value in _settings(model, settings)),
         *(f"| recipe | {_recipe(r)} |" for r in records if r.kind == "training"),
         f"| weights from | {_origin(source, records)} |",
-        f"| training data | {dataset or 'not said'}{_terms(dataset)} |",
+        f"| training data | {_training_data(config, source)} |",
         "",
         "## Results",
         "",
@@ -231,9 +232,8 @@ def model_card(
 
 
 def _counts(model: nn.Module, size: tuple[int, int]) -> list[tuple[str, str]]:
-    width, height = size
     network = meta_copy(model)
-    rows = [("input (H x W)", f"{height}x{width}")]
+    rows = []
     for convention in ("mmcv", "fvcore", "torch"):
         counted = count(network if convention == "mmcv" else model, size, convention)
         if convention == "mmcv":
@@ -270,12 +270,13 @@ def _recipe(record: Record) -> str:
     assert cost is not None  # a training that succeeded says it
     start = training.get("start_from")
     parts = [
-        f"training `{record.id}`",
-        f"from {start}" if start else "from random weights",
+        f"training {code(record.id)}",
+        f"from {escape_markdown(start)}" if start else "from random weights",
         f"{cost.steps} steps of {cost.total_batch} people, {cost.epochs:.1f} passes over "
         f"{cost.people}",
         f"{training['optimizer']}, learning rate {cost.lr:g}, {training['schedule']}",
-        f"{cost.seconds / 60:.0f} minutes on {record.machine.cpu or 'a machine not named'}"
+        f"{cost.seconds / 60:.0f} minutes on "
+        f"{escape_markdown(record.machine.cpu or 'a machine not named')}"
         if cost.seconds
         else "",
     ]
@@ -283,19 +284,33 @@ def _recipe(record: Record) -> str:
 
 
 def _origin(source: Mapping[str, Any], records: list[Record]) -> str:
-    anew = ", ".join(f"`{name}`" for name in source.get("reset", ()))
+    anew = ", ".join(map(code, source.get("reset", ())))
     but = f"; {anew} started anew when they were loaded" if anew else ""
     if "file" in source:
-        return f"`{source['file']}` of {source['origin']}, sha256 `{source['sha256']}`{but}"
+        origin, sha256 = (source.get(key, "not said") for key in ("origin", "sha256"))
+        where = f"{code(source['file'])} of {escape_markdown(origin)}"
+        return f"{where}, sha256 {code(sha256)}{but}"
     ids = sorted({record.id for record in records if record.kind == "evaluation"})
-    return (f"records {', '.join(f'`{i}`' for i in ids)}" if ids else "this project") + but
+    return (f"records {', '.join(map(code, ids))}" if ids else "not said") + but
 
 
-def _terms(dataset: str) -> str:
+def _publisher(source: Mapping[str, Any]) -> str:
+    """Whose code wrote a published file (``MMPose``); empty where nobody's did."""
+    first = str(source.get("origin", "")).partition(" ")[0]
+    return first if first in LICENCES else ""
+
+
+def _training_data(config: Mapping[str, Any], source: Mapping[str, Any]) -> str:
+    """What a training's own config says. A published file's has the keypoints' set, which may be
+    another one.
+    """
+    if _publisher(source):
+        return "as its publisher says"
+    dataset = config.get("data", {}).get("dataset")
     if dataset not in ROWS:
-        return ""
+        return escape_markdown(Path(dataset).name) if dataset else "not said"
     files, terms = ROWS[dataset].files, ROWS[dataset].terms
-    return f" ([page]({files.page}); {terms})" if files else f" ({terms})"
+    return f"{dataset} ([page]({files.page}); {terms})" if files else f"{dataset} ({terms})"
 
 
 def _results(records: list[Record]) -> list[str]:
@@ -314,12 +329,12 @@ def _results(records: list[Record]) -> list[str]:
             if value is None:
                 continue
             cells = (
-                f"{data.name} {data.split}",
-                "ground truth" if data.boxes == "gt" else data.boxes,
+                escape_markdown(f"{data.name} {data.split}"),
+                "ground truth" if data.boxes == "gt" else escape_markdown(data.boxes),
                 data.counts.get("people", "not said"),
                 "yes" if record.flip_test else "no",
-                record.decoder or "not said",
-                metric,
+                escape_markdown(record.decoder or "not said"),
+                escape_markdown(metric),
                 f"{value:.3f}{_interval(record, metric)}",
                 f"`{record.id}`",
             )

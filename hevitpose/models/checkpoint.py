@@ -27,7 +27,7 @@ from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
 from hevitpose.models.spec import MEAN, STD, options_of
-from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_trainings
+from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_source
 
 FORMAT = "hevitpose-1"
 METADATA = "hevitpose"
@@ -234,7 +234,7 @@ def _stored(path: Path, state: dict[str, Tensor] | None, parts: Mapping[str, Any
     if parts.get("input", INPUT) != INPUT:
         raise DataError(f"{path}: is for inputs of {parts['input']!r}, expected {INPUT}")
     assert isinstance(config, dict) and isinstance(source, dict)
-    require_trainings(path, source)
+    require_source(path, source)
     data = config.get("data", {})
     if not isinstance(data, dict):
         raise DataError(f"{path}: its config's data are {data!r:.80}, expected a section")

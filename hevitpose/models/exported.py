@@ -177,7 +177,8 @@ def load_exported(
         with quiet():
             return torch.jit.load(str(path), map_location="cpu")
     if to == "torch.export":
-        return torch.export.load(str(path)).module()
+        with path.open("rb") as file:  # by a name it takes `.pt2` alone without a warning
+            return torch.export.load(file).module()
     return load_onnx(path, runtime, precision, threads)
 
 

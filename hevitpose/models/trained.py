@@ -42,8 +42,8 @@ def own_training(config: Mapping[str, Any], source: Mapping[str, Any]) -> Traine
     return Trained(Path(str(dataset)).name, str(split), held_out) if dataset and split else None
 
 
-def require_trainings(path: Path, source: Mapping[str, Any]) -> None:
-    """Refuse what is no list of trainings, or none of what started anew.
+def require_source(path: Path, source: Mapping[str, Any]) -> None:
+    """Refuse a ``source`` whose entries are not what they should be.
 
     Raises:
         DataError: it is something else.
@@ -52,6 +52,10 @@ def require_trainings(path: Path, source: Mapping[str, Any]) -> None:
     items = found if isinstance(found, list) else [None]
     if not all(isinstance(item, list) and [*map(type, item)] == [str] * 3 for item in items):
         raise DataError(f"{path}: source.{_EARLIER} is {found!r:.80}, expected lists of 3 texts")
+    for key in ("origin", "file", "sha256"):
+        value = source.get(key, "-")
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{path}: source.{key} is {value!r:.80}, expected text")
     anew = source.get("reset", [])
     if not isinstance(anew, list) or not all(isinstance(name, str) for name in anew):
         raise DataError(f"{path}: source.reset is {anew!r:.80}, expected a list of names")

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hevitpose.markdown import plain
 from reports.ablation import SHOWN, GridView
 from reports.captions import condition, describe_conditions, shared
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import PCKH_JOINTS, Measured, metric
-from reports.output.text import plain
 from reports.published import JOINTS, Published
 from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.cost import counted

@@ -6,6 +6,7 @@ import textwrap
 from collections import defaultdict
 from typing import Any
 
+from hevitpose.markdown import plain
 from hevitpose.records import Record
 from reports.captions import (
     data_words,
@@ -17,7 +18,6 @@ from reports.captions import (
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
 from reports.load import Measured, input_size
-from reports.output.text import plain
 from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.speed import latest_timings
 

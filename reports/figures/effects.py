@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from hevitpose.markdown import plain
 from reports.ablation import SHOWN, GridView
 from reports.captions import condition
 from reports.comparisons import headline
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain, shorten
+from reports.output.text import shorten
 
 
 def effects(grid: GridView, name: str | None = None) -> Plot | None:

@@ -20,11 +20,11 @@ from hevitpose import json_file
 from hevitpose.data.registry import is_rendered
 from hevitpose.errors import DataError
 from hevitpose.files import content
+from hevitpose.markdown import plain
 from hevitpose.records import Problem
 from reports.figures import style
 from reports.invalid import one_line
 from reports.load import Measured, metric
-from reports.output.text import plain
 from reports.tables.accuracy import DISPLAY
 
 #: Of both files together: they are committed.

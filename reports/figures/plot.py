@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hevitpose.markdown import plain
 from reports.figures import style
-from reports.output.text import plain
 from reports.tables.accuracy import DISPLAY
 
 

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison
+from hevitpose.markdown import plain
 from reports.ablation import SHOWN, GridView
 from reports.captions import condition as words_of
 from reports.changes import ERRORS, Changes
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain, shorten, stem
+from reports.output.text import shorten, stem
 from reports.robustness import Robustness, Run
 
 _MARKS = {BETTER: "▲", WORSE: "▼"}

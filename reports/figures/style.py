@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hevitpose.files import replacing, write_atomically
-from reports.output.text import plain
+from hevitpose.markdown import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

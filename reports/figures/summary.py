@@ -8,11 +8,12 @@ from typing import Any
 
 from ablations.grid_file import MAIN_GRIDS
 from hevitpose.evaluation.statistics import BETTER, WORSE
+from hevitpose.markdown import plain
 from reports.ablation import MATCHED, SHOWN, GridView
 from reports.captions import condition
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain, shorten, signed
+from reports.output.text import shorten, signed
 
 _MARKS = {BETTER: (style.GREEN, "^"), WORSE: (style.RED, "v")}
 _HEADINGS = {"ffn": "Feed-forward network"}

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from hevitpose.markdown import plain
 from reports.ablation import SHOWN
 from reports.captions import condition
 from reports.figures import style
 from reports.figures.plot import Plot
-from reports.output.text import plain
 from reports.transfer import Side, Transfer
 
 #: Of the grids, by turns; the default has the orange and the diamond to itself.

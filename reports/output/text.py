@@ -13,10 +13,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hevitpose.evaluation.statistics import Interval
+from hevitpose.markdown import escape_markdown, plain
 
 NOT_MEASURED = "not measured"
 NOT_MEASURABLE = "not measurable here"
@@ -35,7 +35,6 @@ _LATEX = {
     "▲": r"$\bigtriangleup$", "▼": r"$\bigtriangledown$",
     "≈": r"$\approx$", "–": "--", "—": "---", "·": r"$\cdot$", "…": r"\dots{}",
 }  # fmt: skip
-_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 class Reference(NamedTuple):
@@ -117,23 +116,6 @@ class Table:
         return tuple(line for line in (self.caption, self.conditions, *self.legend) if line)
 
 
-def plain(text: object) -> str:
-    """One printable line: no control characters, no bidirectional overrides, single spaces."""
-    return _plain(str(text))
-
-
-@lru_cache(maxsize=4096)
-def _plain(text: str) -> str:
-    if text.isprintable():  # all but a few are, and need no look at each character
-        return " ".join(text.split())
-    characters = (
-        " " if character.isspace() else character
-        for character in text
-        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
-    )
-    return " ".join("".join(characters).split())
-
-
 def shorten(text: object, width: int) -> str:
     """At most ``width`` characters, the last an ellipsis where something was cut."""
     line = plain(text)
@@ -149,22 +131,6 @@ def stem(*words: str) -> str:
     name = "-".join(words)
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-
-
-def escape_markdown(text: object) -> str:
-    """Text that Markdown shows as it is: no markup, no html, no table border, no link."""
-    return _escaped_markdown(plain(text))
-
-
-@lru_cache(maxsize=4096)
-def _escaped_markdown(line: str) -> str:
-    line = "".join(_MARKDOWN.get(character, character) for character in line)
-    line = re.sub(r"([\\`*|\[\]~$])", r"\\\1", line)
-    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
-    line = line.replace("://", r":\//")
-    line = re.sub(r"(?i)\bwww\.", r"www\\.", line)
-    line = re.sub(r"^([#+=!-])", r"\\\1", line)
-    return re.sub(r"^(\d+)([.)] )", r"\1\\\2", line)
 
 
 def escape_latex(text: object) -> str:

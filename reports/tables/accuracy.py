@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from hevitpose.data.registry import ROWS, Declared
+from hevitpose.markdown import plain
 from hevitpose.records import Record
 from reports import ablation
 from reports.captions import about_data, shared, start_words
@@ -22,7 +23,7 @@ from reports.load import (
     newest,
     seed_number,
 )
-from reports.output.text import MISSING, Column, Table, TableCell, number, plain, show_estimate
+from reports.output.text import MISSING, Column, Table, TableCell, number, show_estimate
 from reports.published import Number, Published
 from reports.recipe import departures
 from reports.settings import origin_of, setting

@@ -13,10 +13,11 @@ from typing import Any
 
 from hevitpose.evaluation.statistics import Interval, paired_difference
 from hevitpose.inference.defaults import MOST_LOST
+from hevitpose.markdown import plain
 from hevitpose.records import Record
 from reports import captions
 from reports.load import Measured, input_size, is_plain_network, metric, newest
-from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain, signed
+from reports.output.text import MISSING, Column, Table, TableCell, join, number, signed
 from reports.tables.accuracy import DISPLAY
 from reports.tables.speed import latest_timings, median, timings_line
 

@@ -6,12 +6,13 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from hevitpose.markdown import plain
 from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Latency, Record
 from hevitpose.records.schema import P90_SAMPLES
 from reports import captions
 from reports.load import Measured, is_plain_network, newest
-from reports.output.text import MISSING, Column, Table, TableCell, join, number, plain
+from reports.output.text import MISSING, Column, Table, TableCell, join, number
 from reports.published import Published
 from reports.tables.accuracy import DISPLAY
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import pickle
+import re
 import sys
 import types
 from pathlib import Path
@@ -19,13 +20,14 @@ from torch import nn
 
 import hevitpose
 from hevitpose.cli import execute
+from hevitpose.cli.weights import _stored_size
 from hevitpose.config import load_config, parse_config
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
 from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError, notice_once
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
-from hevitpose.models.checkpoint import read_checkpoint
+from hevitpose.models.checkpoint import read_checkpoint, save_checkpoint
 from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.forms import optimize
 from hevitpose.models.keypoints import KeypointLayout
@@ -509,7 +511,8 @@ def test_a_model_card_is_filled_by_records(tmp_path):
     assert "| parameters | 9.57M |" in card
     assert "| GFLOPs (mmcv) | 1.59 |" in card and "| GFLOPs (torch) |" in card
     assert f"`w.pth` of MMPose 1.x, sha256 `{model.pretrained_from.source['sha256']}`" in card
-    assert "annotations CC BY 4.0" in card and "decoder default-1x" in card
+    assert "decoder default-1x" in card
+    assert "| training data | as its publisher says |" in card  # 17 keypoints are not its images
     assert (
         "| coco val | ground truth | 1422 | yes | default | AP | 0.500 [0.450, 0.550], n = 491 |"
     ) in card
@@ -517,6 +520,41 @@ def test_a_model_card_is_filled_by_records(tmp_path):
         hevitpose.save_pretrained(model, tmp_path / "no", records=[record(model="pose_hrnet_w32")])
     empty = hevitpose.save_pretrained(model, tmp_path / "other") / "README.md"
     assert "None recorded." in empty.read_text()
+
+
+def test_a_card_shows_foreign_text_as_it_is(tmp_path):
+    """What stands in a file's header is nobody's markup, and another kind of value is refused."""
+    nano = hevitpose.create_model("nano", num_keypoints=17, seed=1).eval()
+    evil = "a|b`<img src=x onerror=alert(1)>\n# x"
+    source = {"origin": f"MMPose {evil}", "file": evil, "sha256": "0", "reset": [evil]}
+    folder = tmp_path / "w<b>"
+    file = save_checkpoint(nano, folder / "model.safetensors", {}, None, source)
+    card = hevitpose.save_pretrained(hevitpose.from_pretrained(file), folder) / "README.md"
+    (row,) = [line for line in card.read_text().splitlines() if "weights from" in line]
+    row = row.replace("\\`", "")  # an escaped one begins nothing
+    assert "<" not in re.sub(r"`[^`]*`", "", row) and row.count("`") == 6
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert "# w&lt;b&gt;" in card.read_text()
+    for wrong in ({"origin": ""}, {"origin": 3}, {"file": ["x"]}, {"sha256": None}):
+        (key,) = wrong
+        file = save_checkpoint(nano, tmp_path / "wrong.safetensors", {}, None, source | wrong)
+        with pytest.raises(DataError, match=f"source.{key} is .*, expected text"):
+            hevitpose.from_pretrained(file)
+    file = save_checkpoint(nano, tmp_path / "less.safetensors", {}, None, {"file": "x"})
+    card = hevitpose.save_pretrained(hevitpose.from_pretrained(file), tmp_path / "less")
+    assert "`x` of not said, sha256 `not said`" in (card / "README.md").read_text()
+
+
+def test_weights_without_a_config_say_so_everywhere(tmp_path):
+    nano = hevitpose.create_model("nano", num_keypoints=17, seed=1).eval()
+    folder = hevitpose.save_pretrained(nano, tmp_path / "bare")
+    card = (folder / "README.md").read_text()
+    for row in ("weights from | not said", "training data | not said", "(not said; counted at)"):
+        assert row in card
+    with pytest.warns(Notice, match="bare.* says nothing of its codec and input: .* 256x256"):
+        PosePredictor(folder)
+    with pytest.warns(Notice, match="says no input size: 256x256 is taken .--input"):
+        assert _stored_size(folder / "model.safetensors") == (256, 256)
 
 
 def test_weights_of_a_recorded_training_say_which(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from hevitpose.markdown import escape_markdown, plain
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import ablation, build, grid_files
 from reports.captions import condition
@@ -26,8 +27,6 @@ from reports.output.text import (
     TableCell,
     escape_csv,
     escape_latex,
-    escape_markdown,
-    plain,
     to_csv,
     to_latex,
     to_markdown,
