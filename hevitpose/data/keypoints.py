@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 from hevitpose.errors import DataError, notice_once, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
@@ -138,24 +141,33 @@ def assumed(where: str, count: int) -> KeypointLayout | None:
 
 
 def require_same_order(where: str, names: tuple[str, ...], layout: KeypointLayout) -> None:
-    """Check names from a file against a layout's, upper case and spaces aside.
+    """Check names from a file against a layout's, by their letters and digits, case aside.
 
     Names that the layout does not know are somebody's own words for its joints.
 
     Raises:
         DataError: a joint of both stands at another position.
     """
+    known = [_plain(name) for name in layout.names]
+    # two names of a layout may differ in their signs alone: the whole name first, then its place
+    exact = {name: index for index, name in enumerate(layout.names)}
+    place = {name: index for index, name in enumerate(known) if name}
 
-    def plain(name: str) -> str:
-        return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+    def found(index: int, name: str) -> int:
+        plain = _plain(name)
+        own = index if plain in known[index : index + 1] else place.get(plain, index)
+        return exact.get(name, own)
 
-    place = {plain(name): index for index, name in enumerate(layout.names)}
-    found = [place.get(plain(name), index) for index, name in enumerate(names)]
-    if found != list(range(len(names))):
+    if any(found(index, name) != index for index, name in enumerate(names)):
         raise DataError(
             f"{where}: keypoints are in another order: {', '.join(names)}; "
             f"expected {', '.join(layout.names)} ({layout.name})"
         )
+
+
+def _plain(name: str) -> str:
+    """Letters and digits: ``leftEye``, ``left.eye`` and ``Left-Eye`` are one name."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def mapping(source: KeypointLayout, target: KeypointLayout) -> tuple[int, ...]:

@@ -14,8 +14,10 @@ from hevitpose.data.keypoints import (
     MPII_TO_CROWDPOSE,
     layout,
     mapping,
+    require_same_order,
 )
-from hevitpose.errors import UsageError
+from hevitpose.errors import DataError, UsageError
+from hevitpose.models.keypoints import KeypointLayout
 
 # design/protocols.md, section 1, as it is written there
 COCO_SIGMAS = ".026 .025 .025 .035 .035 .079 .079 .072 .072 .062 .062 .107 .107 .087 .087 .089 .089"
@@ -93,3 +95,51 @@ def test_bad_layout(changed, word):
 def test_unknown_layout():
     with pytest.raises(UsageError, match="did you mean 'mpii'"):
         layout("mpi")
+
+
+def camel(name):
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+SPELLINGS = {
+    "as the layout": str,
+    "camelCase": camel,
+    "PascalCase": lambda name: name.title().replace("_", ""),
+    "dots": lambda name: name.replace("_", "."),
+    "spaces": lambda name: f" {name.replace('_', '  ').title()} ",
+    "dashes": lambda name: name.upper().replace("_", "-"),
+    "a colon": lambda name: name.replace("_", ": "),
+    "no sign": lambda name: name.replace("_", ""),
+    "full width": lambda name: "".join(chr(ord(c) + 0xFEE0) if c != "_" else c for c in name),
+}
+
+
+@pytest.mark.parametrize("known", LAYOUTS.values(), ids=lambda known: known.name)
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+def test_left_and_right_are_told_apart_in_any_spelling(spell, known):
+    require_same_order("a.json", tuple(map(spell, known.names)), known)
+    for pair in known.flip_pairs:
+        names = list(map(spell, known.names))
+        left, right = pair
+        names[left], names[right] = names[right], names[left]
+        with pytest.raises(DataError, match=r"a\.json: keypoints are in another order"):
+            require_same_order("a.json", tuple(names), known)
+
+
+def test_letters_of_any_script_and_names_that_differ_in_signs():
+    names = ("левый глаз", "\u00e9paule", "左目", "x+", "x-", "+", "-")
+    named = KeypointLayout("own", names, flip_pairs=(), sigmas=(0.1,) * len(names))
+    for same in (
+        ("Левый_Глаз", "E\u0301paule", "左目", "x+", "x-", "+", "-"),
+        ("ЛЕВЫЙ.ГЛАЗ", "\u00c9PAULE", "右目", "X +", "X -", "?", "!", "more than the layout has"),
+    ):
+        require_same_order("a.json", same, named)
+    for other in (
+        ("\u00e9paule", "левый глаз"),
+        ("左目", "\u00e9paule", "левыйглаз"),
+        ("левый глаз", "\u00e9paule", "左目", "x-", "x+"),
+        ("левый глаз", "\u00e9paule", "左目", "x+", "x-", "-", "+"),
+    ):
+        with pytest.raises(DataError, match="another order"):
+            require_same_order("a.json", other, named)
