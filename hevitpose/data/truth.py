@@ -29,7 +29,7 @@ class PoseTruth:
     image_index: np.ndarray  # (A,) int32 into the table's images
     keypoints: np.ndarray  # (A, K, 2) float32, image pixels, 0-based; 0 where not labelled
     visibility: np.ndarray  # (A, K) uint8, labelled where > 0
-    boxes: np.ndarray  # (A, 4) float64 x, y, w, h as annotated, not clipped
+    boxes: np.ndarray  # (A, 4) float64 x, y, w, h, not clipped; lines and points grown
     areas: np.ndarray  # (A,) float64: what OKS is scaled by, square pixels
     crowd: np.ndarray  # (A,) bool: ignored however many predictions fall on it
     order: np.ndarray  # (A,) int64: by which the file lists them, which breaks ties

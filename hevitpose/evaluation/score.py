@@ -185,11 +185,11 @@ def score_pck(table: PoseTable, predictions: Predictions) -> dict[str, float]:
     areas = pck_auc(errors, counted)
     seen = np.isfinite(curves)
     if not seen.any():
-        names = [table.layout.names[joint] for joint in pck.by if isinstance(joint, int)]
-        raise DataError(
-            f"{table.annotation_file}: no person has both joints {' and '.join(names)} labelled, "
-            "whose distance normalises PCK"
-        )
+        why = "no labelled joint of a person whose box has a size, which normalises PCK"
+        if pck.by != "bbox":
+            ends = " and ".join(table.layout.names[joint] for joint in pck.by)
+            why = f"no person has both joints {ends} labelled, whose distance normalises PCK"
+        raise DataError(f"{table.annotation_file}: {why}")
     return {
         pck.name: float(100 * curves[seen].mean()),
         "AUC": float(100 * areas[seen].mean()),
@@ -212,8 +212,7 @@ def person_sizes(table: PoseTable) -> tuple[np.ndarray, np.ndarray]:
     pck = table.declared.pck
     assert pck is not None
     if pck.by == "bbox":
-        sizes = _annotated_boxes(table)[:, 2:].max(axis=1).astype(np.float64)
-        return sizes, sizes > 0
+        return box_sizes(_annotated_boxes(table))
     ends = list(pck.by)
     both = (table.visibility[:, ends] > 0).all(axis=1)
     points = table.keypoints[:, ends].astype(np.float64)
@@ -221,8 +220,14 @@ def person_sizes(table: PoseTable) -> tuple[np.ndarray, np.ndarray]:
     return sizes, both & (sizes > 0)
 
 
+def box_sizes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) longer sides of x, y, w, h in pixels, and whether there is one to normalise by."""
+    sizes = boxes[:, 2:].max(axis=1).astype(np.float64)
+    return sizes, sizes > 0
+
+
 def _annotated_boxes(table: PoseTable) -> np.ndarray:
-    """(N, 4) not clipped, of a table with ground-truth boxes."""
+    """(N, 4) not clipped, lines and points grown, of a table with ground-truth boxes."""
     if table.truth is None:  # MPII's format, whose boxes are of centre and scale
         return table.bboxes
     order = np.argsort(table.truth.ids, kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from hevitpose.data import declared, load
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.diagnosis.breakdown import breakdown
 from hevitpose.evaluation.prediction_files import evaluate_predictions
-from hevitpose.evaluation.score import Predictions, score
+from hevitpose.evaluation.score import Predictions, person_sizes, score, score_pck
 from tests.data import annotation_files as files
 
 SIZE = (64, 64)
@@ -87,6 +88,48 @@ def test_by_the_box(tmp_path):
     assert one["PCK"] == pytest.approx(50)  # a wrong, c right, b nobody's
     with pytest.raises(DataError, match="1 of 2 people are not predicted, the first is row 1; PCK"):
         score(table, alone)
+
+
+def points_of_one_joint(folder, people):
+    """Each with one keypoint, the box a point there, beside the two of :func:`coco_people`."""
+    coco_people(folder)
+    content = json.loads((folder / "ann.json").read_text())
+    content["annotations"] = content["annotations"] * (people < 6)
+    for row in range(people):
+        point = {"keypoints": [20, 20 + row, 2, *[0] * 6], "bbox": [20.0, 20.0 + row, 0.0, 0.0]}
+        common = {"image_id": 7, "category_id": 1, "iscrowd": 0, "area": 0.0}
+        content["annotations"].append({"id": 10 + row, **common, **point})
+    files.write(folder / "ann.json", content)
+
+
+@pytest.mark.parametrize("people", [1, 6])
+def test_a_box_that_is_a_point_counts_by_the_grown_one(tmp_path, people):
+    """Grown to a tenth of 64 pixels: 0.6 is right, 0.7 is not, in the score and by joint."""
+    points_of_one_joint(tmp_path, people)
+    table = load(str(described(tmp_path, pck=BOX)), tmp_path, "val", input_size=SIZE, scored=True)
+    assert table.counts["grown_boxes"] == people and len(table) in (3, 6)
+    point = (table.visibility > 0).sum(1) == 1
+    sizes, known = person_sizes(table)
+    assert known.all() and sizes[point] == pytest.approx(6.4)
+    for shift, right in ((0.6, True), (0.7, False), (1000, False)):
+        shifts = np.where(point, shift, 0)[:, None] * np.ones((1, 3))
+        found = score(table, shifted(table, shifts))
+        a = 100 if right else 100 * (2 / 3) * (people == 1)  # joint a; b and c only of the two
+        assert found["PCK"] == pytest.approx((a + 200) / 3 if people == 1 else a)
+        parts = breakdown(table, shifted(table, shifts))["joints"]
+        assert parts["a"]["n"] == len(table)
+        assert parts["a"]["pck"][2] == pytest.approx(a / 100, abs=1e-6)  # at 0.1
+        by_joint = [joint["auc"] for joint in parts.values() if joint["n"]]
+        assert found["AUC"] == pytest.approx(100 * np.mean(by_joint), abs=1e-4)
+
+
+def test_no_box_with_a_size(tmp_path):
+    coco_people(tmp_path)
+    table = load(str(described(tmp_path, pck=BOX)), tmp_path, "val", input_size=SIZE, scored=True)
+    nothing = dataclasses.replace(table.truth, boxes=np.zeros((2, 4)))
+    table = dataclasses.replace(table, truth=nothing)
+    with pytest.raises(DataError, match="person whose box has a size, which normalises PCK"):
+        score_pck(table, shifted(table, SHIFTS))
 
 
 @pytest.mark.parametrize("form", ["coco", "mpii"])

@@ -196,6 +196,7 @@ class _Choice:
     known: np.ndarray  # (A,) int64 position of each person's image, -1 where unknown
     used: np.ndarray  # (N,) int64 into the people
     boxes: np.ndarray  # (N, 4) clipped
+    whole: np.ndarray  # (A, 4) not clipped, lines and points grown
     fault: np.ndarray  # (A,) bool: left out as bad
     empty: np.ndarray  # (A,) bool: dropped for its area
     areas: np.ndarray  # (A,) float64: what OKS is scaled by, NaN where it cannot be known
@@ -286,7 +287,7 @@ def _choose(people: People, images: Images, problems: Problems, declared: Declar
     }
     if declared.derive:
         counts["derived_boxes"] = int(people.derived[chosen].sum())
-    return _Choice(known, chosen, clipped[chosen], fault, empty, areas, counts)
+    return _Choice(known, chosen, clipped[chosen], boxes, fault, empty, areas, counts)
 
 
 def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) -> Images:
@@ -353,7 +354,7 @@ def _truth(people: People, choice: _Choice, declared: Declared) -> PoseTruth:
         image_index=choice.known[rows].astype(np.int32),
         keypoints=xyv[..., :2],
         visibility=xyv[..., 2].astype(np.uint8),
-        boxes=people.bboxes[rows],
+        boxes=choice.whole[rows],
         areas=choice.areas[rows],
         crowd=(people.crowd | choice.empty)[rows],
         order=rows,

@@ -27,7 +27,13 @@ from hevitpose.evaluation.diagnosis.progressive import (
     label_everybody,
 )
 from hevitpose.evaluation.diagnosis.scene import Scene, make_scene
-from hevitpose.evaluation.score import Predictions, as_crowdpose, pck_errors, results_of
+from hevitpose.evaluation.score import (
+    Predictions,
+    as_crowdpose,
+    box_sizes,
+    pck_errors,
+    results_of,
+)
 from hevitpose.metrics.coco_api import MAX_DETECTIONS
 from hevitpose.metrics.crowdpose import TOOL_SPLITS
 from hevitpose.metrics.curves import THRESHOLDS as PCK_THRESHOLDS
@@ -159,8 +165,8 @@ def _similarity(scene: Scene, points: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _in_boxes(scene: Scene, points: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(points - scene.truth, axis=-1)
-    size = np.maximum(scene.boxes[:, 2:].max(1), np.spacing(1))
-    return np.nan_to_num(distance / size[:, None], nan=np.inf)
+    sizes, known = box_sizes(scene.boxes)  # of ignored regions, which do not count, it may not be
+    return np.nan_to_num(distance / np.where(known, sizes, 1.0)[:, None], nan=np.inf)
 
 
 def _joints(
