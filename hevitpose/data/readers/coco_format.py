@@ -17,7 +17,13 @@ import numpy as np
 
 from hevitpose.data.files import find, find_boxes
 from hevitpose.data.images import resolved, size_of
-from hevitpose.data.readers.coco_records import Content, Images, People, read_file
+from hevitpose.data.readers.coco_records import (
+    LARGEST_SIDE,
+    Content,
+    Images,
+    People,
+    read_file,
+)
 from hevitpose.data.readers.detections import read_boxes
 from hevitpose.data.readers.doubts import refuse_relative, tell_corners
 from hevitpose.data.readers.image_ids import ImageIds
@@ -26,6 +32,7 @@ from hevitpose.data.table import PoseTable, Problems, Skipped, image_name_array
 from hevitpose.data.transforms import box_to_center_size
 from hevitpose.data.truth import AREA_OF_BOX, LARGEST_AREA, PoseTruth
 from hevitpose.errors import DataError
+from hevitpose.files import exists
 
 #: A box that is a line or a point, because its person's keypoints are, is grown to this share of
 #: its image's longer side.
@@ -227,10 +234,11 @@ class _Faults:
 
 
 def _sides(images: Images, known: np.ndarray) -> np.ndarray:
-    """(A, 2) W, H of each person's image; 1 where there is none."""
+    """(A, 2) W, H of each person's image; 1 where there is none, the largest where not known."""
     if not len(images.ids):
         return np.ones((len(known), 2), np.int64)
-    return np.where((known >= 0)[:, None], images.sizes[known], 1)
+    sizes = np.where(images.sizes > 0, images.sizes, LARGEST_SIDE)
+    return np.where((known >= 0)[:, None], sizes[known], 1)
 
 
 def _choose(people: People, images: Images, problems: Problems, declared: Declared) -> _Choice:
@@ -271,7 +279,7 @@ def _choose(people: People, images: Images, problems: Problems, declared: Declar
         used & ~(clipped[:, 2:] > 0).all(axis=1),
         lambda i: (
             f"bbox is {_box(people.bboxes[i])}, outside its image of "
-            f"{sides[i][0]}x{sides[i][1]} or under two pixels"
+            f"{_by(sides[i])} or under two pixels"
         ),
     )
     chosen = np.flatnonzero(used & ~fault)
@@ -291,11 +299,16 @@ def _choose(people: People, images: Images, problems: Problems, declared: Declar
 
 
 def _with_sizes(images: Images, root: Path, problems: Problems, stored: bool) -> Images:
-    """The images, with sizes that the file does not state from the photographs' headers."""
+    """The images, with sizes that the file does not state from the photographs' headers.
+
+    Of an absent photograph it stays (0, 0): what handles missing images rules whether that matters.
+    """
     keep, sizes = np.ones(len(images.ids), bool), images.sizes.copy()
     for index in np.flatnonzero(sizes[:, 0] == 0):
+        path = root / resolved(root, images.names[index])
         try:
-            sizes[index] = size_of(root / resolved(root, images.names[index]), stored)
+            if exists(path):
+                sizes[index] = size_of(path, stored)
         except DataError as error:
             keep[index] = False
             problems.add("image", f"id {images.ids[index]}", str(error))
@@ -363,6 +376,10 @@ def _truth(people: People, choice: _Choice, declared: Declared) -> PoseTruth:
 
 def _box(box: np.ndarray) -> str:
     return "[" + ", ".join(f"{value:g}" for value in box) + "]"
+
+
+def _by(sides: np.ndarray) -> str:
+    return "unknown size" if sides[0] == LARGEST_SIDE else f"{sides[0]}x{sides[1]}"
 
 
 def clip_boxes(boxes: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:

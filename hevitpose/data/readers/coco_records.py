@@ -33,6 +33,8 @@ _KEYS = {
 #: ``derive: true`` makes a missing box of the labelled keypoints, grown on every side by this share
 #: of its longer side.
 MARGIN = 0.1
+#: Sides of images are below it, in pixels.
+LARGEST_SIDE = 2**20
 
 
 @dataclass
@@ -216,7 +218,7 @@ class _ImageCollector:
                 said = "0" if unknown else "missing"
                 raise fields.MissingError(f"{key} is {said}, expected pixels")
         size = [fields.whole(record, key) for key in ("width", "height")]
-        if not all(0 < side < 2**20 for side in size):
+        if not all(0 < side < LARGEST_SIDE for side in size):
             raise ValueError(f"width, height are {size}, expected positive pixels")
         return size
 

@@ -33,11 +33,13 @@ Paths are relative to the yaml file. Optional:
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hevitpose import yaml_file
@@ -45,7 +47,7 @@ from hevitpose.data.files import find_boxes
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.coco_format import read
 from hevitpose.data.registry import Declared, Pck, refuse_reserved
-from hevitpose.data.table import PoseTable
+from hevitpose.data.table import PoseTable, Problems
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
@@ -212,7 +214,25 @@ def read_truth(dataset: Path, annotations: Path, skip_bad: bool) -> PoseTable:
             images = dataset.parent / split.images
     reader = mpii.read if said.format == "mpii" else read
     # The crop's size has no part in a score.
-    return reader(annotations, images, said, split="", input_size=(256, 256), skip_bad=skip_bad)
+    table = reader(annotations, images, said, split="", input_size=(256, 256), skip_bad=skip_bad)
+    return _with_known_sizes(table, skip_bad) if said.derive and said.format == "coco" else table
+
+
+def _with_known_sizes(table: PoseTable, skip_bad: bool) -> PoseTable:
+    """The table without people of absent photographs that are to say their sizes.
+
+    By size it is decided who counts; elsewhere absent photographs are refused or dropped later.
+    """
+    unknown = table.needed_images & (table.image_sizes[:, 0] == 0)
+    problems = Problems(table.annotation_file)
+    for index in np.flatnonzero(unknown):
+        path = table.image_root / table.image_names[index].decode()
+        why = f"{path}: absent, expected a photograph, which says its width and height"
+        problems.add("image", f"id {table.image_ids[index]}", why)
+    skipped = problems.raise_or_list(skip_bad)
+    left = table.without_images(unknown)
+    counts = {**left.counts, "skipped": left.counts.get("skipped", 0) + len(skipped)}
+    return dataclasses.replace(left, counts=counts, skipped=(*left.skipped, *skipped))
 
 
 def load(

@@ -18,8 +18,9 @@ from hevitpose.data import declared, load
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.registry import ROWS
+from hevitpose.data.tools.check import check
 from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
-from hevitpose.evaluation.prediction_files import evaluate_predictions
+from hevitpose.evaluation.prediction_files import evaluate_predictions, read_truth
 from hevitpose.evaluation.score import results_of, score
 from hevitpose.models.keypoints import KeypointLayout
 from tests.data import annotation_files as files
@@ -514,6 +515,54 @@ def test_derived_sizes_are_those_of_the_picture_as_read(tmp_path):
     (tmp_path / "images" / "a.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"image id 7: .*a\.jpg: .*expected a photograph"):
         read(path)
+
+
+def with_absent(folder, people):
+    """The usual people, a.jpg of unknown size, and an absent photograph with people or without."""
+    without_sizes(content := files.coco())
+    content["images"].append({"id": 99, "file_name": "gone.jpg"})
+    for row in range(people):
+        person = content["annotations"][0] | {"id": 900 + row, "image_id": 99}
+        content["annotations"].append(person)
+    if people:  # beyond any border
+        content["annotations"][-1]["bbox"] = [60.0, 40.0, 900.0, 900.0]
+    return custom(folder, content, derive=True)
+
+
+@pytest.mark.parametrize("present_only", [True, False])
+def test_an_absent_photograph_that_nobody_is_in_has_no_size(tmp_path, present_only):
+    path = with_absent(tmp_path, 0)
+    table = read(path, present_only=present_only)
+    assert len(table) == 3 and not table.skipped and ap(table) == (1.0, 1.0)
+    assert (99 in table.image_ids) != present_only
+    assert table.counts["absent_images"] == present_only
+    assert (table.image_sizes[table.needed_images] > 0).all()
+    plain = read(custom(tmp_path / "plain", files.coco()))
+    assert np.array_equal(table.bboxes, plain.bboxes)
+    assert len(read_truth(str(path), declared(path), tmp_path / "ann.json", False)) == 3
+
+
+def test_people_of_absent_photographs_whose_size_is_not_stated(tmp_path):
+    """Dropped, refused or skipped as elsewhere; scored nowhere, since the size decides who is."""
+    path = with_absent(tmp_path, 2)
+    table = read(path, present_only=True)
+    assert len(table) == 3 and table.counts["absent_images"] == 1 and not table.skipped
+    with pytest.raises(
+        DataError, match=r"1 of the 2 images .* are absent, the first are gone"
+    ) as e:
+        read(path)
+    assert "unknown" not in str(e.value)
+    table = read(path, skip_bad=True)
+    assert len(table) == 3 and [str(item) for item in table.skipped] == [
+        "image gone.jpg: absent, expected a file"
+    ]
+    truth = str(path), declared(path), tmp_path / "ann.json"
+    with pytest.raises(DataError, match=r"json: image id 99: .*gone\.jpg: absent, .* its width"):
+        read_truth(*truth, False)
+    table = read_truth(*truth, True)
+    assert len(table) == 3 == len(table.truth.take(~table.truth.ignored)) and table.skipped
+    [row, _] = check(tmp_path, [str(path)])
+    assert (row.status, row.bad, row.absent_images) == ("present", 0, 1)
 
 
 def test_derived_boxes(tmp_path):
