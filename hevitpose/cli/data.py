@@ -47,12 +47,17 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what is present, what is missing and where to get it, and what is wrong."""
+    """List what is present, what is missing and where to get it, and what is wrong.
+
+    Exits with 1 if something is wrong; missing files and photographs alone are no fault.
+    """
     from hevitpose.data.tools import check as doctor
 
     with bar("photographs", "images") as progress:
         rows = doctor.check(root, datasets or None, progress=progress)
     print(json.dumps(doctor.as_json(rows)) if as_json else doctor.render(rows))
+    if doctor.faulty(rows):
+        raise typer.Exit(1)
 
 
 @app.command()

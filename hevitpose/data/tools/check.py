@@ -84,6 +84,11 @@ def check(
     return rows
 
 
+def faulty(rows: Sequence[Row]) -> bool:
+    """Whether something is wrong with what is there; what is missing is not."""
+    return any(row.status == "bad" or row.bad > 0 for row in rows)
+
+
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows as plain data."""
     return [asdict(row) for row in rows]

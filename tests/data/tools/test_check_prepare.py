@@ -398,12 +398,29 @@ def test_check_of_a_custom_yaml(tmp_path, capsys):
         assert says in capsys.readouterr().out
     files.write(tmp_path / "ann.json", "[1]")
     assert check(tmp_path, [str(path)])[0].status == "bad"
-    assert execute(["data", "check", str(path), "--json"]) == 0
+    assert execute(["data", "check", str(path), "--json"]) == 1
     assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["bad", "missing"]
     path.write_text("name: mine")
     assert execute(["data", "check", str(path)]) == 2
     assert "keypoints" in capsys.readouterr().err
     assert execute(["data", "check", str(tmp_path / "none.yaml")]) == 1
+
+
+def test_check_exits_with_1_if_something_is_wrong(tmp_path, capsys):
+    """What is missing is none of it: splits, files, photographs."""
+    root, coco = files.root(tmp_path), files.coco()
+    command = ["data", "check", "coco", "ochuman", "--root", str(root)]
+    assert execute(command) == 0
+    (root / "coco/images/val2017/b.jpg").unlink()
+    assert execute(command) == execute([*command, "--json"]) == 0
+    assert "missing" in capsys.readouterr().out
+    del coco["annotations"][0]["bbox"]
+    val = root / "coco/annotations/coco_val.json"
+    assert val.is_file()
+    for wrong in (coco, "[1]"):  # a record, then the file
+        files.write(val, wrong)
+        assert execute(command) == execute([*command, "--json"]) == 1
+        assert capsys.readouterr().err == ""
 
 
 def test_check_tells_exifs_turns(tmp_path):
