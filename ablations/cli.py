@@ -141,7 +141,12 @@ def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) 
     from hevitpose.data.synthetic import generate
 
     jobs = list(jobs)
-    for data in runs.unrendered(job.config for job in jobs):
+    missing = runs.unrendered(job.config for job in jobs)
+    if missing:  # rendering takes minutes: first what would refuse the trainings after it
+        for job in jobs:
+            if job.kind == "training":
+                runs.require_machine(job.config)
+    for data in missing:
         start = time.monotonic()
 
         def report(done: int, total: int, start: float = start) -> None:

@@ -109,11 +109,18 @@ def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
     """The config with its checkpoint's network, codec and input, but for what was overridden.
 
     An override that differs from the checkpoint is said.
+
+    Raises:
+        UsageError: its keypoints are not as many as the dataset's.
     """
     from hevitpose.config import parse_overrides
-    from hevitpose.models.checkpoint_config import checkpoint_config
+    from hevitpose.data.files import declared
+    from hevitpose.models.checkpoint import read_checkpoint
+    from hevitpose.models.checkpoint_config import checkpoint_config, require_keypoints
 
     resolved, lines = checkpoint_config(config, parse_overrides(overrides or ()))
+    path, dataset = config.model.checkpoint, config.data.dataset
+    require_keypoints(path, read_checkpoint(path), dataset, len(declared(dataset).layout))
     for line in lines:
         note(line)
     return resolved
@@ -123,24 +130,49 @@ def prepare_data(config: Any) -> None:
     """Render synthetic people on first use; all other data must be there.
 
     Raises:
-        UsageError: what would be trained could not be scored.
+        UsageError: what would be trained could not be scored, or not on this machine.
         DataError: annotations are absent; found before people are rendered to start from.
     """
     from hevitpose import runs
     from hevitpose.data.files import locate
     from hevitpose.data.minival import split_of_files
     from hevitpose.data.registry import is_rendered
-    from hevitpose.data.synthetic import generate
     from hevitpose.data.unseen import require_scorable
 
     require_scorable(config)
     missing = runs.unrendered([config])
+    if missing:  # rendering takes minutes: first what would refuse the training after it
+        runs.require_machine(config)
     if missing and not is_rendered(config.data.dataset):
         for split in (config.data.train_split, config.data.val_split):
             locate(config.data.dataset, config.data.folder, split_of_files(config.data, split))
     for data in missing:
-        with bar("synthetic people", "images") as progress:
-            generate(data.folder, people=data.people, size=data.image_size, progress=progress)
+        _render(data)
+
+
+def prepare_evaluation(config: Any) -> None:
+    """Render the synthetic people of an evaluation on first use; those that are there are taken.
+
+    Raises:
+        UsageError: this machine cannot evaluate them, or the folder holds something else.
+    """
+    from hevitpose.data.registry import is_rendered
+    from hevitpose.data.synthetic import read_marker
+    from hevitpose.data.unseen import require_scorable
+    from hevitpose.training.devices import device_of
+
+    if not is_rendered(config.data.dataset) or read_marker(config.data.folder) is not None:
+        return
+    require_scorable(config)
+    device_of(config)
+    _render(config.data)
+
+
+def _render(data: Any) -> None:
+    from hevitpose.data.synthetic import generate
+
+    with bar("synthetic people", "images") as progress:
+        generate(data.folder, people=data.people, size=data.image_size, progress=progress)
 
 
 def print_record(record: Any, as_json: bool) -> None:

@@ -26,6 +26,7 @@ from hevitpose.cli.common import (
     make_config,
     of_checkpoint,
     prepare_data,
+    prepare_evaluation,
     print_record,
 )
 from hevitpose.config import Config
@@ -147,6 +148,7 @@ def valid(
     config = of_checkpoint(config, overrides)
     config, runtime = _runtime_of(config, runtime)
     each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
+    prepare_evaluation(config)
     for one in each:
         _evaluate(one, runtime, predictions, as_json)
 

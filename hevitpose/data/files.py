@@ -40,8 +40,19 @@ def splits_of(dataset: str) -> Collection[str]:
     return tuple(files.annotations) if files else ()
 
 
-def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path:
+def find(
+    folder: Path,
+    names: Mapping[str, tuple[str, ...]],
+    split: str,
+    hint: str = "see `hevitpose data check`",
+) -> Path:
     """The annotation file of a split under any of its spellings.
+
+    Args:
+        folder: of the annotations.
+        names: the spellings of each split.
+        split: of the dataset.
+        hint: what to do where there is none.
 
     Raises:
         UsageError: the dataset has no such split.
@@ -52,7 +63,20 @@ def find(folder: Path, names: Mapping[str, tuple[str, ...]], split: str) -> Path
     for name in names[split]:
         if is_file(folder / name):
             return folder / name
-    raise DataError(f"{folder}: no {' or '.join(names[split])} (see `hevitpose data check`)")
+    raise DataError(f"{folder}: no {' or '.join(names[split])} ({hint})")
+
+
+def require_rendered(said: Declared, root: Path, split: str) -> None:
+    """Refuse rendered people that are not there: those are made, not fetched.
+
+    Raises:
+        UsageError: there is no such split.
+        DataError: they are absent.
+    """
+    files = said.layout_on_disk
+    assert files is not None
+    hint = f"`hevitpose data synth --root {root}` renders them"
+    find(root / files.folder / "annotations", files.annotations, split, hint)
 
 
 def locate(dataset: str, root: Path, split: str) -> tuple[list[Path], Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hevitpose.data.files import declared
+from hevitpose.data.files import declared, require_rendered
 from hevitpose.data.registry import is_custom
 from hevitpose.data.table import (
     PoseTable,
@@ -59,6 +59,8 @@ def load(
     root = Path(root)
     options: dict[str, Any] = {"input_size": input_size, "boxes": boxes, "skip_bad": skip_bad}
     options["truth"] = not training
+    if said.rendered_as:
+        require_rendered(said, root, split)
     if is_custom(dataset):
         from hevitpose.data.readers import custom
 

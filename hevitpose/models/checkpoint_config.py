@@ -8,7 +8,7 @@ from typing import Any
 
 from hevitpose.config import Config, parse_config
 from hevitpose.errors import UsageError
-from hevitpose.models.checkpoint import locate, read_checkpoint, todays_options
+from hevitpose.models.checkpoint import Stored, locate, read_checkpoint, todays_options
 from hevitpose.models.spec import PEERS, full_name
 
 #: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
@@ -60,6 +60,20 @@ def checkpoint_config(
             brought[key] = theirs.get(key)
         merged[section] = brought if keys is None else {**theirs, **brought}
     return parse_config(merged, str(path)), tuple(lines)
+
+
+def require_keypoints(path: Path | str, stored: Stored, dataset: str, count: int) -> None:
+    """Refuse to evaluate weights of another number of keypoints than a dataset has.
+
+    Raises:
+        UsageError: they predict another number.
+    """
+    theirs = stored.model.get("num_keypoints")
+    if theirs != count:
+        raise UsageError(
+            f"{path}: predicts {theirs} keypoints, {dataset} has {count}; expected weights of this "
+            "dataset"
+        )
 
 
 def _model_section(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hevitpose.runs.folders import (
     training_folder,
     weights_of,
 )
-from hevitpose.runs.look import look_first
+from hevitpose.runs.look import look_first, require_machine
 from hevitpose.runs.plan import (
     complexity_run,
     evaluation_run,
@@ -68,6 +68,7 @@ __all__ = [
     "num_keypoints",
     "portable",
     "record_facts",
+    "require_machine",
     "remove_weights",
     "start_of",
     "store_of",

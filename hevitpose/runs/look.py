@@ -24,13 +24,10 @@ def look_first(config: Config, folder: Path | None = None, *, after_another: boo
         UnavailableError: a logger's package is not installed.
         DataError: annotations, boxes or photographs are absent or damaged, or cannot be scored.
     """
-    from hevitpose.training.devices import device_of
-    from hevitpose.training.loggers import require_loggers
     from hevitpose.training.resume import require_folder_of
 
     data = config.data
-    device_of(config)
-    require_loggers(config.training.loggers)
+    require_machine(config)
     if folder is not None and after_another:
         require_folder_of(config, folder)
     if after_another:
@@ -39,6 +36,20 @@ def look_first(config: Config, folder: Path | None = None, *, after_another: boo
         _look(config, data.val_split)
     elif data.box_source != "gt":  # the training looks at val's images itself
         _look(config, data.val_split, images=False)
+
+
+def require_machine(config: Config) -> None:
+    """Refuses a training that this machine cannot do, before anything is read or rendered for it.
+
+    Raises:
+        UsageError: no such device, precision or logger.
+        UnavailableError: a logger's package is not installed.
+    """
+    from hevitpose.training.devices import device_of
+    from hevitpose.training.loggers import require_loggers
+
+    device_of(config)
+    require_loggers(config.training.loggers)
 
 
 def _look(config: Config, split: str, *, training: bool = False, images: bool = True) -> None:

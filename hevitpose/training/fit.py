@@ -21,6 +21,7 @@ from torch import nn
 
 from hevitpose.config import Config
 from hevitpose.config.start import start_kind
+from hevitpose.data.files import declared
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.minival import MINIVAL, held_out_digest, is_minival, split_minival
 from hevitpose.data.registry import is_rendered
@@ -32,6 +33,7 @@ from hevitpose.evaluation.score import Predictions, mean_pose, score
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
 from hevitpose.models.checkpoint import Stored, load_weights, locate, read_checkpoint
+from hevitpose.models.checkpoint_config import require_keypoints
 from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
 from hevitpose.progress import Progress, silent
@@ -280,7 +282,7 @@ def infer(
         (``evaluation.condition``), the people are in the boxes that were used.
 
     Raises:
-        UsageError: no checkpoint is named.
+        UsageError: no checkpoint is named, or it predicts another number of keypoints.
         DataError: the checkpoint does not fit the config's model, or has other keypoints.
     """
     path = config.model.checkpoint
@@ -290,7 +292,8 @@ def infer(
         keep_freed_memory()
     with quiet(), determinism(config):
         require_scorable(config)
-        stored = read_checkpoint(path)
+        stored, dataset = read_checkpoint(path), config.data.dataset
+        require_keypoints(path, stored, dataset, len(declared(dataset).layout))
         table = load_split(config, config.data.val_split, training=False, scored=scored)
         if scored:
             held_out = held_out_digest(table) if is_minival(config.data, table.split) else ""

@@ -12,6 +12,11 @@ import pytest
 import hevitpose.cli
 from hevitpose.cli import execute
 from hevitpose.cli.common import make_config
+from hevitpose.data import load, synthetic
+from hevitpose.errors import DataError, UsageError
+from hevitpose.models import create_model
+from hevitpose.models.checkpoint import save_checkpoint
+from hevitpose.training.fit import evaluate
 
 COMMANDS = (
     *("info", "train", "valid", "infer-testdev", "predict", "evaluate-predictions", "diagnose"),
@@ -138,6 +143,53 @@ def test_absent_data_are_found_before_people_are_rendered(tmp_path, monkeypatch,
     assert execute(words) == 1
     assert "no coco_small_train.json" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--gpus", "0"], "no usable CUDA device"),
+        (["device=cpu", "training.precision=fp16"], "fp16 needs a CUDA device"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_said_before_people_are_rendered(
+    words, says, tmp_path, monkeypatch, capsys
+):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # --gpus sets it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(synthetic, "generate", lambda *_, **__: pytest.fail("rendered"))
+    save_checkpoint(create_model("nano", num_keypoints=16), tmp_path / "own.safetensors")
+    for command in (["train"], ["valid", "--weights", "own.safetensors"]):
+        assert execute([*command, *words]) == 2
+        assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["own.safetensors"]
+
+
+def test_valid_renders_people_on_first_use(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(create_model("nano", num_keypoints=16), tmp_path / "own.safetensors")
+    words = ["valid", "--weights", "own.safetensors", "data.people=20", "data.image_size=64"]
+    words += ["model.name=nano", "data.input_size=64,64", "data.root=people", "device=cpu"]
+    assert execute(words) == 0, capsys.readouterr().err
+    assert synthetic.is_complete(tmp_path / "people", 20, 64)
+    monkeypatch.setattr(synthetic, "generate", lambda *_, **__: pytest.fail("rendered"))
+    assert execute([*words, "data.people=30"]) == 0  # those that are there are taken
+    with pytest.raises(DataError, match="`hevitpose data synth --root none` renders them"):
+        load("synthetic", "none", "val", input_size=(64, 64))
+
+
+def test_weights_of_other_keypoints_are_refused_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthetic, "generate", lambda *_, **__: pytest.fail("rendered"))
+    assert execute(["valid", "--weights", "hevitpose_nano"]) == 2
+    said = "error: hevitpose_nano: predicts 17 keypoints, synthetic has 16; expected weights of"
+    assert said in capsys.readouterr().err
+    config = make_config(None, ["model.checkpoint=hevitpose_nano", "device=cpu"])
+    with pytest.raises(UsageError, match="predicts 17 keypoints, synthetic has 16"):
+        evaluate(config)
 
 
 def test_weights_that_are_read_are_not_replaced(tmp_path, monkeypatch, capsys):
