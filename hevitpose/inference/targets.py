@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -38,7 +39,7 @@ def plan_targets(
     heatmaps: bool = False,
 ) -> Targets:
     """Files for what is predicted: ``a/x.png`` is drawn as ``a/x.jpg``, or as ``a/x.png.jpg`` where
-    an ``a/x.webp`` is predicted too.
+    an ``a/x.webp`` is predicted too; all others keep their names.
 
     Args:
         images: the images.
@@ -81,9 +82,14 @@ def plan_targets(
 def _named(sources: Pictures, out: Path, suffix: str) -> list[Path]:
     names = [PurePosixPath(name) for name in sources.names]
     short = [name.with_suffix(suffix) for name in names]
-    if len(set(short)) < len(short):
-        short = [name.with_name(f"{name.name}{suffix}") for name in names]
-    return [out / name for name in short]
+    long = [name.with_name(f"{name.name}{suffix}") for name in names]
+    chosen = short
+    while True:  # a longer name may be another's short one: x.jpg, x.png and x.png.jpg
+        count = Counter(chosen)
+        wanted = [b if count[a] > 1 else a for a, b in zip(chosen, long, strict=True)]
+        if wanted == chosen:  # at the latest once all are long
+            return [out / name for name in chosen]
+        chosen = wanted
 
 
 def _read(images: Pictures, clips: Pictures, others: Iterable[Path | None]) -> dict[str, str]:

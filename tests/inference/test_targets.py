@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from hevitpose.cli import execute
 from hevitpose.data.images import look
 from hevitpose.errors import DataError, Notice, UsageError, notice_once
-from hevitpose.inference.pictures import find_images, look_at, name_images
+from hevitpose.inference.pictures import Pictures, find_images, look_at, name_images
 from hevitpose.inference.predict import Options, predict_files
+from hevitpose.inference.targets import plan_targets
 from hevitpose.inference.video import find_media
 from tests.inference.figures import film
 
@@ -67,6 +69,27 @@ def test_names_that_only_look_alike(here):
     film(here / "keypoints.mp4", 2, frame)
     assert predict_files(["p"], None, Path("o")).images == 2
     assert predict_files(["keypoints.mp4"], None, Path("v")).videos[0].results.exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"photo.jpg": "photo.jpg", "rot6.jpg": "rot6.jpg.jpg", "rot6.png": "rot6.png.jpg"},
+        {
+            "a.jpg": "a.jpg.jpg",
+            "a.png": "a.png.jpg",
+            "a.png.jpg": "a.png.jpg.jpg",
+            "b.png": "b.jpg",
+        },
+        {"x/a.jpg": "x/a.jpg", "y/a.png": "y/a.jpg"},
+    ],
+)
+def test_only_those_that_collide_are_renamed(names):
+    for order in itertools.permutations(names):
+        paths = tuple(Path("in", name) for name in order)
+        images, none = Pictures(paths, order, tuple(range(len(order)))), Pictures((), (), ())
+        found = plan_targets(images, none, Path("o")).drawn
+        assert found == [Path("o", names[name]) for name in order]
 
 
 def test_files_are_looked_at_first(here, capsys):
