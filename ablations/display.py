@@ -10,6 +10,7 @@ import sys
 import time
 from types import TracebackType
 
+from hevitpose.errors import on_one_line
 from hevitpose.records import Record
 
 QUIET_SECONDS = 60.0
@@ -57,8 +58,8 @@ class Display:
             self.status(text, left, said=True)
 
     def line(self, text: str) -> None:
-        """A line that stays."""
-        self._last = time.monotonic()
+        """A line that stays; it may quote a stranger's record."""
+        self._last, text = time.monotonic(), on_one_line(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -14,7 +14,7 @@ from ablations.grid_file import NOTHING_MEASURED
 from ablations.plan import CHANGED, FINGERPRINT, History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config, parse_config
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, UsageError, on_one_line
 from hevitpose.records import Difference, Record, RecordStore, Run
 
 _WIDTH = 100
@@ -109,6 +109,7 @@ def describe(
         if changed := history.changed(job) if reason == CHANGED else []:
             line += f": {most_telling(changed, _LONGEST - len(line) - 2 - len(guess))}"
         lines.append(line + guess)
+    lines = [*map(on_one_line, lines)]
     lines += [f"not usable: {problem}" for store in stores for problem in store.problems]
     guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"
     more = f" and {unknown} of unknown time" if 0 < unknown < count else ""
@@ -178,8 +179,8 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
     except HEViTPoseError as error:
         lines.append(f"now: cannot be told ({error})")
     if record.error:
-        lines.append(f"error: {record.error}")
-    return "\n".join(lines)
+        lines += f"error: {record.error}".split("\n")
+    return "\n".join(map(on_one_line, lines))  # a record may be a stranger's
 
 
 def _evaluation_now(config: Config, record: Record) -> Run:

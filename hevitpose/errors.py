@@ -24,6 +24,13 @@ def on_one_line(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-400:]}"
 
 
+def printable_json(text: str) -> str:
+    """JSON with escapes for what a terminal would obey; its own lines stay."""
+    return _UNPRINTED.sub(
+        lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text
+    )
+
+
 class HEViTPoseError(Exception):
     """Anything the project refuses or fails at. The command line prints it and exits with 1.
 

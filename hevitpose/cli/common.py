@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, on_one_line
 from hevitpose.sizes import is_number
 
 Cfg = Annotated[
@@ -102,7 +102,7 @@ def bars(*tasks: tuple[str, str]) -> Any:
 
 def note(line: str) -> None:
     """Say one thing beside the results, on standard error."""
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {on_one_line(line)}", file=sys.stderr)
 
 
 def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
@@ -196,12 +196,12 @@ def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool)
 
     row = ROWS.get(facts["name"])
     under = f", condition {facts['condition']}" if "condition" in facts else ""
-    print(f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}")
+    lines = [f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}"]
     if row is not None and row.files is not None and row.files.label:
-        print(f"  {row.files.label}")
-    for name, value in metrics.items():
-        print(f"  {name:<18} {value:8.3f}")
+        lines.append(f"  {row.files.label}")
+    lines += [f"  {name:<18} {value:8.3f}" for name, value in metrics.items()]
     counts = facts["counts"]
-    print("  counted:   " + ", ".join(f"{key} {value}" for key, value in counts.items() if value))
-    for item in facts.get("skipped", ()):
-        print(f"  left out:  {item}")
+    counted = ", ".join(f"{key} {value}" for key, value in counts.items() if value)
+    lines += [f"  counted:   {counted}"]
+    lines += [f"  left out:  {item}" for item in facts.get("skipped", ())]
+    print("\n".join(map(on_one_line, lines)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hevitpose.cli.common import Imports, SkipBad, bars
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, on_one_line
 from hevitpose.inference import defaults
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _print(written: Written) -> None:
         print(f"{written.pictures}: pictures")
     if written.empty:
         names = ", ".join(written.empty[:_NAMED]) + (", ..." if len(written.empty) > _NAMED else "")
-        print(f"nobody found in {len(written.empty)} of {written.images} images: {names}")
+        found = f"nobody found in {len(written.empty)} of {written.images} images: {names}"
+        print(on_one_line(found))
     for video in written.videos:
         print(
             f"{video.path}: {video.frames} frames, {video.people} tracks, "
@@ -134,4 +135,4 @@ def _print(written: Written) -> None:
         if video.empty:
             print(f"nobody found in {video.empty} of {video.frames} frames of {video.path.name}")
     for item in written.skipped:
-        print(f"left out: {item}")
+        print(on_one_line(f"left out: {item}"))

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hevitpose.errors import UsageError
-from hevitpose.records import ImportReport, Problem, RecordStore
+from hevitpose.errors import UsageError, on_one_line, printable_json, unknown_name
+from hevitpose.files import is_dir
+from hevitpose.records import KINDS, ImportReport, Problem, RecordStore
 
 app = typer.Typer(help="Result records: list, show, move, prune.", no_args_is_help=True)
 
@@ -29,9 +30,22 @@ def list_records(
     """One line per record."""
     from hevitpose.records.listing import render
 
-    found = RecordStore(store)
+    if kind not in (None, *KINDS):
+        raise unknown_name("kind", str(kind), KINDS)
+    found = _opened(store)
     print(render(r for r in found.load(failures=failed) if kind in (None, r.kind)))
     _problems(found.problems)
+
+
+def _opened(store: Path) -> RecordStore:
+    """A store to read; that of this folder's runs may have nothing yet.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if store != RUNS and not is_dir(store):
+        raise UsageError(f"--store {store}: no such folder, expected one with records")
+    return RecordStore(store)
 
 
 def _problems(problems: Sequence[Problem]) -> None:
@@ -50,7 +64,7 @@ def show(
     store: Store = RUNS,
 ) -> None:
     """Print a record as JSON."""
-    print(RecordStore(store).find(record).to_json(), end="")
+    print(printable_json(RecordStore(store).find(record).to_json()), end="")
 
 
 @app.command("export")
@@ -63,7 +77,7 @@ def export_command(
     """Write records to one file, to take them to another machine."""
     from hevitpose.records import export_records
 
-    print(f"{file}: {export_records(RecordStore(store), file, ids, failures=failed)} records")
+    print(f"{file}: {export_records(_opened(store), file, ids, failures=failed)} records")
 
 
 @app.command("import")
@@ -103,6 +117,8 @@ def prune(
     """
     from hevitpose.runs import kept_weights, remove_weights
 
+    if runs != Path("runs") and not is_dir(runs):
+        raise UsageError(f"--runs {runs}: no such folder, expected one that trainings left")
     kept = kept_weights(runs)
     unknown = [i for i in ids or () if not any(each.id.startswith(i) for each in kept)]
     if unknown:
@@ -112,7 +128,7 @@ def prune(
         record = each.record
         of = "no record here" if record is None else f"{record.model} seed {record.seed}"
         cell = "/".join(p for p in (record.grid, record.cell) if p) if record else ""
-        print(f"{each.id}  {each.bytes / 1e6:8.1f} MB  {of}  {cell}".rstrip())
+        print(on_one_line(f"{each.id}  {each.bytes / 1e6:8.1f} MB  {of}  {cell}".rstrip()))
     total = sum(each.bytes for each in chosen)
     if remove:
         print(f"{len(chosen)} removed, {remove_weights(chosen) / 1e6:.1f} MB freed")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hevitpose.errors import first_line
+from hevitpose.errors import first_line, on_one_line
 from hevitpose.records.schema import Record
 
 HEADER = ("id", "kind", "status", "model", "cell", "seed", "result", "started (UTC)", "source")
 
 
 def row(record: Record) -> tuple[str, ...]:
-    """A record's columns, see :data:`HEADER`."""
+    """A record's columns, see :data:`HEADER`; a record may be a stranger's and say anything."""
     cell = "/".join(part for part in (record.grid, record.cell) if part)
-    return (
+    columns = (
         record.id,
         record.kind,
         record.status,
@@ -24,6 +24,7 @@ def row(record: Record) -> tuple[str, ...]:
         record.started_at.strftime("%Y-%m-%d %H:%M"),
         record.source,
     )
+    return tuple(map(on_one_line, columns))
 
 
 def render(records: Iterable[Record]) -> str:

@@ -107,3 +107,13 @@ def test_a_config_that_this_version_refuses_is_one_line(tmp_path):
     RecordStore(tmp_path / "records").add(replace(kept, config=config))
     last = explain_record(kept.id, tmp_path).splitlines()[-1]
     assert last.startswith("now: cannot be told (its config: training.lr: 'fast': ")
+
+
+def test_a_strangers_record_is_told_without_moving_the_terminal(tmp_path):
+    kept = measured().find("02599dfd73ca7509ca2e")
+    odd = replace(kept, cell="a\x1b[31m\nb", status="failed", error="first\x1b[2J\nsecond")
+    RecordStore(tmp_path / "records").add_failure(odd)
+    text = explain_record(kept.id, tmp_path)
+    assert text.replace("\n", "").isprintable()
+    assert text.splitlines()[0].endswith(r"a\x1b[31m\nb")
+    assert text.splitlines()[-2:] == [r"error: first\x1b[2J", "second"]

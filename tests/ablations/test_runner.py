@@ -323,6 +323,15 @@ class TestDryRun:
         assert any("left out  failed before (1 x): ValueError" in x for x in dry(options))
         assert any("would run failed before" in x for x in dry(options, retry_failed=True))
 
+    def test_no_people_are_rendered_for_what_cannot_be_trained_here(
+        self, options_for, grid, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.setattr("hevitpose.data.synthetic.generate", lambda *_, **__: pytest.fail())
+        options = options_for(grid(RATIOS), overrides=["device=cuda"], data=tmp_path / "none")
+        with pytest.raises(UsageError, match="no usable CUDA device"):
+            session(options)
+
     def test_explain(self, options_for, grid):
         options = options_for(grid(RATIOS))
         session(options)

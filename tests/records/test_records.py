@@ -401,6 +401,24 @@ def test_listing():
     assert any("PCKh 61.5" in line for line in lines)
 
 
+def test_a_strangers_record_moves_no_terminal(tmp_path, capsys):
+    from hevitpose.cli import execute
+    from hevitpose.records.listing import render
+
+    odd = "\x1b[31mred\x1b[0m\nline\x9b2J"
+    of = {"model": odd, "cell": odd, "source": f"published: {odd}"}
+    failed = make(1, status="failed", error=f"a{odd}", metrics={}, **of)
+    shown = render([make(2, **of, metrics={odd: 1.0}), failed])
+    assert len(shown.splitlines()) == 3 and shown.replace("\n", "").isprintable()
+    assert r"\x1b[31mred\x1b[0m\nline\x9b2J" in shown
+    store = records.RecordStore(tmp_path / "store")
+    record = make(3, **of)
+    store.add(record)
+    assert execute(["records", "show", record.id, "--store", str(store.root)]) == 0
+    text = capsys.readouterr().out
+    assert text.replace("\n", "").isprintable() and records.parse_record(text) == record
+
+
 def test_listing_shows_a_dash_for_what_was_not_measured():
     from hevitpose.records.listing import HEADER, row
 
