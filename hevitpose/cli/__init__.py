@@ -42,6 +42,7 @@ _debug = False
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -50,6 +51,9 @@ def _root(
     if version:
         print(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:  # as without any word
+        typer.echo(context.get_help(), nl=False)
+        raise typer.Exit(2)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,9 +76,11 @@ def execute(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 1
     except (Exception, KeyboardInterrupt) as error:
+        message, code = _explain(error, arguments)
+        if not message:  # of a group without a command, which has shown its help
+            return code
         if _debug:
             traceback.print_exception(error)
-        message, code = _explain(error, arguments)
         print(f"error: {message}", file=sys.stderr)
         return code
 

@@ -136,6 +136,10 @@ def export(
 
     precision = _precision(int8, bf16, calibration)
     require_suffix(out, to)
+    if runtime is not None and to != "onnx":
+        raise UsageError(f"--runtime {runtime}: {to} has no such option, expected --to onnx")
+    if accept_loss and precision == "fp32":
+        raise UsageError("--accept-loss: nothing is lost without --int8 or --bf16, give one")
     import_files(imports or ())
     weights = locate(checkpoint)
     _require_another(out, weights)

@@ -88,7 +88,13 @@ def test_info_json(capsys):
         (["export", "hevitpose_nano", "x.txt"], 2, "ends in .onnx"),
         (["export", "hevitpose_nano", "x.onnx", "--to", "torchscript"], 2, "ends in .pt"),
         (["export", "hevitpose_nano", "x.onnx", "--batch", "9999999"], 2, "batch: 9999999"),
+        (["export", "b", "x.pt", "--to", "torchscript", "--runtime", "openvino"], 2, "--to onnx"),
+        (["export", "hevitpose_nano", "x.onnx", "--accept-loss"], 2, "--int8 or --bf16"),
         (["records", "show", "xyz"], 2, "xyz"),
+        (["records", "list", "--kind", "trainings"], 2, "did you mean 'training'"),
+        (["records", "list", "--store", "/nowhere"], 2, "--store /nowhere"),
+        (["records", "export", "x.jsonl", "--store", "/nowhere"], 2, "--store /nowhere"),
+        (["records", "prune", "--runs", "/nowhere"], 2, "--runs /nowhere"),
         (["nonsense"], 2, "nonsense"),
         (["info"], 2, "MODEL"),
     ],
@@ -106,6 +112,13 @@ def test_failures_are_one_line(arguments, code, word, capsys, tmp_path, monkeypa
 def test_debug_shows_the_traceback(capsys):
     assert execute(["--debug", "info", "hevitpose_x"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--debug"], ["data"], ["records"], ["--debug", "records"]])
+def test_without_a_command_the_help_is_shown(words, capfd):
+    assert execute(words) == 2
+    found = capfd.readouterr()
+    assert "Commands" in found.out and found.err == ""
 
 
 def test_options_and_overrides_meet_in_one_config(monkeypatch):
