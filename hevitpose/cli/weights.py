@@ -136,10 +136,7 @@ def export(
 
     precision = _precision(int8, bf16, calibration)
     require_suffix(out, to)
-    if runtime is not None and to != "onnx":
-        raise UsageError(f"--runtime {runtime}: {to} has no such option, expected --to onnx")
-    if accept_loss and precision == "fp32":
-        raise UsageError("--accept-loss: nothing is lost without --int8 or --bf16, give one")
+    _require_used(to, runtime, precision, accept_loss)
     import_files(imports or ())
     weights = locate(checkpoint)
     _require_another(out, weights)
@@ -203,6 +200,18 @@ def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:
     if (calibration is None) == (int8 or bf16):
         raise UsageError("--calibration FOLDER[:n] goes with --int8 or --bf16, and each needs it")
     return "int8" if int8 else "bf16" if bf16 else "fp32"
+
+
+def _require_used(to: str, runtime: str | None, precision: str, accept_loss: bool) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        UsageError: one was given.
+    """
+    if runtime is not None and to != "onnx":
+        raise UsageError(f"--runtime {runtime}: {to} has no such option, expected --to onnx")
+    if accept_loss and precision == "fp32":
+        raise UsageError("--accept-loss: nothing is lost without --int8 or --bf16, give one")
 
 
 def _stored_size(weights: Path) -> tuple[int, int]:
