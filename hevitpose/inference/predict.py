@@ -29,7 +29,7 @@ from hevitpose.inference.pictures import (
     match_boxes,
     name_images,
 )
-from hevitpose.inference.predictor import Pose, PosePredictor
+from hevitpose.inference.predictor import Pose, PosePredictor, usable_device
 from hevitpose.inference.targets import DETECTIONS, KEYPOINTS, panel_of, plan_targets
 from hevitpose.inference.tracking import Tracker
 from hevitpose.inference.video import Video, find_media, open_video, read_frames, writing
@@ -153,6 +153,7 @@ def predict_files(
             or heatmaps of a video, or something written would replace what is read or written.
         UnavailableError: the detector cannot run here.
     """
+    usable_device(options.device)  # a video's frames are counted for minutes
     plan = _plan(sources, checkpoint, out, options, counting)
     predictor = PosePredictor(checkpoint or DEFAULT_WEIGHTS, device=options.device)
     if options.heatmaps:

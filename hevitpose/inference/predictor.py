@@ -67,7 +67,7 @@ class PosePredictor:
         batch_size: int = 32,
     ) -> None:
         _require_kinds(model, config, layout, batch_size)
-        self.device, self.batch_size = _usable(device), int(batch_size)
+        self.device, self.batch_size = usable_device(device), int(batch_size)
         if isinstance(model, nn.Module):
             network = copy.deepcopy(model)  # the caller may go on training theirs
             named = str(getattr(model, "name", type(model).__name__))
@@ -219,7 +219,12 @@ def _require_kinds(model: Any, config: Any, layout: Any, batch_size: Any) -> Non
         raise UsageError(f"batch_size: {batch_size!r:.80}, expected a positive integer")
 
 
-def _usable(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        UsageError: it is none, or this machine has it not.
+    """
     named = f"device {str(device)!r}"
     try:
         found = torch.device(device)

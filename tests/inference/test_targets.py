@@ -105,6 +105,13 @@ def test_files_are_looked_at_first(here, capsys):
     assert len(json.loads(Path("o/keypoints.json").read_text())) == 2
 
 
+def test_the_device_is_looked_at_before_the_files(here, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("hevitpose.inference.predict._plan", lambda *_: pytest.fail("looked at"))
+    with pytest.raises(UsageError, match="no usable CUDA device"):
+        predict_files(["p"], None, Path("o"), Options(device="cuda"))
+
+
 def test_damaged_pixels_take_nothing_with_them(here, capsys):
     for name in ("a.png", "c.png"):
         grey(here / "p" / name)
