@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hevitpose.data.registry import is_rendered, placed
+from hevitpose.models.spec import SIMCC
 from hevitpose.records import Record
 from reports.load import h_by_w, input_size
 from reports.output.text import join
@@ -132,7 +133,7 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "fingerprint": join([d.fingerprint for d in data]),
         "boxes": join([{"gt": "ground truth"}.get(d.boxes, d.boxes) for d in data]),
         "flip_test": join(flips),
-        "decoder": join([r.decoder for r in runs]),
+        "decoder": join(["simcc" if r.model in SIMCC else r.decoder for r in runs]),
         "selection": join([r.selection for r in runs]),
         "input": join([h_by_w(input_size(r)) for r in runs]),
         "model": join([r.model for r in records]),
@@ -187,7 +188,9 @@ def condition(facts: Mapping[str, str]) -> str:
     start = start_words(facts["start"], facts["dataset"])
     rate = f"each cell's best {facts['tuned']}" if facts["tuned"] else "one learning rate"
     steps = f"{facts['steps']} steps" if facts["steps"] else ""
-    model = facts["model"].replace("hevitpose_", "")
+    model, *others = facts["model"].replace("hevitpose_", "").split(" / ")
+    if others:  # the other cells, by their names in the table
+        model += f" and {others[0] if len(others) == 1 else f'{len(others)} networks'}"
     return ", ".join(filter(None, (model, steps, people, start, rate, facts["recipe"])))
 
 

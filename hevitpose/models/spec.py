@@ -227,6 +227,8 @@ PEERS = (
     "rtmpose_m",
     *SMALL_PEERS,
 )
+#: Those that predict SimCC's bins instead of heatmaps: ``codec.decoder`` is nothing to them.
+SIMCC = ("rtmpose_s", "rtmpose_m", "rtmpose_nano")
 #: What ``training.start_from`` may be instead of a file: a peer's backbone from timm's weights.
 IMAGENET = "imagenet"
 

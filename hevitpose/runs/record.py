@@ -16,7 +16,7 @@ from hevitpose.config.schema import Config
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.leases import is_untouched, owning
-from hevitpose.models.spec import VARIANTS, full_name
+from hevitpose.models.spec import SIMCC, VARIANTS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore, Run, provenance
 from hevitpose.records.identity import file_digest
@@ -270,7 +270,7 @@ def record_facts(config: Config, run: Run) -> dict[str, Any]:
         facts |= {
             "training": None if whose.startswith("sha256:") else whose,
             "flip_test": config.evaluation.flip_test,
-            "decoder": config.codec.decoder,
+            "decoder": "simcc" if name in SIMCC else config.codec.decoder,
             "selection": config.training.selection,
             "precision": run.inputs["runtime"]["precision"],
             "versions": provenance.versions() | _version(run.inputs["runtime"]["name"]),

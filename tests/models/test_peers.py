@@ -18,7 +18,7 @@ from hevitpose.models.peers.counts import COUNTS, agrees
 from hevitpose.models.peers.hrformer import LocalAttention
 from hevitpose.models.peers.rtmpose import GatedAttentionUnit, ScaleNorm
 from hevitpose.models.peers.transformers import Swin
-from hevitpose.models.spec import PEERS, SMALL_PEERS
+from hevitpose.models.spec import PEERS, SIMCC, SMALL_PEERS
 
 SIDE = 64
 
@@ -89,6 +89,12 @@ def test_small_peers_cost_what_nano_does(name, size):
     nano = count(meta_copy(create_model("hevitpose_nano", 17)), size, "mmcv").flops
     flops = count(meta_copy(create_model(name, 17, input_size=size)), size, "mmcv").flops
     assert abs(flops / nano - 1) <= 0.05
+
+
+def test_who_predicts_bins_is_known_without_torch():
+    with torch.device("meta"):
+        simcc = [name for name in PEERS if create_model(name, 17).codec == "simcc"]
+    assert tuple(simcc) == SIMCC
 
 
 def test_every_peer_has_its_counts():

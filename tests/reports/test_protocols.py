@@ -51,6 +51,20 @@ def recipe(make, seed, **training):
     return make.evaluation(seed=seed, config=config, id_config=training)
 
 
+def test_cells_that_are_other_networks(make):
+    """A verdict names how many they are, and a network of bins has no decoder of heatmaps."""
+    nano = make.evaluation(seed=0)
+    records = [nano, *(replace(nano, model=name) for name in ("vitpose_nano", "rtmpose_nano"))]
+    assert shared(records[:2])["decoder"] == nano.decoder
+    assert shared(records)["decoder"] == f"{nano.decoder} / simcc"
+    for count, words in (
+        (1, "nano, "),
+        (2, "nano and vitpose_nano, "),
+        (3, "nano and 2 networks, "),
+    ):
+        assert condition(shared(records[:count])).startswith(words)
+
+
 def test_two_recipes_are_told_apart(make):
     """The rate of a preset is not said, another is; length and threads are said elsewhere."""
     plain, slow = recipe(make, 0), recipe(make, 0, lr=4e-3)
