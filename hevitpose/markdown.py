@@ -42,7 +42,7 @@ def _escaped_markdown(line: str) -> str:
     return re.sub(r"^(\d+)([.)] )", r"\1\\\2", line)
 
 
-def code(text: object) -> str:
-    """Text as a code span, in a table too: a backtick becomes an apostrophe."""
-    line = plain(text).replace("`", "'").replace("|", r"\|")
-    return f"`{line}`"
+def code(text: object, in_table: bool = True) -> str:
+    """Text as a code span: a backtick becomes an apostrophe."""
+    line = plain(text).replace("`", "'") or "nothing"
+    return f"`{line.replace('|', chr(92) + '|') if in_table else line}`"

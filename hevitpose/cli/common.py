@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,20 +151,29 @@ def prepare_data(config: Any) -> None:
         _render(data)
 
 
-def prepare_evaluation(config: Any) -> None:
-    """Render the synthetic people of an evaluation on first use; those that are there are taken.
+def prepare_evaluation(configs: Sequence[Any], runtime: str, again: bool) -> None:
+    """Render the synthetic people of evaluations on first use; those that are there are taken.
+
+    Args:
+        configs: of one set of people.
+        runtime: of an exported file.
+        again: what is recorded is evaluated too.
 
     Raises:
         UsageError: this machine cannot evaluate them, or the folder holds something else.
     """
+    from hevitpose import runs
     from hevitpose.data.registry import is_rendered
     from hevitpose.data.synthetic import read_marker
     from hevitpose.data.unseen import require_scorable
     from hevitpose.training.devices import device_of
 
+    config = configs[0]
     if not is_rendered(config.data.dataset) or read_marker(config.data.folder) is not None:
         return
     require_scorable(config)
+    if not again and all(runs.is_evaluated(each, runtime=runtime) for each in configs):
+        return
     device_of(config)
     _render(config.data)
 

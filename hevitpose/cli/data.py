@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hevitpose.cli.common import AsJson, bar
+from hevitpose.errors import on_one_line
 
 app = typer.Typer(help="Datasets: render, check, convert.", no_args_is_help=True)
 
@@ -73,4 +74,4 @@ def prepare(
     from hevitpose.data.tools.prepare import prepare as convert
 
     for made in convert(root, dataset, source):
-        print(f"{made.path}: {made.status}{f', {made.note}' if made.note else ''}")
+        print(on_one_line(f"{made.path}: {made.status}{f', {made.note}' if made.note else ''}"))

@@ -127,12 +127,12 @@ def _print(written: Written) -> None:
         found = f"nobody found in {len(written.empty)} of {written.images} images: {names}"
         print(on_one_line(found))
     for video in written.videos:
-        print(
-            f"{video.path}: {video.frames} frames, {video.people} tracks, "
-            f"{video.frames / video.seconds:.1f} frames/s"
-        )
-        print(f"{video.results}: keypoints and tracks of each frame")
+        speed = f"{video.frames / video.seconds:.1f} frames/s"
+        lines = [f"{video.path}: {video.frames} frames, {video.people} tracks, {speed}"]
+        lines.append(f"{video.results}: keypoints and tracks of each frame")
         if video.empty:
-            print(f"nobody found in {video.empty} of {video.frames} frames of {video.path.name}")
+            of = f"{video.empty} of {video.frames} frames of {video.path.name}"
+            lines.append(f"nobody found in {of}")
+        print("\n".join(map(on_one_line, lines)))
     for item in written.skipped:
         print(on_one_line(f"left out: {item}"))

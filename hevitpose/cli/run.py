@@ -148,7 +148,7 @@ def valid(
     config = of_checkpoint(config, overrides)
     config, runtime = _runtime_of(config, runtime)
     each = [config.with_overrides({"evaluation.condition": name}) for name in wanted] or [config]
-    prepare_evaluation(config)
+    prepare_evaluation(each, runtime, again=predictions is not None)
     for one in each:
         _evaluate(one, runtime, predictions, as_json)
 

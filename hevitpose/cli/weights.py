@@ -9,7 +9,7 @@ import typer
 
 from hevitpose import files
 from hevitpose.cli.common import Imports, Runtime
-from hevitpose.errors import UsageError, notice_once
+from hevitpose.errors import UsageError, notice_once, on_one_line
 from hevitpose.sizes import parse_size
 
 InputSize = Annotated[
@@ -65,7 +65,7 @@ def import_weights(
     codec = about.config["codec"]
     of = f" ({about.layout.name})" if about.layout else ""
     print(f"{out}: {model}, {network.num_keypoints} keypoints{of}, {input_size} (H x W)")
-    print(f"from {about.source['origin']}; decoder {codec.get('decode', 'simcc')}")
+    print(f"from {on_one_line(about.source['origin'])}; decoder {codec.get('decode', 'simcc')}")
     for name in about.source.get("reset", ()):
         print(f"reinitialised: {name}")
 

@@ -46,7 +46,8 @@ def fingerprint(data: DataConfig, split: str) -> str:
     for path in annotations:
         digest.update(bytes.fromhex(file_digest(path)))
     try:
-        found = sorted(_photographs(images, ""))
+        root = images.stat()
+        found = sorted(_photographs(images, "", frozenset({(root.st_dev, root.st_ino)})))
     except OSError as error:
         where = error.filename or images
         raise DataError(f"{where}: {error.strerror or error}, expected images") from None
@@ -55,11 +56,13 @@ def fingerprint(data: DataConfig, split: str) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _photographs(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def _photographs(
+    folder: Path, prefix: str, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, int]]:
     """(name below the root, bytes) of every photograph.
 
     Left out: hidden folders, macOS's ``._`` files, links whose file is gone, as if it were absent,
-    and links to a folder that they are in.
+    and links to a folder that they are in: of ``above``, by device and inode.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -70,11 +73,10 @@ def _photographs(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
                     continue
                 raise
             if stat.S_ISDIR(status.st_mode):
-                above = entry.is_symlink() and folder.resolve().is_relative_to(
-                    Path(entry.path).resolve()
-                )
-                if not above and not entry.name.startswith("."):
-                    yield from _photographs(Path(entry.path), f"{prefix}{entry.name}/")
+                own = status.st_dev, status.st_ino
+                if own not in above and not entry.name.startswith("."):
+                    below = f"{prefix}{entry.name}/"
+                    yield from _photographs(Path(entry.path), below, above | {own})
             elif (
                 os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 (100,000 names)
                 and not entry.name.startswith("._")

@@ -94,12 +94,14 @@ def _as_stored(header: Image.Image) -> tuple[tuple[int, int], int]:
     """(W, H) of the pixels that :data:`_RAW` gives, and EXIF's orientation of them.
 
     OpenCV has no other form of a TIFF than the turned one; Pillow's size of it depends on its
-    release, so it is read from the tags. Pillow takes the orientation from XMP where EXIF has none,
-    OpenCV does not.
+    release, so it is read from the tags. OpenCV reads EXIF's own block alone, and none of an AVIF;
+    Pillow also XMP and ImageMagick's text.
     """
+    if header.format == "AVIF":
+        return header.size, 1
     if header.format == "PNG" and "exif" not in header.info:
         header.load()  # as getexif() would: metadata may stand behind the pixels
-    for key in ("xmp", "XML:com.adobe.xmp"):
+    for key in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
         header.info.pop(key, None)
     orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
     if not isinstance(header, TiffImageFile):

@@ -148,21 +148,24 @@ def require_same_order(where: str, names: tuple[str, ...], layout: KeypointLayou
     Raises:
         DataError: a joint of both stands at another position.
     """
-    known = [_plain(name) for name in layout.names]
-    # two names of a layout may differ in their signs alone: the whole name first, then its place
-    exact = {name: index for index, name in enumerate(layout.names)}
-    place = {name: index for index, name in enumerate(known) if name}
+    spelled = {_spelled(name): index for index, name in enumerate(layout.names)}
+    # Letters and digits alone where they tell: `leg 1 1` and `leg 11` have the same.
+    plain = [_plain(name) for name in layout.names]
+    place = {name: index for index, name in enumerate(plain) if name and plain.count(name) == 1}
 
     def found(index: int, name: str) -> int:
-        plain = _plain(name)
-        own = index if plain in known[index : index + 1] else place.get(plain, index)
-        return exact.get(name, own)
+        return spelled.get(_spelled(name), place.get(_plain(name), index))
 
     if any(found(index, name) != index for index, name in enumerate(names)):
         raise DataError(
             f"{where}: keypoints are in another order: {', '.join(names)}; "
             f"expected {', '.join(layout.names)} ({layout.name})"
         )
+
+
+def _spelled(name: str) -> str:
+    """Upper case, hyphens and spaces aside."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def _plain(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import posixpath
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
     """
     used = np.unique(table.image_index)
     order = used[np.argsort(table.image_ids[used], kind="stable")]
-    _, first = np.unique(table.image_names[order], return_index=True)
+    names = np.array([posixpath.normpath(name) for name in table.image_names])
+    _, first = np.unique(names[order], return_index=True)
     photographs = order[np.sort(first)]
     count = max(1, round(share * len(photographs)))
     if count >= len(photographs):
@@ -58,7 +60,7 @@ def split_minival(table: PoseTable, share: float) -> tuple[PoseTable, PoseTable]
             "selection; use training.selection=last"
         )
     drawn = np.random.default_rng(20_230).permutation(photographs)[:count]
-    held = used[np.isin(table.image_names[used], table.image_names[drawn])]
+    held = used[np.isin(names[used], names[drawn])]
     mask = np.isin(table.image_index, held)
     return table.take(~mask), _of_images(table.take(mask), np.sort(held))
 

@@ -54,8 +54,10 @@ class Pck:
 
     def inputs(self) -> dict[str, Any]:
         """As plain json data."""
-        by = self.by if isinstance(self.by, str) else sorted(self.by)
-        return {"name": self.name, "by": by, "threshold": self.threshold}
+        said = {"name": self.name, "threshold": self.threshold}
+        if isinstance(self.by, str):  # grown: earlier results counted no box of a line or a point
+            return said | {"by": self.by, "boxes": "grown"}
+        return said | {"by": sorted(self.by)}
 
 
 @dataclass(frozen=True)

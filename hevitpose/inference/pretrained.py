@@ -201,6 +201,7 @@ def model_card(
     settings = parse_config(config, "config") if config else None
     size = settings.data.input_size if settings else PUBLISHED_SIZE
     licence = LICENCES.get(_publisher(source))
+    call = f"hevitpose.from_pretrained({json.dumps(name)})"
     lines = [
         "---",
         "library_name: hevitpose",
@@ -211,7 +212,7 @@ def model_card(
         f"# {escape_markdown(name)}",
         "",
         f"{code(model.name)}, {model.num_keypoints} keypoints. "
-        f"{code(f'hevitpose.from_pretrained({json.dumps(name)})')} gives the network.",
+        f"{code(call, in_table=False)} gives the network.",
         "",
         *([notes, ""] if notes else []),
         "| | |",

@@ -83,13 +83,15 @@ def _named(sources: Pictures, out: Path, suffix: str) -> list[Path]:
     names = [PurePosixPath(name) for name in sources.names]
     short = [name.with_suffix(suffix) for name in names]
     long = [name.with_name(f"{name.name}{suffix}") for name in names]
-    chosen = short
+    chosen = list(short)
     while True:  # a longer name may be another's short one: x.jpg, x.png and x.png.jpg
         count = Counter(chosen)
-        wanted = [b if count[a] > 1 else a for a, b in zip(chosen, long, strict=True)]
-        if wanted == chosen:  # at the latest once all are long
+        clash = [i for i, name in enumerate(chosen) if count[name] > 1 and name == short[i]]
+        if not clash:
             return [out / name for name in chosen]
-        chosen = wanted
+        # Whose name it is keeps it where it can: x.jpg beside x.png.
+        for i in [i for i in clash if names[i] != short[i]] or clash:
+            chosen[i] = long[i]
 
 
 def _read(images: Pictures, clips: Pictures, others: Iterable[Path | None]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hevitpose.errors import DataError
+from hevitpose.markdown import plain
 
 _HELD_OUT, _EARLIER = "held_out", "earlier"
 
@@ -54,7 +55,7 @@ def require_source(path: Path, source: Mapping[str, Any]) -> None:
         raise DataError(f"{path}: source.{_EARLIER} is {found!r:.80}, expected lists of 3 texts")
     for key in ("origin", "file", "sha256"):
         value = source.get(key, "-")
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not plain(value):
             raise DataError(f"{path}: source.{key} is {value!r:.80}, expected text")
     anew = source.get("reset", [])
     if not isinstance(anew, list) or not all(isinstance(name, str) for name in anew):

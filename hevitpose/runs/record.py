@@ -174,14 +174,7 @@ def evaluate_and_record(
         HEViTPoseError: the weights do not fit, the data are bad, the store cannot be written.
     """
     store = store_of(runs)
-    if training is None:
-        sha256 = file_digest(weights)
-        record = training_by_weights(sha256, [store, measured()])
-        whose = f"sha256:{sha256}" if record is None else record.id
-        network = network_of(weights) if record is None else record.inputs["model"]
-    else:
-        whose, network = training, None
-    run = evaluation_run(config, whose, runtime=runtime_inputs(weights, runtime), trained=network)
+    run = _evaluation_of(config, weights, store, training, runtime)
     known = store.get(run.id)
     if known is not None and not again:
         return known, False
@@ -193,6 +186,25 @@ def evaluate_and_record(
         config, run, store, folder, lambda: evaluation_fields(alone, folder, progress, runtime)
     )
     return None if record is None else (known or record, known is None)
+
+
+def is_evaluated(config: Config, *, runs: Path = RUNS, runtime: str = "torch") -> bool:
+    """Whether the evaluation of a config's weights is recorded; nothing need be there but them."""
+    store, weights = store_of(runs), config.model.checkpoint  # type: ignore[attr-defined]
+    return store.get(_evaluation_of(config, weights, store, None, runtime).id) is not None
+
+
+def _evaluation_of(
+    config: Config, weights: Path, store: RecordStore, training: str | None, runtime: str
+) -> Run:
+    if training is None:
+        sha256 = file_digest(weights)
+        record = training_by_weights(sha256, [store, measured()])
+        whose = f"sha256:{sha256}" if record is None else record.id
+        network = network_of(weights) if record is None else record.inputs["model"]
+    else:
+        whose, network = training, None
+    return evaluation_run(config, whose, runtime=runtime_inputs(weights, runtime), trained=network)
 
 
 def _recorded(

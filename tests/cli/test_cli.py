@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,9 @@ def test_valid_renders_people_on_first_use(tmp_path, monkeypatch, capsys):
     assert synthetic.is_complete(tmp_path / "people", 20, 64)
     monkeypatch.setattr(synthetic, "generate", lambda *_, **__: pytest.fail("rendered"))
     assert execute([*words, "data.people=30"]) == 0  # those that are there are taken
+    shutil.rmtree(tmp_path / "people")
+    assert execute(words) == 0  # recorded: nobody need be there
+    assert not (tmp_path / "people").exists()
     with pytest.raises(DataError, match="`hevitpose data synth --root none` renders them"):
         load("synthetic", "none", "val", input_size=(64, 64))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from annotation_files import coco, image, write
 
 from hevitpose.config.schema import DataConfig
 from hevitpose.data import load
-from hevitpose.data.fingerprint import fingerprint
+from hevitpose.data.fingerprint import _photographs, fingerprint
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.registry import ROWS, Declared, Files, is_custom
 from hevitpose.data.tools.check import check
@@ -77,6 +78,18 @@ def test_what_is_no_photograph_of_the_set_is_not(mini):
     (pictures / "pictures").symlink_to(pictures)  # `ln -s` called twice
     (pictures / "up").symlink_to(mini / "mini")
     assert fingerprint(config, "val") == before
+    moved = mini / "link" / "mini"  # by another path to the same folders
+    (mini / "link").symlink_to(mini)
+    assert fingerprint(DataConfig(dataset="mini", root=moved.parent), "val") == before
+    for here, there in (("p", "q"), ("q", "p")):
+        image(pictures / here / f"{here}.jpg")
+        (pictures / here / there).symlink_to(f"../{there}")
+    folder = pictures.stat()
+    found = _photographs(pictures, "", frozenset({(folder.st_dev, folder.st_ino)}))
+    names = {name for name, _ in found}
+    assert names == {"a.jpg", "b.jpg", "p/p.jpg", "p/q/q.jpg", "q/q.jpg", "q/p/p.jpg"}
+    for name in ("p", "q"):
+        shutil.rmtree(pictures / name)
     other = mini / "elsewhere"
     image(other / "z.jpg")
     (pictures / "other").symlink_to(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from hevitpose.data import load, verify_images
@@ -69,13 +69,26 @@ def test_exif_orientation_is_applied(tmp_path):
         assert np.abs(image - np.rot90(gradient(), -1)).mean() < 3
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path, suffix):
-    """Pillow would take it, OpenCV does not: both must say what is read."""
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", "raw.png", ".avif"])
+def test_an_orientation_that_opencv_does_not_take_turns_nothing(tmp_path, suffix):
+    """XMP, ImageMagick's text, an AVIF's: Pillow would take it. Both must say what is read."""
     path = tmp_path / f"a{suffix}"
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
     picture = Image.fromarray(gradient()[..., ::-1])
-    if suffix == ".png":
+    if suffix == ".avif":
+        if not features.check("avif"):
+            pytest.skip("this Pillow writes no AVIF")
+        exif(path, 6)
+        if not cv2.haveImageReader(str(path)):
+            pytest.skip("this OpenCV reads no AVIF")
+    elif suffix == "raw.png":
+        tags = Image.Exif()
+        tags[0x0112] = 6
+        text = PngInfo()
+        content = tags.tobytes()
+        text.add_text("Raw profile type exif", f"\nexif\n{len(content)}\n{content.hex()}\n")
+        picture.save(path, pnginfo=text)
+    elif suffix == ".png":
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", xmp.decode())
         picture.save(path, pnginfo=text)

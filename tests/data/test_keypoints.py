@@ -127,6 +127,16 @@ def test_left_and_right_are_told_apart_in_any_spelling(spell, known):
             require_same_order("a.json", tuple(names), known)
 
 
+def test_names_with_the_same_digits():
+    """Written as the layout has them they are told apart; by letters and digits alone not."""
+    own = KeypointLayout("own", ("leg_1_1", "leg_11", "tail"), flip_pairs=(), sigmas=(0.1,) * 3)
+    require_same_order("a.json", ("Leg 1 1", "LEG-11", "tail"), own)
+    require_same_order("a.json", ("leg.11", "leg.1.1", "Tail"), own)  # nobody can tell
+    for other in (("Leg 11", "Leg 1 1", "tail"), ("tail", "leg_11", "leg_1_1")):
+        with pytest.raises(DataError, match="another order"):
+            require_same_order("a.json", other, own)
+
+
 def test_letters_of_any_script_and_names_that_differ_in_signs():
     names = ("левый глаз", "\u00e9paule", "左目", "x+", "x-", "+", "-")
     named = KeypointLayout("own", names, flip_pairs=(), sigmas=(0.1,) * len(names))

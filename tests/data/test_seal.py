@@ -178,6 +178,27 @@ def test_after_an_interruption_only_what_was_rendered_is_removed(tmp_path, monke
     assert not list(tmp_path.glob(".partial*"))
 
 
+@pytest.mark.parametrize("before", ["crowdpose", None])
+def test_what_took_the_place_of_a_moved_folder_stays(tmp_path, monkeypatch, before):
+    """Rendered folders deleted after an interruption, another set unpacked where one was."""
+    if before:
+        interrupted(tmp_path, monkeypatch, before)
+    else:
+        synthetic.generate(tmp_path, 8, 64, workers=1)
+        (tmp_path / driver.MARKER).unlink()
+        (tmp_path / ".partial-x").mkdir()
+    shutil.rmtree(tmp_path / "coco")
+    shutil.rmtree(tmp_path / "mpii")
+    (tmp_path / "mpii").symlink_to(tmp_path.parent, target_is_directory=True)
+    mine = tmp_path / "coco" / "annotations" / "mine.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"holds coco, mpii\) and not a synthetic"):
+            synthetic.generate(tmp_path, 8, 64, workers=1)
+        assert mine.read_text() == "{}" and (tmp_path / "mpii").is_symlink()
+
+
 def test_an_interruption_after_the_last_move(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("hevitpose.data.synthetic.driver.asdict", lambda _: 1 / 0)

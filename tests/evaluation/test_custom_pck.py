@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 from hevitpose.cli import execute
 from hevitpose.data import declared, load
+from hevitpose.data.registry import Pck
 from hevitpose.errors import DataError, HEViTPoseError, UsageError
 from hevitpose.evaluation.diagnosis.breakdown import breakdown
 from hevitpose.evaluation.prediction_files import evaluate_predictions
@@ -69,6 +70,14 @@ def shifted(table, shifts):
 
 
 BOX = {"by": "bbox", "threshold": 0.1}  # 4 of 40 pixels
+
+
+def test_the_rule_of_boxes_is_in_the_id():
+    """It changed once: what was recorded before is not taken for what it gives now."""
+    assert Pck("PCK", "bbox", 0.1).inputs()["boxes"] == "grown"
+    assert Pck("PCKh", (1, 0), 0.5).inputs() == {"name": "PCKh", "by": [0, 1], "threshold": 0.5}
+
+
 PAIR = {"name": "PCKh", "by": ["a", "b"], "threshold": 0.5}  # 5 of 10 pixels
 #: 4 is right by the box, and 5 is not; b of the second person is not labelled.
 SHIFTS = [[0, 4, 5], [5, 99, 4]]

@@ -74,14 +74,15 @@ def test_names_that_only_look_alike(here):
 @pytest.mark.parametrize(
     "names",
     [
-        {"photo.jpg": "photo.jpg", "rot6.jpg": "rot6.jpg.jpg", "rot6.png": "rot6.png.jpg"},
+        {"photo.jpg": "photo.jpg", "rot6.jpg": "rot6.jpg", "rot6.png": "rot6.png.jpg"},
         {
-            "a.jpg": "a.jpg.jpg",
+            "a.jpg": "a.jpg",
             "a.png": "a.png.jpg",
             "a.png.jpg": "a.png.jpg.jpg",
             "b.png": "b.jpg",
         },
         {"x/a.jpg": "x/a.jpg", "y/a.png": "y/a.jpg"},
+        {"a.webp": "a.webp.jpg", "a.png": "a.png.jpg", "a.JPG": "a.JPG.jpg"},
     ],
 )
 def test_only_those_that_collide_are_renamed(names):

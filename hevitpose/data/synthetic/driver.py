@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Set
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,7 +107,8 @@ def generate(
             _build(root, info, crowds, workers, progress)
     except OSError as error:
         where = error.filename or root
-        what = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror
+        full = error.errno == errno.ENOSPC
+        what = "no space left on the device" if full else error.strerror or error
         raise DataError(f"{where}: cannot write the synthetic data: {what}") from error
     return info
 
@@ -200,12 +201,10 @@ def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
     partial = [name for name in names if name.startswith(_PARTIAL)]
     for folder in partial:
         for name in _moved(root, root / folder):
-            if is_dir(root / name):
-                shutil.rmtree(root / name)
-            else:
-                (root / name).unlink(missing_ok=True)
-        (root / folder / seal.SEAL).unlink(missing_ok=True)  # from here on nothing counts as moved
-        shutil.rmtree(root / folder)
+            _remove(root / name)
+        if not (root / folder).is_symlink():
+            _remove(root / folder / seal.SEAL)  # from here on nothing counts as moved
+        _remove(root / folder)
     if partial:
         names = sorted(path.name for path in root.iterdir() if path.name != _LOCK)
     if names:
@@ -215,18 +214,38 @@ def _clear_leftovers(root: Path, info: SyntheticInfo) -> None:
         )
 
 
-def _moved(root: Path, partial: Path) -> tuple[str, ...]:
+def _moved(root: Path, partial: Path) -> list[str]:
     """What an interrupted run had moved into place.
 
-    Nothing before its seal, the last file, was written; and not what is still in its folder. So a
-    folder of such a name that is the user's own stays.
+    Nothing before its seal, the last file, was written; not what is still in its folder; and no
+    folder with a file that the seal does not name: one of the user's own stays.
     """
     waiting = [name for name in FORMATS if exists(partial / name)]
     if exists(partial / seal.SEAL):
-        return tuple(name for name in FORMATS if name not in waiting)
-    if exists(root / seal.SEAL) and not waiting:
-        return (*FORMATS, seal.CHECKED, seal.SEAL)
-    return ()
+        where, rest = partial, []
+    elif exists(root / seal.SEAL) and not waiting:
+        where, rest = root, [seal.CHECKED, seal.SEAL]
+    else:
+        return []
+    known = seal.names(where)
+    ours = [name for name in FORMATS if name not in waiting and _is_of(root, name, known)]
+    return [*ours, *rest]
+
+
+def _is_of(root: Path, name: str, known: Set[str]) -> bool:
+    """Whether a folder has nothing but files that are known."""
+    folder = root / name
+    if folder.is_symlink() or not is_dir(folder):
+        return False
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return all(path.relative_to(root).as_posix() in known for path in files)
+
+
+def _remove(path: Path) -> None:
+    if is_dir(path) and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _build(

@@ -49,6 +49,14 @@ def write(root: Path, pictures: Iterable[Picture]) -> None:
     (root / SEAL).write_text(lines, encoding="utf-8")
 
 
+def names(root: Path) -> set[str]:
+    """The files that a seal names; none where it cannot be read."""
+    try:
+        return set(_parse(root, read_regular(root / SEAL, _LIMIT, "a seal")))
+    except (OSError, HEViTPoseError, NotRegularError):
+        return set()
+
+
 def check(root: Path) -> None:
     """Refuse a sealed set whose files are not those that were rendered.
 

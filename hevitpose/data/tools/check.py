@@ -17,7 +17,7 @@ from hevitpose.data.readers.coco_records import read_images
 from hevitpose.data.registry import ROWS, files_of, is_custom, placed
 from hevitpose.data.table import PoseTable, Problems, drop_missing_images, look_at_images
 from hevitpose.data.tools.duplicates import shared_images
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, on_one_line
 from hevitpose.files import is_dir, is_file
 from hevitpose.progress import Progress, silent
 
@@ -104,7 +104,8 @@ def render(rows: Sequence[Row]) -> str:
     for row in rows:
         counts = (row.images, row.absent_images, row.people, row.keypoints, row.boxes_outside)
         cells = tuple("-" if count is None else f"{count:,}" for count in counts)
-        lines.append((row.dataset, row.split, row.status, *cells, f"{row.bad:,}", row.annotations))
+        texts = row.dataset, row.split, row.status, *cells, f"{row.bad:,}", row.annotations
+        lines.append(tuple(map(on_one_line, texts)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     out = []
     for line in lines:
@@ -116,7 +117,7 @@ def render(rows: Sequence[Row]) -> str:
     notes = [f"{row.dataset} {row.split}: {row.note}" for row in rows if row.note]
     pages = sorted({(row.dataset, row.page) for row in rows if row.page})
     get = [f"get {dataset} from {page}{_converted(dataset)}" for dataset, page in pages]
-    return "\n".join([*out, *([""] if notes or get else []), *notes, *get])
+    return "\n".join([*out, *([""] if notes or get else []), *map(on_one_line, notes), *get])
 
 
 def _converted(dataset: str) -> str:

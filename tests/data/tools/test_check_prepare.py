@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -98,6 +99,13 @@ def test_check_bad_file(tmp_path):
         check(tmp_path, ["cocoa"])
     with pytest.raises(DataError, match="no such folder"):
         check(tmp_path / "nowhere")
+
+
+def test_a_strangers_file_moves_no_terminal(tmp_path):
+    rows = check(tmp_path, ["coco"])
+    odd = replace(rows[0], note="x\x1b[31m.jpg\nerror: y", annotations="\x1b[2J.json")
+    text = render([odd, *rows[1:]])
+    assert "\x1b" not in text and "\nerror: y" not in text and "x.jpg" not in text
 
 
 def test_check_test_dev(tmp_path):
