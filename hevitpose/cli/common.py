@@ -116,12 +116,10 @@ def of_checkpoint(config: Any, overrides: list[str] | None) -> Any:
     """
     from hevitpose.config import parse_overrides
     from hevitpose.data.files import declared
-    from hevitpose.models.checkpoint import read_checkpoint
-    from hevitpose.models.checkpoint_config import checkpoint_config, require_keypoints
+    from hevitpose.models.checkpoint_config import checkpoint_config
 
-    resolved, lines = checkpoint_config(config, parse_overrides(overrides or ()))
-    path, dataset = config.model.checkpoint, config.data.dataset
-    require_keypoints(path, read_checkpoint(path), dataset, len(declared(dataset).layout))
+    keypoints = len(declared(config.data.dataset).layout)
+    resolved, lines = checkpoint_config(config, parse_overrides(overrides or ()), keypoints)
     for line in lines:
         note(line)
     return resolved

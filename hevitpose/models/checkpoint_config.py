@@ -17,13 +17,14 @@ BROUGHT = {"model": None, "codec": None, "data": ("input_size",)}
 
 
 def checkpoint_config(
-    config: Config, given: Collection[str] = ()
+    config: Config, given: Collection[str] = (), keypoints: int | None = None
 ) -> tuple[Config, tuple[str, ...]]:
     """A config whose network, codec and input are those of ``model.checkpoint``.
 
     Args:
         config: of the evaluation: data, boxes, device.
         given: dotted keys that were set on the command line; these stand.
+        keypoints: of the config's dataset, that the weights must predict; None: any number.
 
     Returns:
         (the config to evaluate with, a line for every given key that differs from the checkpoint).
@@ -36,6 +37,8 @@ def checkpoint_config(
     if path is None:
         raise UsageError("model.checkpoint: not given, expected the weights to evaluate")
     stored, lines = read_checkpoint(path), []
+    if keypoints is not None:
+        require_keypoints(path, stored, config.data.dataset, keypoints)
     if stored.config:
         own = parse_config(stored.config, str(path)).dump()
     else:

@@ -140,9 +140,9 @@ def from_valid(record: Record, words: list[str], monkeypatch) -> str:
     codec = {"method": "standard"} if udp else {"method": "udp", "decoder": "udp"}
     network = {k: v for k, v in record.config["model"].items() if k != "checkpoint"}
     own = {"model": network, "codec": codec, "data": {"input_size": [32, 32]}}
-    monkeypatch.setattr(
-        checkpoint_config, "read_checkpoint", lambda path: SimpleNamespace(config=own)
-    )
+    stored = SimpleNamespace(config=own, model={"num_keypoints": 0})
+    monkeypatch.setattr("hevitpose.data.files.declared", lambda _: SimpleNamespace(layout=()))
+    monkeypatch.setattr(checkpoint_config, "read_checkpoint", lambda path: stored)
     monkeypatch.setattr(checkpoint_config, "locate", lambda path: path)
     config = of_checkpoint(config, given["overrides"])
     inputs = record.inputs

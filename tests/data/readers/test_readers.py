@@ -185,7 +185,7 @@ def test_fingerprint_sees_annotations_and_image_sizes(root):
     before = fingerprint(data, "val")
     assert before.startswith("sha256:") and fingerprint(data, "val") == before
     (root / "coco/images/val2017/notes.txt").write_text("no photograph")
-    (root / "coco/images/val2017/.hidden.jpg").write_text("neither")
+    (root / "coco/images/val2017/._b.jpg").write_text("neither")
     assert fingerprint(data, "val") == before
     with (root / "coco/images/val2017/b.jpg").open("ab") as file:
         file.write(b"\0")
