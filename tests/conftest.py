@@ -24,8 +24,16 @@ LARGE = frozenset(
 ALWAYS = ("test_output_shape_and_small_start", "test_the_speed_claim_takes_interleaved_times_only")
 
 
+# With tests of a minute each: they begin first, so that at the end nobody waits for one of them.
+LONG = (
+    *("bench/test_gpu_command.py", "test_notebook.py", "ablations/test_runner.py"),
+    *("inference/test_shipped.py", "training/test_distributed.py", "kills/test_kills.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests parametrised by a large network are slow ones."""
+    """Tests parametrised by a large network are slow ones; the longest come first."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
     for item in items:
         if not isinstance(item, pytest.Function) or item.originalname in ALWAYS:
             continue

@@ -498,7 +498,7 @@ def test_killed_at_random_points_ends_as_if_it_had_not_been(options_for, grid, t
         rng = random.Random(0)
         line = json.dumps(dataclasses.asdict(options), default=str)
         recorded: set[str] = set()
-        for attempt in range(10):
+        for attempt in range(8):
             runner = zygote.ask(line)
             if attempt % 2:  # in the thick of it: soon after the next record or two
                 more = len(recorded) + rng.randint(1, 2)
