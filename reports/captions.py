@@ -133,6 +133,7 @@ def shared(records: Sequence[Record]) -> dict[str, str]:
         "fingerprint": join([d.fingerprint for d in data]),
         "boxes": join([{"gt": "ground truth"}.get(d.boxes, d.boxes) for d in data]),
         "flip_test": join(flips),
+        # Older records of SimCC networks name the config's decoder, which is of heatmaps.
         "decoder": join(["simcc" if r.model in SIMCC else r.decoder for r in runs]),
         "selection": join([r.selection for r in runs]),
         "input": join([h_by_w(input_size(r)) for r in runs]),

@@ -216,11 +216,11 @@ def _require_used(to: str, runtime: str | None, precision: str, accept_loss: boo
 
 def _stored_size(weights: Path) -> tuple[int, int]:
     """(W, H) that a network was trained at; the default, and a line, where its file says none."""
-    from hevitpose.config.schema import DataConfig
+    from hevitpose.config import Config
     from hevitpose.models.checkpoint import read_checkpoint
 
     said = read_checkpoint(weights).config.get("data", {}).get("input_size")
-    width, height = said or DataConfig.model_fields["input_size"].default
+    width, height = said or Config().data.input_size
     if said is None:
         notice_once(f"{weights} says no input size: {height}x{width} is taken (--input)")
     return width, height
