@@ -14,7 +14,7 @@ from hevitpose.evaluation.statistics import BETTER, WORSE, Interval
 from hevitpose.models.spec import model_names
 from reports import ablation, captions, comparisons, ratios
 from reports.invalid import one_line
-from reports.load import Measured, h_by_w
+from reports.load import Measured, gflops, h_by_w, params_m
 from reports.output.text import (
     MISSING,
     NOT_MEASURABLE,
@@ -207,10 +207,8 @@ def _find(claim: Claim, measured: Measured, grid_views: Sequence[ablation.GridVi
 def _find_counts(claim: Claim, measured: Measured) -> Finding:
     def count(model: str | None) -> tuple[float, str] | None:
         record = counted(measured, model) if model else None
-        if record is None or record.params is None or record.flops is None:
-            return None
-        value = record.params / 1e6 if claim.check.startswith("params") else record.flops.mmcv
-        return None if value is None else (value, record.id)
+        value = params_m(record) if claim.check.startswith("params") else gflops(record)
+        return None if record is None or value is None else (value, record.id)
 
     own = count(claim.model)
     if own is None:

@@ -11,6 +11,7 @@ from hevitpose.markdown import plain
 from reports import ablation
 from reports.captions import condition as words_of
 from reports.comparisons import product_levels
+from reports.load import gflops, p50, params_m
 from reports.robustness import Robustness, Run
 from reports.tables.grid import gap_text
 
@@ -124,9 +125,9 @@ def _costs(grid: ablation.GridView, row: ablation.Row) -> frozenset[str]:
     """Parameters, GFLOPs and milliseconds of a row, and its GFLOPs against the default's."""
     found: set[str] = set()
     for value, digits in (
-        (row.complexity.params / 1e6 if row.complexity and row.complexity.params else None, 3),
-        (row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None, 3),
-        (row.latency.latency.p50 if row.latency and row.latency.latency else None, 2),
+        (params_m(row.complexity), 3),
+        (gflops(row.complexity), 3),
+        (p50(row.latency), 2),
     ):
         if value is not None:
             found.add(f"{value:.{digits}f}")
@@ -137,10 +138,5 @@ def _percent_of_default(grid: ablation.GridView, row: ablation.Row) -> set[str]:
     """How many percent more or fewer GFLOPs than the default's."""
     if grid.default is None:
         return set()
-    costs = [
-        r.complexity.flops.mmcv if r.complexity and r.complexity.flops else None
-        for r in (row, grid.default)
-    ]
-    if not costs[0] or not costs[1]:
-        return set()
-    return {f"{abs(100 * (costs[0] / costs[1] - 1)):.0f}"}
+    own, default = gflops(row.complexity), gflops(grid.default.complexity)
+    return {f"{abs(100 * (own / default - 1)):.0f}"} if own and default else set()

@@ -366,6 +366,21 @@ def num_keypoints(record: Record) -> int | None:
     return None
 
 
+def params_m(record: Record | None) -> float | None:
+    """Millions of parameters; None where they were not counted."""
+    return record.params / 1e6 if record and record.params else None
+
+
+def gflops(record: Record | None, rule: str = "mmcv") -> float | None:
+    """GFLOPs of one image by a convention; None where they were not counted."""
+    return getattr(record.flops, rule) if record and record.flops else None
+
+
+def p50(record: Record | None) -> float | None:
+    """The median milliseconds of a call; None where it was not timed."""
+    return record.latency.p50 if record and record.latency else None
+
+
 def seed_number(record: Record) -> int:
     """A run's seed among others; -1 of a record that names none, which no seed is."""
     return -1 if record.seed is None else record.seed

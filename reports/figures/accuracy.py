@@ -11,7 +11,7 @@ from reports.ablation import SHOWN, GridView
 from reports.captions import condition, describe_conditions, shared
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
-from reports.load import PCKH_JOINTS, Measured, metric
+from reports.load import PCKH_JOINTS, Measured, gflops, metric, p50, params_m
 from reports.published import JOINTS, Published
 from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.cost import counted
@@ -33,14 +33,10 @@ def bubble(measured: Measured, published: Published) -> Plot | None:
             points.append(point)
     if not points:
         return None
-    whole = counted(measured, UNDERCOUNTED)
     return Plot(
         "bubble",
         "MPII test PCKh@0.5 against GFLOPs; the area of a bubble is the number of parameters",
-        {
-            "points": points,
-            "whole": whole.flops.mmcv if whole is not None and whole.flops else None,
-        },
+        {"points": points, "whole": gflops(counted(measured, UNDERCOUNTED))},
         draw_bubble,
     )
 
@@ -49,36 +45,30 @@ def _measured_point(measured: Measured, network: str, groups: Iterable[Any]) -> 
     runs = beside_published(groups)
     counts = measured.counts_of(runs[0])
     values = [v for r in runs if (v := metric(r, "Mean")) is not None]
-    if counts is None or counts.flops is None or counts.flops.mmcv is None or not values:
+    cost = gflops(counts)
+    if cost is None or not values:
         return None
     mean = sum(values) / len(values)
-    return [
-        shown_name(network),
-        counts.flops.mmcv,
-        mean,
-        (counts.params or 0) / 1e6,
-        "measured",
-        False,
-    ]
+    return [shown_name(network), cost, mean, params_m(counts) or 0.0, "measured", False]
 
 
 def draw_bubble(data: Any) -> Any:
     """Own networks in orange, others in blue; hollow is published, solid is measured here."""
     figure, axes = style.new_figure(6.8, 4.6)
     points = sorted(data["points"], key=lambda point: -point[3])
-    for name, gflops, accuracy, params, origin, _ in points:
+    for name, cost, accuracy, params, origin, _ in points:
         color = style.ORANGE if name.startswith("HEViTPose") else style.BLUE
-        tip = f"{name} ({origin}): {accuracy:.1f} PCKh@0.5, {gflops:g} GFLOPs, {params:g}M"
+        tip = f"{name} ({origin}): {accuracy:.1f} PCKh@0.5, {cost:g} GFLOPs, {params:g}M"
         solid = origin == "measured"
         # The marker of plot() is a diameter in points; the area is that of the legend's circles.
         style.point(
-            axes, gflops, accuracy, tip, marker="o", ms=(params * 14) ** 0.5, color=color,
+            axes, cost, accuracy, tip, marker="o", ms=(params * 14) ** 0.5, color=color,
             mfc=color if solid else "none", mew=1.4, zorder=2,
         )  # fmt: skip
     xs, ys = [p[1] for p in points], [p[2] for p in points]
-    for _, gflops, accuracy, _, _, undercounted in points:
+    for _, cost, accuracy, _, _, undercounted in points:
         if undercounted and data["whole"]:
-            axes.plot([gflops, data["whole"]], [accuracy] * 2, ls=":", color=style.GREY, lw=1)
+            axes.plot([cost, data["whole"]], [accuracy] * 2, ls=":", color=style.GREY, lw=1)
             tip = f"with its attention projections: {data['whole']:.2f} GFLOPs, counted here"
             style.point(axes, data["whole"], accuracy, tip, marker="x", ms=6, color=style.GREY)
     axes.set_xlim(0, max(xs) * 1.2)
@@ -138,13 +128,12 @@ def tradeoff(grid_views: Sequence[GridView]) -> Plot | None:
                 continue
             label = "default" if row.is_default else plain(row.name)
             score = row.scores[grid.primary]
-            latency = row.latency.latency.p50 if row.latency and row.latency.latency else None
-            flops = row.complexity.flops.mmcv if row.complexity.flops else None
             cell = row.accuracy[0].cell_id or row.name
             if row.latency is not None:
                 entry["timed"].setdefault(cell, row.latency)
+            costs = [gflops(row.complexity), p50(row.latency)]
             entry["cells"].setdefault(
-                cell, [label, flops, latency, score.value, score.low, score.high, score.n]
+                cell, [label, *costs, score.value, score.low, score.high, score.n]
             )
     if not by_facts:
         return None

@@ -12,6 +12,7 @@ from reports.captions import condition
 from reports.comparisons import headline
 from reports.figures import style
 from reports.figures.plot import Plot
+from reports.load import gflops, p50
 from reports.output.text import shorten
 
 
@@ -25,9 +26,8 @@ def effects(grid: GridView, name: str | None = None) -> Plot | None:
     dots = []
     for row in rows:
         estimate = row.difference if relative else row.scores[grid.primary]
-        flops = row.complexity.flops.mmcv if row.complexity and row.complexity.flops else None
-        latency = row.latency.latency if row.latency else None
-        costs = [flops, latency.p50 if latency else None, bool(latency and latency.noisy)]
+        timing = row.latency.latency if row.latency else None
+        costs = [gflops(row.complexity), p50(row.latency), bool(timing and timing.noisy)]
         if row.is_default and relative:
             dots.append([plain(row.name), 0.0, None, None, row.seeds, "reference", *costs])
         elif estimate is not None:

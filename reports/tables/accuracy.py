@@ -16,11 +16,13 @@ from reports.captions import about_data, shared, start_words
 from reports.load import (
     PCKH_JOINTS,
     Measured,
+    gflops,
     h_by_w,
     input_size,
     is_plain_network,
     metric,
     newest,
+    params_m,
     seed_number,
 )
 from reports.output.text import MISSING, Column, Table, TableCell, number, show_estimate
@@ -245,8 +247,8 @@ def _measured_row(
         TableCell("measured here" + (f" ({plain(made_by)})" if made_by else "")),
         TableCell(h_by_w(input_size(first))),
         *([TableCell({"gt": "ground truth"}.get(boxes, plain(boxes)))] if with_boxes else []),
-        number(counts.params / 1e6 if counts and counts.params else None, 2, records=by),
-        number(counts.flops.mmcv if counts and counts.flops else None, 2, records=by),
+        number(params_m(counts), 2, records=by),
+        number(gflops(counts), 2, records=by),
         *(score_cell(group, name) for name, _, _ in spec.metrics),
         TableCell(str(len(group)), len(group), "measured"),
     )

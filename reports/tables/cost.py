@@ -8,10 +8,12 @@ from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Record
 from reports.load import (
     Measured,
+    gflops,
     h_by_w,
     input_size,
     newest,
     num_keypoints,
+    params_m,
 )
 from reports.output.text import Column, Table, TableCell, number
 from reports.published import Number, Published
@@ -59,17 +61,16 @@ def complexity_table(measured: Measured, published: Published) -> Table:
         if row is not None:
             sources[row.source] = None
         by = (record.id,) if record else ()
-        flops = record.flops if record else None
         rows.append(
             (
                 TableCell(DISPLAY.get(model, row.model if row else model)),
                 TableCell(model),
                 _printed(published, row, "params_m", 2),
-                number(record.params / 1e6 if record and record.params else None, 4, records=by),
+                number(params_m(record), 4, records=by),
                 _printed(published, row, "gflops", 2),
-                number(flops.mmcv if flops else None, 4, records=by),
-                number(flops.fvcore if flops else None, 2, records=by),
-                number(flops.torch if flops else None, 2, records=by),
+                number(gflops(record), 4, records=by),
+                number(gflops(record, "fvcore"), 2, records=by),
+                number(gflops(record, "torch"), 2, records=by),
             )
         )
     return Table(
@@ -151,9 +152,9 @@ def _costs(
     by = (record.id,) if record else ()
     return (
         _printed(published, counts, "params_m", 2),
-        number(record.params / 1e6 if record and record.params else None, 2, records=by),
+        number(params_m(record), 2, records=by),
         _printed(published, counts, "gflops", 2),
-        number(record.flops.mmcv if record and record.flops else None, 2, records=by),
+        number(gflops(record), 2, records=by),
     )
 
 

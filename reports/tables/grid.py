@@ -17,7 +17,7 @@ from hevitpose.evaluation.statistics import (
 )
 from reports import ablation, comparisons
 from reports.captions import about_data, condition, mixture
-from reports.load import METRIC_ALIASES
+from reports.load import METRIC_ALIASES, gflops, p50, params_m
 from reports.output.text import (
     MISSING,
     Column,
@@ -278,10 +278,7 @@ def _unmatched(row: ablation.Row, default: ablation.Row | None) -> Iterator[str]
     """A note where a cell matched in FLOPs is not by the count that has attention's products."""
     if not row.name.endswith(matched_name("", "flops")) or default is None:
         return
-    own, theirs = (
-        r.complexity.flops.torch if r.complexity and r.complexity.flops else None
-        for r in (row, default)
-    )
+    own, theirs = (gflops(r.complexity, "torch") for r in (row, default))
     if own and theirs and abs(own / theirs - 1) > MATCH_TOLERANCE:
         yield (
             f"matched by the mmcv rule; by torch's count, which has attention products, "
@@ -294,6 +291,7 @@ def _grid_row(
 ) -> tuple[TableCell, ...]:
     name = f"{row.name} (default)" if row.is_default and row.name != DEFAULT_CELL else row.name
     complexity, latency = row.complexity, row.latency
+    counted = (complexity.id,) if complexity else ()
     ids = tuple(r.id for r in row.accuracy)
     timing = latency.latency if latency is not None else None
     tuned = tuple(
@@ -303,17 +301,10 @@ def _grid_row(
     )
     cells = [
         TableCell(shorten(name, 60), notes=(*tuned, *_unmatched(row, grid.default))),
+        number(params_m(complexity), 3, records=counted),
+        number(gflops(complexity), 3, records=counted),
         number(
-            None if complexity is None or complexity.params is None else complexity.params / 1e6,
-            3, records=(complexity.id,) if complexity else (),
-        ),
-        number(
-            complexity.flops.mmcv if complexity and complexity.flops else None,
-            3, records=(complexity.id,) if complexity else (),
-        ),
-        number(
-            timing.p50 if timing else None,
-            2, records=(latency.id,) if latency else (),
+            p50(latency), 2, records=(latency.id,) if latency else (),
             notes=timing_notes(timing) if timing else (),
         ),
     ]  # fmt: skip
