@@ -1,16 +1,13 @@
-"""What the commands of this folder share: one line for an error, names of models, exit codes."""
+"""What the commands of this folder share: one line for an error, names of models."""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import sys
-from collections.abc import Callable
 from typing import NoReturn
 
-from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import full_name, model_names
-from hevitpose.program import ending
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,23 +40,3 @@ def select_models(text: str) -> list[str]:
             raise unknown_name("model", part, model_names())
         chosen.update(found)
     return [name for name in model_names() if name in chosen]
-
-
-def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """What a command returns; of an error its code, after its line.
-
-    Args:
-        command: the work; its result is the exit code.
-        interrupted: said on Ctrl-C, unless the command says it better; the code is 130 then.
-    """
-    try:
-        with ending():
-            return command()
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # who reads, ``head`` for one, has had enough
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print(interrupt.args[0] if interrupt.args else interrupted, file=sys.stderr)
-        return 130

@@ -26,7 +26,7 @@ from torch.utils.data import default_collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from hevitpose.data import PoseTable
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
@@ -37,6 +37,7 @@ from hevitpose.evaluation.predict import predict_batch
 from hevitpose.files import write_atomically
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.metrics.pckh import head_errors
+from hevitpose.program import exit_code
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest
 from hevitpose.training.loaders import load_split

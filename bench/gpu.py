@@ -30,12 +30,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import gpu_latency, gpu_training
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from bench.gpu_data import make_stand_in
 from bench.gpu_folder import begin, header_of, headline
 from bench.gpu_session import FULL, REHEARSAL, SETTLED, Log, Scale, Session
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
+from hevitpose.program import exit_code
 from hevitpose.records import provenance
 
 #: Part: (what it does, share of the time, its function).

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from bench.worker import Task, run_group
 from hevitpose.cost.latency import Budget, Conditions
 from hevitpose.isolated import Outcome

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from bench.gpu_data import dataset_of
 from bench.gpu_session import KEYPOINTS, Session
 from bench.worker import preload, run_group

@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import latency_tables as tables
-from bench.command import Parser, exit_code, select_models
+from bench.command import Parser, select_models
 from bench.cores import CoreProbe, close_rounds
 from bench.latency_records import Row, Store
 from bench.worker import Task, contenders, run
@@ -40,6 +40,7 @@ from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interlea
 from hevitpose.errors import UsageError
 from hevitpose.isolated import Outcome
 from hevitpose.models.spec import full_name
+from hevitpose.program import exit_code
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_count, parse_size
 

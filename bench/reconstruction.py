@@ -32,10 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
 from hevitpose.models.spec import VARIANTS
+from hevitpose.program import exit_code
 from hevitpose.progress import Progress, progress_bar, silent
 from reports.published import published
 

@@ -23,8 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from hevitpose.errors import UsageError
+from hevitpose.program import exit_code
 from hevitpose.records import digest
 
 MEASURED = Path(__file__).resolve().parent.parent / "results" / "measured"

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from bench.operations import (
     CONVOLUTION,
     GROUPED,
@@ -44,6 +44,7 @@ from bench.operations import (
 from hevitpose.cost.latency import Conditions, forms, randomise_norms_, summarize
 from hevitpose.errors import UsageError
 from hevitpose.models.spec import full_name
+from hevitpose.program import exit_code
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
 

@@ -27,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from bench.command import Parser, exit_code
+from bench.command import Parser
 from hevitpose.cost.latency import interleave, ratio_of_rounds
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models import create_for_input
 from hevitpose.models.forms import optimize
 from hevitpose.models.spec import HEATMAP_STRIDE
+from hevitpose.program import exit_code
 from hevitpose.progress import progress_bar
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size

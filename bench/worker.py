@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hevitpose.errors import HEViTPoseError, UnavailableError, UsageError
 from hevitpose.isolated import Child, Outcome, Stopwatch

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -86,6 +86,26 @@ def ending() -> Iterator[None]:
                 sys.stdout.flush()
     finally:
         sys.stdout = before
+
+
+def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """What a command returns; of an error its code, after its line.
+
+    Args:
+        command: the work; its result is the exit code.
+        interrupted: said on Ctrl-C, unless the command says it better; the code is 130 then.
+    """
+    try:
+        with ending():
+            return command()
+    except HEViTPoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # who reads, ``head`` for one, has had enough
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(interrupt.args[0] if interrupt.args else interrupted, file=sys.stderr)
+        return 130
 
 
 class _Output:

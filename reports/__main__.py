@@ -18,9 +18,9 @@ from pathlib import Path
 # Before numpy is loaded: threads of its matrices of a hundred rows only wait, a tenth of all time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
-from hevitpose.program import ending
+from hevitpose.program import exit_code
 from reports.build import ROOT, Book, contradictions, make
 from reports.figures import style
 from reports.output import readme
@@ -61,17 +61,7 @@ def store_folder(runs: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    try:
-        with ending():
-            return _run(options)
-    except HEViTPoseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
