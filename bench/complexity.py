@@ -19,18 +19,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser, exit_code, select_models
+from bench.command import Parser, select_models
 from bench.complexity_tables import Cost, Modules, Row, show_costs, show_rows
-from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
 from hevitpose.models.spec import STRIDE_MULTIPLE
+from hevitpose.program import exit_code
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import LARGEST_SIDE, parse_count, parse_size
+from reports.published import published
 
 CONVENTIONS = ("mmcv", "fvcore", "torch")
 SIDES = (160, 320, 480, 640, 800, 960)
@@ -104,22 +106,9 @@ def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
     )
 
 
-@cache
-def printed_numbers() -> Any:
-    """``results/published``, the one home of what others printed."""
-    from reports.published import load
-
-    return load()
-
-
-def printed(model: str, size: tuple[int, int], keypoints: int) -> Any:
-    """A row that states a network's counts at this input and number of keypoints, or None."""
-    return printed_numbers().counts(model, size, keypoints)
-
-
 def printed_sides(model: str) -> dict[int, float]:
     """GFLOPs by the side of a square input, as read off the authors' figure."""
-    rows = printed_numbers().of("none", "complexity")
+    rows = published().of("none", "complexity")
     return {row.side: row.gflops for row in rows if row.network == model}
 
 
@@ -127,13 +116,13 @@ def with_published(row: Row) -> Row:
     """The row with what was printed about this network at this input, where something was."""
     from hevitpose.models.peers.counts import COUNTS, agrees
 
-    found = printed(row.model, row.input_size, row.keypoints)
+    found = published().counts(row.model, row.input_size, row.keypoints)
     if found is None:
         return row
-    source = printed_numbers().sources[found.source].short
+    source = published().sources[found.source].short
     params_m, gflops = (None if v is None else str(v) for v in (found.params_m, found.gflops))
     note = COUNTS[row.model].note
-    published = {"params_m": params_m, "gflops": gflops, "source": source, "note": note}
+    stated = {"params_m": params_m, "gflops": gflops, "source": source, "note": note}
     pairs = ((row.params, params_m, 1e6), (row.gflops.get("mmcv"), gflops, 1.0))
     same = [
         agrees(measured / unit, printed)
@@ -141,7 +130,7 @@ def with_published(row: Row) -> Row:
         if measured is not None and printed is not None
     ]
     agreement = "" if not same else "reproduced" if all(same) else "differs"
-    return replace(row, published=published, agreement=agreement)
+    return replace(row, published=stated, agreement=agreement)
 
 
 def plan(options: argparse.Namespace) -> list[Row]:
@@ -170,8 +159,8 @@ def guarded(row: Any, work: Callable[[], Any]) -> Any:
     except HEViTPoseError as error:
         return replace(row, status="failed", error=str(error))
     except Exception as error:  # a row with its status; the run ends with exit code 1
-        reason = (str(error).splitlines() or [""])[0]
-        return replace(row, status="failed", error=f"{type(error).__name__}: {reason}")
+        reason = f"{type(error).__name__}: {first_line(str(error))}"
+        return replace(row, status="failed", error=reason)
 
 
 class Store:
