@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gpu_session import Session, Way
 from bench.latency_records import Row, Store
 from bench.worker import Task, measure_task, prepared
 from hevitpose.collector import no_garbage_collection
 from hevitpose.cost.latency import Conditions, LatencyResult, Prepared, interleave, ratio_of_rounds
-from hevitpose.errors import HEViTPoseError
+from hevitpose.errors import HEViTPoseError, first_line
 from hevitpose.isolated import Outcome
 
 #: Children at once where nothing is timed; more only wait for each other.
@@ -85,7 +81,7 @@ def measure_in_turn(job: Interleaving) -> Interleaved:
             except HEViTPoseError as error:
                 out[name] = Outcome("failed", str(error))
             except Exception as error:
-                line = (str(error).strip().splitlines() or [""])[0]
+                line = first_line(str(error))
                 raise HEViTPoseError(f"{name}: {type(error).__name__}: {line}") from error
         rounds = {name: contender.round for name, contender in ready.items()}
         with no_garbage_collection():
@@ -227,7 +223,5 @@ def keep_interleaved(
         facts = facts_of(store.add(row, started, seconds, **details))
         session.keep(f"{name} {way} interleaved", row.outcome, facts)
         for peer, ratio in against.items():
-            session.keep(
-                f"{name} / {peer} {way}", row.outcome, {"ratio": ratio.ratio, **vars(ratio)}
-            )
+            session.keep(f"{name} / {peer} {way}", row.outcome, vars(ratio))
     return {"contenders": list(found.results)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from hevitpose.errors import first_line
+
 
 def one_line(error: Exception) -> str:
     """A validation error as ``field: what is wrong``; other errors as their first line."""
@@ -12,4 +14,4 @@ def one_line(error: Exception) -> str:
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         return f"{where + ': ' if where else ''}{first['msg']}{more}"
-    return str(error).splitlines()[0] if str(error) else repr(error)
+    return first_line(str(error), repr(error))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.workers.job import Payload, at_most_every, open_log, run_job
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, UsageError, first_line
 from hevitpose.isolated import Outcome, Stopwatch
 from hevitpose.sizes import is_number
 
@@ -123,11 +123,11 @@ class RayWorkers:
         try:
             return self._ray.get(reference)
         except errors.OutOfMemoryError as error:
-            return Outcome("oom", _first_line(error))
+            return Outcome("oom", first_line(str(error), type(error).__name__))
         except errors.WorkerCrashedError:
             return Outcome("oom", f"the worker died {RETRIES + 1} times, out of memory (probably)")
         except errors.RayError as error:
-            return Outcome("failed", f"ray: {_first_line(error)}")
+            return Outcome("failed", f"ray: {first_line(str(error), type(error).__name__)}")
 
 
 class _Board:
@@ -180,7 +180,8 @@ def _connect(address: str | None) -> Any:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         where = address or "this machine"
-        raise HEViTPoseError(f"ray at {where}: {_first_line(error)}") from None
+        why = first_line(str(error), type(error).__name__)
+        raise HEViTPoseError(f"ray at {where}: {why}") from None
     return ray
 
 
@@ -193,8 +194,3 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except OSError as error:
         raise HEViTPoseError(f"ray at {address}: no answer ({error.strerror or error})") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
