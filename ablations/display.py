@@ -12,6 +12,7 @@ from types import TracebackType
 
 from hevitpose.errors import on_one_line
 from hevitpose.records import Record
+from hevitpose.records.schema import is_share
 
 QUIET_SECONDS = 60.0
 
@@ -112,7 +113,7 @@ def scores(record: Record) -> str:
     for name, title in (("Mean", "PCKh"), ("Mean@0.1", "PCKh@0.1"), ("AP", "AP")):
         value = record.metrics.get(name)
         if value is not None:
-            parts.append(f"{title} {100 * value if name == 'AP' else value:.1f}")
+            parts.append(f"{title} {100 * value if is_share(name) else value:.1f}")
     if not parts:
         parts = [f"{k} {v:.4g}" for k, v in list(record.metrics.items())[:2] if v is not None]
     return "  ".join(parts)

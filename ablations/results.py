@@ -10,7 +10,7 @@ from ablations.display import duration
 from ablations.grid_file import MAIN_GRIDS
 from ablations.plan import Plan
 from hevitpose.records import Record, RecordStore
-from hevitpose.records.schema import BASELINE_PREFIX
+from hevitpose.records.schema import is_share
 
 
 def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
@@ -90,7 +90,7 @@ def _largest_difference(now: Mapping[str, float | None], then: Mapping[str, floa
         if a is None or b is None:
             found.append(0.0 if a is b else math.inf)
         else:
-            scale = 100 if name.removeprefix(BASELINE_PREFIX).startswith(("AP", "AR")) else 1
+            scale = 100 if is_share(name) else 1
             found.append(scale * abs(a - b))
     return max(found)
 

@@ -7,7 +7,6 @@ metric, by Dunnett's test on the seed-blocked model of all cells
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,11 +26,11 @@ from hevitpose.evaluation.statistics import (
 from hevitpose.markdown import plain
 from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
-from hevitpose.records.schema import BASELINE_PREFIX
-from reports.captions import describe_conditions, machine_key, shared
+from hevitpose.records.schema import BASELINE_PREFIX, is_share
+from reports.captions import conditions_key, describe_conditions, shared
 from reports.cells import Cells, group, share, split
 from reports.grid_files import Overrides
-from reports.load import METRIC_ALIASES, UNIT_PREFIXES, metric, newest, seed_number
+from reports.load import METRIC_ALIASES, metric, newest, seed_number
 from reports.settings import flatten
 
 #: Metrics that a grid's table shows, as their headings say them.
@@ -301,7 +300,7 @@ def estimate(values: Sequence[float], single: Record | None = None, name: str = 
     own = next((single.intervals[n] for n in names if n in single.intervals), None)
     if own is None:
         return result
-    scale = 100 if name.startswith(UNIT_PREFIXES) else 1
+    scale = 100 if is_share(name) else 1
     return Interval(result.value, scale * own.low, scale * own.high, 1, own.method)
 
 
@@ -355,11 +354,8 @@ def _draws(row: Row) -> dict[int, list[float]]:
 
 
 def _conditions(record: Record) -> str:
-    assert record.latency is not None
     # The input is part of the cell: the grid of input sizes varies it.
-    left_out = ("attempt", "model", "input")
-    facts = {k: v for k, v in record.latency.conditions.items() if k not in left_out}
-    return json.dumps([facts, machine_key(record)], sort_keys=True, default=str)
+    return conditions_key(record, "attempt", "model", "input")
 
 
 def _common_conditions(records: Iterable[Record]) -> str | None:

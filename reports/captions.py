@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -96,6 +97,18 @@ def machine_key(record: Record) -> str:
     facts = msgspec.to_builtins(record.machine)
     facts.pop("ram")
     return msgspec.json.encode(facts).decode()
+
+
+def conditions_key(record: Record, *without: str) -> str:
+    """Equal for timings on one machine under the same conditions.
+
+    Args:
+        record: a timing.
+        without: conditions in which they may differ.
+    """
+    assert record.latency is not None
+    facts = {k: v for k, v in record.latency.conditions.items() if k not in without}
+    return json.dumps([facts, machine_key(record)], sort_keys=True, default=str)
 
 
 def word(value: object) -> object:

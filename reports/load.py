@@ -25,14 +25,12 @@ from hevitpose.collector import no_garbage_collection
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
-from hevitpose.records.schema import BASELINE_PREFIX
+from hevitpose.records.schema import BASELINE_PREFIX, is_share
 from reports.settings import FREE_KEYS, Origin, Section, SharedConfig, flatten, stock_options
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
 PCKH_JOINTS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 PERCENT_METRICS = frozenset((*PCKH_JOINTS, "Mean", "Mean@0.1", "PCKh", "minival_pck"))
-#: Shares of one, as the COCO and CrowdPose evaluators give them; shown times 100.
-UNIT_PREFIXES = ("AP", "AR")
 #: What the COCO evaluator says of a range of sizes that holds no person.
 NOBODY = -1
 #: What an older or shorter name stands for.
@@ -65,11 +63,11 @@ class Measured:
             self._kept[key] = make()
         return self._kept[key]
 
-    def of(self, kind: str, *, ok: bool = True) -> list[Record]:
-        """Records of one kind; by default only successes."""
+    def of(self, kind: str) -> list[Record]:
+        """Records of one kind, without failures."""
         return self.kept(
-            ("of", kind, ok),
-            lambda: [r for r in self.records if r.kind == kind and (r.status == "ok" or not ok)],
+            ("of", kind),
+            lambda: [r for r in self.records if r.kind == kind and r.status == "ok"],
         )
 
     def plain_counts(self) -> dict[str, list[Record]]:
@@ -110,7 +108,7 @@ def metric(record: Record, name: str) -> float | None:
                 value = record.metrics[alias]
     if value is None:
         return None
-    if not name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES):
+    if not is_share(name):
         return value
     return None if value == NOBODY else 100 * value
 
@@ -140,8 +138,9 @@ def out_of_range(record: Record) -> str | None:
 @lru_cache(maxsize=4096)
 def _largest(name: str) -> float | None:
     """The most that a metric can be; None where its name tells nothing."""
-    bare = name.removeprefix(BASELINE_PREFIX)
-    return 1.0 if bare.startswith(UNIT_PREFIXES) else 100.0 if bare in PERCENT_METRICS else None
+    if is_share(name):
+        return 1.0
+    return 100.0 if name.removeprefix(BASELINE_PREFIX) in PERCENT_METRICS else None
 
 
 def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = ()) -> Measured:

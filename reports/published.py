@@ -170,14 +170,11 @@ class Published:
     sources: dict[str, Source]
     cautions: dict[str, Caution]
 
-    def of(
-        self, dataset: str, split: str | None = None, *, withdrawn: bool = False
-    ) -> Iterator[Number]:
-        """Rows of one dataset (and split); superseded and misattributed ones only on request."""
+    def of(self, dataset: str, split: str | None = None) -> Iterator[Number]:
+        """Rows of one dataset (and split), but for superseded and misattributed ones."""
         for row in self.numbers:
-            if row.dataset == dataset and split in (None, row.split):
-                if withdrawn or not row.withdrawn:
-                    yield row
+            if row.dataset == dataset and split in (None, row.split) and not row.withdrawn:
+                yield row
 
     def counts(self, network: str, size: tuple[int, int], keypoints: int) -> Number | None:
         """Parameters and GFLOPs of a network: the first printed row, else one read off a figure.

@@ -13,7 +13,6 @@ from hevitpose.records import Record
 from hevitpose.records.schema import VERDICT_ROUNDS
 from reports import captions
 from reports.load import Measured, is_plain_network
-from reports.tables.speed import conditions_key
 
 
 class Ratio(NamedTuple):
@@ -67,7 +66,7 @@ def interleaved(measured: Measured, model: str, against: str) -> list[Ratio]:
 
     latest: dict[str, Ratio] = {}
     for ratio in sorted(found, key=weight, reverse=True):
-        latest.setdefault(conditions_key(ratio.record), ratio)
+        latest.setdefault(captions.conditions_key(ratio.record, "attempt"), ratio)
     return list(latest.values())
 
 

@@ -45,6 +45,11 @@ NonNegative = Annotated[float, Meta(ge=0.0)]  # every number is finite: see Reco
 _LITERALS = {"kind": get_args(Kind), "status": get_args(Status)}
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of one (AP, AR), which people read in percent."""
+    return metric.removeprefix(BASELINE_PREFIX).startswith(("AP", "AR"))
+
+
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Plain data without cycles, so that the garbage collector need not look at it."""
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from hevitpose.markdown import plain
 from hevitpose.records import Record
+from hevitpose.records.schema import is_share
 from reports.captions import (
+    conditions_key,
     data_words,
     describe_conditions,
-    machine_key,
     place_words,
     precision_word,
 )
 from reports.figures import style
 from reports.figures.plot import Plot, shown_name
-from reports.load import Measured, input_size
+from reports.load import Measured, input_size, p50
 from reports.tables.accuracy import beside_published, measured_groups
 from reports.tables.speed import latest_timings
 
@@ -54,7 +55,7 @@ def _tracked(row: Any) -> float | None:
     for name in ("Mean", "PCKh", "minival_pck", "AP"):
         value = row.get(name)
         if isinstance(value, (int, float)):
-            return 100 * value if name == "AP" else float(value)
+            return float(100 * value if is_share(name) else value)
     return None
 
 
@@ -104,12 +105,10 @@ def latency_sweeps(measured: Measured) -> list[Plot]:
     ):
         lines: dict[tuple[str, str], list[tuple[float, Record]]] = defaultdict(list)
         for record in latest_timings(measured):
-            assert record.latency is not None
-            conditions = {k: v for k, v in record.latency.conditions.items() if k != key}
             x = _along(record, key)
-            if x is not None and record.latency.p50:
-                whole = f"{sorted(map(str, conditions.items()))}|{machine_key(record)}"
-                lines[_sweep_label(record, key), whole].append((x, record))
+            if x is not None and p50(record):
+                line = _sweep_label(record, key), conditions_key(record, key)
+                lines[line].append((x, record))
         kept = [
             line for line in sorted(lines.items(), key=lambda line: line[0]) if len(line[1]) > 2
         ]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hevitpose.records import Record
-from hevitpose.records.schema import BASELINE_PREFIX
+from hevitpose.records.schema import is_share
 from reports.build import Book
-from reports.captions import condition, machine_key
-from reports.load import METRIC_ALIASES, UNIT_PREFIXES
+from reports.captions import condition, conditions_key
+from reports.load import METRIC_ALIASES
 from reports.output.repeat import repeat_command
 from reports.settings import flatten
 from reports.tables.grid import gap_text
@@ -90,8 +90,7 @@ def _entry(record: Record) -> dict[str, Any]:
 
 
 def _metric_text(name: str, value: float) -> str:
-    share = name.removeprefix(BASELINE_PREFIX).startswith(UNIT_PREFIXES)
-    return f"{100 * value if share else value:.2f}"
+    return f"{100 * value if is_share(name) else value:.2f}"
 
 
 def _result(record: Record, metrics: Mapping[str, float]) -> str:
@@ -141,12 +140,10 @@ def _against_defaults(book: Book) -> dict[str, list[dict[str, Any]]]:
 def _timing(record: Record) -> dict[str, Any]:
     """Contender and conditions by which interleaved timings are joined, and the ratio as text."""
     assert record.latency is not None
-    conditions = dict(record.latency.conditions)
-    mode = conditions.pop("mode", None)
     ratio = record.latency.details.get("ratio")
     found = {
-        "contender": f"{record.model}:{mode}",
-        "conditions": json.dumps([conditions, machine_key(record)], sort_keys=True),
+        "contender": f"{record.model}:{record.latency.conditions.get('mode')}",
+        "conditions": conditions_key(record, "mode"),
     }
     if isinstance(ratio, Mapping) and all(
         isinstance(ratio.get(key), (int, float)) for key in ("ratio", "low", "high")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +10,7 @@ from hevitpose.models.spec import PEERS, VARIANTS
 from hevitpose.records import Latency, Record
 from hevitpose.records.schema import P90_SAMPLES
 from reports import captions
-from reports.load import Measured, is_plain_network, newest
+from reports.load import Measured, is_plain_network, newest, num_keypoints
 from reports.output.text import MISSING, Column, Table, TableCell, join, number
 from reports.published import Published
 from reports.tables.accuracy import DISPLAY
@@ -52,21 +51,7 @@ def attempts(measured: Measured) -> dict[str, list[Record]]:
 
 def timing_key(record: Record) -> str:
     """Equal for attempts at one timing."""
-    return f"{record.model} {keypoints_of(record)} {conditions_key(record)}"
-
-
-def keypoints_of(record: Record) -> int | None:
-    """How many keypoints a timed network predicts; None where an old record does not say it."""
-    of = record.inputs.get("model")
-    count = of.get("num_keypoints") if isinstance(of, Mapping) else None
-    return count if isinstance(count, int) else None
-
-
-def conditions_key(record: Record) -> str:
-    """Equal for timings on one machine under the same conditions."""
-    assert record.latency is not None
-    conditions = {k: v for k, v in record.latency.conditions.items() if k != "attempt"}
-    return json.dumps([conditions, captions.machine_key(record)], sort_keys=True, default=str)
+    return f"{record.model} {num_keypoints(record)} {captions.conditions_key(record, 'attempt')}"
 
 
 def _speed_order(record: Record) -> tuple[str, ...]:
@@ -91,7 +76,7 @@ def speed_table(measured: Measured) -> Table:
         for key, title in _CONDITION_COLUMNS
         if any(r.latency and r.latency.conditions.get(key) is not None for r in timings)
     ]
-    heads = {keypoints_of(r) for r in timings} - {None}
+    heads = {num_keypoints(r) for r in timings} - {None}
     memories = {kind for r in timings if (kind := _memory_of(r))}
     moved = any("keypoints_px" in r.latency.details for r in timings if r.latency)
     streams = any(_stream(r) is not None for r in timings)
@@ -207,7 +192,7 @@ def _speed_row(record: Record, columns: Sequence[Column], tried: int) -> tuple[T
         "images_per_s": number(_images_per_s(latency), 1, records=by),
         **{key: _peak(record, key) for key in _MEMORIES},
         "keypoints": MISSING
-        if (head := keypoints_of(record)) is None
+        if (head := num_keypoints(record)) is None
         else TableCell(str(head), head),
         "parity": TableCell(f"{latency.parity:.1e}", latency.parity, "measured", records=by)
         if latency.parity is not None
