@@ -16,6 +16,7 @@ from hevitpose.models.spec import HEATMAP_STRIDE, HEViTPoseSpec
 _WIDTH, _HEIGHT = 580, 716
 _LEFT, _RIGHT = (112, 296), (316, 566)  # the columns' boxes, from x to x
 _STRIDES = (4, 8, 16)
+_INPUT, _KEYPOINTS = 256, 16  # side of the crop in pixels; heatmaps
 _EMPTY = "\u200b"  # carries the way back from an index
 
 #: Okabe and Ito's colours; the second line of each is for dark backgrounds.
@@ -37,26 +38,14 @@ _STYLE = """
     .front { fill: #17405c; stroke: #7cc0f5; } .side { fill: #0e2a3e; stroke: #7cc0f5; }
     .flow { stroke: #a8aeb8; } .tip { fill: #a8aeb8; } .cascade { stroke: #7cc0f5; }
   }"""
-#: Of a network that is ours, nothing is fitted to anything.
-_PLAIN = "\n  text .fitted, text.fitted { fill: inherit; font-style: normal; }"
 
 
-def network_svg(
-    spec: HEViTPoseSpec,
-    title: str,
-    *,
-    input_size: tuple[int, int] = (256, 256),
-    num_keypoints: int = 16,
-    published: bool = True,
-) -> str:
+def network_svg(spec: HEViTPoseSpec, title: str) -> str:
     """Draw a network: stages, channels and maps, the block, and CGSR-MHA where it is used.
 
     Args:
         spec: the network.
         title: its name.
-        input_size: (W, H) in pixels.
-        num_keypoints: K, the number of heatmaps.
-        published: whether the paper has this network, so that the legend says what was fitted.
 
     Returns:
         One SVG document that follows the reader's light or dark scheme.
@@ -65,14 +54,14 @@ def network_svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'width="{_WIDTH}" height="{_HEIGHT}" role="img" '
         f"aria-label={quoteattr(f'{title}: network')}>",
-        f"<style>{_STYLE if published else _STYLE + _PLAIN}\n</style>",
+        f"<style>{_STYLE}\n</style>",
         _rect(0, 0, _WIDTH, _HEIGHT, "paper", 0),
         _text(16, 30, title, "title"),
         _text(16, 49, "A crop of one person in, one heatmap per keypoint out.", "small soft"),
-        *_stages(spec, input_size, num_keypoints),
+        *_stages(spec),
         *_block(spec),
         *(_cgsr(spec) if spec.attention == "cgsr" else ()),
-        *(_legend() if published else ()),
+        *_legend(),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -81,9 +70,9 @@ def network_svg(
 # Stages ------------------------------------------------------------------------------------------
 
 
-def _stages(spec: HEViTPoseSpec, size: tuple[int, int], K: int) -> Iterator[str]:
+def _stages(spec: HEViTPoseSpec) -> Iterator[str]:
     """The left column: crop, three stages, head, heatmaps; beside each the map that comes out."""
-    yield from _map(84, 3, size)
+    yield from _map(84, 3, 1)
     yield _text(204, 90, "Crop", "strong middle")
     for number in range(3):
         y = 142 + 104 * number
@@ -92,7 +81,7 @@ def _stages(spec: HEViTPoseSpec, size: tuple[int, int], K: int) -> Iterator[str]
         for line, text in enumerate(_stage_lines(spec, number)):
             yield _text(_LEFT[0] + 10, y + 20 + 17.5 * line, *text)
         width, stride = spec.widths[number], _STRIDES[number]
-        yield from _map(y + 36, width, (size[0] // stride, size[1] // stride), fitted=True)
+        yield from _map(y + 36, width, stride, fitted=True)
     y = 454
     yield from _arrow(204, y - 24, y)
     yield _rect(_LEFT[0], y, _LEFT[1] - _LEFT[0], 62, "box")
@@ -105,8 +94,7 @@ def _stages(spec: HEViTPoseSpec, size: tuple[int, int], K: int) -> Iterator[str]
     yield _rect(_LEFT[0], y + 90, _LEFT[1] - _LEFT[0], 30, "box")
     yield _text(_LEFT[0] + 10, y + 109.5, "Conv 1×1", "small")
     yield from _arrow(204, y + 120, y + 154)
-    stride = HEATMAP_STRIDE
-    yield from _map(y + 162, K, (size[0] // stride, size[1] // stride))
+    yield from _map(y + 162, _KEYPOINTS, HEATMAP_STRIDE)
     yield _text(204, y + 172, "Heatmaps", "strong middle")
 
 
@@ -136,9 +124,10 @@ def _stage_lines(spec: HEViTPoseSpec, number: int) -> list[tuple[str, str]]:
 _DOWNSAMPLINGS = {"subsample-ope": "Subsample & OPE", "ope": "OPE 3×3"}
 
 
-def _map(y: float, channels: int, size: tuple[int, int], fitted: bool = False) -> Iterator[str]:
+def _map(y: float, channels: int, stride: int, fitted: bool = False) -> Iterator[str]:
     """A feature map as a slab around y, with its shape below; sides by logarithm."""
-    width, height = (8.0 * max(1.0, math.log2(side) - 1.5) for side in size)
+    pixels = _INPUT // stride
+    width = height = 8.0 * max(1.0, math.log2(pixels) - 1.5)
     depth = 2 + 20 * min(1.0, channels / 400)
     x, top = 54 - width / 2 - depth / 2, y - height / 2 + depth / 4
     d, e = depth, depth / 2
@@ -151,7 +140,7 @@ def _map(y: float, channels: int, size: tuple[int, int], fitted: bool = False) -
         'style="stroke-width:1"/>'
     )
     yield _rect(round(x, 1), round(top, 1), round(width, 1), round(height, 1), "front", 0)
-    shape = f"{channels} × {size[1]} × {size[0]}"
+    shape = f"{channels} × {pixels} × {pixels}"
     yield _text(54, y + height / 2 + 20, shape, "small middle" + (" fitted" if fitted else ""))
 
 
