@@ -21,12 +21,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.program import exit_code
+from reports import published
 from reports.build import ROOT, Book, contradictions, make
-from reports.figures import style
 from reports.output import readme
 
 MEASURED = ROOT / "results" / "measured"
-PUBLISHED = ROOT / "results" / "published"
 GALLERY = "gallery"
 OUT = ROOT / "results" / "rendered"
 README = ROOT / "README.md"
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--runs", type=Path, metavar="DIR", help="preview this runs folder as well")
     made.add_argument("--out", type=Path, metavar="DIR", help="default: results/rendered")
     made.add_argument("--measured", type=Path, default=MEASURED, help=argparse.SUPPRESS)
-    made.add_argument("--published", type=Path, default=PUBLISHED, help=argparse.SUPPRESS)
+    made.add_argument("--published", type=Path, default=published.ROOT, help=argparse.SUPPRESS)
     made.add_argument("--readme", type=Path, default=README, help=argparse.SUPPRESS)
     made.add_argument("--no-site", action="store_true", help="leave the page out")
     return made
@@ -112,8 +111,7 @@ def _write(book: Book, out: Path) -> int:
     for name, text in book.drawings().items():
         written += _write_text(out / "figures" / name, text)
     for plot in book.plots:
-        paths = [out / "figures" / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
-        if any(style.read_digest(path) != plot.digest for path in paths):
+        if not plot.is_fresh(*plot.paths(out / "figures")):
             written += len(plot.save(out / "figures"))
     _remove_others(out / "figures", _pictures(book), (".svg", ".png"))
     return written
@@ -121,7 +119,7 @@ def _write(book: Book, out: Path) -> int:
 
 def _pictures(book: Book) -> set[str]:
     """File names of everything drawn."""
-    plots = {f"{plot.name}.{suffix}" for plot in book.plots for suffix in ("svg", "png")}
+    plots = {path.name for plot in book.plots for path in plot.paths(Path())}
     return plots | book.drawings().keys()
 
 
@@ -181,7 +179,7 @@ def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[st
     ]
     for plot in book.plots:
         path = out / "figures" / f"{plot.name}.svg"
-        if style.read_digest(path) != plot.digest:
+        if not plot.is_fresh(path):
             lines.append(f"{path.name}: {'stale' if path.exists() else 'absent'}")
     lines += [
         f"{p.name}: no plot of this name any more"

@@ -27,6 +27,7 @@ from reports.figures.transfer import transfer_plot
 from reports.findings import check_findings
 from reports.load import Measured, is_conditional, load
 from reports.output.text import Table, stem, to_csv, to_latex, to_markdown
+from reports.published import ROOT as PUBLISHED
 from reports.published import Published
 from reports.published import load as load_published
 from reports.robustness import Robustness, robustness
@@ -85,13 +86,13 @@ class Book:
 
 
 def make(
-    roots: Sequence[Path], published_root: Path | None = None, pictures: Sequence[Path] = ()
+    roots: Sequence[Path], published_root: Path = PUBLISHED, pictures: Sequence[Path] = ()
 ) -> Book:
     """Loads, checks and lays out everything.
 
     Args:
         roots: record stores; absent folders are empty stores.
-        published_root: folder of published numbers; the project's own when None.
+        published_root: folder of published numbers.
         pictures: folders that may hold a gallery; the first that does is shown.
 
     Raises:
@@ -99,8 +100,8 @@ def make(
         HEViTPoseError: a store cannot be read.
     """
     measured = load(roots)
-    published = load_published(published_root) if published_root else load_published()
-    claims = load_claims(published_root) if published_root else load_claims()
+    published = load_published(published_root)
+    claims = load_claims(published_root)
     views = grid_views(measured)
     robust = robustness(measured)
     tables = [summary_table(measured, published)]
@@ -117,7 +118,6 @@ def make(
         grid_table(
             grid,
             name=name,
-            title=f"Ablation: {grid.name.replace('_', ' ')}",
             question=grid_files.question_of(grid.name),
             together=survivors.get(comparisons.default_key(grid)),
         )

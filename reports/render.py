@@ -16,7 +16,6 @@ from reports import ablation
 from reports.figures.effects import effects
 from reports.figures.plot import Plot
 from reports.figures.robustness import heat_map
-from reports.figures.style import read_digest
 from reports.load import Measured, check
 from reports.output.terminal import WIDTH, to_terminal
 from reports.output.text import Table, shorten, stem, to_csv, to_latex, to_markdown
@@ -40,10 +39,8 @@ def render_grid(
     *,
     cells: ablation.Cells | None = None,
     default: str = DEFAULT_CELL,
-    title: str | None = None,
     question: str = "",
     primary: Mapping[str, str] = PRIMARY_METRICS,
-    latex: bool = True,
 ) -> Rendered:
     """Writes one ablation grid's table (Markdown, CSV, LaTeX) and plot (SVG, PNG).
 
@@ -54,10 +51,8 @@ def render_grid(
         cells: per cell, in the order of the rows, the ids that belong to it (all kinds and seeds;
             also of runs that have no record yet). None: what the records say themselves.
         default: the cell that the others are compared with.
-        title: of the table; by default the grid's name.
         question: what the grid asks, one line for the caption.
         primary: dataset, or "other", to the metric of the verdicts.
-        latex: also write LaTeX.
 
     Returns:
         The files, and a short table for the terminal.
@@ -70,20 +65,22 @@ def render_grid(
     robust = _robustness(measured, grid_name, file, primary)
     if robust is None:
         grid = ablation.build(measured.records, grid_name, cells, default, primary=primary)
-        table, plot = grid_table(grid, title=title, question=question), effects(grid, file)
+        table, plot = grid_table(grid, question=question), effects(grid, file)
     else:
         table, plot = robust
     lines = [shorten(problem, 200) for problem in measured.problems]
-    paths = [out / f"{file}.md", out / f"{file}.csv"]
-    write_atomically(paths[0], to_markdown(table) + _left_out(map(escape_markdown, lines)))
-    write_atomically(paths[1], to_csv(table))
-    if latex:
-        paths.append(out / f"{file}.tex")
-        write_atomically(paths[-1], to_latex(table))
+    texts = {
+        "md": to_markdown(table) + _left_out(map(escape_markdown, lines)),
+        "csv": to_csv(table),
+        "tex": to_latex(table),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(out / f"{file}.{suffix}")
+        write_atomically(paths[-1], text)
     if plot is not None:
-        pictures = [out / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
-        fresh = all(read_digest(path) == plot.digest for path in pictures)
-        paths += pictures if fresh else plot.save(out)
+        pictures = plot.paths(out)
+        paths += pictures if plot.is_fresh(*pictures) else plot.save(out)
     screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     text = to_terminal(short_grid(table, score=True), width=screen, colour=sys.stdout.isatty())
     return Rendered(paths, text + _left_out(lines))

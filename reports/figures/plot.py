@@ -7,7 +7,7 @@ hollow means published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +29,18 @@ class Plot(NamedTuple):
         """Stands for the picture when asking whether a file is stale."""
         return style.digest([self.draw.__name__, self.alt, self.data])
 
-    def save(self, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    def paths(self, folder: Path) -> list[Path]:
+        """Its files in a folder."""
+        return [folder / f"{self.name}.{suffix}" for suffix in ("svg", "png")]
+
+    def is_fresh(self, *paths: Path) -> bool:
+        """Whether these files show what it shows now."""
+        return all(style.read_digest(path) == self.digest for path in paths)
+
+    def save(self, folder: Path) -> list[Path]:
         """Draws it into files."""
-        figure = self.draw(self.data)
-        content = [self.draw.__name__, self.alt, self.data]
-        paths = style.save(figure, folder, self.name, content, formats)
+        figure, paths = self.draw(self.data), self.paths(folder)
+        style.save(figure, paths, self.digest)
         style.close(figure)
         return paths
 

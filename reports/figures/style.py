@@ -12,7 +12,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,28 +125,19 @@ def settle(figure: Any) -> None:
         figure.set_layout_engine(None)
 
 
-def save(
-    figure: Figure, folder: Path, name: str, data: Any, formats: Sequence[str] = ("svg", "png")
-) -> list[Path]:
+def save(figure: Figure, paths: Iterable[Path], shown: str) -> None:
     """Writes a picture, each file with the digest of its data instead of a date.
 
     Args:
         figure: finished.
-        folder: made if absent.
-        name: file stem.
-        data: everything that the picture shows, as plain data.
-        formats: ``svg``, ``png``.
-
-    Returns:
-        The files.
+        paths: ``.svg`` and ``.png`` files; folders are made if absent.
+        shown: the digest of everything that the picture shows.
     """
-    mark = f"data-digest:{digest(data)}"
+    mark = f"data-digest:{shown}"
     settle(figure)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix in formats:
-        path = folder / f"{name}.{suffix}"
-        if suffix == "svg":
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".svg":
             buffer = io.StringIO()
             metadata = {"Date": None, "Creator": None, "Description": mark}
             figure.savefig(buffer, format="svg", metadata=metadata)
@@ -156,9 +147,7 @@ def save(
         else:
             metadata = {"Software": None, "Description": mark}
             with replacing(path) as file:
-                figure.savefig(file, format=suffix, metadata=metadata)
-        paths.append(path)
-    return paths
+                figure.savefig(file, format="png", metadata=metadata)
 
 
 def read_digest(path: Path) -> str | None:

@@ -43,7 +43,6 @@ def grid_table(
     grid: ablation.GridView,
     *,
     name: str | None = None,
-    title: str | None = None,
     question: str = "",
     together: comparisons.Together | None = None,
 ) -> Table:
@@ -52,7 +51,6 @@ def grid_table(
     Args:
         grid: the grid.
         name: file stem; made of the grid's name when None.
-        title: the condition is added to it.
         question: first line of the caption.
         together: what is left of the verdicts over all grids with this default.
     """
@@ -66,10 +64,9 @@ def grid_table(
         rows.append(_baseline_row(grid, shown))
     run = any(r.records for r in grid.rows)
     what = caption(grid.facts) if run else "Nothing run yet."
-    title = title or f"Ablation: {grid.name}"
     return Table(
         name=name or f"ablation-{grid.name}",
-        title=title,
+        title=f"Ablation: {grid.name.replace('_', ' ')}",
         scope=condition(grid.facts) if run else "",
         columns=columns,
         rows=tuple(rows),

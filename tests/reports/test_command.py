@@ -407,7 +407,8 @@ def test_joints_of_mpii_stand_in_no_picture_with_other_data(make):
 def test_hostile_tips_are_escaped(tmp_path):
     figure, axes = style.new_figure()
     style.point(axes, 1, 1, '"><script>alert(1)</script>')
-    (path,) = style.save(figure, tmp_path, "x", {}, ("svg",))
+    path = tmp_path / "x.svg"
+    style.save(figure, [path], style.digest({}))
     style.close(figure)
     assert "<script" not in path.read_text()
 

@@ -35,7 +35,8 @@ def test_it_is_drawn_with_its_facts(make, write_gallery, tmp_path):
     sheet = np.asarray(Image.open(tmp_path / "g" / "people.jpg"))
     assert (shown == sheet[:24, :32]).all()
     assert (axes[1].images[0].get_array() == sheet[:24, 32:]).all()
-    (path,) = style.save(figure, tmp_path, "gallery", data, ("svg",))
+    path = tmp_path / "gallery.svg"
+    style.save(figure, [path], style.digest(data))
     style.close(figure)
     text = path.read_text()
     assert "left wrist: 0.12 head sizes from the truth, score 0.81" in text
