@@ -12,7 +12,7 @@ from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean
 from hevitpose.records import Record
 from reports.ablation import GridView
 from reports.load import Measured, is_conditional, seed_number
-from reports.settings import NEUTRAL, flatten
+from reports.settings import NEUTRAL, data_key, flatten
 
 #: Error types in the order of the diagnosis, and what each means.
 ERRORS = {
@@ -108,8 +108,8 @@ def changes(grid: GridView, measured: Measured) -> Changes | None:
 
 def _kind(record: Record) -> str:
     """Equal for evaluations that differ in the weights alone: how they score, and what."""
-    data = record.dataset
-    of = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
     section = flatten({"evaluation": dict(record.config.get("evaluation") or {})})
     how = {k: v for k, v in section.items() if v is not None and NEUTRAL.get(k) != v}
-    return json.dumps([record.flip_test, record.decoder, of, how], sort_keys=True, default=str)
+    return json.dumps(
+        [record.flip_test, record.decoder, data_key(record), how], sort_keys=True, default=str
+    )

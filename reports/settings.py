@@ -108,6 +108,12 @@ def _flatten_into(flat: dict[str, Any], section: Mapping[str, Any], prefix: str)
             flat[prefix + key] = value
 
 
+def data_key(record: Record) -> tuple[str, ...] | None:
+    """Equal for runs on the same people in the same boxes."""
+    data = record.dataset
+    return None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
+
+
 def setting(record: Record, without: Iterable[str] = ()) -> str:
     """What two runs must share to stand in one table: all but axes, seed, paths and display.
 
@@ -117,8 +123,7 @@ def setting(record: Record, without: Iterable[str] = ()) -> str:
         record: of kind evaluation.
         without: dotted config keys that the table varies.
     """
-    left_out, data = _left_out(frozenset(without)), record.dataset
-    facts = None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
+    left_out, facts = _left_out(frozenset(without)), data_key(record)
     origin = origin_of(record), _text((record.inputs.get("runtime") or {}).get("device"))
     sections = record.config.sections if isinstance(record.config, SharedConfig) else None
     # A table of networks holds variants and peers.

@@ -80,10 +80,11 @@ class AccuracyTable(NamedTuple):
 _PCKH = (*((joint, joint, joint.lower()) for joint in PCKH_JOINTS), ("Mean", "Mean", "mean"))
 _STRICT = ("Mean@0.1", "Mean@0.1", "")
 _AP = (("AP", "AP", "ap"), ("AP50", "AP50", "ap50"), ("AP75", "AP75", "ap75"))
+OKS = (*_AP, ("APM", "AP (M)", "ap_m"), ("APL", "AP (L)", "ap_l"), ("AR", "AR", "ar"))
 #: What a table shows by the dataset's protocol, in the order of the tables.
 _METRICS = {
     "pckh": (*_PCKH, _STRICT),
-    "oks": (*_AP, ("APM", "AP (M)", "ap_m"), ("APL", "AP (L)", "ap_l"), ("AR", "AR", "ar")),
+    "oks": OKS,
     "crowdpose": (*_AP, *((f"AP_{x}", f"AP {x}", "") for x in ("easy", "medium", "hard"))),
     "pckh+oks": (*_PCKH, _STRICT, ("AP", "AP", "")),
 }

@@ -17,7 +17,13 @@ from reports.load import (
 )
 from reports.output.text import Column, Table, TableCell, number
 from reports.published import Number, Published
-from reports.tables.accuracy import DISPLAY, beside_published, measured_groups, score_cell
+from reports.tables.accuracy import (
+    DISPLAY,
+    OWN_NETWORKS,
+    beside_published,
+    measured_groups,
+    score_cell,
+)
 
 #: The published numbers' input and joints.
 REFERENCE_INPUT = (256, 256)
@@ -97,8 +103,7 @@ def peers_table(measured: Measured, published: Published) -> Table:
     """The networks of the paper's comparison: cost and MPII accuracy, published and measured."""
     rows = []
     sources: dict[str, None] = {}
-    networks = ("hevitpose_t", "hevitpose_s", "hevitpose_b", *PEERS)
-    for network in networks:
+    for network in (*OWN_NETWORKS, *PEERS):
         counts = published_counts(published, network)
         val = next((r for r in published.of("mpii", "val") if r.network == network), None)
         test = next((r for r in published.of("mpii", "test") if r.network == network), None)
@@ -164,7 +169,7 @@ def summary_table(measured: Measured, published: Published) -> Table:
     sources: dict[str, None] = {}
     wanted = (("mpii", "val", "mean", "Mean"), ("mpii", "test", "mean", "Mean"),
               ("coco", "val", "ap", "AP"))  # fmt: skip
-    for network in ("hevitpose_t", "hevitpose_s", "hevitpose_b"):
+    for network in OWN_NETWORKS:
         counts = published_counts(published, network)
         record = counted(measured, network)
         cells = [

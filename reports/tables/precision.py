@@ -18,6 +18,7 @@ from hevitpose.records import Record
 from reports import captions
 from reports.load import Measured, input_size, is_plain_network, metric, newest
 from reports.output.text import MISSING, Column, Table, TableCell, join, number, signed
+from reports.settings import data_key
 from reports.tables.accuracy import DISPLAY
 from reports.tables.speed import latest_timings, median, timings_line
 
@@ -171,7 +172,7 @@ def _on_front(point: Point, others: Iterable[Point]) -> bool:
 def _on(point: Point) -> Any:
     """The people that an accuracy was taken on, and how many the weights were trained on."""
     assert point.accuracy is not None
-    return _people(point.accuracy.record), point.accuracy.trained
+    return data_key(point.accuracy.record), point.accuracy.trained
 
 
 def _place(record: Record) -> Place:
@@ -201,7 +202,7 @@ def _accuracies(measured: Measured) -> Scored:
         if held_out or (data is not None and data.boxes != "gt"):
             continue  # a detector's misses say nothing of precisions, minival is for choosing
         place = record.model, f"{size[1]}x{size[0]}"
-        key = (place, _weights(record), _people(record), record.flip_test, record.decoder)
+        key = (place, _weights(record), data_key(record), record.flip_test, record.decoder)
         runtime = record.inputs.get("runtime") or {}
         if (runtime.get("exported") or {}).get("float32"):
             continue  # kinds of layers that stayed; times are of files with all kinds in int8
@@ -240,11 +241,6 @@ def _weights(record: Record) -> str | None:
     """The sha256 of the weights that a network or its exported file has."""
     exported = (record.inputs.get("runtime") or {}).get("exported")
     return (exported or {}).get("source", {}).get("sha256") if exported else record.weights
-
-
-def _people(record: Record) -> tuple[str, ...] | None:
-    data = record.dataset
-    return None if data is None else (data.name, data.split, data.fingerprint, data.boxes)
 
 
 def _primary(record: Record) -> float | None:

@@ -17,14 +17,14 @@ from reports import captions
 from reports.ablation import MATCHED
 from reports.load import PCKH_JOINTS
 from reports.output.text import NOT_MEASURABLE, Column, Table, TableCell, shorten
-from reports.tables.accuracy import DISPLAY
+from reports.tables.accuracy import DISPLAY, OKS
 from reports.tables.precision import Point
 from reports.tables.speed import median
 
 #: Widest statement of a claim, and widest answer to it.
 _CLAIM, _ANSWER = 52, 26
 _OWN = "HEViTPose-"
-_AP = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APM": "AP (M)", "APL": "AP (L)", "AR": "AR"}
+_AP = {name: heading for name, heading, _ in OKS}
 _GRID = {
     "cell": "Cell",
     "gflops_mmcv": "GFLOPs",
