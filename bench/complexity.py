@@ -109,7 +109,7 @@ def count_row(model: Any, row: Row, conventions: Sequence[str]) -> Row:
 def printed_sides(model: str) -> dict[int, float]:
     """GFLOPs by the side of a square input, as read off the authors' figure."""
     rows = published().of("none", "complexity")
-    return {row.side: row.gflops for row in rows if row.network == model}
+    return {row.side: row.gflops for row in rows if row.network == model and row.gflops}
 
 
 def with_published(row: Row) -> Row:

@@ -47,6 +47,7 @@ from hevitpose.models.spec import full_name
 from hevitpose.program import exit_code
 from hevitpose.records import provenance
 from hevitpose.sizes import parse_size
+from reports.figures.style import plain_log_ticks
 
 #: Of which each operation's time is the median.
 PASSES = 15
@@ -105,7 +106,6 @@ def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, pa
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     points = [o for o in grouped(operations, lambda o: o.kind) if o.bytes and o.macs]
     moving = sum(o.seconds for o in operations if not o.macs)
@@ -150,9 +150,7 @@ def plot(operations: list[Operation], peaks: Peaks, total: float, title: str, pa
         f"{100 * moving / total:.0f}% of it",
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axis)
     axes.set_ylim(bottom=0.5 * min(rates))
     axes.title.set_fontsize(9)
     axes.legend(loc="lower right", title="roofs: the best of this run", fontsize=8)

@@ -45,12 +45,8 @@ def findings_of(name: str) -> tuple[str, ...]:
 
 def question_of(name: str) -> str:
     """What the grid asks."""
-    return _words(name, "question")
-
-
-def _words(name: str, key: str) -> str:
     file = _read(name)
-    return " ".join(file.texts[key].split()) if file else ""
+    return " ".join(file.texts["question"].split()) if file else ""
 
 
 def listed_cells(name: str, default: Record | None) -> dict[str, dict[str, Any]]:
