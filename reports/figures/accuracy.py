@@ -205,9 +205,6 @@ def draw_tradeoff(data: Any) -> Any:
     return figure
 
 
-# Per joint, over training, over conditions -----------------------------------------------------
-
-
 def joint_profile(measured: Measured, published: Published) -> Plot | None:
     """PCKh@0.5 on MPII val joint by joint, published and measured; only where it was measured.
 

@@ -60,13 +60,6 @@ def _shown(heading: str, relative: bool) -> str:
     return f"{heading} of each cell, with a 95% interval of its own"
 
 
-_VERDICTS = {
-    "better": (style.GREEN, "^"),
-    "worse": (style.RED, "v"),
-    "reference": (style.BLACK, "D"),
-}
-
-
 def draw_effects(data: Any) -> Any:
     """Dots and intervals, the default on top, then by value; costs in panels at the right."""
     first, *rest = data["dots"]
@@ -83,13 +76,9 @@ def draw_effects(data: Any) -> Any:
     )  # fmt: skip
     axes, *others = panels if costs else [panels]
     for y, (name, value, low, high, n, verdict, *_) in enumerate(dots):
-        color, marker = _VERDICTS.get(verdict, (style.BLUE, "o"))
-        if low is not None and high is not None:
-            axes.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
         spread = f", 95% interval {low:+.2f} to {high:+.2f}" if low is not None else ""
-        face = color if verdict in _VERDICTS else "white"
         tip = f"{name}: {value:+.2f}{spread}, n = {n}, {verdict or 'one seed'}"
-        style.point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=1.4)
+        style.verdict_bar(axes, y, (value, low, high), verdict, tip)
     if data["relative"]:
         axes.axvline(0, color=style.GREY, lw=0.9, zorder=0)
     axes.set_yticks(range(len(dots)), [f"{shorten(dot[0], 34)}  (n = {dot[4]})" for dot in dots])
@@ -130,6 +119,3 @@ def _cost_panel(axes: Any, dots: Sequence[Any], column: int, heading: str) -> No
     axes.set_xlim(0, 1.5 * most)
     axes.set_yticks([])
     axes.set_xlabel(heading)
-
-
-# Accuracy against cost -------------------------------------------------------------------------

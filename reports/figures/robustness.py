@@ -15,9 +15,7 @@ from reports.figures import style
 from reports.figures.plot import Plot
 from reports.output.text import shorten, stem
 from reports.robustness import Robustness, Run
-
-_MARKS = {BETTER: "▲", WORSE: "▼"}
-_COLOURS = {BETTER: style.GREEN, WORSE: style.RED}
+from reports.tables.grid import MARKS
 
 
 def heat_map(view: Robustness, primary: str) -> Plot:
@@ -35,7 +33,7 @@ def heat_map(view: Robustness, primary: str) -> Plot:
         for name in view.cells:
             mean = view.mean(name, value)
             compared = family.comparisons.get(name)
-            mark = _MARKS.get(compared.verdict, "") if compared else ""
+            mark = MARKS.get(compared.verdict, "").strip() if compared else ""
             column.append([mean.value if mean else None, mark])
         columns.append([str(condition), condition in view.corruptions, column])
     heading = SHOWN.get(primary, primary)
@@ -138,14 +136,9 @@ def draw_changes(data: Any) -> Any:
 
 def _dots(axes: Any, dots: Sequence[Any], unit: str) -> None:
     for y, (name, value, low, high, verdict) in enumerate(reversed(dots)):
-        color = _COLOURS.get(verdict, style.BLUE)
-        if low is not None:
-            axes.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
         spread = f", {low:+.2f} to {high:+.2f}" if low is not None else ""
-        marker = {BETTER: "^", WORSE: "v"}.get(verdict, "o")
-        face = color if verdict in _COLOURS else "white"
         tip = f"{name}: {value:+.2f} {unit}{spread}, {verdict}"
-        style.point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=1.3)
+        style.verdict_bar(axes, y, (value, low, high), verdict, tip, mew=1.3)
     axes.axvline(0, color=style.GREY, lw=0.9, zorder=0)
     axes.set_yticks(range(len(dots)), [shorten(dot[0], 30) for dot in reversed(dots)])
     axes.set_ylim(-0.6, len(dots) - 0.4)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hevitpose.evaluation.statistics import BETTER, WORSE
 from hevitpose.files import replacing, write_atomically
 from hevitpose.markdown import plain
 
@@ -30,6 +31,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
 GREY = "#767676"
 SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: Colour and marker of what is judged; "reference" is the default itself.
+VERDICTS = {BETTER: (GREEN, "^"), WORSE: (RED, "v"), "reference": (BLACK, "D")}
 _Sides = tuple[float, float, float, float]  # left, bottom, right, top
 #: Where a label may stand, as seen from its point.
 _AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.7), (-0.8, 0.7), (0.8, -0.7), (-0.8, -0.7))
@@ -88,6 +91,18 @@ def point(axes: Any, x: float, y: float, tip: str, **kwargs: Any) -> None:
     kwargs = {"ls": "none", "marker": "o"} | kwargs
     axes.plot([x], [y], gid=f"point-{len(tips)}", **kwargs)
     tips.append(tip)
+
+
+def verdict_bar(
+    axes: Any, y: float, gap: Any, verdict: Any, tip: str, lw: float = 1.6, mew: float = 1.4
+) -> None:
+    """A point (value, low, high) on its interval, if it has one, that looks like its verdict."""
+    value, low, high = gap
+    color, marker = VERDICTS.get(verdict, (BLUE, "o"))
+    if low is not None and high is not None:
+        axes.plot([low, high], [y, y], color=color, lw=lw, solid_capstyle="butt")
+    face = color if verdict in VERDICTS else "white"
+    point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=mew)
 
 
 def _with_tips(svg: str, tips: Sequence[str]) -> str:

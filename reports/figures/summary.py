@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablations.grid_file import MAIN_GRIDS
-from hevitpose.evaluation.statistics import BETTER, WORSE
+from hevitpose.evaluation.statistics import BETTER
 from hevitpose.markdown import plain
 from reports.ablation import MATCHED, SHOWN, GridView
 from reports.captions import condition
@@ -15,7 +15,6 @@ from reports.figures import style
 from reports.figures.plot import Plot
 from reports.output.text import shorten, signed
 
-_MARKS = {BETTER: (style.GREEN, "^"), WORSE: (style.RED, "v")}
 _HEADINGS = {"ffn": "Feed-forward network"}
 
 
@@ -95,11 +94,8 @@ def draw_main_effects(data: Any) -> Any:
         at_left(f"{heading}, against {shorten(default, 24)}", y, fontweight="bold")
         y -= 1
         for name, value, low, high, verdict in rows:
-            color, marker = _MARKS.get(verdict, (style.BLUE, "o"))
-            axes.plot([low, high], [y, y], color=color, lw=1.8, solid_capstyle="butt")
             tip = f"{name}: {value:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {verdict}"
-            face = color if verdict in _MARKS else "white"
-            style.point(axes, value, y, tip, marker=marker, ms=6, color=color, mfc=face, mew=1.4)
+            style.verdict_bar(axes, y, (value, low, high), verdict, tip, lw=1.8)
             axes.text(1.06 * right, y, signed(value, 2), va="center", fontsize=9)
             places.append(y)
             labels.append(shorten(name, 24))

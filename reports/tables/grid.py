@@ -35,6 +35,8 @@ _SYNTHETIC_AP = (
     "AP on synthetic people: OKS AP over the 14 CrowdPose joints, with the CrowdPose sigmas."
 )
 _KEYS = {"Mean": "pckh_05", "Mean@0.1": "pckh_01", "AP": "ap", "AR": "ar"}
+#: After a difference whose interval leaves 0 out.
+MARKS = {BETTER: " ▲", WORSE: " ▼"}
 #: Kinds whose failure leaves a cell without a score.
 SCORED = ("training", "evaluation")
 
@@ -339,7 +341,7 @@ def _difference(
     if comparison.difference.n != row.seeds:
         text += f" (n = {comparison.difference.n})"
     if marked:
-        text += {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
+        text += MARKS.get(comparison.verdict, "")
     value = comparison.difference.value
     return TableCell(text, value, "measured", records=tuple(r.id for r in row.accuracy))
 

@@ -11,7 +11,7 @@ from reports.ablation import SHOWN
 from reports.captions import condition as words_of
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate, stem
 from reports.robustness import Robustness, Run
-from reports.tables.grid import caption, gap_text, model_lines
+from reports.tables.grid import MARKS, caption, gap_text, model_lines
 
 
 def robustness_table(view: Robustness, primary: str) -> Table:
@@ -133,5 +133,5 @@ def _difference(name: str, comparison: Comparison | None) -> TableCell:
 
 def difference_cell(comparison: Comparison) -> TableCell:
     """A difference with its interval, marked where that leaves 0 out."""
-    mark = {BETTER: " ▲", WORSE: " ▼"}.get(comparison.verdict, "")
+    mark = MARKS.get(comparison.verdict, "")
     return TableCell(gap_text(comparison) + mark, comparison.difference.value, "measured")
