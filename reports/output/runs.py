@@ -170,5 +170,5 @@ def _details(record: Record, parts: Parts) -> dict[str, Any]:
         "command": repeat_command(record),
         "config": {key: value for key, value in config.items() if key not in sections},
         "config_parts": {key: parts.place(value) for key, value in sections.items()},
-        "parts": {key: parts.place(shown[key]) for key in _SHARED & shown.keys()},
+        "parts": {key: parts.place(shown[key]) for key in shown if key in _SHARED},
     }
