@@ -298,6 +298,9 @@ def real(session: Session) -> None:
     pace = session.log.find(session.part, "probe")
     if pace is None:
         return
+    if pace["status"] == "skipped":  # the device cannot train in this precision
+        session.say("no training: its probe was skipped")
+        return
     attentions, fixed = session.scale.attentions, pace["fixed_s"]
     share = (1 - SHARE) * session.left / len(attentions) - fixed
     seconds = SHARE * session.left if share >= LEAST_CELL_SECONDS else session.left - END_SECONDS

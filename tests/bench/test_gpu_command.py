@@ -288,6 +288,18 @@ def test_steps_are_chosen_from_the_pace_and_kept(tmp_path, monkeypatch):
     assert gpu_training.planned(here, "none left", pace, -1.0) == 1
 
 
+def test_a_device_that_cannot_train_in_bf16_has_no_part_d(tmp_path, monkeypatch, capsys):
+    here = session(tmp_path)
+    job = gpu_training.TrainJob(Conditions(), {"model.name": "hevitpose_nano"})
+    monkeypatch.setattr(gpu_training, "train_job", lambda session: job)
+    asked = []
+    monkeypatch.setattr(here, "group", lambda jobs, *rest, **more: asked.append(jobs[0][0]))
+    here.log.add(here.part, "probe", "skipped", reason="bf16 is not measured on a CPU")
+    gpu_training.real(here)
+    assert asked == ["probe"]  # and nothing is planned from it
+    assert "its probe was skipped" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_row_that_time_did_not_reach_is_no_failure(tmp_path):
     here = session(tmp_path, seconds=15.0)
