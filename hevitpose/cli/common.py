@@ -1,4 +1,4 @@
-"""What several commands share: options, sizes, progress, printing."""
+"""What several commands share: options, sizes, printing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from hevitpose.errors import UsageError, on_one_line
+from hevitpose.progress import progress_bar
 from hevitpose.sizes import is_number
 
 Cfg = Annotated[
@@ -85,20 +86,6 @@ def make_config(
     if nodes is not None:
         extra["nodes"] = nodes
     return load_config(cfg, overrides or []).with_overrides(extra)
-
-
-def bar(description: str, unit: str) -> Any:
-    """A progress display; see :func:`hevitpose.progress.progress_bar`."""
-    from hevitpose.progress import progress_bar
-
-    return progress_bar(description, unit)
-
-
-def bars(*tasks: tuple[str, str]) -> Any:
-    """A progress display of several steps; see :func:`hevitpose.progress.progress_bars`."""
-    from hevitpose.progress import progress_bars
-
-    return progress_bars(*tasks)
 
 
 def note(line: str) -> None:
@@ -179,7 +166,7 @@ def prepare_evaluation(configs: Sequence[Any], runtime: str, again: bool) -> Non
 def _render(data: Any) -> None:
     from hevitpose.data.synthetic import generate
 
-    with bar("synthetic people", "images") as progress:
+    with progress_bar("synthetic people", "images") as progress:
         generate(data.folder, people=data.people, size=data.image_size, progress=progress)
 
 

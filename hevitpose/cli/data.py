@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hevitpose.cli.common import AsJson, bar
+from hevitpose.cli.common import AsJson
 from hevitpose.errors import on_one_line
+from hevitpose.progress import progress_bar
 
 app = typer.Typer(help="Datasets: render, check, convert.", no_args_is_help=True)
 
@@ -28,7 +29,7 @@ def synth(
     """Render synthetic people with annotations in all four formats."""
     from hevitpose.data.synthetic import contact_sheet, generate
 
-    with bar("synthetic people", "images") as progress:
+    with progress_bar("synthetic people", "images") as progress:
         made = generate(
             root, people=people, size=size, seed=seed, workers=workers, progress=progress
         )
@@ -54,7 +55,7 @@ def check(
     """
     from hevitpose.data.tools import check as doctor
 
-    with bar("photographs", "images") as progress:
+    with progress_bar("photographs", "images") as progress:
         rows = doctor.check(root, datasets or None, progress=progress)
     print(json.dumps(doctor.as_json(rows)) if as_json else doctor.render(rows))
     if doctor.faulty(rows):

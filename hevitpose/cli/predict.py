@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hevitpose.cli.common import Imports, SkipBad, bars
+from hevitpose.cli.common import Imports, SkipBad
 from hevitpose.errors import UsageError, on_one_line
 from hevitpose.inference import defaults
+from hevitpose.progress import progress_bars
 
 if TYPE_CHECKING:
     from hevitpose.inference.predict import Written
@@ -105,7 +106,10 @@ def predict(
         device=device,
         skip_bad=skip_bad,
     )
-    with bars(("videos", "frames counted"), ("prediction", "images")) as (counting, progress):
+    with progress_bars(("videos", "frames counted"), ("prediction", "images")) as (
+        counting,
+        progress,
+    ):
         written = predict_files(
             images, checkpoint, out, options, progress=progress, counting=counting
         )

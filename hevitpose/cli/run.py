@@ -22,7 +22,6 @@ from hevitpose.cli.common import (
     Overrides,
     Runtime,
     SkipBad,
-    bar,
     make_config,
     of_checkpoint,
     prepare_data,
@@ -32,6 +31,7 @@ from hevitpose.cli.common import (
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
 from hevitpose.files import exists, is_dir, same, write_atomically
+from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
 
 Conditions = Annotated[
@@ -93,7 +93,7 @@ def train(
     prepare_data(config)
     from hevitpose.runs import train_and_record
 
-    with bar("training", "steps") as progress:
+    with progress_bar("training", "steps") as progress:
         found = train_and_record(config, out, resume=resume, progress=progress)
     if found is None:  # another rank of the same run
         return
@@ -176,7 +176,7 @@ def _evaluate(config: Config, runtime: str, predictions: Path | None, as_json: b
     """Evaluate under one condition, unless that is recorded, and print what came out."""
     from hevitpose.runs import RUNS, evaluate_and_record, evaluation_folder
 
-    with bar("evaluation", "batches") as progress:
+    with progress_bar("evaluation", "batches") as progress:
         found = evaluate_and_record(
             config,
             config.model.checkpoint,  # type: ignore[attr-defined]
@@ -252,7 +252,7 @@ def infer_testdev(
     from hevitpose.training.processes import is_first_process
 
     config = of_checkpoint(config, overrides)
-    with bar("inference", "batches") as progress:
+    with progress_bar("inference", "batches") as progress:
         table, found = infer(config, scored=False, progress=progress)
     if not is_first_process(config):
         return
