@@ -28,22 +28,21 @@ _U = ((_V + 1) / 2) ** 4
 _U_WEIGHTS = _V_WEIGHTS / 2 * 4 * ((_V + 1) / 2) ** 3
 
 
-def critical_value(loadings: Sequence[float], degrees: int, alpha: float = ALPHA) -> float:
+def critical_value(loadings: Sequence[float], degrees: int) -> float:
     """Two-sided critical value of Dunnett's test.
 
     Args:
         loadings: b per comparison, where comparisons i and j correlate by b_i b_j; sqrt(0.5) each
             for equal n.
         degrees: of freedom of the spread.
-        alpha: level of the family.
     """
-    return _critical(tuple(round(float(b), 6) for b in sorted(loadings)), degrees, alpha)
+    return _critical(tuple(round(float(b), 6) for b in sorted(loadings)), degrees)
 
 
 @cache
-def _critical(loadings: tuple[float, ...], degrees: int, alpha: float) -> float:
+def _critical(loadings: tuple[float, ...], degrees: int) -> float:
     def missing(c: float) -> float:
-        return _inside(c, loadings, degrees) - (1 - alpha)
+        return _inside(c, loadings, degrees) - (1 - ALPHA)
 
     upper = 4.0
     while missing(upper) < 0:

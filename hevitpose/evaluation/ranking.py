@@ -22,13 +22,12 @@ ALL_SPLITS, SAMPLED_SPLITS = 7, 100
 RANK_METHOD = "Fisher's z over cells, standard error of Bonett and Wright (2000)"
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float], alpha: float = ALPHA) -> Interval:
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Interval:
     """Spearman's rank correlation with the interval of Bonett and Wright (2000, equation 3).
 
     Args:
         x: (n,) scores, n >= 2; equal ones share the mean of their ranks.
         y: (n,) scores of the same things.
-        alpha: one minus the coverage.
 
     Returns:
         In [-1, 1]. Without bounds where n is below :data:`INTERVAL_PAIRS`, or where the correlation
@@ -42,7 +41,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], alpha: float = ALPH
     value, n = _spearman(np.asarray(x, float), np.asarray(y, float)), len(x)
     if n < INTERVAL_PAIRS or not abs(value) < 1 - 1e-12:
         return Interval(value, None, None, n, "")
-    half = float(special.ndtri(1 - alpha / 2)) * math.sqrt((1 + value**2 / 2) / (n - 3))
+    half = float(special.ndtri(1 - ALPHA / 2)) * math.sqrt((1 + value**2 / 2) / (n - 3))
     low, high = (math.tanh(math.atanh(value) + sign * half) for sign in (-1, 1))
     return Interval(value, low, high, n, RANK_METHOD)
 

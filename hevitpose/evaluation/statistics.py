@@ -26,6 +26,8 @@ from hevitpose.evaluation.dunnett import (
 #: Fewest runs on either side of a comparison for a verdict and its interval.
 VERDICT_SEEDS = 5
 POWER = 0.8
+#: Coverage of an interval by itself.
+CONFIDENCE = 1 - ALPHA
 SIMULTANEOUS = "simultaneous over the grid (Dunnett)"
 
 
@@ -78,7 +80,6 @@ def compare_grid(
     default: str,
     *,
     higher_is_better: bool = True,
-    alpha: float = ALPHA,
 ) -> Family:
     """Every cell of a grid against its default; the family is the grid.
 
@@ -87,7 +88,6 @@ def compare_grid(
             out, and seeds that the default lacks are.
         default: name of the cell that the others are compared with.
         higher_is_better: which way a difference is an improvement.
-        alpha: level of the whole family.
 
     Returns:
         By cell, without the default: ``better``, ``worse``, ``not shown to differ``, or why there
@@ -105,7 +105,6 @@ def compare_grid(
         {name: common[name] for name in (default, *judged)} if judged else {},
         {name: {name: 1.0, default: -1.0} for name in judged},
         higher_is_better=higher_is_better,
-        alpha=alpha,
     )
     found = {}
     for name in others:
@@ -124,7 +123,6 @@ def contrasts(
     wanted: Mapping[str, Mapping[str, float]],
     *,
     higher_is_better: bool = True,
-    alpha: float = ALPHA,
 ) -> Family:
     """Weighted sums of cell means, judged together under the seed-blocked additive model.
 
@@ -133,7 +131,6 @@ def contrasts(
         wanted: name of a comparison -> cell -> weight; the positive weights add up to 1, the
             negative ones to -1. A level of a product grid against another: the mean over its cells.
         higher_is_better: which way a difference is an improvement.
-        alpha: level of the whole family.
 
     Returns:
         All comparisons; ``n`` counts the seeds of the side with fewer. No verdict with fewer than
@@ -168,7 +165,7 @@ def contrasts(
     covariance = matrix @ model.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))  # standard errors, in spreads
     loadings = one_factor(covariance / np.outer(scale, scale)).tolist()
-    critical = critical_value(loadings, model.degrees, alpha)
+    critical = critical_value(loadings, model.degrees)
     found = {}
     for name, value, unit in zip(wanted, values, scale, strict=True):
         error = float(unit * model.spread)
@@ -266,15 +263,11 @@ def _blocks(runs: np.ndarray) -> np.ndarray:
 # Other intervals ---------------------------------------------------------------------------------
 
 
-def mean_interval(
-    values: Sequence[float], confidence: float = 1 - ALPHA, method: str = "t over seeds"
-) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Mean and its t interval.
 
     Args:
         values: one per seed.
-        confidence: coverage, in (0, 1).
-        method: what the interval says it is.
 
     Raises:
         ValueError: no values, or one that is not finite.
@@ -283,8 +276,8 @@ def mean_interval(
     mean, n = float(x.mean()), len(x)
     if n < 2:
         return Interval(mean, None, None, n, "")
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * x.std(ddof=1) / math.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n, method)
+    half = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * x.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n, "t over seeds")
 
 
 def common_seeds(cells: Mapping[str, Mapping[int, float]]) -> list[int]:
@@ -292,9 +285,7 @@ def common_seeds(cells: Mapping[str, Mapping[int, float]]) -> list[int]:
     return sorted(set.intersection(*(set(values) for values in cells.values()))) if cells else []
 
 
-def pooled_means(
-    cells: Mapping[str, Mapping[int, float]], confidence: float = 1 - ALPHA
-) -> dict[str, Interval]:
+def pooled_means(cells: Mapping[str, Mapping[int, float]]) -> dict[str, Interval]:
     """Each cell's mean over the seeds that all have, by the spread of the additive model.
 
     A spread of two or three seeds alone is luck. What seeds have in common is no spread: it moves
@@ -302,7 +293,6 @@ def pooled_means(
 
     Args:
         cells: name -> seed -> metric.
-        confidence: coverage of each interval by itself, in (0, 1).
 
     Returns:
         By cell; without bounds where fewer than two cells or two seeds leave no spread. Empty
@@ -316,7 +306,7 @@ def pooled_means(
     means = {name: float(np.mean(list(values.values()))) for name, values in shared.items()}
     if model.degrees < 1:
         return {name: Interval(mean, None, None, n, "") for name, mean in means.items()}
-    quantile = float(special.stdtrit(model.degrees, (1 + confidence) / 2))
+    quantile = float(special.stdtrit(model.degrees, (1 + CONFIDENCE) / 2))
     half = quantile * model.spread / math.sqrt(n)
     return {
         name: Interval(mean, mean - half, mean + half, n, "t over seeds, pooled")
@@ -330,7 +320,6 @@ def bootstrap_ratio(
     generator: np.random.Generator,
     *,
     resamples: int = 1000,
-    confidence: float = 1 - ALPHA,
 ) -> Interval:
     """Percentile bootstrap over images of sum / sum: PCKh is correct joints over counted joints.
 
@@ -342,7 +331,6 @@ def bootstrap_ratio(
         denominators: (n,) per image, not all zero.
         generator: all randomness comes from it.
         resamples: how many draws.
-        confidence: coverage.
 
     Raises:
         ValueError: different lengths, no images, or nothing counted.
@@ -354,7 +342,9 @@ def bootstrap_ratio(
     counts = generator.multinomial(n, np.full(n, 1 / n), size=resamples)  # (resamples, n)
     below = counts @ bottom
     values = (counts @ top)[below > 0] / below[below > 0]
-    return _percentiles(float(top.sum() / bottom.sum()), values, n, confidence)
+    low, high = np.percentile(values, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    value = float(top.sum() / bottom.sum())
+    return Interval(value, float(low), float(high), n, "bootstrap over images")
 
 
 def paired_difference(
@@ -382,13 +372,6 @@ def paired_difference(
         len(seeds),
         "paired bootstrap over photographs",
     )
-
-
-def _percentiles(
-    value: float, values: Sequence[float] | np.ndarray, n: int, confidence: float
-) -> Interval:
-    low, high = np.percentile(values, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return Interval(float(value), float(low), float(high), n, "bootstrap over images")
 
 
 def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:

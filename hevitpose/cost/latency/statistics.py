@@ -12,6 +12,7 @@ from hevitpose.records.schema import P90_SAMPLES, P99_SAMPLES, VERDICT_ROUNDS
 
 #: IQR / median above which a row is called noisy.
 NOISY = 0.10
+LEVEL = 0.95  # of the interval of a ratio
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,17 @@ def ratio_of_rounds(
     rounds_b: Sequence[Sequence[float]],
     generator: np.random.Generator,
     resamples: int = 5000,
-    level: float = 0.95,
 ) -> Ratio:
     """The ratio of two contenders measured in turn, A B A B ...
 
     Round i of A and round i of B are neighbours in time, so their quotient is free of whatever the
-    machine did slowly; rounds are what the bootstrap draws (percentile interval).
+    machine did slowly; rounds are what the bootstrap draws (percentile interval, 95%).
 
     Args:
         rounds_a: times of A, a list per round, any unit.
         rounds_b: times of B, as many rounds.
         generator: draws the resamples.
         resamples: how many.
-        level: of the interval.
 
     Raises:
         ValueError: no rounds, or not equally many.
@@ -114,7 +113,7 @@ def ratio_of_rounds(
     quotients = a / b
     drawn = generator.integers(0, len(quotients), size=(resamples, len(quotients)))
     medians = np.median(quotients[drawn], axis=1)
-    low, high = np.quantile(medians, ((1 - level) / 2, (1 + level) / 2))
+    low, high = np.quantile(medians, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Ratio(float(np.median(quotients)), float(low), float(high), len(quotients))
 
 

@@ -50,7 +50,7 @@ def targets(scene: Scene, oks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return counting, anybody <= counting
 
 
-def calibrate(scores: np.ndarray, oks: np.ndarray, bins: int = BINS) -> Calibration | None:
+def calibrate(scores: np.ndarray, oks: np.ndarray) -> Calibration | None:
     """Reliability curve and expected calibration error.
 
     The error is the mean over detections of |mean score - mean OKS| of their bin (Guo et al., On
@@ -59,20 +59,19 @@ def calibrate(scores: np.ndarray, oks: np.ndarray, bins: int = BINS) -> Calibrat
     Args:
         scores: (N,).
         oks: (N,) in 0..1.
-        bins: equally wide intervals of 0..1.
 
     Returns:
         None where a score is outside 0..1, which then promises no OKS.
     """
     if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
         return None
-    place = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    promised, found = (np.bincount(place, values, minlength=bins) for values in (scores, oks))
+    place = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    promised, found = (np.bincount(place, values, minlength=BINS) for values in (scores, oks))
     rows = tuple(
         Bin(
-            low=number / bins,
-            high=(number + 1) / bins,
+            low=number / BINS,
+            high=(number + 1) / BINS,
             count=int(count),
             score=float(promised[number] / count) if count else None,
             oks=float(found[number] / count) if count else None,
