@@ -317,8 +317,8 @@ def as_crowdpose(table: PoseTable, predictions: Predictions) -> tuple[PoseTable,
     )
 
 
-def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05) -> float:
-    """Percent of labelled joints within ``threshold`` x the crop's longer side.
+def box_pck(table: PoseTable, predictions: Predictions) -> float:
+    """Percent of labelled joints within 0.05 x the crop's longer side.
 
     For choosing on training people, whose head boxes nobody has: a checkpoint, or which layers stay
     in float32. Never reported as a result.
@@ -326,7 +326,7 @@ def box_pck(table: PoseTable, predictions: Predictions, threshold: float = 0.05)
     require_everybody(table, predictions, "PCK")
     rows = table.take(predictions.index)
     distance = np.linalg.norm(predictions.keypoints - rows.keypoints, axis=-1)
-    hit = distance <= threshold * rows.sizes.max(axis=1)[:, None]
+    hit = distance <= 0.05 * rows.sizes.max(axis=1)[:, None]
     return float(100 * hit[rows.visibility > 0].mean())
 
 

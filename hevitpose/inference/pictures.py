@@ -154,10 +154,10 @@ def look_at(images: Pictures, skip_bad: bool) -> None:
         raise DataError(few(bad) + "; nothing is predicted (--skip-bad leaves these out)")
 
 
-def few(lines: Sequence[str], shown: int = 3) -> str:
-    """The first of several lines, and how many more there are."""
-    more = f"; and {len(lines) - shown} more" if len(lines) > shown else ""
-    return "; ".join(lines[:shown]) + more
+def few(lines: Sequence[str]) -> str:
+    """The first three of several lines, and how many more there are."""
+    more = f"; and {len(lines) - 3} more" if len(lines) > 3 else ""
+    return "; ".join(lines[:3]) + more
 
 
 #: How files begin that may hold several images: GIF, WebP, TIFF, APNG. A camera's JPEG with a

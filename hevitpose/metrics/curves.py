@@ -25,21 +25,19 @@ def pck_curves(
     return _share(hits.sum(0), counted_NK.sum(0)[:, None])
 
 
-def pck_auc(
-    errors_NK: np.ndarray, counted_NK: np.ndarray, end: float = float(THRESHOLDS[-1])
-) -> np.ndarray:
-    """Area under each joint's curve from 0 to ``end``, divided by ``end``.
+def pck_auc(errors_NK: np.ndarray, counted_NK: np.ndarray) -> np.ndarray:
+    """Area under each joint's curve from 0 to the last threshold ``end``, divided by ``end``.
 
     Exact, without a grid: an error e adds ``max(0, end - e)`` to the area under the steps.
 
     Args:
         errors_NK: as for :func:`pck_curves`.
         counted_NK: bool.
-        end: the largest threshold.
 
     Returns:
         (K,) in 0..1; NaN for a joint that is never counted.
     """
+    end = float(THRESHOLDS[-1])
     areas = np.clip(1 - np.minimum(errors_NK, end) / end, 0, 1) * counted_NK
     return _share(areas.sum(0), counted_NK.sum(0))
 

@@ -158,16 +158,14 @@ def oks_nms(
     return np.array(kept, np.int64)
 
 
-def rescore(
-    box_scores_N: np.ndarray, keypoint_scores_NK: np.ndarray, threshold: float = SCORE_THRESHOLD
-) -> np.ndarray:
-    """A person's score: the box's, times the mean of the keypoint scores above the threshold.
+def rescore(box_scores_N: np.ndarray, keypoint_scores_NK: np.ndarray) -> np.ndarray:
+    """A person's score: the box's, times the mean of the keypoint scores above 0.2.
 
     Returns:
-        (N,) float64; 0 where no keypoint is above the threshold.
+        (N,) float64; 0 where no keypoint is above it.
     """
     scores = _array(keypoint_scores_NK).astype(np.float64)
-    above = scores > threshold
+    above = scores > SCORE_THRESHOLD
     mean = (scores * above).sum(1) / np.maximum(above.sum(1), 1)
     return _array(box_scores_N) * mean
 

@@ -188,9 +188,9 @@ def evaluate_and_record(
     return None if record is None else (known or record, known is None)
 
 
-def is_evaluated(config: Config, *, runs: Path = RUNS, runtime: str = "torch") -> bool:
+def is_evaluated(config: Config, *, runtime: str = "torch") -> bool:
     """Whether the evaluation of a config's weights is recorded; nothing need be there but them."""
-    store, weights = store_of(runs), config.model.checkpoint  # type: ignore[attr-defined]
+    store, weights = store_of(RUNS), config.model.checkpoint  # type: ignore[attr-defined]
     return store.get(_evaluation_of(config, weights, store, None, runtime).id) is not None
 
 

@@ -20,9 +20,9 @@ class MissingError(ValueError):
     """A value that is wrong or missing, and that ``derive: true`` makes of what is there."""
 
 
-def whole(record: dict[str, Any], key: str, default: int | None = None) -> int:
+def whole(record: dict[str, Any], key: str) -> int:
     """An integer that fits 64 bits; 640.0 is one, as some exporters write it."""
-    value = record.get(key, default)
+    value = record.get(key)
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not -(2**63) <= value < 2**63:

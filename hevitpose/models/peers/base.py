@@ -90,16 +90,10 @@ def timm_backbone(name: str, **options: Any) -> Any:
     return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **options)
 
 
-def simple_baseline(
-    backbone: nn.Module,
-    channels: int,
-    num_keypoints: int,
-    filters: tuple[int, ...] = (256, 256, 256),
-    **options: Any,
-) -> Peer:
+def simple_baseline(backbone: nn.Module, channels: int, num_keypoints: int, **options: Any) -> Peer:
     """A backbone with the head of SimpleBaselines (Xiao et al., ECCV 2018).
 
     Three transposed convolutions of 256 filters (k4 s2 p1, without bias), each BN ReLU, on the
-    stride-32 map, then a 1x1 convolution. `filters` and `options` (of :class:`Peer`) vary it.
+    stride-32 map, then a 1x1 convolution. `options` are those of :class:`Peer`.
     """
-    return Peer(backbone, HeatmapHead(channels, num_keypoints, filters), **options)
+    return Peer(backbone, HeatmapHead(channels, num_keypoints, (256, 256, 256)), **options)

@@ -67,15 +67,14 @@ COUNTS: dict[str, Counts] = {
 }
 
 
-def agrees(measured: float, printed: str, tolerance: float = TOLERANCE) -> bool:
-    """Whether a number equals a printed one to its digits or to `tolerance`, the wider of the two.
+def agrees(measured: float, printed: str) -> bool:
+    """Whether a number equals a printed one to its digits or to :data:`TOLERANCE`, the wider.
 
     Args:
         measured: in the printed number's unit.
         printed: e.g. ``"28.54"``, whose last digit is good to 0.005.
-        tolerance: fraction of the printed number.
     """
     decimals = len(printed.partition(".")[2])
     return abs(measured - float(printed)) <= max(
-        0.5 * 10**-decimals + 1e-9, tolerance * float(printed)
+        0.5 * 10**-decimals + 1e-9, TOLERANCE * float(printed)
     )
