@@ -35,7 +35,7 @@ def synth(
         )
     print(f"{root}: {made.people} people in {made.images} images")
     if sheet is not None:
-        contact_sheet(root, "val", sheet)
+        contact_sheet(root, sheet)
         print(f"{sheet}: contact sheet")
 
 

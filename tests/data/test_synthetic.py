@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from hevitpose.data import load, synthetic
 from hevitpose.data.keypoints import COCO, CROWDPOSE, MPII
-from hevitpose.data.synthetic import driver, formats, pool
+from hevitpose.data.synthetic import driver, formats, pool, sheet
 from hevitpose.data.synthetic.body import POINTS, Build, pose_body
 from hevitpose.data.synthetic.person import Body, camera
 from hevitpose.data.synthetic.poses import LIMITS, SIDED, mirror, sample_pose
@@ -458,17 +458,22 @@ def test_the_nearer_solid_shows():
 # --- the sheet and the import ----------------------------------------------------------------
 
 
-def test_contact_sheet(root: Path, tmp_path: Path):
+def test_contact_sheet(root: Path, tmp_path: Path, monkeypatch):
+    """The first val pictures in order, with joints drawn on them."""
     import cv2
 
-    plain = synthetic.contact_sheet(root, "train", tmp_path / "a.png", 2, 3, draw=False)
-    drawn = synthetic.contact_sheet(root, "train", tmp_path / "b.png", 2, 3)
-    a, b = cv2.imread(str(plain)), cv2.imread(str(drawn))
-    assert a.shape == b.shape == (2 * SIZE, 3 * SIZE, 3) and (a != b).any()
-    with pytest.raises(UsageError, match="split"):
-        synthetic.contact_sheet(root, "test", tmp_path / "c.png")
+    monkeypatch.setattr(sheet, "_ROWS", 2)
+    monkeypatch.setattr(sheet, "_COLS", 2)
+    made = cv2.imread(str(synthetic.contact_sheet(root, tmp_path / "a.png")))
+    people = json.loads((root / "mpii/annotations/mpii_val.json").read_text())
+    names = list(dict.fromkeys(person["image"] for person in people))[:4]
+    assert made.shape == (-(-len(names) // 2) * SIZE, 2 * SIZE, 3)
+    for i, name in enumerate(names):
+        y, x = i // 2 * SIZE, i % 2 * SIZE
+        plain = cv2.imread(str(root / "mpii/images" / name))
+        assert 0 < (made[y : y + SIZE, x : x + SIZE] != plain).any(-1).mean() < 0.5
     with pytest.raises(DataError, match="mpii_val"):
-        synthetic.contact_sheet(tmp_path, "val", tmp_path / "c.png")
+        synthetic.contact_sheet(tmp_path, tmp_path / "c.png")
 
 
 def test_import_brings_no_torch():

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from hevitpose import json_file
-from hevitpose.data.synthetic.formats import SPLITS
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError
 from hevitpose.files import write_atomically
 
+_ROWS, _COLS = 4, 8
 _LEFT, _RIGHT, _MIDDLE = (255, 120, 0), (0, 60, 255), (0, 220, 220)  # BGR
 #: Limbs by MPII index: the MPII file has the head's and the trunk's points.
 _LIMBS = (
@@ -33,50 +33,37 @@ _LIMBS = (
 _RIGHT_JOINTS, _LEFT_JOINTS = {0, 1, 2, 10, 11, 12}, {3, 4, 5, 13, 14, 15}
 
 
-def contact_sheet(
-    root: Path | str, split: str, out: Path | str, rows: int = 4, cols: int = 8, draw: bool = True
-) -> Path:
-    """Write the first images of a split side by side as a PNG.
+def contact_sheet(root: Path, out: Path) -> Path:
+    """Write the first 4 x 8 images of the val split side by side as a PNG.
+
+    With the annotated joints: the person's left blue, right red; the middle yellow.
 
     Args:
         root: folder of a generated data set.
-        split: train or val.
         out: file to write, ``.png``.
-        rows: of images, at most.
-        cols: of images, at most.
-        draw: with the annotated joints: the person's left blue, right red; the middle yellow.
 
     Returns:
         ``out``.
 
     Raises:
-        UsageError: unknown split, or no rows or columns.
         DataError: a file is missing or damaged.
     """
     import cv2
 
-    root, out = Path(root), Path(out)
-    if split not in SPLITS[:2] or rows < 1 or cols < 1:
-        raise UsageError(
-            f"contact sheet: split {split!r}, rows {rows}, cols {cols}; expected split train or "
-            "val and at least one row and column"
-        )
-    file = root / f"mpii/annotations/mpii_{split}.json"
-    people = json_file.read(file, "annotations")
+    people = json_file.read(root / "mpii/annotations/mpii_val.json", "annotations")
     tiles: dict[str, np.ndarray] = {}
     for person in people:
         name = person["image"]
         if name not in tiles:
-            if len(tiles) == rows * cols:
+            if len(tiles) == _ROWS * _COLS:
                 break
             tile = cv2.imread(str(root / "mpii/images" / name))
             if tile is None:
                 raise DataError(f"{root / 'mpii/images' / name}: missing or not an image")
             tiles[name] = tile
-        if draw:
-            _draw(tiles[name], np.array(person["joints"]) - 1, np.array(person["joints_vis"]))
+        _draw(tiles[name], np.array(person["joints"]) - 1, np.array(person["joints_vis"]))
     size = next(iter(tiles.values())).shape[0]
-    rows, cols = -(-len(tiles) // cols), min(cols, len(tiles))  # a small set fills fewer
+    rows, cols = -(-len(tiles) // _COLS), min(_COLS, len(tiles))  # a small set fills fewer
     sheet = np.zeros((rows * size, cols * size, 3), np.uint8)
     for i, tile in enumerate(tiles.values()):
         y, x = divmod(i, cols)
