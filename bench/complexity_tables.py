@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hevitpose.text_table import text_table
+
 Size = tuple[int, int]
 
 
@@ -65,19 +67,6 @@ class Modules:
         return {**named, **self.complexity.to_dict(), "modules": modules}
 
 
-def text_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell, the first to the left, the others to the right."""
-    table = [tuple(header), *(tuple(line) for line in lines)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    )
-
-
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
 
@@ -117,7 +106,8 @@ def show_rows(rows: Sequence[Row], conventions: Sequence[str]) -> str:
         "G: multiply-accumulates of one image / 1e9. mmcv: per module, as used beside printed "
         "numbers; fvcore and torch: per operator, attention products included."
     )
-    return "\n".join((text_table(header, lines), *dict.fromkeys(notes)))
+    table = text_table([header, *lines], right=range(1, len(header)))
+    return "\n".join((table, *dict.fromkeys(notes)))
 
 
 def show_costs(costs: Sequence[Cost], timed: bool, threads: int | None) -> str:
@@ -140,7 +130,8 @@ def show_costs(costs: Sequence[Cost], timed: bool, threads: int | None) -> str:
             notes.append(f"{cost.model} at {cost.side} {cost.status}: {cost.error}")
     if timed:
         notes.append(_speed_line(threads))
-    return "\n".join((text_table(header, lines), *dict.fromkeys(notes)))
+    table = text_table([header, *lines], right=range(1, len(header)))
+    return "\n".join((table, *dict.fromkeys(notes)))
 
 
 def _speed_line(threads: int | None) -> str:

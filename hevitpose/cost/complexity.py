@@ -21,6 +21,7 @@ from torch import nn
 
 from hevitpose.cost.conventions import COUNTERS
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.text_table import text_table
 
 CONVENTIONS = tuple(COUNTERS)
 
@@ -151,12 +152,7 @@ def render(complexity: Complexity, depth: int | None = 2) -> str:
                 f"{row.flops / complexity.flops:.1%}" if complexity.flops else "-",
             )
         )
-    widths = [max(len(line[column]) for line in table) for column in range(5)]
-    lines = [title]
-    for line in table:
-        left = (cell.ljust(size) for cell, size in zip(line[:2], widths[:2], strict=True))
-        right = (cell.rjust(size) for cell, size in zip(line[2:], widths[2:], strict=True))
-        lines.append("  ".join((*left, *right)))
+    lines = [title, text_table(table, right=(2, 3, 4))]
     if complexity.uncounted:
         lines.append("ran without a rule, counted as 0: " + describe_uncounted(complexity))
     return "\n".join(lines)

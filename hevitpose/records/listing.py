@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hevitpose.errors import first_line, on_one_line
 from hevitpose.records.schema import Record
+from hevitpose.text_table import text_table
 
 HEADER = ("id", "kind", "status", "model", "cell", "seed", "result", "started (UTC)", "source")
 
@@ -30,11 +31,7 @@ def row(record: Record) -> tuple[str, ...]:
 def render(records: Iterable[Record]) -> str:
     """A table in plain text, oldest first."""
     rows = [HEADER, *(row(r) for r in sorted(records, key=lambda r: (r.started_at, r.id)))]
-    widths = [max(len(line[i]) for line in rows) for i in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in rows
-    )
+    return text_table(rows)
 
 
 def _result(record: Record) -> str:

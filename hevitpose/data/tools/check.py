@@ -20,6 +20,7 @@ from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError, on_one_line
 from hevitpose.files import is_dir, is_file
 from hevitpose.progress import Progress, silent
+from hevitpose.text_table import text_table
 
 _NOBODY = "no usable people"
 
@@ -106,18 +107,11 @@ def render(rows: Sequence[Row]) -> str:
         cells = tuple("-" if count is None else f"{count:,}" for count in counts)
         texts = row.dataset, row.split, row.status, *cells, f"{row.bad:,}", row.annotations
         lines.append(tuple(map(on_one_line, texts)))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    out = []
-    for line in lines:
-        cells = tuple(
-            cell.rjust(width) if 3 <= i < 9 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        out.append("  ".join(cells).rstrip())
     notes = [f"{row.dataset} {row.split}: {row.note}" for row in rows if row.note]
     pages = sorted({(row.dataset, row.page) for row in rows if row.page})
     get = [f"get {dataset} from {page}{_converted(dataset)}" for dataset, page in pages]
-    return "\n".join([*out, *([""] if notes or get else []), *map(on_one_line, notes), *get])
+    below = ["", *map(on_one_line, notes), *get] if notes or get else []
+    return "\n".join([text_table(lines, right=range(3, 9)), *below])
 
 
 def _converted(dataset: str) -> str:
