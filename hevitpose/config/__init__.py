@@ -9,7 +9,6 @@ from hevitpose.config.load import (
     PRESETS,
     load_config,
     network_options,
-    read_yaml,
     shipped,
     start_config,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "network_options",
     "parse_config",
     "parse_overrides",
-    "read_yaml",
     "shipped",
     "start_config",
 ]

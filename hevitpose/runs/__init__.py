@@ -9,17 +9,12 @@ plan of sixty cells takes well under a second.
 from __future__ import annotations
 
 from hevitpose.runs.folders import (
-    MEASURED,
     RUNS,
-    WEIGHTS,
-    Kept,
     evaluation_folder,
     kept_weights,
     measured,
-    portable,
     remove_weights,
     store_of,
-    training_by_weights,
     training_folder,
     weights_of,
 )
@@ -30,12 +25,10 @@ from hevitpose.runs.plan import (
     latency_run,
     looked_at_once,
     num_keypoints,
-    start_of,
     training_run,
     unrendered,
 )
 from hevitpose.runs.record import (
-    Finished,
     add,
     artifacts,
     evaluate_and_record,
@@ -45,15 +38,10 @@ from hevitpose.runs.record import (
     train_and_record,
     train_fields,
     with_start,
-    write_predictions,
 )
 
 __all__ = [
-    "MEASURED",
     "RUNS",
-    "WEIGHTS",
-    "Finished",
-    "Kept",
     "add",
     "artifacts",
     "complexity_run",
@@ -68,19 +56,15 @@ __all__ = [
     "looked_at_once",
     "measured",
     "num_keypoints",
-    "portable",
     "record_facts",
     "remove_weights",
     "require_machine",
-    "start_of",
     "store_of",
     "train_and_record",
     "train_fields",
-    "training_by_weights",
     "training_folder",
     "training_run",
     "unrendered",
     "weights_of",
     "with_start",
-    "write_predictions",
 ]

@@ -1,13 +1,11 @@
 """Synthetic people: the embedded default data set, so that everything runs with no download.
 
 Rendered articulated people with real JPEGs and with annotations in all four formats that the
-project reads, in their usual layout below one root. Deterministic from a seed and ``VERSION``.
+project reads, in their usual layout below one root. Deterministic from a seed and
+``RENDERED_PEOPLE``, their result version.
 """
 
 from hevitpose.data.synthetic.driver import (
-    MARKER,
-    VERSION,
-    SyntheticInfo,
     expected_fingerprint,
     fingerprint,
     generate,
@@ -17,9 +15,6 @@ from hevitpose.data.synthetic.driver import (
 from hevitpose.data.synthetic.sheet import contact_sheet
 
 __all__ = [
-    "MARKER",
-    "VERSION",
-    "SyntheticInfo",
     "contact_sheet",
     "expected_fingerprint",
     "fingerprint",
