@@ -25,6 +25,7 @@ from hevitpose.markdown import code, escape_markdown
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.records.identity import file_digest
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def save_pretrained(
                 f"record {record.id} is of {record.model}, expected records of {model.name}"
             )
     source = {**_trained_by(records), **about.source}
-    save_checkpoint(model, folder / "model.safetensors", config, about.layout, source, half=half)
+    save_checkpoint(model, folder / WEIGHTS, config, about.layout, source, half=half)
     card = model_card(model, folder.name, config, source, records, notes)
     write_atomically(folder / "README.md", card)
     return folder

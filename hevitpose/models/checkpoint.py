@@ -26,7 +26,7 @@ from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
-from hevitpose.models.spec import MEAN, STD, options_of
+from hevitpose.models.spec import MEAN, STD, WEIGHTS, options_of
 from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_source
 
 FORMAT = "hevitpose-1"
@@ -41,8 +41,6 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 DEFAULT_WEIGHTS = "hevitpose_nano"
 #: The head's last layer, as all networks call it: what another number of keypoints starts anew.
 LAST_LAYER = ("head.final.weight", "head.final.bias")
-#: Name of the weights' file in a folder.
-WEIGHTS = "model.safetensors"
 
 
 def describe(model: nn.Module) -> dict[str, Any]:

@@ -55,6 +55,8 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 #: Heatmaps are this much smaller than the input.
 HEATMAP_STRIDE = 4
+#: Name of the weights' file in the folder of a run, or of a network that ships.
+WEIGHTS = "model.safetensors"
 
 
 #: Options added after the first release, with the value that means the behaviour of before: there

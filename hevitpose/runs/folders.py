@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.errors import DataError
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.records import Record, RecordStore, provenance
 
 RUNS = Path("runs")
 MEASURED = Path("results/measured")
-WEIGHTS = "model.safetensors"
 
 
 def store_of(runs: Path) -> RecordStore:

@@ -16,13 +16,12 @@ from hevitpose.config.schema import Config
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.leases import is_untouched, owning
-from hevitpose.models.spec import SIMCC, VARIANTS, full_name
+from hevitpose.models.spec import SIMCC, VARIANTS, WEIGHTS, full_name
 from hevitpose.progress import Progress, silent
 from hevitpose.records import Record, RecordStore, Run, provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs.folders import (
     RUNS,
-    WEIGHTS,
     evaluation_folder,
     measured,
     portable,

@@ -36,6 +36,7 @@ from hevitpose.models.checkpoint import Stored, load_weights, locate, read_check
 from hevitpose.models.checkpoint_config import require_keypoints
 from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.progress import Progress, silent
 from hevitpose.records.identity import file_digest
 from hevitpose.records.schema import BASELINE_PREFIX
@@ -124,7 +125,7 @@ def _train(
     if config.training.ema_decay is not None:
         callbacks.insert(1, AveragedWeights(decay=config.training.ema_decay))
     trainer = make_trainer(config, callbacks, plan)
-    selected_weights, last = out / "model.safetensors", out / "last.ckpt"
+    selected_weights, last = out / WEIGHTS, out / "last.ckpt"
     with owning(out) if trainer.is_global_zero else nullcontext():
         complete = _fit(trainer, module, evaluate, curve, people, resume)
         if config.training.selection != "last" and evaluate.step != plan.steps:
@@ -201,7 +202,7 @@ def _fit(
         load_weights(module.model, last)  # the averaged ones, where they are averaged
         return True
     if stored is None and trainer.is_global_zero:
-        for name in ("best.safetensors", "last.ckpt", "model.safetensors"):  # another run's
+        for name in ("best.safetensors", "last.ckpt", WEIGHTS):  # another run's
             (out / name).unlink(missing_ok=True)
     data = PeopleModule(config, plan, people, evaluate.table)
     try:

@@ -14,6 +14,7 @@ from hevitpose.data import declared
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.models import gate
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.records import provenance
 from hevitpose.records.identity import Difference, differences, file_digest
 from hevitpose.training.module import PoseModule
@@ -85,7 +86,7 @@ def _require_same(
     last: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Config
 ) -> None:
     if any(theirs[key] != ours[key] for key in ours if key in theirs):  # older ones have fewer
-        weights = last.with_name("model.safetensors")
+        weights = last.with_name(WEIGHTS)
         how = ""
         if weights.exists():
             how = f" and training.start_from={weights} (or its training's id) to go on from there"
