@@ -20,14 +20,6 @@ ENCODERS = {"msra": "standard", "msra_dark": "unbiased", "udp": "udp"}
 SIMCC_SIGMA = {"256x192": (4.9, 5.66), "256x256": (5.66, 5.66)}
 
 
-@pytest.fixture(scope="module")
-def reference(samples):
-    file = samples.parent / "reference" / "mmpose" / "codec.npz"
-    if not file.is_file():
-        pytest.skip(f"no reference codecs at {file} (set HEVITPOSE_SAMPLES to the data beside it)")
-    return np.load(file)
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_heatmap_targets_are_the_references(reference, size, name):

@@ -30,14 +30,6 @@ def normal(name, shape):
     return np.random.Generator(np.random.PCG64(seed)).standard_normal(shape)
 
 
-@pytest.fixture(scope="module")
-def reference(samples):
-    file = samples.parent / "reference" / "mmpose" / "codec.npz"
-    if not file.is_file():
-        pytest.skip(f"no reference codecs at {file} (set HEVITPOSE_SAMPLES to the data beside it)")
-    return np.load(file)
-
-
 def in_crop(xy, name, size):
     """Heatmap pixels to pixels of the network input, as the reference's answers are."""
     (W, H), last = SIZES[size], 1 if "udp" in name else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,6 +21,10 @@ from hevitpose.models.parity import relative_error
 from hevitpose.models.spec import PEERS
 from hevitpose.models.upsample import PlainUpsample, Upsample
 
+# Another order of summation can push a value near zero to the other side of its ReLU: its gradient
+# then jumps in one form and not in the other, which says nothing about the forms.
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 #: float64: as far as rounding goes; float32: what its rounding makes of a deep network.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 #: How the head's transposed convolutions are spelled out, by the precision of the products.
@@ -32,18 +35,6 @@ CELLS = [
     ("hevitpose_t", "default", torch.float64),
     ("hevitpose_b", "default", torch.float32),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Another order of summation can push a value near zero to the other side of its ReLU.
-
-    Its gradient then jumps in one form and not in the other, which says nothing about the forms.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=CELLS, ids=lambda cell: "-".join(map(str, cell)))

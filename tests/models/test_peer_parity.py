@@ -38,13 +38,7 @@ from hevitpose.models.keytables import KEY_MAPS
 from hevitpose.models.peers.rtmpose import ScaleNorm
 from tests.conftest import LARGE
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

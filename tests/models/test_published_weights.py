@@ -37,19 +37,13 @@ from hevitpose.models.torchfile import read_content
 from hevitpose.records.identity import DataInputs, training_run
 from hevitpose.records.schema import Record
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = "pose_mobilenetv2"
 FAMILIES = [
     *("pose_resnet50", "pose_resnest50", "pose_hrnet_w32", SMALL, "pose_shufflenetv2"),
     *("pose_swin_t", "pose_pvtv2_b2", "vitpose_s", "hrformer_s", "rtmpose_s"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class HistoryBuffer:
