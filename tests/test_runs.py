@@ -16,6 +16,7 @@ from hevitpose.config import Config, load_config
 from hevitpose.errors import DataError, DivergedError, Notice, UsageError
 from hevitpose.evaluation.score import Predictions, score
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
+from hevitpose.models.shipped import locate
 from hevitpose.records import provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
@@ -474,6 +475,25 @@ class TestStartFrom:
         with pytest.raises(UsageError, match=rf"no weights of training {first.training.id}"):
             train_and_record(from_id, runs=tmp_path)
         assert not (tmp_path / "train").exists()
+
+    def test_a_folder_and_a_name_that_ships_are_the_file_they_hold(
+        self, config, done, tmp_path, monkeypatch
+    ):
+        def run(start):
+            return training_run(config.with_overrides({"training.start_from": start}))
+
+        folder = done[1].weights.parent
+        assert run(f"{folder}/") == run(str(folder)) == run(str(done[1].weights))
+        shipped = run("hevitpose_nano")
+        assert shipped.inputs["pretrained"] == file_digest(locate("hevitpose_nano"))
+        with pytest.raises(DataError, match=r"none: no such checkpoint .*ships: hevitpose_nano\)"):
+            run("mine/none")
+        monkeypatch.setattr("hevitpose.models.shipped.SHIPPED", tmp_path)
+        shutil.copytree(folder, tmp_path / "mine")
+        named = config.with_overrides({"training.start_from": "mine"})
+        found = train_and_record(named, runs=tmp_path / "runs")
+        assert found.training.config["training"]["start_from"] == "mine"
+        assert found.training.inputs["pretrained"] == done[1].training.weights
 
     def test_of_another_network_is_one_line_before_a_step(self, config, done):
         runs, first = done

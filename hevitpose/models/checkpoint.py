@@ -8,7 +8,6 @@ a run) is read for its weights too, with ``weights_only=True``: nothing is ever 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +25,8 @@ from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.onnx_file import EXPORTED, read_description, require_weights
-from hevitpose.models.spec import MEAN, STD, WEIGHTS, options_of
+from hevitpose.models.shipped import locate
+from hevitpose.models.spec import MEAN, STD, options_of
 from hevitpose.models.trained import Trained, earlier_trainings, own_training, require_source
 
 FORMAT = "hevitpose-1"
@@ -35,8 +35,6 @@ METADATA = "hevitpose"
 LIGHTNING_PREFIX = "model."
 #: What every network here is fed.
 INPUT = {"channels": "RGB", "mean": list(MEAN), "std": list(STD)}
-#: Networks that come with the package: NAME/model.safetensors.
-SHIPPED = Path(__file__).parents[1] / "weights"
 #: The network of ``hevitpose predict`` and :class:`~hevitpose.PosePredictor` unless one is named.
 DEFAULT_WEIGHTS = "hevitpose_nano"
 #: The head's last layer, as all networks call it: what another number of keypoints starts anew.
@@ -179,26 +177,6 @@ def read_checkpoint(path: Path | str) -> Stored:
     if path.suffix == ".onnx":
         return _stored(path, None, read_description(path))
     return _read_lightning(path)
-
-
-def locate(path: Path | str) -> Path:
-    """The file of a checkpoint, of a folder that holds one, or of a name that ships.
-
-    Raises:
-        DataError: none of these.
-        UsageError: it is no path.
-    """
-    if not isinstance(path, (str, os.PathLike)):
-        raise UsageError(f"checkpoint: {path!r:.80}, expected a file, a folder or a name")
-    path = Path(path)
-    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
-        if files.is_file(found):
-            return found
-    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
-    raise DataError(
-        f"{path}: no such checkpoint (expected a file, a folder with {WEIGHTS}, or a name that "
-        f"ships: {shipped})"
-    )
 
 
 def _read_safetensors(path: Path) -> Stored:

@@ -30,6 +30,7 @@ import msgspec
 from hevitpose.config.renamed import with_first_names
 from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError
+from hevitpose.models.shipped import locate
 from hevitpose.models.spec import PEERS, full_name, options_of
 
 if TYPE_CHECKING:  # a config is only read here
@@ -345,7 +346,7 @@ def _training_of(config: Config) -> dict[str, Any]:
 
 def _weights_named(start_from: str) -> str:
     """The sha256 of a file; what is no file is its own name."""
-    return file_digest(Path(start_from)) if start_kind(start_from) == "weights" else start_from
+    return file_digest(locate(start_from)) if start_kind(start_from) == "weights" else start_from
 
 
 def _run(kind: Kind, inputs: Mapping[str, Any], model: Mapping[str, Any], config: Config) -> Run:

@@ -17,6 +17,11 @@ ID = "0" * 19 + "e"
         ("imagenet", "imagenet"),
         ("runs/model.safetensors", "weights"),
         ("last.ckpt", "weights"),
+        ("runs/train/mine", "weights"),
+        ("mine/", "weights"),
+        ("of:mine/saved", "preset"),
+        ("/data/of:mine/saved", "weights"),
+        ("hevitpose_nano", "weights"),  # ships
         (ID, "training"),
         ("12345678901234567890", "training"),
         ("12e45678901234567890", "training"),
@@ -29,7 +34,9 @@ def test_the_form_is_told_by_the_looks(text, kind):
     assert config.training.start_from == text and start_kind(text) == kind
 
 
-@pytest.mark.parametrize("text", ["standard", ":synthetic", "deadbeef", "w.onnx"])
+@pytest.mark.parametrize(
+    "text", ["standard", "deadbeef", "w.onnx", "mine/w.onnx", ":synthetic", "hevitpose_s"]
+)
 def test_no_form_is_one_line(text):
     with pytest.raises(UsageError, match=r"training\.start_from: .*PRESET:DATASET") as caught:
         load_config("coco_small", [f"training.start_from={text}"])

@@ -14,7 +14,8 @@ import hevitpose
 from hevitpose import PosePredictor
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import COCO
-from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, SHIPPED, read_checkpoint
+from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, read_checkpoint
+from hevitpose.models.shipped import SHIPPED
 from hevitpose.records import Record
 from hevitpose.records.identity import file_digest
 

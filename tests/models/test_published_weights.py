@@ -574,7 +574,7 @@ def test_weights_of_a_recorded_training_say_which(tmp_path):
 
 
 def test_a_name_that_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr("hevitpose.models.checkpoint.SHIPPED", tmp_path)
+    monkeypatch.setattr("hevitpose.models.shipped.SHIPPED", tmp_path)
     nano = hevitpose.create_model("nano", seed=1).eval()
     hevitpose.save_pretrained(nano, tmp_path / "hevitpose_nano_test")
     again = hevitpose.from_pretrained("hevitpose_nano_test")

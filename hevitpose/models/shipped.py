@@ -1,0 +1,38 @@
+"""Where files of weights are: as named, in a folder, or among those that come with the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hevitpose import files
+from hevitpose.errors import DataError, UsageError
+from hevitpose.models.spec import WEIGHTS
+
+#: Networks that come with the package: NAME/model.safetensors.
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def ships(name: str) -> bool:
+    """Whether a network of this name comes with the package."""
+    return "/" not in name and files.is_file(SHIPPED / name / WEIGHTS)
+
+
+def locate(path: Path | str) -> Path:
+    """The file of a checkpoint, of a folder that holds one, or of a name that ships.
+
+    Raises:
+        DataError: none of these.
+        UsageError: it is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"checkpoint: {path!r:.80}, expected a file, a folder or a name")
+    path = Path(path)
+    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
+        if files.is_file(found):
+            return found
+    shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"
+    raise DataError(
+        f"{path}: no such checkpoint (expected a file, a folder with {WEIGHTS}, or a name that "
+        f"ships: {shipped})"
+    )
