@@ -26,6 +26,7 @@ from hevitpose.runs import (
     kept_weights,
     latency_run,
     remove_weights,
+    start_of,
     store_of,
     train_and_record,
     training_folder,
@@ -33,9 +34,10 @@ from hevitpose.runs import (
 )
 from hevitpose.runs.record import evaluation_fields
 from hevitpose.runs.weights import is_of, network_of
-from hevitpose.training import devices
+from hevitpose.training import devices, fit
 from hevitpose.training.devices import device_of
 from hevitpose.training.fit import EvaluationResult
+from hevitpose.training.outputs import require_apart
 from tests.evaluation.diagnosis.scenes import body, person, table_of, truth_of
 
 
@@ -384,6 +386,26 @@ def test_boxes_that_cannot_be_read_are_said_before_a_step(config, tmp_path, cont
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("key", ["data.box_source", "data.dataset", "annotations", "imports"])
+def test_no_training_replaces_what_it_reads(tmp_path, key):
+    """Whatever a file is called: a link from a name that a training writes leads to it."""
+    (tmp_path / "hands.yaml").write_text(
+        CUSTOM.replace("splits: {", "splits: {train: {annotations: all.json, images: .}, ")
+    )
+    read = tmp_path / {"data.dataset": "hands.yaml", "annotations": "all.json"}.get(key, "mine.py")
+    read.touch()
+    out = tmp_path / "out"
+    out.mkdir()
+    changes = {"data.dataset": str(tmp_path / "hands.yaml"), "data.val_split": "val"}
+    if key in ("data.box_source", "imports"):
+        changes[key] = [str(read)] if key == "imports" else str(read)
+    config = load_config(None, changes)
+    require_apart(config, out)
+    (out / "curve.csv").symlink_to(read)
+    with pytest.raises(UsageError, match=r"curve\.csv: would be replaced by this training"):
+        require_apart(config, out)
+
+
 class TestStartFrom:
     """A training that starts from another: that is a recorded training too, made first, once."""
 
@@ -494,6 +516,33 @@ class TestStartFrom:
         found = train_and_record(named, runs=tmp_path / "runs")
         assert found.training.config["training"]["start_from"] == "mine"
         assert found.training.inputs["pretrained"] == done[1].training.weights
+
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_no_training_replaces_what_it_starts_from(self, config, done, tmp_path, linked):
+        """By file, by folder and by id; whether a file there is it, or leads to it."""
+        runs, mine = tmp_path / "runs", tmp_path / "mine"
+        folder = training_folder(runs, done[1].training.id)
+        shutil.copytree(training_folder(done[0], done[1].training.id), folder)
+        mine.mkdir()
+        (mine / "best.safetensors").symlink_to(folder / "model.safetensors")
+        out = mine if linked else folder
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        for start in (folder / "model.safetensors", folder, done[1].training.id):
+            other = config.with_overrides({"training.start_from": str(start)})
+            with pytest.raises(UsageError, match=r"would be replaced by this training") as caught:
+                train_and_record(other, out, runs=runs, resume=False)
+            assert "\n" not in str(caught.value) and str(out) in str(caught.value)
+        with pytest.raises(UsageError, match="would be replaced"):
+            fit.train(config.with_overrides({"training.start_from": str(folder)}), out)
+        assert before == {path: path.read_bytes() for path in folder.iterdir()}
+        assert [path.name for path in mine.iterdir()] == ["best.safetensors"]
+        assert not (runs / "records").exists()
+
+    def test_a_start_is_not_made_where_its_training_would_replace_it(self, started, tmp_path):
+        start = training_folder(tmp_path, start_of(started))
+        with pytest.raises(UsageError, match="would be replaced"):
+            train_and_record(started, start, runs=tmp_path)
+        assert not start.exists()
 
     def test_of_another_network_is_one_line_before_a_step(self, config, done):
         runs, first = done

@@ -18,6 +18,12 @@ def ships(name: str) -> bool:
     return "/" not in name and files.is_file(SHIPPED / name / WEIGHTS)
 
 
+def places(path: Path | str) -> tuple[Path, Path, Path]:
+    """Where a file of weights may be, the first first."""
+    path = Path(path)
+    return path, path / WEIGHTS, SHIPPED / path / WEIGHTS
+
+
 def locate(path: Path | str) -> Path:
     """The file of a checkpoint, of a folder that holds one, or of a name that ships.
 
@@ -27,8 +33,7 @@ def locate(path: Path | str) -> Path:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"checkpoint: {path!r:.80}, expected a file, a folder or a name")
-    path = Path(path)
-    for found in (path, path / WEIGHTS, SHIPPED / path / WEIGHTS):
+    for found in places(path):
         if files.is_file(found):
             return found
     shipped = ", ".join(sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))) or "none"

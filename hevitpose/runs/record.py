@@ -74,16 +74,20 @@ def train_and_record(
             process works in the folder.
     """
     from hevitpose.data.unseen import require_scorable
+    from hevitpose.training.outputs import require_apart
     from hevitpose.training.processes import is_first_process
 
     require_scorable(config)
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
+    whose = start_of(config)
+    start = None if whose is None else training_folder(runs, whose) / WEIGHTS
+    require_apart(with_start(config, start), folder)
     weights, store = folder / WEIGHTS, store_of(runs)
     record, started = store.get(run.id), config
     if not (resume and record is not None and is_of(weights, record)):
         if is_first_process(config):
-            missing = start_of(config) is not None and _weights_there(config, runs) is None
+            missing = whose is not None and _weights_there(config, runs) is None
             look_first(config, folder if resume else None, after_another=missing)
         started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.

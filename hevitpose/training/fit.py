@@ -51,6 +51,7 @@ from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
 from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split
 from hevitpose.training.loggers import Examples, logging_to
 from hevitpose.training.module import Origin, PoseModule
+from hevitpose.training.outputs import REMOVED, require_apart
 from hevitpose.training.resume import facts_of, restoring, stored_run
 from hevitpose.training.schedule import Plan
 from hevitpose.training.trainer import build, determinism, make_trainer, quiet
@@ -92,12 +93,14 @@ def train(
         progress: told the steps done and the steps there are.
 
     Raises:
-        UsageError: the config does not fit the data or the machine, or names no logger.
+        UsageError: the config does not fit the data or the machine, names no logger, or reads a
+            file that would be replaced.
         UnavailableError: a logger's package is not installed.
         DataError: annotations or images are absent or damaged (before the first step).
         DivergedError: the loss is no longer finite; ``last.ckpt`` holds the last good chunk.
         HEViTPoseError: another process trains in this folder, or it cannot be written.
     """
+    require_apart(config, out)
     if device_of(config) == "cpu":
         keep_freed_memory()
     with quiet(), determinism(config), logging_to(config.training.loggers, out) as loggers:
@@ -202,7 +205,7 @@ def _fit(
         load_weights(module.model, last)  # the averaged ones, where they are averaged
         return True
     if stored is None and trainer.is_global_zero:
-        for name in ("best.safetensors", "last.ckpt", WEIGHTS):  # another run's
+        for name in REMOVED:  # another run's
             (out / name).unlink(missing_ok=True)
     data = PeopleModule(config, plan, people, evaluate.table)
     try:
