@@ -88,7 +88,7 @@ def describe(
         retry_failed: failed jobs would run again.
     """
     history = History(*stores)
-    again = trainings_to_run(made, lambda job: job.id in history.done, out)
+    again = trainings_to_run(made, lambda job: job.id in history.done, out, stores)
     lines, total, unknown, count = [], 0.0, 0, 0
     width = made.label_width
     for job in made.jobs:

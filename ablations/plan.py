@@ -152,18 +152,23 @@ def training_jobs(
     yield Job(runs.training_run(config), config, grid, cell, axes, config.seed)
 
 
-def trainings_to_run(plan: Plan, recorded: Callable[[Job], bool], out: Path) -> set[str]:
-    """Recorded trainings whose weights are gone and which an evaluation still needs.
+def trainings_to_run(
+    plan: Plan, recorded: Callable[[Job], bool], out: Path, stores: Sequence[RecordStore]
+) -> set[str]:
+    """Recorded trainings whose weights are not there, or others, and which something still needs.
 
     Args:
         plan: all jobs.
         recorded: whether a job has its record.
         out: the runs folder, which holds weights.
+        stores: whose records say what weights they are.
     """
     again: set[str] = set()
     for job in reversed(plan.jobs):  # what needs weights comes after what leaves them
         runs_now = not recorded(job) or job.id in again
-        if job.needs is not None and runs_now and runs.weights_of(out, job.needs) is None:
+        if job.needs is None or not runs_now:
+            continue
+        if runs.recorded_weights(out, job.needs, stores) is None:
             again.add(job.needs)
     return again
 
@@ -200,7 +205,7 @@ class History:
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""
         if job.id in self.done:
-            return "trains again: its weights are gone, and an evaluation needs them"
+            return "trains again: its weights are gone or others, and an evaluation needs them"
         if job.id in self.failed:
             attempts = self.failed[job.id]
             error = first_line(attempts[-1].error)

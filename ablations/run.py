@@ -114,7 +114,7 @@ class Runner:
         """
         self.store.check_writable()
         self.store.sweep()
-        needed = trainings_to_run(self.plan, self._recorded, self.out)
+        needed = trainings_to_run(self.plan, self._recorded, self.out, self._stores)
         for job in self.plan.jobs:
             if self._recorded(job) and job.id not in needed:
                 self._cached(job)
@@ -193,7 +193,7 @@ class Runner:
         if job.needs is None:
             return False
         pending = job.needs in self.running or any(j.id == job.needs for j in self.waiting)
-        return pending or runs.weights_of(self.out, job.needs) is None
+        return pending or self._weights(job.needs) is None
 
     def _require_weights(self) -> None:
         """What is needed and made by no job of the plan must be there before anything runs.
@@ -204,22 +204,25 @@ class Runner:
         made = {job.id for job in self.plan.jobs}
         for job in self.waiting:
             whose = job.needs
-            if whose is None or whose in made or runs.weights_of(self.out, whose) is not None:
+            if whose is None or whose in made or self._weights(whose) is not None:
                 continue
             folder = runs.training_folder(self.out, whose)
             raise UsageError(
-                f"training.start_from: {whose}: no weights of this training in {folder}"
+                f"training.start_from: {whose}: no weights of this training, as it is recorded, "
+                f"in {folder}"
             )
 
     def _give_up(self) -> None:
-        """Jobs whose weights were there when this run began, and are not any more."""
+        """Jobs whose weights were there when this run began, and are not, or others, now."""
         while self.waiting:
             job = self.waiting.popleft()
-            self.summary.failed.append((job, "its weights were removed during this run"))
+            self.summary.failed.append(
+                (job, "its weights were removed or replaced during this run")
+            )
             self.display.advance()
 
     def _has_weights(self, job: Job) -> bool:
-        return job.kind != "training" or runs.weights_of(self.out, job.id) is not None
+        return job.kind != "training" or self._weights(job.id) is not None
 
     def _drop_hopeless(self) -> None:
         """Takes off the list what needs a training that failed: that is said once, of it."""
@@ -235,7 +238,7 @@ class Runner:
     def _start(self, job: Job) -> None:
         config = job.config
         if job.needs is not None:
-            weights = runs.weights_of(self.out, job.needs)
+            weights = runs.training_folder(self.out, job.needs) / runs.WEIGHTS  # asked for before
             if job.kind == "training":
                 config = runs.with_start(config, weights)
             else:
@@ -251,14 +254,20 @@ class Runner:
         self.running[job.id] = (job, time.monotonic())
         self.workers.start(job.id, payload, job.config.training.threads)
 
+    @property
+    def _stores(self) -> tuple[RecordStore, ...]:
+        return (self.store, *self.committed)
+
     def _recorded(self, job: Job) -> bool:
-        return job.id in self.store or any(job.id in store for store in self.committed)
+        return any(job.id in store for store in self._stores)
+
+    def _weights(self, training_id: str) -> Path | None:
+        return runs.recorded_weights(self.out, training_id, self._stores)
 
     def _cached(self, job: Job) -> None:
         """Counts a job that has its record, and tidies what a kill after recording left."""
         self.summary.cached += 1
-        stores = (self.store, *self.committed)
-        record = next(store.get(job.id) for store in stores if job.id in store)
+        record = next(store.get(job.id) for store in self._stores if job.id in store)
         if record is not None:
             self._remember(record)
             if self._folder(job).exists() and self.leases.acquire(job.id):

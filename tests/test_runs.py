@@ -25,6 +25,7 @@ from hevitpose.runs import (
     evaluation_folder,
     kept_weights,
     latency_run,
+    recorded_weights,
     remove_weights,
     start_of,
     store_of,
@@ -33,7 +34,7 @@ from hevitpose.runs import (
     training_run,
 )
 from hevitpose.runs.record import evaluation_fields
-from hevitpose.runs.weights import is_of, network_of
+from hevitpose.runs.weights import holds, is_of, network_of
 from hevitpose.training import devices, fit
 from hevitpose.training.devices import device_of
 from hevitpose.training.fit import EvaluationResult
@@ -171,6 +172,38 @@ def test_on_cuda_a_file_has_to_say_what_trained_it(config, done, tmp_path):
     junk.write_bytes(b"junk")
     with pytest.raises(DataError, match=r"model\.safetensors"):
         is_of(junk, on_cuda)
+
+
+def test_a_trainings_weights_are_its_own_or_none(done, tmp_path):
+    _, first = done
+    folder = training_folder(tmp_path, first.training.id)
+    shutil.copytree(first.weights.parent, folder)
+    weights, own, others = (
+        folder / "model.safetensors",
+        store_of(tmp_path),
+        store_of(tmp_path / "b"),
+    )
+
+    def find(*stores):
+        return recorded_weights(tmp_path, first.training.id, stores)
+
+    assert find(own, others) is None  # nobody says what they are
+    others.add(first.training)
+    assert find(own, others) == weights
+    own.add(replace(first.training, weights="0" * 64))
+    assert find(own, others) is None
+    assert find(others) == weights
+    whole = weights.read_bytes()
+    for content in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        weights.write_bytes(content)
+        assert find(others) is None
+    weights.write_bytes(whole)
+    assert find(others) == weights
+    weights.unlink()
+    assert find(others) is None
+    on_cuda = replace(first.training, inputs=first.training.inputs | {"device": "cuda"})
+    weights.write_bytes(b"junk")
+    assert not holds(weights, on_cuda)
 
 
 def test_max_detections_is_that_of_every_part_of_a_record(tmp_path, monkeypatch):

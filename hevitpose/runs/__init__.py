@@ -16,7 +16,6 @@ from hevitpose.runs.folders import (
     remove_weights,
     store_of,
     training_folder,
-    weights_of,
 )
 from hevitpose.runs.look import look_first, require_machine
 from hevitpose.runs.plan import (
@@ -39,6 +38,7 @@ from hevitpose.runs.record import (
     train_fields,
     with_start,
 )
+from hevitpose.runs.weights import recorded_weights
 
 __all__ = [
     "RUNS",
@@ -57,6 +57,7 @@ __all__ = [
     "measured",
     "num_keypoints",
     "record_facts",
+    "recorded_weights",
     "remove_weights",
     "require_machine",
     "store_of",
@@ -65,6 +66,5 @@ __all__ = [
     "training_folder",
     "training_run",
     "unrendered",
-    "weights_of",
     "with_start",
 ]

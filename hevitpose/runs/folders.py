@@ -30,12 +30,6 @@ def evaluation_folder(runs: Path, evaluation_id: str) -> Path:
     return runs / "evaluate" / evaluation_id
 
 
-def weights_of(runs: Path, training_id: str) -> Path | None:
-    """The weights that a finished training left, if they are still there."""
-    path = training_folder(runs, training_id) / WEIGHTS
-    return path if path.is_file() else None
-
-
 def measured() -> RecordStore:
     """The committed records of the checkout that this code is in, wherever it is called from."""
     return RecordStore(provenance.ROOT / MEASURED)

@@ -31,7 +31,7 @@ from hevitpose.runs.folders import (
 )
 from hevitpose.runs.look import look_first
 from hevitpose.runs.plan import evaluation_run, start_of, training_run
-from hevitpose.runs.weights import is_of, network_of, runtime_inputs
+from hevitpose.runs.weights import holds, network_of, recorded_weights, runtime_inputs
 
 if TYPE_CHECKING:
     from hevitpose.evaluation.score import Predictions
@@ -85,15 +85,15 @@ def train_and_record(
     require_apart(with_start(config, start), folder)
     weights, store = folder / WEIGHTS, store_of(runs)
     record, started = store.get(run.id), config
-    if not (resume and record is not None and is_of(weights, record)):
+    if not (resume and record is not None and holds(weights, record)):
         if is_first_process(config):
-            missing = whose is not None and _weights_there(config, runs) is None
+            missing = whose is not None and recorded_weights(runs, whose, [store]) is None
             look_first(config, folder if resume else None, after_another=missing)
         started = with_start(config, _start_weights(config, runs, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():
         record = store.get(run.id)
-        done = resume and record is not None and is_of(weights, record)
+        done = resume and record is not None and holds(weights, record)
         if not done:
             record = _recorded(
                 config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
@@ -117,7 +117,7 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
     whose = start_of(config)
     if whose is None:
         return None
-    found = _weights_there(config, runs)
+    found = recorded_weights(runs, whose, [store_of(runs)])
     if found is not None:
         return found
     start = start_config(config)
@@ -132,13 +132,6 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
     made = train_and_record(start, runs=runs, progress=progress)
     assert made is not None  # one process
     return made.weights
-
-
-def _weights_there(config: Config, runs: Path) -> Path | None:
-    """The weights of the training that a config starts from, where they are kept."""
-    whose = str(start_of(config))
-    weights, record = training_folder(runs, whose) / WEIGHTS, store_of(runs).get(whose)
-    return weights if record is not None and is_of(weights, record) else None
 
 
 def with_start(config: Config, weights: Path | None) -> Config:

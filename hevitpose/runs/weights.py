@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hevitpose.config import parse_config
-from hevitpose.records import Record
+from hevitpose.errors import DataError
+from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest, model_inputs
-from hevitpose.runs.folders import portable
+from hevitpose.runs.folders import WEIGHTS, portable, training_folder
 
 
 def is_of(weights: Path, record: Record) -> bool:
@@ -29,6 +31,41 @@ def is_of(weights: Path, record: Record) -> bool:
 
     stored = parse_config(read_checkpoint(weights).config, str(weights))
     return stored.of_weights() == parse_config(record.config, record.id).of_weights()
+
+
+def holds(weights: Path, record: Record) -> bool:
+    """:func:`is_of`, asked again only once the file is another; a damaged file holds nothing."""
+    try:
+        found = weights.stat()
+    except OSError:
+        return False
+    stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    key = (record.id, record.weights, stamp)
+    if key not in _held:
+        try:
+            _held[key] = is_of(weights, record)
+        except DataError:
+            _held[key] = False
+    return _held[key]
+
+
+_held: dict[tuple[str, str | None, tuple[int, ...]], bool] = {}
+
+
+def recorded_weights(runs: Path, training_id: str, stores: Sequence[RecordStore]) -> Path | None:
+    """The weights that a training left in its folder, if they are there and its own.
+
+    Args:
+        runs: the runs folder.
+        training_id: whose.
+        stores: the first that has its record says what they are.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    weights = training_folder(runs, training_id) / WEIGHTS
+    record = next((r for store in stores if (r := store.get(training_id)) is not None), None)
+    return weights if record is not None and holds(weights, record) else None
 
 
 def network_of(weights: Path) -> dict[str, Any]:

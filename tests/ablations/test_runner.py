@@ -176,6 +176,33 @@ class TestRun:
         assert "\n" not in str(caught.value)
         assert not RecordStore(options.out / "records").load()
 
+    def test_other_weights_in_a_trainings_place_are_none(self, options_for, grid, capsys):
+        """Whatever was copied there: what starts from it, or scores it, says whose it is."""
+        alone = options_for(grid("evaluate: {dark: {codec.decoder: dark}}"), cells="default")
+        assert session(alone) == 0
+        (kept,) = kept_weights(alone.out)
+        kept.path.write_text("0" * 64)
+        started = dataclasses.replace(alone, words=[*alone.words, f"training.start_from={kept.id}"])
+        with pytest.raises(UsageError, match=rf"start_from: {kept.id}: no weights of this train"):
+            session(started)
+        more = dataclasses.replace(alone, cells=None)
+        assert dry(more)[-1].startswith("2 of 5 would run")
+        assert session(more) == 0
+        assert "1 measured, 4 recorded before, 0 failed" in capsys.readouterr().out
+        assert file_digest(kept.path) == kept.record.weights
+        assert session(started) == 0
+        kept.path.write_text("0" * 64)
+        preset = options_for(grid(RATIOS), overrides=["training.start_from=quick:synthetic"])
+        assert session(preset) == 0
+        store = RecordStore(preset.out / "records")
+        start = next(
+            s for r in store.load() if (s := r.inputs.get("start_from")) not in (None, kept.id)
+        )
+        weights = preset.out / "train" / start / "model.safetensors"
+        weights.write_text("0" * 64)
+        assert session(dataclasses.replace(preset, seeds="1")) == 0
+        assert file_digest(weights) == store.get(start).weights
+
     def test_failures_are_rows(self, options_for, grid, capsys):
         body = (
             "cells:\n  raise: {training.clip_norm: 1}\n  kill: {training.clip_norm: 2}\n"
