@@ -282,7 +282,7 @@ class Runner:
         if outcome.status == "ok":
             try:
                 record = record_of(job, outcome.result, folder)
-                new = runs.add(self.store, record)
+                new = runs.add(self.store, record, folder)
             except (DataError, ValueError) as error:
                 reason = f"not recordable: {one_line(error)}"
                 outcome = replace(outcome, status="failed", reason=reason)

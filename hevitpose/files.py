@@ -219,6 +219,16 @@ def _os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
+def write_if_other(path: Path, content: bytes) -> Path:
+    """:func:`write_atomically`, unless the file holds just that: then it is left as it is."""
+    try:
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return path
+    except OSError:
+        pass  # absent or unreadable: written
+    return write_atomically(path, content)
+
+
 def write_atomically(path: Path, content: str | bytes) -> Path:
     """Replaces a file as a whole; text is written as UTF-8.
 

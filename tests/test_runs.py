@@ -271,7 +271,9 @@ def test_a_recorded_training_that_comes_out_otherwise(config, done, tmp_path):
     _, first = done
     store = store_of(tmp_path)
     store.add(replace(first.training, weights="0" * 64))
-    with pytest.raises(DataError, match="ran again and left weights"):
+    with pytest.raises(
+        DataError, match=r"model\.safetensors: sha256 \w{64}, record \w+ says 0{64}.*--no-resume"
+    ):
         train_and_record(config, runs=tmp_path)
     assert store.get(first.training.id).weights == "0" * 64  # never overwritten
 
@@ -576,6 +578,24 @@ class TestStartFrom:
         with pytest.raises(UsageError, match="would be replaced"):
             train_and_record(started, start, runs=tmp_path)
         assert not start.exists()
+
+    def test_a_damaged_start_is_mended_or_has_a_way_out(self, started, tmp_path, monkeypatch):
+        runs = tmp_path / "runs"
+        first = train_and_record(started, runs=runs)
+        record = store_of(runs).get(first.training.inputs["start_from"])
+        folder = training_folder(runs, record.id)
+        weights, last = folder / "model.safetensors", folder / "last.ckpt"
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1])
+        train_and_record(started.with_overrides({"seed": 1}), runs=runs)
+        assert weights.read_bytes() == whole
+        weights.write_bytes(whole[:-1])
+        last.write_bytes(last.read_bytes()[:99])
+        with pytest.raises(DataError, match=r"last\.ckpt: .*; remove it, or use --no-resume"):
+            train_and_record(started.with_overrides({"seed": 2}), runs=runs)
+        train_and_record(started.with_overrides({"seed": 2}), runs=runs, resume=False)
+        assert weights.read_bytes() == whole
+        assert store_of(runs).get(record.id) == record
 
     def test_of_another_network_is_one_line_before_a_step(self, config, done):
         runs, first = done

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hevitpose import files, json_file
 from hevitpose.config.renamed import with_first_names, with_todays_names
 from hevitpose.errors import DataError, UsageError, first_line
-from hevitpose.files import write_atomically
+from hevitpose.files import write_if_other
 from hevitpose.models import gate
 from hevitpose.models.build import create_model
 from hevitpose.models.keypoints import KeypointLayout
@@ -105,6 +105,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a network's weights and description as one safetensors file, in one step.
 
+    A file that holds just these already is left as it is.
+
     Args:
         model: a network of :func:`hevitpose.create_model`, or its training form.
         path: the file to write.
@@ -136,7 +138,7 @@ def save_checkpoint(
     state = _untied(model.state_dict())
     if half:
         state = {key: _as_half(key, value) for key, value in state.items()}
-    return write_atomically(path, to_safetensors(state, metadata))
+    return write_if_other(path, to_safetensors(state, metadata))
 
 
 def _untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -89,7 +89,7 @@ def train_and_record(
         if is_first_process(config):
             missing = whose is not None and recorded_weights(runs, whose, [store]) is None
             look_first(config, folder if resume else None, after_another=missing)
-        started = with_start(config, _start_weights(config, runs, progress))
+        started = with_start(config, _start_weights(config, runs, resume, progress))
     # Until its weights are evaluated, lest they are another's by then.
     with owning(folder) if is_first_process(config) else nullcontext():
         record = store.get(run.id)
@@ -106,7 +106,7 @@ def train_and_record(
         return Finished(record, found[0], weights, not done, found[1])
 
 
-def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | None:
+def _start_weights(config: Config, runs: Path, resume: bool, progress: Progress) -> Path | None:
     """The weights of the training that a config starts from, which is run first if it must be.
 
     Raises:
@@ -129,7 +129,7 @@ def _start_weights(config: Config, runs: Path, progress: Progress) -> Path | Non
             f"training.start_from: {config.training.start_from}: no weights of training {whose} "
             f"in {training_folder(runs, whose)}; {first}"
         )
-    made = train_and_record(start, runs=runs, progress=progress)
+    made = train_and_record(start, runs=runs, resume=resume, progress=progress)
     assert made is not None  # one process
     return made.weights
 
@@ -226,12 +226,17 @@ def _recorded(
     fields["artifacts"] = artifacts(fields["artifacts"], folder)
     seconds = time.perf_counter() - clock
     record = Record.of({**facts, **fields, "seconds": seconds})
-    add(store, record)
+    add(store, record, folder)
     return record
 
 
-def add(store: RecordStore, record: Record) -> bool:
+def add(store: RecordStore, record: Record, folder: Path) -> bool:
     """Store a success; a training that ran again must have left the weights that are recorded.
+
+    Args:
+        store: where.
+        record: of the success.
+        folder: that it left its files in.
 
     Returns:
         False if the store had the record already: then nothing is changed.
@@ -247,8 +252,9 @@ def add(store: RecordStore, record: Record) -> bool:
     if kept is not None and record.kind == "training" and record.inputs["device"] == "cpu":
         if kept.weights != record.weights:
             raise DataError(
-                f"record {record.id}: the training ran again and left weights {record.weights}, "
-                f"recorded are {kept.weights} (another machine? give another --out)"
+                f"{folder / WEIGHTS}: sha256 {record.weights}, record {record.id} says "
+                f"{kept.weights}: of another machine (give another --out), or files of this folder "
+                "are damaged (remove it to train again; hevitpose train: --no-resume)"
             )
     return False
 

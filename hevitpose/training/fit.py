@@ -89,7 +89,8 @@ def train(
         out: its folder; receives ``curve.csv``, ``last.ckpt`` (for resuming) and
             ``model.safetensors`` (the selected weights, complete in themselves).
         resume: continue from ``last.ckpt`` where there is one; a finished run is evaluated again
-            and its folder left as it is. Otherwise the folder's weights are removed first.
+            and its folder left as it is, but for damaged weights, which are written again.
+            Otherwise the folder's weights are removed first.
         progress: told the steps done and the steps there are.
 
     Raises:
@@ -137,11 +138,8 @@ def _train(
             final = make_trainer(config, [evaluate, examples]) if alone else trainer
             _evaluate(final, module, config, held)
             curve.add_end(evaluate.metrics)
-        if not (complete and selected_weights.exists()):
-            if config.training.selection != "last":
-                load_weights(module.model, out / "best.safetensors")
-            if trainer.is_global_zero:
-                module.save(selected_weights)
+        if _select(module, out, complete) and trainer.is_global_zero:
+            module.save(selected_weights)
     selected = plan.steps if config.training.selection == "last" else evaluate.best_step
     return TrainResult(
         train={
@@ -214,6 +212,33 @@ def _fit(
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
     return False
+
+
+def _select(module: PoseModule, out: Path, complete: bool) -> bool:
+    """Fill the network with the weights that were selected.
+
+    Args:
+        module: after its last step.
+        out: the run's folder.
+        complete: the run was finished before: its file of weights may be damaged, but is all there
+            is where somebody removed the best ones.
+
+    Returns:
+        Whether that was possible, and the file is to be written.
+
+    Raises:
+        DataError: there are no weights, neither selected nor best ones.
+    """
+    if module.config.training.selection == "last":
+        return True
+    best = out / "best.safetensors"
+    try:
+        load_weights(module.model, best)
+    except DataError as error:
+        if complete and (out / "model.safetensors").exists():
+            return False
+        raise DataError(f"{error}; --no-resume trains again") from error
+    return True
 
 
 def _evaluate(

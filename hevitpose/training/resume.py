@@ -73,7 +73,10 @@ def facts_of(config: Config) -> dict[str, Any]:
 def _stored(last: Path) -> dict[str, Any] | None:
     if not last.exists():
         return None
-    stored = gate.unpickle(last)
+    try:
+        stored = gate.unpickle(last)
+    except DataError as error:
+        raise DataError(f"{error}; remove it, or use --no-resume") from error
     theirs = stored.get("hevitpose") if isinstance(stored, dict) else None
     if not (
         isinstance(theirs, dict) and {"digest", "plan"} <= theirs.keys() and "global_step" in stored

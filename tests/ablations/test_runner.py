@@ -341,7 +341,7 @@ class TestDryRun:
         path.write_text(path.read_text().replace(kept.record.weights, "0" * 64))
         remove_weights([kept])
         assert session(dataclasses.replace(options, cells=None)) == 1
-        assert "ran again and left weights" in capsys.readouterr().out
+        assert f"says {'0' * 64}: of another machine" in capsys.readouterr().out
         assert "0" * 64 in path.read_text()  # never overwritten
 
     def test_failed_before(self, options_for, grid):

@@ -171,6 +171,28 @@ def test_a_finished_run_is_left_as_it_is(tiny, tmp_path, selection, decay):
     assert (again.curve, again.train) == (first.curve, first.train)
 
 
+@pytest.mark.parametrize(("selection", "decay"), [("last", None), ("last", 0.5), ("val", 0.5)])
+def test_damaged_weights_of_a_finished_run_are_written_again(tiny, tmp_path, selection, decay):
+    config = tiny(**{"training.selection": selection, "training.ema_decay": decay, **SELECTION})
+    train(config, tmp_path)
+    wanted, steps = digests(tmp_path), []
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    for content in (whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(content)
+        train(config, tmp_path, progress=lambda done, total: steps.append(done))
+        assert digests(tmp_path) == wanted
+    if selection != "last":  # without the best ones nothing tells what they were
+        (tmp_path / "best.safetensors").unlink()
+        path.write_bytes(whole[:-9])
+        train(config, tmp_path)
+        assert path.read_bytes() == whole[:-9]
+        path.unlink()
+        with pytest.raises(DataError, match=r"best\.safetensors: .*; --no-resume trains again"):
+            train(config, tmp_path)
+    assert not steps
+
+
 def test_a_curve_without_a_loss_is_the_checkpoints_fault(tiny, trained, tmp_path):
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
