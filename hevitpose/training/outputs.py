@@ -13,9 +13,10 @@ from hevitpose.data.minival import split_of_files
 from hevitpose.data.registry import is_custom, is_rendered
 from hevitpose.errors import UsageError
 from hevitpose.models.shipped import places
+from hevitpose.models.spec import WEIGHTS
 
 #: What a training that begins anew removes of the run before.
-REMOVED = ("best.safetensors", "last.ckpt", "model.safetensors")
+REMOVED = ("best.safetensors", "last.ckpt", WEIGHTS)
 _WRITTEN = (*REMOVED, "curve.csv")
 
 
