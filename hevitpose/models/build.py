@@ -11,6 +11,7 @@ from torch import nn
 
 from hevitpose.errors import UsageError
 from hevitpose.models.hevitpose import HEViTPose
+from hevitpose.models.own_parts import try_own_parts
 from hevitpose.models.spec import PEERS, full_name, is_integer, resolve
 
 
@@ -32,8 +33,15 @@ def create_model(
         ``hevitpose.optimize`` makes the fast one. It has ``name``, ``num_keypoints`` and ``spec``.
 
     Raises:
-        UsageError: an unknown name or option, or a value that the network cannot have.
+        UsageError: an unknown name or option, a value that the network cannot have, or a part of
+            your own whose output has another shape than the others of its kind.
     """
+    network = _built(name, num_keypoints, seed, overrides)
+    try_own_parts(network)
+    return network
+
+
+def _built(name: str, num_keypoints: int, seed: int | None, overrides: dict[str, Any]) -> nn.Module:
     name = full_name(name)
     num_keypoints = _whole("num_keypoints", num_keypoints)
     if num_keypoints < 1:
@@ -59,7 +67,9 @@ def create_for_input(
     """:func:`create_model` for an input size (W, H), which the weights of some peers depend on."""
     if full_name(name) in PEERS:
         overrides.setdefault("input_size", tuple(input_size))
-    return create_model(name, num_keypoints, seed=seed, **overrides)
+    network = _built(name, num_keypoints, seed, overrides)
+    try_own_parts(network, input_size)
+    return network
 
 
 def _whole(name: str, value: Any) -> int:

@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
-from hevitpose.errors import UsageError, unknown_name
+from torch import nn
+
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.models import spec
 
 #: What a part can ask for, by kind of part. All map (N, C, H, W) to (N, C', H', W').
@@ -36,6 +41,18 @@ _PARTS: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in OFFERED
 Part = TypeVar("Part", bound=Callable[..., Any])
 
 
+class Own(NamedTuple):
+    """A part that is not built in, and what it was given."""
+
+    kind: str
+    name: str
+    part: Callable[..., Any]
+    numbers: Mapping[str, Any]
+
+
+_MADE: WeakKeyDictionary[nn.Module, Own] = WeakKeyDictionary()
+
+
 def register(kind: str, name: str) -> Callable[[Part], Part]:
     """Make a class (or a function) available under a name of ``model.attention`` and the like.
 
@@ -50,7 +67,7 @@ def register(kind: str, name: str) -> Callable[[Part], Part]:
         raise unknown_name("kind of part", kind, OFFERED)
 
     def decorate(part: Part) -> Part:
-        built_in = part.__module__.startswith("hevitpose.models.")
+        built_in = _is_built_in(part)
         taken = _PARTS[kind].get(name)
         again = part.__module__ == "__main__" and _place(taken) == _place(part)  # a notebook's cell
         if (taken is not None and not again) or (name in spec.PARTS[kind] and not built_in):
@@ -72,6 +89,10 @@ def register(kind: str, name: str) -> Callable[[Part], Part]:
     return decorate
 
 
+def _is_built_in(part: Callable[..., Any]) -> bool:
+    return part.__module__.startswith("hevitpose.models.")
+
+
 def _place(part: Callable[..., Any] | None) -> tuple[str | None, str]:
     return getattr(part, "__module__", None), getattr(part, "__qualname__", str(id(part)))
 
@@ -81,6 +102,7 @@ def create(kind: str, name: str, **numbers: Any) -> Any:
 
     Raises:
         UsageError: no part of this name; the message lists those that there are.
+        HEViTPoseError: one of a user's own fails, or gives no module.
     """
     load()
     if name not in _PARTS[kind]:
@@ -90,9 +112,46 @@ def create(kind: str, name: str, **numbers: Any) -> Any:
         )
     part = _PARTS[kind][name]
     wanted = inspect.signature(part).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted):
-        return part(**numbers)
-    return part(**{p.name: numbers[p.name] for p in wanted if p.name in numbers})
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted):
+        asked = {p.name: numbers[p.name] for p in wanted if p.name in numbers}
+    else:
+        asked = numbers
+    return part(**asked) if _is_built_in(part) else _made(Own(kind, name, part, numbers), asked)
+
+
+def _made(own: Own, asked: Mapping[str, Any]) -> Any:
+    """A user's part, remembered as such."""
+    try:
+        made = own.part(**asked)
+    except HEViTPoseError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise HEViTPoseError(f"{place(own, error)}: {reason}") from error
+    if isinstance(made, nn.Module):
+        _MADE[made] = own
+    elif made is not None or own.kind not in ("attention", "ffn"):
+        raise UsageError(f"{place(own)}: gives a {type(made).__name__}, expected a torch module")
+    return made
+
+
+def own_part(module: nn.Module) -> Own | None:
+    """Which part of a user's own a module is; None: none that a network was built of."""
+    return _MADE.get(module)
+
+
+def place(own: Own, error: Exception | None = None) -> str:
+    """``attention 'mine' (mine.py:12, Mine)``: the line that failed, else where it is defined."""
+    what = getattr(own.part, "__qualname__", type(own.part).__name__)
+    try:
+        file = inspect.getsourcefile(own.part) or ""
+        line = inspect.getsourcelines(own.part)[1]
+    except (OSError, TypeError):  # of no file: a notebook's, or made by another call
+        return f"{own.kind} {own.name!r} ({own.part.__module__}, {what})"
+    if error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno or line for f in reversed(frames) if f.filename == file), line)
+    return f"{own.kind} {own.name!r} ({Path(file).name}:{line}, {what})"
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def test_register_attention_by_the_numbers_it_asks_for() -> None:
             self.scale = nn.Parameter(torch.ones(dim, 1, 1))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.scale * x.mean((2, 3), keepdim=True)
+            return (self.scale * x.mean((2, 3), keepdim=True)).expand_as(x)
 
     model = create_model("nano", 3, attention="pool-mixer", depths=(1, 2, 1))
     assert isinstance(model.backbone.stages[0].blocks[0].attention.branch, PoolMixer)
