@@ -46,8 +46,17 @@ def import_files(files: Sequence[Path]) -> None:
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__)
                    if f.filename == str(path)]  # fmt: skip
             line = f"line {own[-1]}: " if own else ""
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}{_advice(error, file)}"
             raise HEViTPoseError(f"imports: {file}: {line}{reason}") from error
+
+
+def _advice(error: Exception, file: Path) -> str:
+    """What to do about a module that lies beside the file, which Python does not look for there."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    beside = file.parent / error.name.partition(".")[0]
+    there = is_file(beside.with_name(f"{beside.name}.py")) or beside.is_dir()
+    return f"; it is beside the file: set PYTHONPATH={file.parent}" if there else ""
 
 
 def registered(files: Sequence[Path]) -> dict[str, set[str]]:

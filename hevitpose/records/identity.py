@@ -2,7 +2,8 @@
 
 - *training*: everything that changes weights: the network, encoder, flip pairs, augmentation,
   optimiser, the data's fingerprint, seed, threads, precision, device type, the training that it
-  starts from, and the sha256 of imported files and of other weights to start from. It knows
+  starts from, and the sha256 of imported files (and of what they import of the user's) and of
+  other weights to start from. It knows
   nothing of decoders, flip test, detector boxes or runtimes; the evaluation that selects a
   checkpoint within it is fixed.
 - *evaluation*: whose weights (the training's id, or the sha256 of foreign ones), and the condition:
@@ -32,6 +33,7 @@ from hevitpose.config.start import start_kind
 from hevitpose.errors import DataError
 from hevitpose.models.shipped import locate
 from hevitpose.models.spec import PEERS, full_name, options_of
+from hevitpose.records.imported import own_modules
 
 if TYPE_CHECKING:  # a config is only read here
     from hevitpose.config import Config
@@ -76,7 +78,8 @@ BY_PROXY: dict[str, tuple[Kind, ...]] = {
     "devices": ("training",),  # total_batch
     "nodes": ("training",),  # likewise
     "training.checkpoint_steps": ("training",),  # its value, unless the last checkpoint is kept
-    # sha256 of each file; of an evaluation where the weights were trained without.
+    # sha256 of each file and of what it imports; of an evaluation where the weights were trained
+    # without.
     "imports": (*_BOTH, "complexity", "latency"),
 }
 #: Config fields that are in no id: paths, workers, display.
@@ -193,8 +196,18 @@ def model_inputs(config: Config, num_keypoints: int | None) -> dict[str, Any]:
         options = with_first_names({"model": options_of(model.spec())})["model"]
     inputs: dict[str, Any] = {"name": name, "num_keypoints": num_keypoints, **options}
     if config.imports:
-        inputs["imports"] = [file_digest(file) for file in config.imports]
+        inputs["imports"] = imports_digests(config.imports)
     return inputs
+
+
+def imports_digests(files: Sequence[Path]) -> list[str]:
+    """sha256 of users' files as they are named, then of what these import of the user's, sorted.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    named = [file_digest(file) for file in files]
+    return named + sorted({file_digest(file) for file in own_modules(files)} - {*named})
 
 
 def cell_id(model: Mapping[str, Any], input_size: Sequence[int]) -> str:

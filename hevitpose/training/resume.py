@@ -16,7 +16,7 @@ from hevitpose.errors import DataError, HEViTPoseError, UsageError, first_line
 from hevitpose.models import gate
 from hevitpose.models.spec import WEIGHTS
 from hevitpose.records import provenance
-from hevitpose.records.identity import Difference, differences, file_digest
+from hevitpose.records.identity import Difference, differences, imports_digests
 from hevitpose.training.module import PoseModule
 
 
@@ -59,7 +59,7 @@ def facts_of(config: Config) -> dict[str, Any]:
             "fingerprint": fingerprint(data, data.train_split),
             "declared": said.training_inputs(),
         },
-        "imports": [file_digest(path) for path in config.imports],
+        "imports": imports_digests(config.imports),
         "device": provenance.device_type(config.device),
     }
     if config.training.selection == "val":
