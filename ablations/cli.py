@@ -211,7 +211,7 @@ def _run(
 def _show(plan: Plan, summary: Summary, stores: Sequence[RecordStore], options: Options) -> None:
     """Tables and plots, and how the run ended."""
     if options.tables:
-        render(plan, stores, options.out)
+        render(plan, stores, options)
     print("\n".join([summary.text(), *reproduced(summary.made, runs.measured())]))
 
 

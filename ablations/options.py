@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from hevitpose.config import PRESETS, Config, load_config, parse_overrides
 from hevitpose.config.schema import LARGEST_SEED
@@ -180,6 +182,32 @@ class Options:
         if self.imports:
             config = config.model_copy(update={"imports": (*config.imports, *self.imports)})
         return config
+
+
+def with_seeds(options: Options, count: int) -> list[str]:
+    """The words of the same command with that many seeds, those that it has among them."""
+    seeds = options.seed_numbers()
+    more = (seed for seed in itertools.count() if seed not in seeds)
+    wanted = [*seeds, *itertools.islice(more, max(0, count - len(seeds)))]
+    if wanted == list(range(count)):
+        return words_of(replace(options, seeds=None, num_seeds=count))
+    return words_of(replace(options, seeds=",".join(map(str, wanted)), num_seeds=None))
+
+
+def words_of(options: Options) -> list[str]:
+    """The command line that gives these options."""
+    hints = get_type_hints(type(options), include_extras=True)
+    words = list(options.words or ())
+    for field in fields(options):
+        value = getattr(options, field.name)
+        given = get_args(hints[field.name])[1:]
+        if not given or not isinstance(given[0], OptionInfo) or value in (field.default, []):
+            continue
+        named = given[0].default  # typer takes the first word of an annotation for one
+        declared = named if isinstance(named, str) else f"--{field.name.replace('_', '-')}"
+        for item in value if isinstance(value, list) else [value]:
+            words += [declared] if item is True else [declared, str(item)]
+    return words
 
 
 def command_of(options: type) -> Callable[[Callable[[Any], None]], Callable[..., None]]:

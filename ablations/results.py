@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ablations.display import duration
-from ablations.grid_file import MAIN_GRIDS
+from ablations.options import Options, with_seeds
 from ablations.plan import Plan
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.schema import is_share
 
 
-def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
+def render(made: Plan, stores: Sequence[RecordStore], options: Options) -> None:
     """Writes a table and a plot per grid, and prints the tables."""
     from reports.render import render_grid
 
@@ -25,7 +25,7 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
         rendered = render_grid(
             everything,
             grid.name,
-            out / "tables",
+            options.out / "tables",
             cells=made.members[grid.name],
             default=grid.cells[0].name,
             question=" ".join(grid.question.split()),
@@ -34,11 +34,11 @@ def render(made: Plan, stores: Sequence[RecordStore], out: Path) -> None:
         print(f"\n{rendered.text}")
         suffixes = ",".join(path.suffix.removeprefix(".") for path in rendered.paths)
         print(f"everything: {rendered.paths[0].with_suffix('')}.{{{suffixes}}}")
-    for line in next_step(made, everything):
+    for line in next_step(options, everything):
         print(f"\n{line}")
 
 
-def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
+def next_step(options: Options, records: Sequence[Record]) -> list[str]:
     """What to run for verdicts, and about how long that takes; none where there are the seeds."""
     from hevitpose.evaluation.statistics import VERDICT_SEEDS
 
@@ -48,10 +48,7 @@ def next_step(made: Plan, records: Sequence[Record]) -> list[str]:
         return []
     each = sum(r.seconds for r in trained) / len(trained)
     missing = (VERDICT_SEEDS - seeds) * len(trained) / seeds
-    names = " ".join(f"--grid {grid.name}" for grid in made.grids)
-    if {grid.name for grid in made.grids} == set(MAIN_GRIDS):
-        names = ""
-    command = f"nox -s ablation -- {names} --num-seeds {VERDICT_SEEDS}".replace("  ", " ")
+    command = shlex.join(["nox", "-s", "ablation", "--", *with_seeds(options, VERDICT_SEEDS)])
     return [
         f"for verdicts, {VERDICT_SEEDS} seeds: {command}  "
         f"(about {duration(missing * each)}, less where cells run side by side)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
+from dataclasses import fields, replace
 
 import pytest
 
@@ -10,7 +12,7 @@ from ablations import cli
 from ablations import grid as grids
 from ablations.grid import select_cells
 from ablations.grid_file import MAIN_GRIDS
-from ablations.options import Options
+from ablations.options import Options, with_seeds
 from ablations.plan import plan
 from ablations.refusals import refused
 from hevitpose.config import load_config
@@ -364,6 +366,29 @@ class TestOptions:
         assert given[1] == Options()
         for name in ("--work", "--preload", "--tables"):
             assert cli.main(["run", name, "x"]) == 2
+
+    def test_words_of_options_are_read_back(self, monkeypatch):
+        given = []
+        monkeypatch.setattr(cli, "session", lambda options: given.append(options) or 0)
+        full = Options(
+            words=["my grid.yaml", "training.lr=1e-3", "data.root=a b"], grid=["x.yml", "ffn"],
+            cells="a,b c", variant="t", dataset="mpii", data=pathlib.Path("my data"),
+            preset="short", cfg="mpii", out=pathlib.Path("there"), executor="ray", workers=3,
+            threads=2, address="auto", gpus_per_run=0.5, timeout=9.0, match="flops",
+            imports=[pathlib.Path("it's.py"), pathlib.Path("b.py")], tune="training.lr=1,2",
+            dry_run=True, retry_failed=True, use_committed=True, debug=True,
+        )  # fmt: skip
+        for options, seeds in (
+            (full, {"num_seeds": 5}),
+            (replace(full, num_seeds=3), {"num_seeds": 5}),
+            (replace(full, seeds="7,1"), {"seeds": "7,1,0,2,3", "num_seeds": None}),
+            (Options(), {"num_seeds": 5}),
+        ):
+            line = shlex.join(with_seeds(options, 5))
+            assert cli.main(["run", *shlex.split(line)]) == 0
+            assert given.pop() == replace(options, **seeds)
+        unset = {field.name for field in fields(full) if getattr(full, field.name) == field.default}
+        assert unset == {"seeds", "num_seeds", "work", "preload", "tables"}
 
     @pytest.mark.parametrize("given", ["", ","])
     def test_cells_that_are_none(self, given):

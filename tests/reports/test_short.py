@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ablations.options import Options
 from ablations.results import next_step
 from reports import ablation
 from reports.claims import claims_table
@@ -108,8 +109,7 @@ def test_a_fitted_count_that_is_off_does_not_agree_and_servers_wait_for_no_train
 
 
 def test_what_to_run_next(make):
-    class Plan:
-        grids = (type("G", (), {"name": "peow"}),)
+    options = Options(grid=["my grid.yaml"])
 
     def trained(seeds):
         return [
@@ -118,10 +118,10 @@ def test_what_to_run_next(make):
             for seed in range(seeds)
         ]
 
-    (line,) = next_step(Plan, trained(1))
-    assert "nox -s ablation -- --grid peow --num-seeds 5" in line
+    (line,) = next_step(options, trained(1))
+    assert "nox -s ablation -- --grid 'my grid.yaml' --num-seeds 5" in line
     assert "about 8 min, less" in line  # two cells, four seeds each
-    assert next_step(Plan, trained(5)) == [] == next_step(Plan, [])
+    assert next_step(options, trained(5)) == [] == next_step(options, [])
 
 
 def test_the_readme_is_short():
