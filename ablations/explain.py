@@ -109,6 +109,9 @@ def describe(
         if changed := history.changed(job) if reason == CHANGED else []:
             line += f": {most_telling(changed, _LONGEST - len(line) - 2 - len(guess))}"
         lines.append(line + guess)
+    for grid in made.grids:
+        default = grid.cells[0]
+        lines += [f"{grid.name}/{name} = {default.name} (default)" for name in default.aliases]
     lines = [*map(on_one_line, lines)]
     lines += [f"not usable: {problem}" for store in stores for problem in store.problems]
     guess = f": about {display.duration(total)}" if unknown < count else ": no earlier times"

@@ -18,8 +18,9 @@
       argmax: {of: [mhsa, default], codec.decoder: argmax}  # of these, or of: all
 
 Every grid also has the shared default, the base configuration itself; a listed cell that resolves
-to it *is* the default, under the name it has in the grid. Everything is validated before anything
-trains, and all problems are told at once with their lines.
+to it *is* the default, under the name it has in the grid (of several, all can be asked for and the
+first is shown). Everything is validated before anything trains, and all problems are told at once
+with their lines.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Cell:
     condition: str | None = None  # its name in ``evaluate:``
     of: str | None = None  # then the cell whose weights are scored
     tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # key -> values tried
+    aliases: tuple[str, ...] = ()  # of the default: entries that resolve to it under other names
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,21 @@ class Grid:
     cells: tuple[Cell, ...]
     primary: Mapping[str, str] = field(default_factory=dict)  # dataset, or "other" -> metric
 
+    @property
+    def names(self) -> set[str]:
+        """What cells can be called, the default by any of its names."""
+        called = {name for cell in self.cells for name in (cell.name, *cell.aliases)}
+        return {DEFAULT_CELL, *called}
+
     def select(self, names: Sequence[str]) -> Grid:
         """Only these cells, and the default.
 
         Raises:
             UsageError: a name that is no cell.
         """
-        known = [cell.name for cell in self.cells]
         for name in names:
-            if name not in (*known, DEFAULT_CELL):
-                raise unknown_name(f"cell of grid {self.name}", name, {*known, DEFAULT_CELL})
+            if name not in self.names:
+                raise unknown_name(f"cell of grid {self.name}", name, self.names)
         wanted = {*names, *(cell.of for cell in self.cells if cell.name in names)}
         kept = tuple(c for c in self.cells if c.is_default or c.name in wanted)
         return replace(self, cells=kept)
@@ -130,11 +137,11 @@ def select_cells(grids: Sequence[Grid], names: Sequence[str]) -> list[Grid]:
     Raises:
         UsageError: a name that is a cell of none.
     """
-    known = {cell.name for grid in grids for cell in grid.cells} | {DEFAULT_CELL}
+    known = {DEFAULT_CELL}.union(*(grid.names for grid in grids))
     for name in names:
         if name not in known:
             raise unknown_name("cell", name, known)
-    return [grid.select([n for n in names if n in {c.name for c in grid.cells}]) for grid in grids]
+    return [grid.select([name for name in names if name in grid.names]) for grid in grids]
 
 
 def _grid(file: GridFile, base: Config) -> Grid:
@@ -179,6 +186,8 @@ def _trained(file: GridFile, base: Config) -> list[Cell]:
         if key == default_key:
             if default.name == DEFAULT_CELL:
                 default = Cell(entry.name, {}, config, entry.line, is_default=True)
+            else:
+                default = replace(default, aliases=(*default.aliases, entry.name))
         elif key in resolved:
             same = f"{resolved[key].name!r} (line {resolved[key].line})"
             file.note(entry.line, f"cell {entry.name!r} is the same as {same}")
@@ -214,7 +223,8 @@ def _with_known_keys(file: GridFile) -> list[Entry]:
 def _conditions(file: GridFile, trained: Sequence[Cell]) -> list[Cell]:
     """Each condition of ``evaluate:`` on the cells that it names."""
     cells: list[Cell] = []
-    names = {DEFAULT_CELL: trained[0], **{cell.name: cell for cell in trained}}
+    names = dict.fromkeys((DEFAULT_CELL, *trained[0].aliases), trained[0])
+    names |= {cell.name: cell for cell in trained}
     trainings = {cell.name: training_hash(cell.config) for cell in trained}
     seen = {_scored_as(trainings[cell.name], cell.config): cell.name for cell in trained}
     taken = set(names)

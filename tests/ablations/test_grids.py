@@ -10,6 +10,7 @@ import pytest
 
 from ablations import cli
 from ablations import grid as grids
+from ablations.explain import describe
 from ablations.grid import select_cells
 from ablations.grid_file import MAIN_GRIDS
 from ablations.options import Options, with_seeds
@@ -100,6 +101,19 @@ class TestExpansion:
         # ratio 2 and PEOW 3 are the default, known by its first name
         assert [c.name for c in cells] == ["ffn_ratio-2", "ffn_ratio-1", "ffn_ratio-4", "peow-0"]
         assert dict(cells[1].overrides) == {"model.ffn_ratio": 1}
+
+    def test_the_default_has_every_name_that_resolves_to_it(self, grid, tmp_path):
+        body = "axes: {model.attention: [cgsr, mhsa]}\ncells: {same: {model.attention: cgsr}}\n"
+        body += "evaluate: {dark: {of: same, codec.decoder: dark}}"
+        found = self.load(grid(body))
+        assert names(found) == ["cgsr", "mhsa", "dark"] and found.cells[0].aliases == ("same",)
+        assert found.cells[2].of == "cgsr"
+        (chosen,) = select_cells([found], ["same"])
+        assert names(chosen) == names(found.select(["same"])) == ["cgsr"]
+        with pytest.raises(UsageError, match="did you mean 'same'"):
+            select_cells([found], ["sane"])
+        told = describe(plan([found], [0]), [], tmp_path).splitlines()
+        assert f"{found.name}/same = cgsr (default)" in told
 
     def test_product(self, grid):
         body = "mode: product\naxes: {model.ffn_ratio: {a: 1, b: 4}, model.peow: {x: 0, y: 1}}"
