@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from hevitpose.config.schema import Config
 from hevitpose.config.section import ids_of, keys_of
 from hevitpose.errors import unknown_name
-from hevitpose.models.imports import registered
+from hevitpose.models.imports import ANY_NAME, registered
 from hevitpose.models.spec import PARTS, PEERS, full_name
 
 #: Keys that are in ids by what they name: of the evaluation, of the training.
@@ -87,7 +87,7 @@ def refused(config: Config) -> str | None:
     theirs = registered(config.imports)
     for kind in PARTS:
         known, name = {*PARTS[kind], *theirs.get(kind, ())}, getattr(spec, kind)
-        if name not in known:
+        if name not in known and ANY_NAME not in known:  # else importing the file will say
             return str(unknown_name(f"model.{kind}", name, known))
     multiple = spec.side_multiple
     if any(side % multiple for side in config.data.input_size):

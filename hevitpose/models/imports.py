@@ -7,11 +7,15 @@ import hashlib
 import importlib.util
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.files import is_file
+from hevitpose.models.spec import PARTS
+from hevitpose.records.imported import own_modules
 
 
 def import_files(files: Sequence[Path]) -> None:
@@ -59,30 +63,79 @@ def _advice(error: Exception, file: Path) -> str:
     return f"; it is beside the file: set PYTHONPATH={file.parent}" if there else ""
 
 
+#: In :func:`registered`, for a name that only running the file tells.
+ANY_NAME = "*"
+
+
 def registered(files: Sequence[Path]) -> dict[str, set[str]]:
     """Names that users' modules register, by kind of part, read without importing.
 
     Args:
-        files: Python files; seen are calls ``register("attention", "mine")`` with literals.
+        files: Python files; seen are calls of ``register``, by whatever name it was imported, in
+            them and in what they import of the user's.
+
+    Returns:
+        Kind -> names; among them :data:`ANY_NAME` where a call's name is no text and no constant
+        of its module, and under each kind where its kind is none.
 
     Raises:
         UsageError: a file that cannot be read or is not Python.
     """
     found: dict[str, set[str]] = {}
     for file in files:
-        try:
-            tree = ast.parse(file.read_bytes(), filename=str(file))
-        except OSError as error:
-            raise UsageError(f"imports: {file}: cannot be read ({error.strerror})") from None
-        except (SyntaxError, ValueError) as error:
-            raise UsageError(f"imports: {file}: not Python ({error})") from None
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            called = getattr(node.func, "attr", getattr(node.func, "id", None))
-            given = dict(zip(("kind", "name"), node.args, strict=False))
-            given |= {str(keyword.arg): keyword.value for keyword in node.keywords}
-            kind, name = (getattr(given.get(key), "value", None) for key in ("kind", "name"))
-            if called == "register" and isinstance(kind, str) and isinstance(name, str):
-                found.setdefault(kind, set()).add(name)
+        _read_names(_tree(file), found)
+    for file in own_modules(files):  # whether these are Python, importing them will say
+        with suppress(UsageError):
+            _read_names(_tree(file), found)
     return found
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except OSError as error:
+        raise UsageError(f"imports: {file}: cannot be read ({error.strerror})") from None
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"imports: {file}: not Python ({error})") from None
+
+
+def _read_names(tree: ast.Module, found: dict[str, set[str]]) -> None:
+    """Add the names that one module registers."""
+    nodes = list(ast.walk(tree))
+    called = {"register"}
+    stored: Counter[str] = Counter()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            called |= {n.asname for n in node.names if n.name == "register" and n.asname}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            stored[node.id] += 1
+        elif isinstance(node, ast.arg):
+            stored[node.arg] += 1
+    constants: dict[str, ast.expr] = {}
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and stored[target.id] == 1:
+            constants[target.id] = node.value
+            if isinstance(node.value, ast.Name | ast.Attribute) and _last(node.value) in called:
+                called.add(target.id)
+
+    def text(node: ast.expr | None) -> str | None:
+        given = constants.get(node.id) if isinstance(node, ast.Name) else node
+        value = getattr(given, "value", None)
+        return value if isinstance(value, str) else None
+
+    for node in nodes:
+        if not isinstance(node, ast.Call) or _last(node.func) not in called:
+            continue
+        given = dict(zip(("kind", "name"), node.args, strict=False))
+        given |= {str(keyword.arg): keyword.value for keyword in node.keywords}
+        if not {"kind", "name"} <= given.keys():  # another library's
+            continue
+        kind, name = text(given["kind"]), text(given["name"])
+        for of in PARTS if kind is None else (kind,):
+            found.setdefault(of, set()).add(ANY_NAME if name is None else name)
+
+
+def _last(function: ast.expr) -> str | None:
+    """``register`` of ``models.register``."""
+    return getattr(function, "attr", getattr(function, "id", None))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ablations.measurements import build
+from ablations.refusals import refused
 from ablations.workers.job import run_job
 from bench import latency, worker
 from hevitpose import create_model
@@ -20,7 +21,7 @@ from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.isolated import Outcome
 from hevitpose.models import registry
 from hevitpose.models.checkpoint import save_checkpoint
-from hevitpose.models.imports import import_files, registered
+from hevitpose.models.imports import ANY_NAME, import_files, registered
 from hevitpose.records import RecordStore
 
 MINE = """
@@ -164,10 +165,41 @@ def test_names_are_read_without_running(mine):
         "m.register('attention', f'{a}')(a)\n"
         "other('attention', 'c')\n"
     )
-    assert registered([mine]) == {"attention": {"a"}, "ffn": {"b"}}
+    assert registered([mine]) == {"attention": {"a", ANY_NAME}, "ffn": {"b"}}
     mine.write_text("def\n")
     with pytest.raises(UsageError, match="not Python"):
         registered([mine])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "from hevitpose.models import register as reg\n@reg('attention', 'a')\ndef a(): ...",
+            {"a"},
+        ),
+        ("NAME = 'dyn'\n@register('attention', NAME)\ndef a(): ...", {"dyn"}),
+        ("KIND = 'attention'\nmine = models.register\nmine(KIND, name='a')(f)", {"a"}),
+        ("NAME = 'a'\nNAME += 'b'\nregister('attention', NAME)(f)", {ANY_NAME}),
+        ("NAME = 'a'\ndef add(NAME):\n    register('attention', NAME)(f)", {ANY_NAME}),
+        ("for name in 'ab':\n    register('attention', name)(f)", {ANY_NAME}),
+        ("register(kind(), 'a')(f)", {"a"}),
+        ("import atexit\natexit.register(f)\nother('attention', 'c')", set()),
+    ],
+)
+def test_ways_to_register(mine, text, names):
+    mine.write_text(text)
+    assert registered([mine]).get("attention", set()) == names
+    words = ["model.name=nano", "model.attention=z", f"imports=[{mine}]"]
+    reason = refused(load_config(None, words, preset="quick"))
+    assert (reason is None) == (ANY_NAME in names)  # the import will say
+
+
+def test_a_helper_registers_too(mine, tmp_path, monkeypatch):
+    (tmp_path / "helper_of_mine.py").write_text("register('attention', 'theirs')(f)")
+    mine.write_text("import helper_of_mine")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registered([mine]) == {"attention": {"theirs"}}
 
 
 def test_options_of_a_network():
