@@ -164,7 +164,11 @@ def _entries(file: GridFile, node: yaml.Node, what: str) -> _Entries:
         file.note(node.start_mark.line + 1, f"{what}: expected a mapping")
         return found
     for key_node, value_node in node.value:
-        key, line = _value(file, key_node), key_node.start_mark.line + 1
+        line = key_node.start_mark.line + 1
+        if key_node.tag == yaml_file.MERGE:
+            file.note(line, f"{what}: merge keys (<<) are not read in a grid, write the keys out")
+            continue
+        key = _value(file, key_node)
         if not isinstance(key, str):
             file.note(line, f"{what}: key {key!r}, expected a text")
         elif key in found:

@@ -19,7 +19,8 @@ from hevitpose.files import broken_text
 LIMIT = 4 * 2**20  # bytes
 DEPTH = 32
 NODES = 100_000  # values, as often as they are said
-_MERGE = "tag:yaml.org,2002:merge"
+#: The tag of the key ``<<``.
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class YamlError(ValueError):
@@ -51,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
-            if key_node.tag == _MERGE:
+            if key_node.tag == MERGE:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError(f"line {line}: a key of several parts, expected a name")

@@ -115,6 +115,13 @@ class TestExpansion:
         told = describe(plan([found], [0]), [], tmp_path).splitlines()
         assert f"{found.name}/same = cgsr (default)" in told
 
+    def test_merge_keys_are_refused_in_one_line(self, grid):
+        body = "cells:\n  a: &a {model.peow: 0}\n  b: {<<: *a, model.ffn_ratio: 1}\n"
+        with pytest.raises(UsageError) as caught:
+            self.load(grid(body))
+        (line,) = str(caught.value).splitlines()
+        assert "b: merge keys (<<) are not read in a grid, write the keys out" in line
+
     def test_product(self, grid):
         body = "mode: product\naxes: {model.ffn_ratio: {a: 1, b: 4}, model.peow: {x: 0, y: 1}}"
         found = self.load(grid(body))
