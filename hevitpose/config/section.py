@@ -7,13 +7,11 @@ with the value that means the behaviour of before; at that value it is left out,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from hevitpose.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 #: The ids that a field can be an input of (:mod:`hevitpose.records.identity`).
 IdKind = Literal["training", "evaluation"]
@@ -41,25 +39,33 @@ def shared(default: Any, **kwargs: Any) -> Any:
 
 
 class Section(BaseModel):
-    """Base of every part of the config: frozen, unknown keys refused."""
+    """Base of what users write in yaml, the config's parts and custom datasets.
+
+    Frozen; unknown keys, non-finite numbers, and switches in place of numbers are refused.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), defer_build=True, allow_inf_nan=False
     )
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _no_switch_for_a_number(cls, data: Any) -> Any:
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """``training.augmentation.flip=true`` would be a rate of 1."""
-        for name, value in data.items() if isinstance(data, Mapping) else ():
-            field = cls.model_fields.get(name)
-            values = value if isinstance(value, (list, tuple)) else [value]
-            if field is None or not any(isinstance(each, bool) for each in values):
-                continue
-            kinds = _kinds(field.annotation)
-            if kinds & {int, float} and bool not in kinds:
-                raise UsageError(f"{name}: {value}, expected a number")
-        return data
+        if not _has_switch(value):
+            return value
+        kinds = _kinds(cls.model_fields[info.field_name].annotation)  # type: ignore[index]
+        if kinds & {int, float} and bool not in kinds:
+            # Pydantic puts the whole key before its own errors, and passes on a UsageError bare.
+            names = "a name or a number" if str in kinds else "a number"
+            raise PydanticCustomError("switch", f"expected {names}")  # type: ignore[arg-type]
+        return value
+
+
+def _has_switch(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_switch, value))
+    return isinstance(value, bool)
 
 
 def _kinds(annotation: Any) -> set[Any]:
