@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hevitpose import files
-from hevitpose.errors import DataError, first_line
+from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.files import broken_text
 
 LIMIT = 4 * 2**20  # bytes
@@ -25,6 +25,10 @@ MERGE = "tag:yaml.org,2002:merge"
 
 class YamlError(ValueError):
     """Text that is not YAML as the module says; one line."""
+
+
+class BadKeyError(YamlError):
+    """A key twice, empty or of several parts: YAML, but nothing that can be asked for."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,12 +59,12 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == MERGE:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise YamlError(f"line {line}: a key of several parts, expected a name")
+                raise BadKeyError(f"line {line}: a key of several parts, expected a name")
             key = self.construct_object(key_node, deep=True)
             if key is None or key == "":
-                raise YamlError(f"line {line}: an empty key, expected a name")
+                raise BadKeyError(f"line {line}: an empty key, expected a name")
             if key in seen:
-                raise YamlError(f"key {key!r} given twice (line {line})")
+                raise BadKeyError(f"key {key!r} given twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -122,10 +126,13 @@ def read(path: Path) -> Any:
     """The content of a file.
 
     Raises:
+        UsageError: a key twice, empty or of several parts, as other keys that nobody knows.
         DataError: it is absent, no regular file, too large, or no YAML as the module says.
     """
     try:
         return parse(text_of(path))
+    except BadKeyError as error:
+        raise UsageError(f"{path}: {error}") from None
     except YamlError as error:
         raise DataError(f"{path}: not yaml: {error}") from None
 

@@ -40,9 +40,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from hevitpose import yaml_file
+from hevitpose.config.section import Section
 from hevitpose.data.files import find_boxes
 from hevitpose.data.readers import mpii
 from hevitpose.data.readers.coco_format import read
@@ -52,29 +53,23 @@ from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.keypoints import KeypointLayout
 
 
-class Split(BaseModel):
+class Split(Section):
     """Where one split is, relative to the yaml file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     annotations: Path
     images: Path
 
 
-class PckSettings(BaseModel):
+class PckSettings(Section):
     """How PCK is normalised: by the box's longer side, or by the distance of two joints."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["PCK", "PCKh"] = "PCK"
     by: Literal["bbox"] | tuple[int | str, int | str]
     threshold: float = Field(gt=0)
 
 
-class CustomDataset(BaseModel):
+class CustomDataset(Section):
     """The yaml file. Joints are named by their names or by their positions from 0."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     keypoints: tuple[str, ...] = Field(min_length=1)
@@ -164,7 +159,7 @@ def describe(path: Path) -> tuple[CustomDataset, Declared]:
     """Read and check the yaml file.
 
     Raises:
-        UsageError: it says something that cannot be.
+        UsageError: it says something that cannot be, or a key twice.
         DataError: it is absent or is not yaml.
     """
     content = yaml_file.read(path)
@@ -174,13 +169,19 @@ def describe(path: Path) -> tuple[CustomDataset, Declared]:
         dataset = CustomDataset.model_validate(content)
         return dataset, dataset.declared()
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, item['loc']))}: {str(item['input'])[:60]!r}: {item['msg']}"
-            for item in error.errors(include_url=False)[:5]
-        ]
+        problems = [_problem(item) for item in error.errors(include_url=False)[:5]]
         raise UsageError(f"{path}: " + "; ".join(problems)) from None
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _problem(item: Any) -> str:
+    *above, last = map(str, item["loc"])
+    if item["type"] == "extra_forbidden":
+        sections: dict[str, type[Section]] = {"splits": Split, "pck": PckSettings}
+        known = sections[above[0]].model_fields if above else CustomDataset.model_fields
+        return str(unknown_name(f"key of {'.'.join(above)}" if above else "key", last, known))
+    return f"{'.'.join([*above, last])}: {str(item['input'])[:60]!r}: {item['msg']}"
 
 
 def place(path: Path, split: str) -> tuple[Path, Path]:
