@@ -29,6 +29,7 @@ from hevitpose.errors import HEViTPoseError, unknown_name
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import Record, RecordStore
+from hevitpose.sizes import require_finite
 
 app = typer.Typer(
     help="Ablation grids: run them, list them, explain a record.",
@@ -55,6 +56,8 @@ def session(options: Options) -> int:
         UsageError: anything that is wrong with the options or the grids.
         HEViTPoseError: data, disk, or cluster.
     """
+    require_finite(options.timeout, "--timeout")
+    require_finite(options.gpus_per_run, "--gpus-per-run", zero=True)
     base, seeds = options.base_config(), options.seed_numbers()
     grids = load_grids(options.grid_names or MAIN_GRIDS, base)
     if options.cell_names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+from collections.abc import Hashable, Sequence
 from typing import NoReturn
 
 from hevitpose.errors import UsageError, unknown_name
@@ -40,3 +41,18 @@ def select_models(text: str) -> list[str]:
             raise unknown_name("model", part, model_names())
         chosen.update(found)
     return [name for name in model_names() if name in chosen]
+
+
+def require_distinct(values: Sequence[Hashable], flag: str, given: str) -> None:
+    """Refuse a list in which one thing is twice, perhaps under two spellings (1 and 01).
+
+    Args:
+        values: as they were understood.
+        flag: of the command, for the message.
+        given: the list as it was written.
+
+    Raises:
+        UsageError: one is twice.
+    """
+    if len(set(values)) < len(values):
+        raise UsageError(f"{flag} {given!r:.80}: one of them is given twice, expected each once")

@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser, select_models
+from bench.command import Parser, require_distinct, select_models
 from bench.complexity_tables import Cost, Modules, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
 from hevitpose.models.spec import STRIDE_MULTIPLE
@@ -68,15 +68,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--fresh", action="store_true", help="count again what is recorded")
     options = parser.parse_args(arguments)
     options.models = select_models(options.models)
-    options.input = [parse_size(text, "--input") for text in options.input.split(",")]
-    options.conventions = options.conventions.split(",")
+    sizes = [parse_size(text, "--input") for text in options.input.split(",")]
+    require_distinct(sizes, "--input", options.input)
+    options.input, conventions = sizes, options.conventions
+    options.conventions = conventions.split(",")
+    require_distinct(options.conventions, "--conventions", conventions)
     for convention in options.conventions:
         if convention not in CONVENTIONS:
             raise unknown_name("convention", convention, CONVENTIONS)
     if options.sides is not None:
-        options.sides = [
-            parse_count(text, "--sides", LARGEST_SIDE) for text in options.sides.split(",")
-        ]
+        sides = [parse_count(text, "--sides", LARGEST_SIDE) for text in options.sides.split(",")]
+        require_distinct(sides, "--sides", options.sides)
+        options.sides = sides
     elif options.time:
         raise UsageError("--time: expected --sides with it")
     if options.keypoints < 1:

@@ -38,6 +38,7 @@ from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import write_atomically
 from hevitpose.program import exit_code
 from hevitpose.records import provenance
+from hevitpose.sizes import require_finite
 
 #: Part: (what it does, share of the time, its function).
 PARTS: dict[str, tuple[str, float, Callable[[Session], None]]] = {
@@ -66,8 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for part in options.parts:
         if part not in PARTS:
             raise unknown_name("part", part, PARTS)
-    if not options.minutes > 0:
-        raise UsageError(f"--minutes: {options.minutes:g}, expected more than 0")
+    require_finite(options.minutes, "--minutes")
     if options.rehearse:
         options.data = options.data or options.out / "stand_in"
     elif options.data is None and {"c", "d"} & set(options.parts):

@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import latency_tables as tables
-from bench.command import Parser, select_models
+from bench.command import Parser, require_distinct, select_models
 from bench.cores import CoreProbe, close_rounds
 from bench.latency_records import Row, Store
 from bench.worker import Task, contenders, run
@@ -42,7 +42,7 @@ from hevitpose.isolated import Outcome
 from hevitpose.models.spec import full_name
 from hevitpose.program import exit_code
 from hevitpose.records import provenance
-from hevitpose.sizes import parse_count, parse_size
+from hevitpose.sizes import parse_count, parse_size, require_finite
 
 #: Of a measurement under --quick.
 BRIEF = Budget(
@@ -109,8 +109,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="a module of yours that registers an attention; repeatable")  # fmt: skip
     add("overrides", nargs="*", help="options of the networks: model.attention=mhsa")
     options = parser.parse_intermixed_args(arguments)
-    if options.keypoints < 1 or options.rounds < 2 or options.timeout <= 0:
-        raise UsageError("--keypoints, --rounds, --timeout: expected at least 1, at least 2, > 0")
+    if options.keypoints < 1 or options.rounds < 2:
+        raise UsageError("--keypoints, --rounds: expected at least 1, at least 2")
+    require_finite(options.timeout, "--timeout")
     if options.tf32 and not options.gpu:
         raise UsageError("--tf32: only a GPU has it, expected --gpu with it")
     if options.vs:  # the overrides are for these alone
@@ -132,10 +133,12 @@ def plan(options: argparse.Namespace) -> list[Task]:
     """
     batches = [parse_count(text, "--batch") for text in options.batch.split(",")]
     sizes = [parse_size(text, "--input") for text in options.input]
-    product = itertools.product(
-        options.scope.split(","), options.dtype.split(","), options.layout.split(","),
-        sizes, batches, options.modes,
-    )  # fmt: skip
+    given = {flag: getattr(options, flag).split(",") for flag in ("scope", "dtype", "layout")}
+    lists = {**given, "input": sizes, "batch": batches, "modes": options.modes}
+    for flag, values in lists.items():
+        text = getattr(options, flag)
+        require_distinct(values, f"--{flag}", text if isinstance(text, str) else ",".join(text))
+    product = itertools.product(*lists.values())
     conditions = [
         _conditions(options, scope=scope, dtype=dtype, layout=layout, input_size=size,
                     batch=batch, mode=mode)
@@ -150,11 +153,11 @@ def plan(options: argparse.Namespace) -> list[Task]:
             condition,
             budget,
             options.seed,
-            tuple(sorted(given.items())),
+            tuple(sorted(asked.items())),
             (*files, *options.imports),
         )
         for condition in conditions
-        for name, (given, files) in networks.items()
+        for name, (asked, files) in networks.items()
     ]
 
 
@@ -180,8 +183,8 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
     start = time.monotonic()
     for task in options.tasks:
         spent = time.monotonic() - start
-        timeout = min(options.timeout, QUICK_SECONDS - spent) if options.quick else options.timeout
-        row = _measure_one(task, timeout, store)
+        left = QUICK_SECONDS - spent if options.quick else options.timeout
+        row = _measure_one(task, min(options.timeout, left) if left > 0 else None, store)
         rows.append(row)
         spent = time.monotonic() - start
         left = spent / len(rows) * (len(options.tasks) - len(rows))
@@ -190,13 +193,14 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _measure_one(task: Task, timeout: float, store: Store) -> Row:
+def _measure_one(task: Task, timeout: float | None, store: Store) -> Row:
+    """One measurement; without a time-out, as --quick is over, a skipped one."""
     try:
         store.config(task)
     except UsageError as error:  # it could be timed, but no record could keep it
         return Row(task, Outcome("skipped", str(error)))
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    if timeout > 0:
+    if timeout is not None:
         outcome = run(task, timeout)
     else:
         outcome = Outcome("skipped", "the three minutes of --quick were over")
@@ -221,7 +225,8 @@ def versus_tasks(options: argparse.Namespace) -> dict[str, Task]:
         if others:
             raise UsageError("--vs: expected one batch, input, dtype, layout and scope")
         label = ":".join([task.model, task.conditions.mode, *([dtype] if dtype else [])])
-        if label in tasks:
+        # Labels can differ where tasks do not: a dtype that is the default need not be named.
+        if task in tasks.values():
             raise UsageError(f"--vs: {label} is named twice")
         tasks[label] = task
     if len(tasks) < 2:

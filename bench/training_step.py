@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from bench.command import Parser
+from bench.command import Parser, require_distinct
 from hevitpose.cost.latency import interleave, ratio_of_rounds
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models import create_for_input
@@ -67,9 +67,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
     add("--give-back-memory", action="store_true", help="do not keep what is freed")
     options = parser.parse_args(arguments)
-    options.forms = options.forms.split(",")
+    given, options.forms = options.forms, options.forms.split(",")
     for form in options.forms:
         check_form(form)
+    named = (form.split("+") for form in options.forms)
+    require_distinct([(name, frozenset(added)) for name, *added in named], "--forms", given)
     if options.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {options.device}: no CUDA GPU is available here")
     options.input = parse_size(options.input, "--input")

@@ -1,6 +1,8 @@
-"""Sizes of images as people write them: height x width."""
+"""Numbers as people write them on a command line: height x width, counts, seconds."""
 
 from __future__ import annotations
+
+import math
 
 from hevitpose.errors import UsageError
 
@@ -20,6 +22,22 @@ def parse_count(text: str, flag: str, largest: int = 10**_DIGITS - 1) -> int:
     if len(text) > _DIGITS or int(text) > largest:
         raise UsageError(f"{flag} {text!r:.80}: expected at most {largest}")
     return int(text)
+
+
+def require_finite(value: float, flag: str, *, zero: bool = False) -> None:
+    """Refuse what no clock or share can be: of NaN every comparison is false.
+
+    Args:
+        value: seconds, or another amount.
+        flag: of the command, for the message.
+        zero: may be given, too.
+
+    Raises:
+        UsageError: it is not finite, or not positive.
+    """
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise UsageError(f"{flag} {value:g}: expected a finite number, {least}")
 
 
 def is_number(text: str) -> bool:

@@ -443,6 +443,13 @@ class TestDisk:
 
 
 class TestCommand:
+    @pytest.mark.parametrize("option", ["--timeout", "--gpus-per-run"])
+    @pytest.mark.parametrize("value", ["nan", "inf"])
+    def test_numbers_that_no_run_can_have_exit_2(self, capsys, tmp_path, option, value):
+        assert command.main(["run", "--dry-run", option, value, "--out", str(tmp_path)]) == 2
+        said = {"inf": f"{option} inf: expected a finite number", "nan": f"'{option}'"}  # typer's
+        assert said[value] in capsys.readouterr().err
+
     def test_usage_errors_exit_2(self, capsys, tmp_path):
         for arguments in (
             ["run", "attenton"],

@@ -102,6 +102,7 @@ def test_a_form_computes_in_its_precision(monkeypatch, form, dtype):
         (["--input", "256"], "--input '256': expected HEIGHTxWIDTH"),
         (["--input", "100x96"], "multiples of 32"),
         (["--forms", "fast"], "unknown form 'fast'"),
+        (["--forms", "plain+bf16+tf32,plain+tf32+bf16"], "one of them is given twice"),
         (["--rounds", "0"], "expected at least 1"),
     ],
 )
