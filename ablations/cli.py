@@ -26,6 +26,7 @@ from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.config.load import start_config
 from hevitpose.errors import HEViTPoseError, unknown_name
+from hevitpose.files import require_folder
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import Record, RecordStore
@@ -58,6 +59,8 @@ def session(options: Options) -> int:
     """
     require_finite(options.timeout, "--timeout")
     require_finite(options.gpus_per_run, "--gpus-per-run", zero=True)
+    if not options.dry_run:
+        require_folder(options.out, "--out")
     base, seeds = options.base_config(), options.seed_numbers()
     grids = load_grids(options.grid_names or MAIN_GRIDS, base)
     if options.cell_names:

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.command import Parser, require_distinct, select_models
 from bench.complexity_tables import Cost, Modules, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
+from hevitpose.files import require_folder
 from hevitpose.models.spec import STRIDE_MULTIPLE
 from hevitpose.program import exit_code
 from hevitpose.progress import progress_bar
@@ -84,6 +85,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         raise UsageError("--time: expected --sides with it")
     if options.keypoints < 1:
         raise UsageError(f"--keypoints: {options.keypoints}, expected at least 1")
+    require_folder(options.out, "--out")
     return options
 
 

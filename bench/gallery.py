@@ -34,7 +34,7 @@ from hevitpose.data.registry import is_rendered
 from hevitpose.data.transforms import affine_matrix, transform_points
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.predict import predict_batch
-from hevitpose.files import write_atomically
+from hevitpose.files import require_folder, write_atomically
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.metrics.pckh import head_errors
 from hevitpose.program import exit_code
@@ -60,6 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 1 <= options.people <= 12:
         raise UsageError(f"--people: {options.people}, expected 1 to 12")
+    require_folder(options.out, "--out")
     return options
 
 

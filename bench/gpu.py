@@ -35,7 +35,7 @@ from bench.gpu_data import make_stand_in
 from bench.gpu_folder import begin, header_of, headline
 from bench.gpu_session import FULL, REHEARSAL, SETTLED, Log, Scale, Session
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
-from hevitpose.files import write_atomically
+from hevitpose.files import require_folder, write_atomically
 from hevitpose.program import exit_code
 from hevitpose.records import provenance
 from hevitpose.sizes import require_finite
@@ -68,6 +68,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if part not in PARTS:
             raise unknown_name("part", part, PARTS)
     require_finite(options.minutes, "--minutes")
+    require_folder(options.out, "--out")
     if options.rehearse:
         options.data = options.data or options.out / "stand_in"
     elif options.data is None and {"c", "d"} & set(options.parts):

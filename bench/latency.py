@@ -38,6 +38,7 @@ from bench.worker import Task, contenders, run
 from hevitpose.config import network_options
 from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.errors import UsageError
+from hevitpose.files import require_folder
 from hevitpose.isolated import Outcome
 from hevitpose.models.spec import full_name
 from hevitpose.program import exit_code
@@ -112,6 +113,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.keypoints < 1 or options.rounds < 2:
         raise UsageError("--keypoints, --rounds: expected at least 1, at least 2")
     require_finite(options.timeout, "--timeout")
+    require_folder(options.out, "--out")
     if options.tf32 and not options.gpu:
         raise UsageError("--tf32: only a GPU has it, expected --gpu with it")
     if options.vs:  # the overrides are for these alone

@@ -34,7 +34,7 @@ import numpy as np
 
 from bench.command import Parser
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
-from hevitpose.files import write_atomically
+from hevitpose.files import require_file, write_atomically
 from hevitpose.models.spec import VARIANTS
 from hevitpose.program import exit_code
 from hevitpose.progress import Progress, progress_bar, silent
@@ -370,6 +370,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         raise UsageError(f"--step {options.step}: expected 8 to {WIDEST}")
     if options.top < 1:
         raise UsageError(f"--top {options.top}: expected at least 1")
+    if options.csv:
+        require_file(options.csv, "--csv")
     return options
 
 

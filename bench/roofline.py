@@ -43,6 +43,7 @@ from bench.operations import (
 )
 from hevitpose.cost.latency import Conditions, forms, randomise_norms_, summarize
 from hevitpose.errors import UsageError
+from hevitpose.files import require_file
 from hevitpose.models.spec import full_name
 from hevitpose.program import exit_code
 from hevitpose.records import provenance
@@ -181,6 +182,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.model = full_name(options.model)
     if options.plot and options.plot.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--plot {options.plot}: expected a name in {', '.join(SUFFIXES)}")
+    if options.plot:
+        require_file(options.plot, "--plot")
     options.conditions = Conditions(
         device="cuda" if options.gpu else "cpu",
         batch=options.batch,

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hevitpose.errors import DataError, HEViTPoseError
+from hevitpose.errors import DataError, HEViTPoseError, UsageError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -195,6 +195,37 @@ def same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except (OSError, ValueError):
         return os.path.abspath(path) == os.path.abspath(other)  # noqa: PTH100
+
+
+def require_folder(path: Path, option: str = "") -> None:
+    """Refuse an output folder that cannot be, before hours are spent on what goes there.
+
+    Args:
+        path: the folder; it need not exist.
+        option: of the command, for the message.
+
+    Raises:
+        UsageError: it, or what is to hold it, is a file or cannot be written.
+    """
+    _require_place(path, path, option)
+
+
+def require_file(path: Path, option: str = "") -> None:
+    """Likewise for an output file, which may exist and is replaced.
+
+    Raises:
+        UsageError: it is a folder, or its folder cannot be.
+    """
+    if is_dir(path):
+        raise UsageError(f"{option} {path}: is a folder, expected a file to write".lstrip())
+    _require_place(path.absolute().parent, path, option)
+
+
+def _require_place(folder: Path, path: Path, option: str) -> None:
+    # lexists: a link to nothing is in the way of a folder.
+    above = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    if not is_dir(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: {above} is no folder that can be written".lstrip())
 
 
 def other_kind(mode: int) -> str | None:

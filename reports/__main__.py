@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hevitpose.errors import UsageError
-from hevitpose.files import write_atomically
+from hevitpose.files import require_folder, write_atomically
 from hevitpose.program import exit_code
 from reports import published
 from reports.build import ROOT, Book, contradictions, make
@@ -71,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError("--runs with --check: only committed records can be checked")
         roots.append(store_folder(options.runs))
     out = options.out or (options.runs / "report" if preview else OUT)
+    if not options.check:
+        require_folder(out, "--out")
     # Beside the records: results/gallery, or the runs folder's own.
     pictures = [options.measured.parent / GALLERY]
     if preview:

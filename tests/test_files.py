@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hevitpose import files
+from hevitpose.errors import UsageError
 from hevitpose.files import replacing, sweep, temporary, write_atomically
 
 
@@ -65,3 +66,30 @@ def test_what_fails_leaves_the_old_one(tmp_path):
         file.write(b"new")
         raise KeyError
     assert (tmp_path / "a").read_text() == "old" and names(tmp_path) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "file"),
+    [
+        ("", True, False),
+        ("new/deeper", True, True),
+        ("file", False, True),  # which is replaced
+        ("file/below", False, False),
+        ("nowhere", False, True),  # the link itself is replaced
+        ("nowhere/below", False, False),
+        ("closed", False, False),
+        ("closed/below", False, False),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch, name, folder, file):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    (tmp_path / "closed").mkdir()
+    access = files.os.access  # root may write everywhere
+    monkeypatch.setattr(files.os, "access", lambda p, m: p.name != "closed" and access(p, m))
+    for require, may in ((files.require_folder, folder), (files.require_file, file)):
+        if may:
+            require(tmp_path / name)
+            continue
+        with pytest.raises(UsageError, match=r"^--out /.* (is a folder|is no folder that can be)"):
+            require(tmp_path / name, "--out")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hevitpose.cli.common import AsJson, SkipBad, note
+from hevitpose.files import require_folder
 
 
 def diagnose(
@@ -45,6 +46,10 @@ def diagnose(
     Prints joints by type, AP after correcting one type after another, background errors and
     scores; draws bars per joint and the costs.
     """
+    folder = out or Path("runs/diagnose")
+    drawn = out is not None or worst > 0 or not as_json
+    if drawn:
+        require_folder(folder, "--out")
     from hevitpose.evaluation.diagnosis.diagnose import diagnose as find_errors
 
     found = find_errors(
@@ -56,11 +61,10 @@ def diagnose(
         from hevitpose.evaluation.diagnosis.report import render
 
         print(render(found))
-    if as_json and out is None and not worst:
+    if not drawn:
         return
     from hevitpose.evaluation.diagnosis.picture import draw_errors, draw_worst, image_folders
 
-    folder = out or Path("runs/diagnose")
     written = [draw_errors(found, folder / "errors.png")]
     if worst:
         folders = [images] if images else image_folders(ground_truth)

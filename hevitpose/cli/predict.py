@@ -9,6 +9,7 @@ import typer
 
 from hevitpose.cli.common import Imports, SkipBad
 from hevitpose.errors import UsageError, on_one_line
+from hevitpose.files import require_folder
 from hevitpose.inference import defaults
 from hevitpose.progress import progress_bars
 
@@ -90,6 +91,7 @@ def predict(
     if boxes is not None and (detector is not None or detector_weights is not None):
         option = "--detector-weights" if detector is None else f"--detector {detector}"
         raise UsageError(f"{option}: contradicts --boxes {boxes}, give one of them")
+    require_folder(out, "--out")
     from hevitpose.inference.predict import Options, predict_files
     from hevitpose.models.imports import import_files
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ from hevitpose.cli.common import (
 )
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
-from hevitpose.files import exists, is_dir, same, write_atomically
+from hevitpose.files import is_dir, require_file, require_folder, same, write_atomically
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
 
@@ -89,6 +88,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model and evaluate it on the val split, each recorded, and not done twice."""
+    if out is not None:
+        require_folder(out, "--out")
     config = make_config(cfg, overrides, gpus, devices, nodes, data__skip_bad=skip_bad or None)
     prepare_data(config)
     from hevitpose.runs import train_and_record
@@ -167,9 +168,7 @@ def _require_destination(path: Path, config: Config) -> None:
         raise UsageError(f"--predictions {path}: is an input of this evaluation, expected another")
     if path.suffix != ".npz" or is_dir(path):
         raise UsageError(f"--predictions {path}: expected a file to write, NAME.npz")
-    above = next(place for place in path.absolute().parents if exists(place))
-    if not is_dir(above) or not os.access(above, os.W_OK):
-        raise UsageError(f"--predictions {path}: {above} is no folder that can be written")
+    require_file(path, "--predictions")
 
 
 def _evaluate(config: Config, runtime: str, predictions: Path | None, as_json: bool) -> None:
@@ -233,6 +232,7 @@ def infer_testdev(
 
     COCO test-dev: result json and zip, with detector boxes. MPII test: pred.mat.
     """
+    require_folder(out, "--out")
     config = make_config(
         cfg,
         overrides,

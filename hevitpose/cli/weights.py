@@ -53,7 +53,7 @@ def import_weights(
 
     The file is read as data; nothing in it is executed. `valid`, `predict` and `export` take OUT.
     """
-    _require_safetensors(out)
+    _require_safetensors(out, "--out")
     _require_another(out, file)
     from hevitpose.inference.pretrained import from_published
     from hevitpose.models.checkpoint import save_checkpoint
@@ -169,14 +169,15 @@ def export(
     print(report)
 
 
-def _require_safetensors(out: Path) -> None:
-    """Refuse another suffix.
+def _require_safetensors(out: Path, option: str = "") -> None:
+    """Refuse another suffix, and a file that cannot be written.
 
     Raises:
-        UsageError: it has one.
+        UsageError: it is one.
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: expected a file name that ends in .safetensors")
+    files.require_file(out, option)
 
 
 def _require_another(out: Path, read: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from hevitpose.errors import UsageError, unknown_name
+from hevitpose.files import require_file
 from hevitpose.inference.lower_precision import LowerPrecision, People
 from hevitpose.models.checkpoint import FORMAT, INPUT, PretrainedFrom, describe
 from hevitpose.models.exported import FORMATS
@@ -121,7 +122,7 @@ class Request:
 
 
 def require_suffix(path: Path, to: str) -> None:
-    """Refuse a file name that says another format than it will hold.
+    """Refuse a file name that says another format than it will hold, or cannot be written.
 
     Raises:
         UsageError: it does, or there is no such format.
@@ -130,6 +131,7 @@ def require_suffix(path: Path, to: str) -> None:
         raise unknown_name("export format", to, FORMATS)
     if path.suffix != FORMATS[to]:
         raise UsageError(f"{path}: expected a file name that ends in {FORMATS[to]}, for {to}")
+    require_file(path)
 
 
 def about_file(

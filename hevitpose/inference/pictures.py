@@ -64,7 +64,7 @@ def find_images(
     found: dict[str, Path] = {}
     for source in sources:
         if not source:
-            raise UsageError(f"an empty name, expected a file, a folder or a glob of {kind}s")
+            raise UsageError("a path is empty, expected a file, a folder or a glob")
         path = Path(source)
         if is_dir(path):
             # ._NAME is what macOS keeps of NAME on a foreign disk, and no picture.

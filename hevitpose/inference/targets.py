@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hevitpose.errors import UsageError
+from hevitpose.files import is_dir, require_folder
 from hevitpose.inference.pictures import Pictures
 
 KEYPOINTS, DETECTIONS = "keypoints.json", "detections.json"
@@ -50,7 +51,8 @@ def plan_targets(
         heatmaps: so are the maps.
 
     Raises:
-        UsageError: something would replace a file that is read, or another one that is written.
+        UsageError: something would replace a file that is read, or another one that is written,
+            or cannot be written.
     """
     made = Targets(_named(images, out, ".jpg"), _named(clips, out, ".mp4"))
     lists = [KEYPOINTS, *([DETECTIONS] if detector else [])] if images.paths else []
@@ -74,6 +76,7 @@ def plan_targets(
             raise UsageError(f"--out {out}: {target} is {kind}, expected another folder")
         whose[place] = source
     _require_no_folders(out, whose)
+    _require_writable(out, map(Path, whose))
     if heatmaps:
         _require_no_panels(out, (*whose, *originals), set(map(os.path.realpath, made.drawn)))
     return made
@@ -121,6 +124,21 @@ def _require_no_folders(out: Path, whose: dict[str, str]) -> None:
                     f"--out {out}: {folder} would be a file of {whose[folder]} and a folder of "
                     f"{source}; predict them into two folders, or rename one"
                 )
+
+
+def _require_writable(out: Path, places: Iterable[Path]) -> None:
+    """Refuse files that are folders already, and folders that are files, or closed.
+
+    Raises:
+        UsageError: there is one.
+    """
+    folders = set()
+    for place in places:
+        if is_dir(place):
+            raise UsageError(f"--out {out}: {place} is a folder, expected a file to write there")
+        folders.add(place.parent)
+    for folder in sorted(folders):
+        require_folder(folder, "--out")
 
 
 def _require_no_panels(out: Path, places: Iterable[str], drawn: set[str]) -> None:

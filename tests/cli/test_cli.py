@@ -50,6 +50,30 @@ def test_every_command_explains_itself(command, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["predict", "x.jpg"], "--out"),
+        (["train"], "--out"),
+        (["infer-testdev"], "--out"),
+        (["diagnose", "--dataset", "coco", "--ground-truth", "a", "--predictions", "b"], "--out"),
+        (["import-weights", "a.pth", "--model", "pose_hrnet_w32"], "--out"),
+        (["export", "a.ckpt"], ""),
+        (["export-checkpoint", "a.ckpt"], ""),
+        (["data", "synth"], "--root"),
+        (["data", "synth", "--root", "new"], "--sheet"),
+        (["data", "prepare", "mpii", "--source", "new"], "--root"),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_first(words, option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note").touch()
+    name = {"export": "x.onnx"}.get(words[0], "x.safetensors")
+    assert execute([*words, *([option] if option else []), f"note/{name}"]) == 2
+    said = f"error: {option} note/{name}: {tmp_path / 'note'} is no folder that can be written\n"
+    assert capsys.readouterr().err == said.replace("  ", " ")
+
+
 @pytest.mark.slow
 def test_info_json(capsys):
     arguments = ["info", "hevitpose_b", "--input", "256x256", "--keypoints", "16", "--json"]

@@ -106,6 +106,24 @@ def test_files_are_looked_at_first(here, capsys):
     assert len(json.loads(Path("o/keypoints.json").read_text())) == 2
 
 
+@pytest.mark.parametrize(
+    ("folder", "file", "says"),
+    [
+        ("o/keypoints.json", "o/note", "keypoints.json is a folder, expected a file"),
+        ("o/s/a.jpg", "o/note", "a.jpg is a folder, expected a file"),
+        ("o", "o/s", "s is no folder that can be written"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before(here, monkeypatch, folder, file, says):
+    monkeypatch.setattr("hevitpose.inference.predict.PosePredictor", lambda *_: pytest.fail("made"))
+    for name in ("p/s/a.png", "p/b.png"):
+        grey(here / name)
+    Path(folder).mkdir(parents=True)
+    Path(file).touch()
+    with pytest.raises(UsageError, match=f"--out .*{says}"):
+        predict_files(["p/s", "p"], None, Path("o"))
+
+
 def test_the_device_is_looked_at_before_the_files(here, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("hevitpose.inference.predict._plan", lambda *_: pytest.fail("looked at"))
@@ -150,7 +168,7 @@ def test_sources_that_are_none(here, capsys):
         with pytest.raises(DataError, match=f"{name}: Too many levels of symbolic links"):
             predict_files([name], None, Path("o"))
     assert find_media(["loop"]) == ([Path("loop")], [])
-    with pytest.raises(UsageError, match="an empty name"):
+    with pytest.raises(UsageError, match=r"^a path is empty, expected a file, a folder or a glob$"):
         find_images([""])
     grey(here / "a.png")
     assert execute(["predict", "a.png", "--detector", ""]) == 2

@@ -69,6 +69,12 @@ def rendered(make, tmp_path_factory) -> Path:
     return project.root
 
 
+def test_an_output_folder_that_cannot_be_exits_2(tmp_path, capsys):
+    (tmp_path / "note").touch()
+    assert main(["--out", str(tmp_path / "note" / "x")]) == 2
+    assert "is no folder that can be written" in capsys.readouterr().err
+
+
 @pytest.fixture
 def project(rendered, tmp_path) -> Project:
     shutil.copytree(rendered, tmp_path / "p")
