@@ -235,7 +235,7 @@ def _select(module: PoseModule, out: Path, complete: bool) -> bool:
     try:
         load_weights(module.model, best)
     except DataError as error:
-        if complete and (out / "model.safetensors").exists():
+        if complete and (out / WEIGHTS).exists():
             return False
         raise DataError(f"{error}; --no-resume trains again") from error
     return True
