@@ -27,6 +27,7 @@ from hevitpose import runs
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.isolated import BUSY, Outcome
 from hevitpose.leases import Leases
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.program import interruptible
 from hevitpose.records import Record, RecordStore, one_line, provenance
 
@@ -238,7 +239,7 @@ class Runner:
     def _start(self, job: Job) -> None:
         config = job.config
         if job.needs is not None:
-            weights = runs.training_folder(self.out, job.needs) / runs.WEIGHTS  # asked for before
+            weights = runs.training_folder(self.out, job.needs) / WEIGHTS  # asked for before
             if job.kind == "training":
                 config = runs.with_start(config, weights)
             else:
