@@ -24,6 +24,7 @@ from ablations.recording import failure_of, record_of, tidy
 from ablations.workers import Workers
 from ablations.workers.job import Payload
 from hevitpose import runs
+from hevitpose.data.registry import labels_of
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.isolated import BUSY, Outcome
 from hevitpose.leases import Leases
@@ -43,6 +44,7 @@ class Summary:
     cached: int = 0  # were there
     made: list[Record] = field(default_factory=list)  # evaluations made now
     failed: list[tuple[Job, str]] = field(default_factory=list)  # now or before, not retried
+    labels: list[str] = field(default_factory=list)  # what has to be said of the data
 
     @property
     def exit_code(self) -> int:
@@ -50,9 +52,10 @@ class Summary:
         return 1 if self.failed else 0
 
     def text(self) -> str:
-        """One line, and one for each failure."""
+        """One line, and one for each label of the data and for each failure."""
         lines = [
-            f"{self.recorded} measured, {self.cached} recorded before, {len(self.failed)} failed"
+            f"{self.recorded} measured, {self.cached} recorded before, {len(self.failed)} failed",
+            *self.labels,
         ]
         for job, error in self.failed:
             seed = "" if job.seed is None else f" seed {job.seed}"
@@ -95,7 +98,7 @@ class Runner:
         self.prepare = prepare
         self.store = RecordStore(out / "records")
         self.leases = Leases(out / "leases")
-        self.summary = Summary()
+        self.summary = Summary(labels=labels_of(*(job.config.data.dataset for job in plan.jobs)))
         self.waiting: deque[Job] = deque()
         self.running: dict[str, tuple[Job, float]] = {}
         self.costs: dict[tuple[str, str], Record] = {}  # (cell_id, kind)
@@ -129,6 +132,8 @@ class Runner:
         if not self.waiting:
             self.leases.close()
             return self.summary
+        for label in self.summary.labels:
+            self.display.line(label)
         try:
             self.display.begin(len(self.waiting), self.seconds_left())
             with interruptible():

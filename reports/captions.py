@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hevitpose.data.registry import is_rendered, placed
+from hevitpose.data.registry import is_rendered, labels_of
 from hevitpose.models.spec import SIMCC
 from hevitpose.records import Record
 from reports.load import h_by_w, input_size
@@ -23,12 +23,12 @@ def about_data(dataset: str) -> str:
         dataset: its name, or several side by side.
     """
     names = dataset.split(" / ")
-    lines = [row.files.label for name, row in placed().items() if row.files and name in names]
+    lines = labels_of(*names)
     if any(is_rendered(name) for name in names):
         lines.insert(
             0, "Synthetic people, not photographs: what holds here need not hold on real data"
         )
-    return "".join(f"{line}. " for line in lines if line)
+    return "".join(f"{line}. " for line in lines)
 
 
 def describe_conditions(records: Sequence[Record]) -> str:

@@ -184,16 +184,16 @@ def print_record(record: Any, as_json: bool) -> None:
 
 def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:
     """Metrics with what they were taken on, as text or JSON."""
-    if as_json:
-        print(json.dumps({**metrics, "dataset": facts}))
-        return
-    from hevitpose.data.registry import ROWS
+    from hevitpose.data.registry import labels_of
 
-    row = ROWS.get(facts["name"])
+    labels = labels_of(facts["name"])
+    if as_json:
+        said = {"label": ". ".join(labels)} if labels else {}
+        print(json.dumps({**metrics, "dataset": {**facts, **said}}))
+        return
     under = f", condition {facts['condition']}" if "condition" in facts else ""
     lines = [f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}"]
-    if row is not None and row.files is not None and row.files.label:
-        lines.append(f"  {row.files.label}")
+    lines += [f"  {label}" for label in labels]
     lines += [f"  {name:<18} {value:8.3f}" for name, value in metrics.items()]
     counts = facts["counts"]
     counted = ", ".join(f"{key} {value}" for key, value in counts.items() if value)

@@ -22,7 +22,7 @@ from hevitpose.data.files import declared
 from hevitpose.data.readers import coco_format, custom
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
-from hevitpose.data.registry import Declared, is_custom
+from hevitpose.data.registry import Declared, is_custom, labels_of
 from hevitpose.data.table import PoseTable, require_people, require_truth
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.evaluation.score import Predictions, score_pck, score_results
@@ -60,7 +60,8 @@ def evaluate_predictions(
     Returns:
         MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Arrays of
         a custom dataset: PCK or PCKh, and AUC, in percent. Else the AP and AR numbers in 0..1,
-        ``boxes: "as given"``, and ``max_detections`` and ``images`` where they are not the usual.
+        ``boxes: "as given"``, the dataset's ``label`` where it has one, and ``max_detections`` and
+        ``images`` where they are not the usual.
 
     Raises:
         UsageError: an unknown dataset, or an option that it does not have.
@@ -86,6 +87,8 @@ def evaluate_predictions(
     )
     metrics = score_results(table, results, wanted, max_detections)
     facts: dict[str, Any] = {"boxes": "as given"}
+    if labels := labels_of(said.name):
+        facts["label"] = ". ".join(labels)
     if max_detections != MAX_DETECTIONS:
         facts["max_detections"] = max_detections
     if wanted is not None:

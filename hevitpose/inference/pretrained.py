@@ -16,9 +16,10 @@ from torch import nn
 
 from hevitpose.config import parse_config
 from hevitpose.config.renamed import with_first_names
+from hevitpose.config.start import start_kind
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import LAYOUTS, assumed, require_same_order
-from hevitpose.data.registry import ROWS
+from hevitpose.data.registry import ROWS, labels_of
 from hevitpose.errors import UsageError
 from hevitpose.files import write_atomically
 from hevitpose.markdown import code, escape_markdown
@@ -223,7 +224,7 @@ def model_card(
         *(f"| {key} | {value} |" for key, value in _settings(model, settings)),
         *(f"| recipe | {_recipe(r)} |" for r in records if r.kind == "training"),
         f"| weights from | {_origin(source, records)} |",
-        f"| training data | {_training_data(config, source)} |",
+        f"| training data | {_training_data(config, source, records)} |",
         "",
         "## Results",
         "",
@@ -302,13 +303,36 @@ def _publisher(source: Mapping[str, Any]) -> str:
     return first if first in LICENCES else ""
 
 
-def _training_data(config: Mapping[str, Any], source: Mapping[str, Any]) -> str:
-    """What a training's own config says. A published file's has the keypoints' set, which may be
-    another one.
+def _training_data(
+    config: Mapping[str, Any], source: Mapping[str, Any], records: Iterable[Record]
+) -> str:
+    """What a training's own config says, and what the weights it started from had seen.
+
+    A published file's has the keypoints' set, which may be another one.
     """
     if _publisher(source):
         return "as its publisher says"
-    dataset = config.get("data", {}).get("dataset")
+    own = _dataset(config.get("data", {}).get("dataset"))
+    training = next((r for r in records if r.kind == "training"), None)
+    said = config if training is None else training.config
+    start = (said.get("training") or {}).get("start_from")
+    return f"{own}; before it {_start_data(start, records)}" if start else own
+
+
+def _start_data(start: str, records: Iterable[Record]) -> str:
+    """What weights had seen that a training started from."""
+    kind = start_kind(start)
+    if kind == "preset":
+        return _dataset(start.partition(":")[2])
+    if kind == "imagenet":
+        return "ImageNet"
+    first = next((r for r in records if r.id == start and r.dataset), None)
+    if first is not None and first.dataset is not None:
+        return _dataset(first.dataset.name)
+    return f"what {code(Path(start).name)} was trained on"
+
+
+def _dataset(dataset: str | None) -> str:
     if dataset not in ROWS:
         return escape_markdown(Path(dataset).name) if dataset else "not said"
     files, terms = ROWS[dataset].files, ROWS[dataset].terms
@@ -341,7 +365,8 @@ def _results(records: list[Record]) -> list[str]:
                 f"`{record.id}`",
             )
             lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+    labels = labels_of(*(r.dataset.name for r in scored if r.dataset))
+    return [*lines, *(line for label in labels for line in ("", f"{escape_markdown(label)}."))]
 
 
 def _interval(record: Record, metric: str) -> str:

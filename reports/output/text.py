@@ -88,6 +88,7 @@ class Table:
     legend: tuple[str, ...] = ()
     sources: tuple[Reference, ...] = ()
     scope: str = ""  # what its verdicts hold for
+    data: str = ""  # what has to be said of the data wherever its numbers stand; captions say it
 
     @property
     def heading(self) -> str:
@@ -259,7 +260,8 @@ def to_csv(table: Table) -> str:
     heading: list[str] = []
     for column, with_value in zip(table.columns, exact, strict=True):
         heading += [column.title, f"{column.key} (value)"] if with_value else [column.title]
-    writer.writerow([*heading, "records", "notes"])
+    about = {"data": escape_csv(table.data)} if table.data else {}  # the caption is not in a csv
+    writer.writerow([*heading, "records", "notes", *about])
     for row in table.rows:
         cells: list[str] = []
         for cell, with_value in zip(row, exact, strict=True):
@@ -269,7 +271,7 @@ def to_csv(table: Table) -> str:
                 cells.append("" if cell.value is None else f"{round(float(cell.value), 12):.10g}")
         ids = dict.fromkeys(i for cell in row for i in cell.records)
         notes = dict.fromkeys(escape_csv(note) for cell in row for note in cell.notes)
-        writer.writerow([*cells, " ".join(ids), " / ".join(notes)])
+        writer.writerow([*cells, " ".join(ids), " / ".join(notes), *about.values()])
     return out.getvalue()
 
 

@@ -144,6 +144,7 @@ def accuracy_table(spec: AccuracyTable, measured: Measured, published: Published
         caption=_caption(spec, shown),
         legend=(_LEGEND,),
         sources=tuple(published.cite(key) for key in sources),
+        data=about_data(spec.dataset).strip() if shown else "",
     )
 
 

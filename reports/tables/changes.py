@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.ablation import GridView
-from reports.captions import condition, shared
+from reports.captions import about_data, condition, shared
 from reports.changes import ERRORS, Changes
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate
 from reports.tables.grid import caption, model_lines
@@ -18,7 +18,7 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         grid: gives the order of the rows.
         name: file stem.
     """
-    families, scope = found.families, condition(grid.facts)
+    families, scope, facts = found.families, condition(grid.facts), shared(found.records)
     columns = [Column("cell", "Cell", numeric=False)]
     for error in ERRORS:
         columns += [Column(error, f"{error}, %", "down"), Column(f"difference_{error}", "Δ")]
@@ -44,8 +44,9 @@ def changes_table(found: Changes, grid: GridView, name: str) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         caption="Error types of Ruggero Ronchi & Perona (2017), in percent of counted joints. "
-        f"Condition: {scope}. {caption(shared(found.records))}",
+        f"Condition: {scope}. {caption(facts)}",
         legend=(legend(found), *model_lines(families)),
+        data=about_data(facts["dataset"]).strip(),
     )
 
 

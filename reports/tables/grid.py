@@ -75,6 +75,7 @@ def grid_table(
         caption=" ".join(filter(None, (question, what))),
         conditions=grid.conditions,
         legend=tuple(_legend(grid, shown, together)),
+        data=about_data(grid.facts["dataset"]).strip() if run else "",
     )
 
 

@@ -256,7 +256,7 @@ def precision_table(measured: Measured) -> Table:
     found = points(measured)
     rows = tuple(_row(point) for point in found)
     data = (p.accuracy.record.dataset for p in found if p.accuracy is not None)
-    on = {each.name for each in data if each is not None}
+    about = captions.about_data(join(sorted({each.name for each in data if each}), "")).strip()
     return Table(
         "precisions",
         "Speed and accuracy of each network in each precision",
@@ -272,7 +272,8 @@ def precision_table(measured: Measured) -> Table:
             Column("front", "Pareto front", numeric=False),
         ),
         rows or ((TableCell("HEViTPose-B"), *([MISSING] * 8)),),
-        caption=captions.about_data(join(sorted(on), "")).strip(),
+        caption=about,
+        data=about,
         conditions=timings_line([point.timing for point in found]),
         legend=(
             "Of the forms of a precision the fastest whose accuracy is known, else the fastest. "

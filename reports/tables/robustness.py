@@ -8,6 +8,7 @@ from functools import partial
 from ablations.grid_file import DEFAULT_CELL
 from hevitpose.evaluation.statistics import BETTER, WORSE, Comparison, Family
 from reports.ablation import SHOWN
+from reports.captions import about_data
 from reports.captions import condition as words_of
 from reports.output.text import MISSING, Column, Table, TableCell, shorten, show_estimate, stem
 from reports.robustness import Robustness, Run
@@ -64,6 +65,7 @@ def robustness_table(view: Robustness, primary: str) -> Table:
         rows=tuple(rows),
         caption=f"Condition: {words_of(view.facts)}. {caption(view.facts)}",
         legend=(*_legend(view, primary), *model_lines(families)),
+        data=about_data(view.facts["dataset"]).strip(),
     )
 
 

@@ -45,6 +45,7 @@ def transfer_table(found: Sequence[Transfer]) -> Table | None:
         join([condition(dict(side.facts)) for side in sides])
         for sides in ([p.rendered for p in found], [p.photographs for p in found])
     )
+    on = (side.facts["dataset"] for p in found for side in (p.rendered, p.photographs))
     return Table(
         name="transfer",
         title="Do rankings on rendered people predict those on photographs?",
@@ -53,6 +54,7 @@ def transfer_table(found: Sequence[Transfer]) -> Table | None:
         caption=f"{about_data(first.rendered.facts['dataset'])}Rendered: {rendered}. "
         f"Photographs: {photographs}. {about_data(first.photographs.facts['dataset'])}".strip(),
         legend=(_LEGEND,),
+        data=about_data(" / ".join(on)).strip(),
     )
 
 

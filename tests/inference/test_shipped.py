@@ -14,6 +14,7 @@ import hevitpose
 from hevitpose import PosePredictor
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import COCO
+from hevitpose.inference.pretrained import model_card
 from hevitpose.models.checkpoint import DEFAULT_WEIGHTS, read_checkpoint
 from hevitpose.models.shipped import SHIPPED
 from hevitpose.records import Record
@@ -63,7 +64,8 @@ def rendered_in_cocos_format(folder: Path, people: int) -> Path:
 def test_they_are_small_and_say_what_they_are():
     assert (FOLDER / "model.safetensors").stat().st_size < 1.4e6
     assert "A demonstration, not a product" in CARD
-    assert "not COCO val AP" in CARD
+    assert "not COCO val AP" in CARD.partition("## Results")[2]
+    assert "| training data | coco_small (" in CARD and "; before it synthetic (" in CARD
 
 
 def test_a_committed_training_on_the_train_split_alone_left_them():
@@ -83,6 +85,24 @@ def test_the_card_states_what_records_of_these_weights_say():
         record = committed(record_id)
         assert record.weights == file_digest(FOLDER / "model.safetensors")
         assert record.metrics["AP"] == pytest.approx(value, abs=5e-4)
+
+
+def test_the_card_is_what_its_command_writes_today():
+    """Of the records that it names, and of the notes in it."""
+    training = read_checkpoint(DEFAULT_WEIGHTS).source["origin"].removeprefix("training ")
+    ids = (training, *(stated(dataset)[1] for dataset in ("coco_small", "rendered-coco")))
+    notes = CARD.partition("gives the network.\n\n")[2].partition("\n\n| | |")[0]
+    network = hevitpose.from_pretrained(DEFAULT_WEIGHTS)
+    about = network.pretrained_from
+    card = model_card(
+        network,
+        DEFAULT_WEIGHTS,
+        about.config,
+        about.source,
+        [committed(each) for each in ids],
+        notes,
+    )
+    assert card == CARD
 
 
 def test_they_are_what_predict_and_the_predictor_take_by_default(tmp_path, capsys):

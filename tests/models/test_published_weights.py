@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import timm
@@ -27,6 +28,7 @@ from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError, noti
 from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
+from hevitpose.inference.pretrained import model_card
 from hevitpose.models.checkpoint import read_checkpoint, save_checkpoint
 from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.forms import optimize
@@ -571,6 +573,19 @@ def test_weights_of_a_recorded_training_say_which(tmp_path):
     assert f"`model.safetensors` of {stated}, sha256 `{digest}`" in card
     assert "from standard:synthetic; 2000 steps of 16 people, 7.1 passes over 4505; muon" in card
     assert card.index("Not a product.") < card.index("| input (H x W)")
+    for start, said in (
+        ("standard:synthetic", "synthetic (rendered by this package, no terms of others)"),
+        ("imagenet", "ImageNet"),
+        ("mine/w.pth", "what `w.pth` was trained on"),
+        ("ab" * 10, "coco ([page](https://cocodataset.org/#download); annotations CC BY 4.0;"),
+        ("cd" * 10, f"what `{'cd' * 10}` was trained on"),
+    ):
+        config = {"training": training.config["training"] | {"start_from": start}}
+        started = msgspec.structs.replace(training, config=config)
+        known = [started, record(id="ab" * 10, model="hevitpose_nano")]
+        written = model_card(nano, "n", {"data": {"dataset": "mpii"}}, source, known)
+        (row,) = [line for line in written.splitlines() if line.startswith("| training data")]
+        assert row.startswith("| training data | mpii (") and f"; before it {said}" in row
 
 
 def test_a_name_that_ships(tmp_path, monkeypatch):

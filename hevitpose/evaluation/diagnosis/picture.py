@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from hevitpose.data.images import read_image
+from hevitpose.data.registry import labels_of
 from hevitpose.data.skeleton import draw_skeleton
 from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.diagnosis.labels import LETTERS, TYPES
@@ -49,10 +50,11 @@ def draw_errors(found: Diagnosis, path: Path) -> Path:
     _waterfall(axes[1], found)
     if curve:
         _reliability(axes[2], found)
-    figure.suptitle(
+    title = (
         f"{found.dataset}: {found.keypoints} labelled joints of {found.matched} matched people "
         f"(rules: {found.rules})"
     )
+    figure.suptitle("\n".join([title, *labels_of(found.dataset)]))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return write_atomically(path, buffer.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hevitpose.data.registry import labels_of
 from hevitpose.evaluation.diagnosis.labels import TYPES
 from hevitpose.evaluation.diagnosis.result import Diagnosis
 
@@ -26,6 +27,7 @@ def render(found: Diagnosis) -> str:
         f"{found.dataset} (rules: {found.rules}): {found.detections} detections, "
         f"{found.people} people who count, {found.matched} detections matched, "
         f"{found.keypoints} labelled joints of theirs",
+        *labels_of(found.dataset),
         "\n".join(_joints(found)),
         "\n".join(_costs(found)),
     ]
