@@ -148,6 +148,8 @@ def text_of(data: bytes) -> str:
     Raises:
         ValueError: they are not; one line that names the encoding where it shows.
     """
+    if data.startswith(b"\x1f\x8b"):
+        raise ValueError("compressed by gzip, unpack it")
     name = next((name for start, name in _ENCODINGS if data.startswith(start)), None)
     if name is not None:
         raise ValueError(f"text in {name}, expected UTF-8 (save it as such)")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose import json_file
 from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes, resolved
 from hevitpose.data.readers import coco_format, custom, mpii
 from hevitpose.data.readers.coco_records import read_images
-from hevitpose.data.registry import ROWS, files_of, is_custom, placed
+from hevitpose.data.registry import ROWS, files_of, is_custom, labels_of, placed
 from hevitpose.data.table import PoseTable, Problems, drop_missing_images, look_at_images
+from hevitpose.data.tools import coco_small, forms
 from hevitpose.data.tools.duplicates import shared_images
 from hevitpose.errors import DataError, on_one_line
 from hevitpose.files import is_dir, is_file
@@ -39,6 +39,7 @@ class Row:
     keypoints: int | None = None  # labelled, of usable people
     boxes_outside: int | None = None  # people whose box leaves the image; None: sizes not stated
     bad: int = 0  # records that ``skip_bad`` would leave out
+    unlike_list: bool = False  # other photographs or people than the dataset's own list has
     note: str = ""  # the first fault, what else is missing, a leak
     page: str = ""  # where to get what is missing
 
@@ -87,7 +88,7 @@ def check(
 
 def faulty(rows: Sequence[Row]) -> bool:
     """Whether something is wrong with what is there; what is missing is not."""
-    return any(row.status == "bad" or row.bad > 0 for row in rows)
+    return any(row.status == "bad" or row.bad > 0 or row.unlike_list for row in rows)
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -176,10 +177,13 @@ def _row(root: Path, dataset: str, split: str, progress: Progress) -> Row:
         table = _with_damage(_read(root, dataset, split), progress)
     except DataError as error:
         return Row(dataset, split, "bad", path.name, note=str(error))
-    notes, page = [files.label] if files.label else [], ""
+    notes, page = labels_of(dataset), ""
+    unlike: list[str] = []
     if files.source in ROWS:
-        notes.append(prepared_form(path))
-    notes += _faults(table)
+        pictures = (table.image_root / name for name in _names(table))
+        notes.append(forms.describe(forms.of_annotations(path), forms.of_photographs(pictures)))
+        unlike = coco_small.unlike_list(split, table.image_ids.tolist(), len(table))
+    notes += [*unlike, *_faults(table)]
     beside = files.beside.get(split, ())
     if beside and not any(is_file(folder / name) for name in beside):
         notes.append(f"{beside[0]} is missing, PCKh needs it")
@@ -190,7 +194,7 @@ def _row(root: Path, dataset: str, split: str, progress: Progress) -> Row:
     if absent:
         page = page or files.page
         notes.append(note)
-    return _present(dataset, split, table, absent, notes, page)
+    return replace(_present(dataset, split, table, absent, notes, page), unlike_list=bool(unlike))
 
 
 def _present(
@@ -235,21 +239,6 @@ def _image_list(root: Path, dataset: str, split: str, path: Path) -> Row:
         note=note if absent else "",
         page=files_of(dataset).page if absent else "",
     )
-
-
-def prepared_form(path: Path) -> str:
-    """Of a set cut out of another: with the official areas, or the form with estimated ones."""
-    kinds: dict[bool, int] = {False: 0, True: 0}
-    told = False
-    for key, position, person in json_file.records(
-        path, "annotations", {"annotations": ("area_estimated",)}
-    ):
-        if key == "annotations" and position >= 0 and isinstance(person, dict):
-            told = told or "area_estimated" in person
-            kinds[bool(person.get("area_estimated"))] += 1
-    if not told:
-        return "official form, official areas"
-    return f"re-encoded form, {kinds[True]:,} of {sum(kinds.values()):,} areas are estimated"
 
 
 def _absent(folder: Path, names: list[str]) -> tuple[int, str]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hevitpose import json_file
 from hevitpose.data.keypoints import COCO
-from hevitpose.data.registry import files_of
+from hevitpose.data.readers import coco_format
+from hevitpose.data.registry import ROWS, files_of
+from hevitpose.data.table import PoseTable
+from hevitpose.data.tools import forms
 from hevitpose.data.tools.prepared import (
     PreparedFile,
     find_original,
@@ -20,7 +27,9 @@ from hevitpose.data.tools.prepared import (
     write,
 )
 from hevitpose.errors import DataError
-from hevitpose.files import exists, is_dir, is_file
+from hevitpose.files import exists, is_dir, is_file, write_atomically
+
+_PLACE = re.compile(r"\w+\[\d+\] \((id \d+)\)")
 
 
 def _listed() -> dict[str, Any]:
@@ -38,6 +47,23 @@ def people_counts() -> dict[str, int]:
     return _listed()["people"]
 
 
+def unlike_list(split: str, ids: Sequence[int], people: int) -> list[str]:
+    """How a split differs from the list: a line each on its photographs and its people.
+
+    Args:
+        split: train or val.
+        ids: of its photographs.
+        people: usable ones.
+    """
+    listed, found, lines = set(photographs()[split]), set(ids), []
+    if found != listed:
+        others = f", and {len(found - listed):,} others" if found - listed else ""
+        lines.append(f"{len(found & listed):,} of {len(listed):,} photographs of the list{others}")
+    if people != (expected := people_counts()[split]):
+        lines.append(f"{people:,} people, the list has {expected:,}")
+    return lines
+
+
 def make(folder: Path, source: Path) -> list[PreparedFile]:
     """Annotations of both splits, and a link to each photograph.
 
@@ -46,8 +72,9 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
         source: of COCO, in its own layout or in ours.
 
     Raises:
-        DataError: no val2017 annotations or photographs, they are not whole, or some of the list
-            are not there. Nothing is written then.
+        DataError: no val2017 annotations or photographs, they are not whole, some of the list are
+            not there, training would refuse them, or what the folder has already is refused or of
+            another form. Nothing is written then.
     """
     names = files_of("coco").annotations["val"]
     path = find_original(source, *reversed(names))
@@ -58,14 +85,19 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
     everybody = _usable(path, content["annotations"])
     made = {split: _split(content, everybody, images) for split, images in chosen.items()}
     _require_whole(path, made)
+    _require_usable(path, made)
     wanted = [image["file_name"] for one in made.values() for image in one["images"]]
     pictures = _photograph_folder(source, wanted)
+    names = files_of("coco_small").annotations
+    targets = {split: folder / "annotations" / names[split][0] for split in made}
+    _require_kept(targets)
+    mixed = _mixed_form(folder / "images", targets.values(), path, pictures, wanted)
     make_folder(folder / "annotations")
     done = [_link(folder / "images", pictures, wanted)]
-    for split in made:
-        target = folder / "annotations" / files_of("coco_small").annotations[split][0]
-        done.append(write(target, partial(made.__getitem__, split)))
-    return done
+    done[0] = replace(done[0], note=f"{done[0].note}{mixed}")
+    return done + [
+        write(target, partial(made.__getitem__, split)) for split, target in targets.items()
+    ]
 
 
 def _chosen(path: Path, images: Sequence[Any]) -> dict[str, list[dict[str, Any]]]:
@@ -75,7 +107,14 @@ def _chosen(path: Path, images: Sequence[Any]) -> dict[str, list[dict[str, Any]]
         DataError: some are not there, or twice, or have no file name.
     """
     listed = photographs()
-    entries = [entry for entry in _objects(path, "images", images) if type(entry.get("id")) is int]
+    everything = list(_objects(path, "images", images))
+    entries = [entry for entry in everything if type(entry.get("id")) is int]
+    if everything and not entries:
+        first = everything[0].get("id")
+        raise DataError(
+            f"{path}: images[0].id: {first!r:.80} ({type(first).__name__}), and no other id is a "
+            "whole number; expected whole numbers, as val2017 has"
+        )
     _require_once(path, "images", [entry["id"] for entry in entries])
     by_id = {entry["id"]: entry for entry in entries}
     absent = sorted({number for of in listed.values() for number in of} - by_id.keys())
@@ -152,6 +191,86 @@ def _require_whole(path: Path, made: Mapping[str, dict[str, Any]]) -> None:
                 f"{path}: {found:,} people with keypoints in the photographs of coco_small "
                 f"{split}, expected {expected:,}: all annotations of val2017"
             )
+
+
+def _require_usable(path: Path, made: Mapping[str, dict[str, Any]]) -> None:
+    """Refuses people whom training would refuse or leave out: its own reader reads them.
+
+    Raises:
+        DataError: it refuses one, or keeps another number of people.
+    """
+    with TemporaryDirectory() as place:
+        for split, content in made.items():
+            file = write_atomically(Path(place) / f"{split}.json", json.dumps(content))
+            try:
+                table = _read(file, split, skip_bad=True)
+            except DataError as error:
+                raise DataError(str(error).replace(str(file), str(path))) from None
+            if table.skipped:  # its place in the source's lists is another
+                fault = _PLACE.sub(r"\1", str(table.skipped[0]))
+                raise DataError(f"{path}: {fault}")
+            expected = len(content["annotations"])
+            if len(table) != expected:
+                why = ", ".join(
+                    f"{key} {count}"
+                    for key, count in table.counts.items()
+                    if key.startswith("dropped") and count
+                )
+                raise DataError(
+                    f"{path}: {len(table):,} usable people in the photographs of coco_small "
+                    f"{split}, expected {expected:,} ({why})"
+                )
+
+
+def _require_kept(targets: Mapping[str, Path]) -> None:
+    """Refuses what is there already and would stay, where training refuses it.
+
+    Raises:
+        DataError: it does.
+    """
+    for split, target in targets.items():
+        if exists(target):
+            try:
+                _read(target, split)
+            except DataError as error:
+                raise DataError(f"{error}; delete {target} to have it made again") from None
+
+
+def _read(path: Path, split: str, skip_bad: bool = False) -> PoseTable:
+    """As training reads it; the size has no part in who is read."""
+    return coco_format.read(
+        path,
+        path.parent,
+        ROWS["coco_small"],
+        split=split,
+        input_size=(256, 256),
+        skip_bad=skip_bad,
+    )
+
+
+def _mixed_form(
+    folder: Path, targets: Iterable[Path], source: Path, pictures: Path, wanted: Sequence[str]
+) -> str:
+    """What is to be said where photographs and annotations are of two forms; empty otherwise.
+
+    Raises:
+        DataError: what is there already is of another form than what would be made beside it.
+    """
+    kept = [target for target in targets if exists(target)]
+    old = [folder / name for name in wanted if exists(folder / name)]
+    there = {forms.of_annotations(target).form for target in kept} | {forms.of_photographs(old)}
+    new = {forms.of_annotations(source).form} if len(kept) < len(people_counts()) else set()
+    if len(old) < len(wanted):
+        new |= {forms.of_photographs(pictures / name for name in wanted)}
+    there, new = there - {""}, new - {""}
+    if there and new and len(there | new) > 1:
+        raise DataError(
+            f"{folder.parent}: has a part in the {' and '.join(sorted(there))} form, the rest of "
+            f"{source} would be in the {' and '.join(sorted(new))} form; expected one form, delete "
+            "the part that is there"
+        )
+    mixed = len(there | new) > 1
+    return "; mixed form, photographs and annotations differ: see `data check`" if mixed else ""
 
 
 def _photograph_folder(source: Path, wanted: Sequence[str]) -> Path:

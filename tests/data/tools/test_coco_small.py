@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import coco as official_api
 from pycocotools.cocoeval import COCOeval
 
+from hevitpose import json_file
 from hevitpose.cli import execute
 from hevitpose.data import load
 from hevitpose.data.registry import ROWS
@@ -131,6 +134,124 @@ def test_a_source_that_is_not_whole_or_not_cocos(official, tmp_path, change, say
     with pytest.raises(DataError, match=says):
         prepare(tmp_path / "data", "coco_small", official)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: [p.pop("area") for p in c["annotations"]], "id 300: area is missing"),
+        (lambda c: c["annotations"][1].pop("area"), "id 101: area is missing"),
+        (_one("annotations", area="12"), 'annotation id 100: area is "12"'),
+        (_one("annotations", area=0), r"val, expected 3 \(dropped_area 1\)"),
+        (lambda c: c["annotations"][0].pop("bbox"), "id 100.*bbox"),
+        (_one("annotations", bbox=[10, 10, 0, 0]), r"id 100.*bbox is \[10, 10, 0, 0\]"),
+        (_one("annotations", category_id=2), "id 100.*category_id"),
+        (lambda c: c["annotations"][0]["keypoints"].__setitem__(5, 7), "id 100.*7"),
+        (lambda c: c["images"][0].pop("width"), "id 7.*width"),
+        (_one("images", width=3), "outside its image of 3x48"),
+        (lambda c: c.update(categories=[]), "categor"),
+        (_one("categories", id=3), "categor"),
+        (lambda c: c["categories"][0]["keypoints"].reverse(), "keypoints"),
+    ],
+)
+def test_what_training_would_refuse_is_not_made(official, tmp_path, change, says):
+    _changed(official, change)
+    with pytest.raises(DataError, match=says) as refused:
+        prepare(tmp_path / "data", "coco_small", official)
+    assert str(refused.value).startswith(str(official / "annotations/person_keypoints_val2017"))
+    assert "annotations[" not in str(refused.value)  # a position in what would be made
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_there_and_refused_by_training_is_said_to_be_deleted(official, tmp_path):
+    prepare(tmp_path, "coco_small", official)
+    target = tmp_path / "coco_small/annotations/coco_small_val.json"
+    target.write_text(target.read_text().replace('"area": 321.5', '"area": "12"'))
+    with pytest.raises(DataError, match=f'area is "12".*; delete {target} to have it made again'):
+        prepare(tmp_path, "coco_small", official)
+    target.unlink()
+    made = prepare(tmp_path, "coco_small", official)
+    assert [each.status for each in made] == ["exists", "exists", "written"]
+
+
+@pytest.mark.parametrize(("kind", "first"), [(float, r"7\.0 \(float\)"), (str, r"'7' \(str\)")])
+def test_ids_of_another_type_are_said_to_be_so(official, tmp_path, kind, first):
+    def change(content):
+        for image in content["images"]:
+            image["id"] = kind(image["id"])
+
+    _changed(official, change)
+    with pytest.raises(DataError, match=rf"images\[0\]\.id: {first}, .* expected whole numbers"):
+        prepare(tmp_path, "coco_small", official)
+
+
+def test_what_gzip_has_packed(official, tmp_path):
+    path = official / "annotations/person_keypoints_val2017.json"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match="compressed by gzip, unpack it"):
+        prepare(tmp_path, "coco_small", official)
+    with pytest.raises(DataError, match="compressed by gzip, unpack it"):
+        next(json_file.records(path, "annotations"))
+
+
+def _re_encode(folder):
+    for path in folder.iterdir():
+        image = cv2.imread(str(path))
+        path.unlink()
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 72])
+
+
+def _estimate(content):
+    for person in content["annotations"]:
+        person["area_estimated"] = person["id"] == 100
+
+
+def test_the_forms_of_photographs_and_annotations_are_told_apart(official, tmp_path):
+    prepare(tmp_path, "coco_small", official)
+    notes = [row.note for row in check(tmp_path, ["coco_small"])]
+    assert all("official form, official areas" in note for note in notes)
+    _re_encode(tmp_path / "coco_small/images")
+    for row in check(tmp_path, ["coco_small"]):
+        assert (
+            "mixed form: annotations official (official areas), photographs re-encoded" in row.note
+        )
+    for split in ("train", "val"):
+        path = tmp_path / f"coco_small/annotations/coco_small_{split}.json"
+        content = json.loads(path.read_text())
+        _estimate(content)
+        path.write_text(json.dumps(content))
+    train, val = check(tmp_path, ["coco_small"])
+    assert "re-encoded form, 0 of 1 areas are estimated" in train.note
+    assert "re-encoded form, 1 of 3 areas are estimated" in val.note
+    content["annotations"][0].pop("area")
+    path.write_text(json.dumps(content))
+    assert "areas: 1 missing" in check(tmp_path, ["coco_small"])[1].note
+
+
+def test_no_half_is_made_beside_the_other_form(official, tmp_path):
+    data, annotations = tmp_path / "data", tmp_path / "data/coco_small/annotations"
+    prepare(data, "coco_small", official)
+    (annotations / "coco_small_val.json").unlink()
+    _changed(official, _estimate)
+    says = "has a part in the official form, .* in the re-encoded form; expected one form"
+    with pytest.raises(DataError, match=says):
+        prepare(data, "coco_small", official)
+    assert not (annotations / "coco_small_val.json").exists()
+    (made, *_) = prepare(tmp_path / "other", "coco_small", official)
+    assert "mixed form" in made.note  # the source's own halves
+
+
+def test_check_compares_with_the_list(official, tmp_path, monkeypatch, capsys):
+    prepare(tmp_path, "coco_small", official)
+    words = ["data", "check", "coco_small", "--root", str(tmp_path)]
+    assert execute(words) == 0 and "of the list" not in capsys.readouterr().out
+    monkeypatch.setattr(coco_small, "photographs", lambda: {"train": [9, 5], "val": [7]})
+    monkeypatch.setattr(coco_small, "people_counts", lambda: {"train": 1, "val": 1422})
+    train, val = check(tmp_path, ["coco_small"])
+    assert "1 of 2 photographs of the list" in train.note and train.unlike_list
+    assert "3 people, the list has 1,422" in val.note and "photographs of" not in val.note
+    assert execute(words) == 1
+    load("coco_small", tmp_path, "train", input_size=(64, 64), training=True)  # is not refused
 
 
 def test_where_nothing_can_be_written(official, tmp_path):
