@@ -88,8 +88,8 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
     _require_usable(path, made)
     wanted = [image["file_name"] for one in made.values() for image in one["images"]]
     pictures = _photograph_folder(source, wanted)
-    names = files_of("coco_small").annotations
-    targets = {split: folder / "annotations" / names[split][0] for split in made}
+    called = files_of("coco_small").annotations
+    targets = {split: folder / "annotations" / called[split][0] for split in made}
     _require_kept(targets)
     mixed = _mixed_form(folder / "images", targets.values(), path, pictures, wanted)
     make_folder(folder / "annotations")
