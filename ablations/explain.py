@@ -88,7 +88,12 @@ def describe(
         retry_failed: failed jobs would run again.
     """
     history = History(*stores)
-    again = trainings_to_run(made, lambda job: job.id in history.done, out, stores)
+
+    def weights(training: str) -> Path | None:
+        record = history.done.get(training)
+        return None if record is None else runs.weights_of(out, record)
+
+    again = trainings_to_run(made, lambda job: job.id in history.done, weights)
     lines, total, unknown, count = [], 0.0, 0, 0
     width = made.label_width
     for job in made.jobs:

@@ -153,22 +153,19 @@ def training_jobs(
 
 
 def trainings_to_run(
-    plan: Plan, recorded: Callable[[Job], bool], out: Path, stores: Sequence[RecordStore]
+    plan: Plan, recorded: Callable[[Job], bool], weights: Callable[[str], Path | None]
 ) -> set[str]:
-    """Recorded trainings whose weights are not there, or others, and which something still needs.
+    """Recorded trainings whose weights are missing or replaced, and which something still needs.
 
     Args:
         plan: all jobs.
         recorded: whether a job has its record.
-        out: the runs folder, which holds weights.
-        stores: whose records say what weights they are.
+        weights: those that the training of an id left, if they are there and its own.
     """
     again: set[str] = set()
     for job in reversed(plan.jobs):  # what needs weights comes after what leaves them
         runs_now = not recorded(job) or job.id in again
-        if job.needs is None or not runs_now:
-            continue
-        if runs.recorded_weights(out, job.needs, stores) is None:
+        if job.needs is not None and runs_now and weights(job.needs) is None:
             again.add(job.needs)
     return again
 
@@ -196,7 +193,7 @@ class History:
                 self.failed.setdefault(record.id, []).append(record)
 
     def _remember(self, record: Record) -> None:
-        self.done[record.id] = record
+        self.done.setdefault(record.id, record)
         names = (record.model, record.grid, record.cell)
         for key in _keys(record.kind, record.seed, record.config_hash, record.cell_id, names):
             self._alike.setdefault(key, []).append(record)
@@ -205,7 +202,7 @@ class History:
     def why(self, job: Job) -> str:
         """Why a job would run: absent, failed before, or what changed since the nearest record."""
         if job.id in self.done:
-            return "trains again: its weights are gone or others, and an evaluation needs them"
+            return "trains again: its weights are missing or replaced, and an evaluation needs them"
         if job.id in self.failed:
             attempts = self.failed[job.id]
             error = first_line(attempts[-1].error)

@@ -118,7 +118,7 @@ class Runner:
         """
         self.store.check_writable()
         self.store.sweep()
-        needed = trainings_to_run(self.plan, self._recorded, self.out, self._stores)
+        needed = trainings_to_run(self.plan, self._recorded, self._weights)
         for job in self.plan.jobs:
             if self._recorded(job) and job.id not in needed:
                 self._cached(job)
@@ -219,7 +219,7 @@ class Runner:
             )
 
     def _give_up(self) -> None:
-        """Jobs whose weights were there when this run began, and are not, or others, now."""
+        """Jobs whose weights were removed or replaced since this run began."""
         while self.waiting:
             job = self.waiting.popleft()
             self.summary.failed.append(

@@ -200,7 +200,7 @@ def same(path: Path, other: Path) -> bool:
 
 
 def require_folder(path: Path, option: str = "") -> None:
-    """Refuse an output folder that cannot be, before hours are spent on what goes there.
+    """Refuse an output folder that cannot be made or written, before hours are spent on it.
 
     Args:
         path: the folder; it need not exist.
@@ -216,7 +216,7 @@ def require_file(path: Path, option: str = "") -> None:
     """Likewise for an output file, which may exist and is replaced.
 
     Raises:
-        UsageError: it is a folder, or its folder cannot be.
+        UsageError: it is a folder, or its folder cannot be made or written.
     """
     if is_dir(path):
         raise UsageError(f"{option} {path}: is a folder, expected a file to write".lstrip())
@@ -227,7 +227,7 @@ def _require_place(folder: Path, path: Path, option: str) -> None:
     # lexists: a link to nothing is in the way of a folder.
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     if not is_dir(above) or not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {path}: {above} is no folder that can be written".lstrip())
+        raise UsageError(f"{option} {path}: {above} is not a folder that can be written".lstrip())
 
 
 def other_kind(mode: int) -> str | None:

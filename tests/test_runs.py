@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ablations import measurements
 from hevitpose.config import Config, load_config
 from hevitpose.errors import DataError, DivergedError, Notice, UsageError
 from hevitpose.evaluation.score import Predictions, score
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
-from hevitpose.models.shipped import locate
+from hevitpose.models.shipped import SHIPPED, SHIPPED_NAMES, locate
 from hevitpose.records import provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
@@ -27,12 +29,12 @@ from hevitpose.runs import (
     latency_run,
     recorded_weights,
     remove_weights,
-    start_of,
     store_of,
     train_and_record,
     training_folder,
     training_run,
 )
+from hevitpose.runs.plan import start_of
 from hevitpose.runs.record import evaluation_fields
 from hevitpose.runs.weights import holds, is_of, network_of
 from hevitpose.training import devices, fit
@@ -203,6 +205,13 @@ def test_a_trainings_weights_are_its_own_or_none(done, tmp_path):
     assert find(others) is None
     on_cuda = replace(first.training, inputs=first.training.inputs | {"device": "cuda"})
     weights.write_bytes(b"junk")
+    assert not holds(weights, on_cuda)
+    with safe_open(first.weights, "pt") as file:
+        metadata = file.metadata()
+    described = json.loads(metadata["hevitpose"])
+    described["config"]["training"]["unknown"] = 1  # a key of a later version
+    metadata["hevitpose"] = json.dumps(described)
+    save_file(load_file(first.weights), weights, metadata)
     assert not holds(weights, on_cuda)
 
 
@@ -545,7 +554,9 @@ class TestStartFrom:
         assert shipped.inputs["pretrained"] == file_digest(locate("hevitpose_nano"))
         with pytest.raises(DataError, match=r"none: no such checkpoint .*ships: hevitpose_nano\)"):
             run("mine/none")
+        assert {path.parent.name for path in SHIPPED.glob("*/*.safetensors")} <= {*SHIPPED_NAMES}
         monkeypatch.setattr("hevitpose.models.shipped.SHIPPED", tmp_path)
+        monkeypatch.setattr("hevitpose.models.shipped.SHIPPED_NAMES", ("mine",))
         shutil.copytree(folder, tmp_path / "mine")
         named = config.with_overrides({"training.start_from": "mine"})
         found = train_and_record(named, runs=tmp_path / "runs")

@@ -10,7 +10,7 @@ import typer
 
 from hevitpose.cli.common import AsJson
 from hevitpose.errors import on_one_line
-from hevitpose.files import require_file, require_folder
+from hevitpose.files import require_file
 from hevitpose.progress import progress_bar
 
 app = typer.Typer(help="Datasets: render, check, convert.", no_args_is_help=True)
@@ -28,7 +28,6 @@ def synth(
     ] = None,
 ) -> None:
     """Render synthetic people with annotations in all four formats."""
-    require_folder(root, "--root")
     if sheet is not None:
         require_file(sheet, "--sheet")
     from hevitpose.data.synthetic import contact_sheet, generate
@@ -76,7 +75,6 @@ def prepare(
     root: Annotated[Path, typer.Option("--root", help="Where the readers look.")] = Path("data"),
 ) -> None:
     """Convert an original release to what the readers take; the originals stay untouched."""
-    require_folder(root, "--root")
     from hevitpose.data.tools.prepare import prepare as convert
 
     for made in convert(root, dataset, source):

@@ -130,8 +130,9 @@ def export(
     from hevitpose.inference.export import export as write
     from hevitpose.inference.export_request import require_suffix
     from hevitpose.inference.pictures import find_images
-    from hevitpose.models.checkpoint import from_pretrained, locate
+    from hevitpose.models.checkpoint import from_pretrained
     from hevitpose.models.imports import import_files
+    from hevitpose.models.shipped import locate
     from hevitpose.records.identity import file_digest
 
     precision = _precision(int8, bf16, calibration)

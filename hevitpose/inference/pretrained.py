@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
 from hevitpose.models.keypoints import KeypointLayout
 from hevitpose.models.published import PUBLISHED_SIZE, Foreign, read_published
 from hevitpose.models.spec import WEIGHTS
+from hevitpose.models.trained import earlier_trainings
 from hevitpose.records.identity import file_digest
 
 if TYPE_CHECKING:
@@ -313,14 +314,23 @@ def _training_data(
     if _publisher(source):
         return "as its publisher says"
     own = _dataset(config.get("data", {}).get("dataset"))
-    training = next((r for r in records if r.kind == "training"), None)
-    said = config if training is None else training.config
-    start = (said.get("training") or {}).get("start_from")
-    return f"{own}; before it {_start_data(start, records)}" if start else own
+    trainings = [r for r in records if r.kind == "training"]
+    starts = [(r.config.get("training") or {}).get("start_from") for r in trainings]
+    said = next((r.config for r in trainings if r.id not in starts), config)
+    before = [*_starts(said, records), *(_dataset(t.dataset) for t in earlier_trainings(source))]
+    return f"{own}; before it {', '.join(dict.fromkeys(before))}" if before else own
+
+
+def _starts(config: Mapping[str, Any], records: Iterable[Record]) -> Iterator[str]:
+    """What the weights had seen that a training started from, the last first, as far as known."""
+    known = {r.id: r.config for r in records if r.kind == "training"}
+    start = (config.get("training") or {}).get("start_from")
+    while start:
+        yield _start_data(start, records)
+        start = (known.get(start, {}).get("training") or {}).get("start_from")
 
 
 def _start_data(start: str, records: Iterable[Record]) -> str:
-    """What weights had seen that a training started from."""
     kind = start_kind(start)
     if kind == "preset":
         return _dataset(start.partition(":")[2])

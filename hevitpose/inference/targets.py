@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hevitpose.errors import UsageError
-from hevitpose.files import is_dir, require_folder
+from hevitpose.files import require_file
 from hevitpose.inference.pictures import Pictures
 
 KEYPOINTS, DETECTIONS = "keypoints.json", "detections.json"
@@ -132,13 +132,8 @@ def _require_writable(out: Path, places: Iterable[Path]) -> None:
     Raises:
         UsageError: there is one.
     """
-    folders = set()
     for place in places:
-        if is_dir(place):
-            raise UsageError(f"--out {out}: {place} is a folder, expected a file to write there")
-        folders.add(place.parent)
-    for folder in sorted(folders):
-        require_folder(folder, "--out")
+        require_file(place, f"--out {out}:")
 
 
 def _require_no_panels(out: Path, places: Iterable[str], drawn: set[str]) -> None:

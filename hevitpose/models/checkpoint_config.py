@@ -8,7 +8,8 @@ from typing import Any
 
 from hevitpose.config import Config, parse_config
 from hevitpose.errors import UsageError
-from hevitpose.models.checkpoint import Stored, locate, read_checkpoint, todays_options
+from hevitpose.models.checkpoint import Stored, read_checkpoint, todays_options
+from hevitpose.models.shipped import locate
 from hevitpose.models.spec import PEERS, full_name
 
 #: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how

@@ -7,13 +7,14 @@ count and score after it is of another network than the one that was meant.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, Notice, UsageError
 from hevitpose.models.registry import Own, own_part, place
 
 #: Side of the trial's image where nobody says what the network will be given.
@@ -43,18 +44,22 @@ _PROMISES: dict[str, tuple[Callable[[torch.Size, Own], tuple[int, ...]], str]] =
 
 
 def try_own_parts(network: nn.Module, input_size: tuple[int, int] | None = None) -> None:
-    """Run a network once, on a copy, if it has parts that are not built in; none cost nothing.
+    """Run a network once, on a copy, if it has parts that are not built in.
 
     Real numbers, not the ``meta`` device: a part may remember what it computed (a mask), or know
     only real tensors. A network on ``meta`` is not tried: it is a sketch, built again before use.
 
     Args:
         network: fresh; it stays as it is, and so do the random numbers after it.
-        input_size: (W, H) in pixels; None: not known, and then a part that fails is no news.
+        input_size: (W, H) in pixels; None: not known. Then a part that fails is
+            ignored, and sides only have to be no broadcast: it may be made for another size.
 
     Raises:
         UsageError: a part gives another shape than its kind promises.
         HEViTPoseError: a part fails in its ``forward``.
+
+    Warns:
+        Notice: the network cannot be copied, so nothing was tried.
     """
     own = {name: found for name, part in network.named_modules() if (found := own_part(part))}
     weight = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
@@ -67,8 +72,15 @@ def try_own_parts(network: nn.Module, input_size: tuple[int, int] | None = None)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             tried = copy.deepcopy(network).eval()
-            for name, found in own.items():
-                _watch(tried.get_submodule(name), found, running)
+        except Exception as error:
+            names = ", ".join(sorted({f"{found.kind} {found.name!r}" for found in own.values()}))
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            text = f"shapes of {names} are not checked, the network cannot be copied ({reason})"
+            warnings.warn(text, Notice, stacklevel=3)
+            return
+        for name, found in own.items():
+            _watch(tried.get_submodule(name), found, running, input_size is not None)
+        try:
             tried(image)
         except _BrokenError as error:
             raise UsageError(str(error)) from None
@@ -79,7 +91,7 @@ def try_own_parts(network: nn.Module, input_size: tuple[int, int] | None = None)
                 raise HEViTPoseError(f"{where}: {reason}") from error
 
 
-def _watch(part: nn.Module, own: Own, running: list[Own]) -> None:
+def _watch(part: nn.Module, own: Own, running: list[Own], sized: bool) -> None:
     """Compare what a part gives with its promise; whose ``forward`` runs is the last of a list."""
     promise, in_words = _PROMISES[own.kind]
 
@@ -90,12 +102,19 @@ def _watch(part: nn.Module, own: Own, running: list[Own]) -> None:
         running.pop()
         given, got = args[0].shape, _shape(output)
         expected = promise(given, own)
-        if got != expected:
+        if got != expected and (sized or not _fits(got, expected)):
             text = f"gives {got} for {tuple(given)}, expected {expected} ({in_words})"
             raise _BrokenError(f"{place(own)}: {text}")
 
     part.register_forward_pre_hook(begins)
     part.register_forward_hook(ends)
+
+
+def _fits(got: Any, expected: tuple[int, ...]) -> bool:
+    """Whether a shape may be the promised one of an image of another size."""
+    if len(got) != len(expected) or got[:2] != expected[:2]:
+        return False
+    return all(a == b or a > 1 for a, b in zip(got[2:], expected[2:], strict=True))
 
 
 def _shape(output: Any) -> Any:

@@ -78,7 +78,7 @@ def _files(module: str) -> Iterator[tuple[str, Path, bool]]:
         inside = spec.submodule_search_locations
         if spec.origin is not None and spec.has_location:
             file = Path(spec.origin).resolve()
-            if not _is_users(file):
+            if _is_installed(Path(spec.origin)) or not _is_users(file):
                 return
             yield name, file, inside is not None
         if inside is None:
@@ -97,9 +97,12 @@ def _find(name: str, folders: Sequence[str] | None) -> ModuleSpec | None:
 
 
 def _is_users(file: Path) -> bool:
-    if _INSTALLED.intersection(file.parts):
-        return False
-    return not any(file.is_relative_to(folder) for folder in _known_folders())
+    ours = any(file.is_relative_to(folder) for folder in _known_folders())
+    return not (ours or _is_installed(file))
+
+
+def _is_installed(file: Path) -> bool:
+    return not _INSTALLED.isdisjoint(file.parts)  # as it is named: some installers link
 
 
 @cache

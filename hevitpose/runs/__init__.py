@@ -38,7 +38,7 @@ from hevitpose.runs.record import (
     train_fields,
     with_start,
 )
-from hevitpose.runs.weights import recorded_weights
+from hevitpose.runs.weights import recorded_weights, weights_of
 
 __all__ = [
     "RUNS",
@@ -66,5 +66,6 @@ __all__ = [
     "training_folder",
     "training_run",
     "unrendered",
+    "weights_of",
     "with_start",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.config import parse_config
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.records import Record, RecordStore
 from hevitpose.records.identity import file_digest, model_inputs
 from hevitpose.runs.folders import WEIGHTS, portable, training_folder
@@ -29,7 +29,10 @@ def is_of(weights: Path, record: Record) -> bool:
         return False
     from hevitpose.models.checkpoint import read_checkpoint
 
-    stored = parse_config(read_checkpoint(weights).config, str(weights))
+    try:
+        stored = parse_config(read_checkpoint(weights).config, str(weights))
+    except UsageError:  # a config of another version, so not the one that is recorded
+        return False
     return stored.of_weights() == parse_config(record.config, record.id).of_weights()
 
 
@@ -63,9 +66,14 @@ def recorded_weights(runs: Path, training_id: str, stores: Sequence[RecordStore]
     Raises:
         DataError: the record is damaged.
     """
-    weights = training_folder(runs, training_id) / WEIGHTS
     record = next((r for store in stores if (r := store.get(training_id)) is not None), None)
-    return weights if record is not None and holds(weights, record) else None
+    return None if record is None else weights_of(runs, record)
+
+
+def weights_of(runs: Path, training: Record) -> Path | None:
+    """The weights that a recorded training left in its folder, if they are there and its own."""
+    weights = training_folder(runs, training.id) / WEIGHTS
+    return weights if holds(weights, training) else None
 
 
 def network_of(weights: Path) -> dict[str, Any]:

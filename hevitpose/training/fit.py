@@ -32,10 +32,11 @@ from hevitpose.evaluation.conditions import Applied, apply
 from hevitpose.evaluation.score import Predictions, mean_pose, score
 from hevitpose.leases import owning
 from hevitpose.models import create_for_input, gate
-from hevitpose.models.checkpoint import Stored, load_weights, locate, read_checkpoint
+from hevitpose.models.checkpoint import Stored, load_weights, read_checkpoint
 from hevitpose.models.checkpoint_config import require_keypoints
 from hevitpose.models.imports import import_files
 from hevitpose.models.onnx_file import runtime_network
+from hevitpose.models.shipped import locate
 from hevitpose.models.spec import WEIGHTS
 from hevitpose.progress import Progress, silent
 from hevitpose.records.identity import file_digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from hevitpose import files
@@ -11,7 +12,7 @@ from hevitpose.config.start import start_kind
 from hevitpose.data.files import locate
 from hevitpose.data.minival import split_of_files
 from hevitpose.data.registry import is_custom, is_rendered
-from hevitpose.errors import UsageError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.models.shipped import places
 from hevitpose.models.spec import WEIGHTS
 
@@ -29,7 +30,6 @@ def require_apart(config: Config, out: Path) -> None:
 
     Raises:
         UsageError: it would, also through links.
-        DataError: the annotations are absent.
     """
     for read in _read(config):
         for name in _WRITTEN:
@@ -56,4 +56,5 @@ def _read(config: Config) -> Iterator[Path]:
         yield Path(data.dataset)
     if not is_rendered(data.dataset):
         for split in (data.train_split, data.val_split):
-            yield from locate(data.dataset, data.folder, split_of_files(data, split))[0]
+            with suppress(DataError):  # nothing is there to be replaced; its reader says so
+                yield from locate(data.dataset, data.folder, split_of_files(data, split))[0]

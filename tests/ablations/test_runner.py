@@ -453,7 +453,7 @@ class TestCommand:
     def test_an_output_folder_that_cannot_be_exits_2(self, capsys, tmp_path):
         (tmp_path / "note").touch()
         assert command.main(["run", "--out", str(tmp_path / "note" / "x")]) == 2
-        assert "is no folder that can be written" in capsys.readouterr().err
+        assert "is not a folder that can be written" in capsys.readouterr().err
 
     def test_usage_errors_exit_2(self, capsys, tmp_path):
         for arguments in (

@@ -129,7 +129,7 @@ def test_a_failure_is_a_row_and_no_record(run, tmp_path, monkeypatch):
         (["--sides", "4097"], "--sides '4097': expected at most 4096"),
         (["--input", "٣٢x٣٢"], "expected HEIGHTxWIDTH"),
         (["--time"], "expected --sides"),
-        (["--out", f"{__file__}/x"], "is no folder that can be written"),
+        (["--out", f"{__file__}/x"], "is not a folder that can be written"),
         (["--sides", "160,0160"], "--sides '160,0160': one of them is given twice"),
         (["--input", "64x64,064x64"], "--input '64x64,064x64': one of them is given twice"),
         (["--conventions", "mmcv,mmcv"], "--conventions 'mmcv,mmcv': one of them is given twice"),

@@ -113,7 +113,7 @@ def test_without_a_gpu_it_is_one_line_and_exit_2(monkeypatch, capsys, tmp_path):
     [
         (["--parts", "a,e"], "unknown part 'e'"),
         (["--minutes", "0"], "--minutes 0: expected a finite number, more than 0"),
-        (["--out", f"{__file__}/x", "--data", "x"], "is no folder that can be written"),
+        (["--out", f"{__file__}/x", "--data", "x"], "is not a folder that can be written"),
         (["--minutes", "nan"], "--minutes nan: expected a finite number"),
         (["--minutes", "inf"], "--minutes inf: expected a finite number"),
         (["--parts", "c"], "--data: not given"),

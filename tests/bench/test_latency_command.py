@@ -82,7 +82,7 @@ def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
         (["--dtype", "fp32,fp32"], "--dtype 'fp32,fp32': one of them is given twice"),
         (["--layout", "nchw,nchw"], "--layout 'nchw,nchw': one of them is given twice"),
         (["--scope", "model,model"], "--scope 'model,model': one of them is given twice"),
-        (["--out", f"{__file__}/x"], "is no folder that can be written"),
+        (["--out", f"{__file__}/x"], "is not a folder that can be written"),
         (["--timeout", "nan"], "--timeout nan: expected a finite number, more than 0"),
         (["--timeout", "inf"], "--timeout inf: expected a finite number, more than 0"),
         (["--timeout", "0"], "--timeout 0: expected a finite number, more than 0"),

@@ -108,7 +108,7 @@ def test_a_width_that_cannot_be_split_is_no_candidate(small):
     ("arguments", "said"),
     [
         (["--variant", "x"], "unknown --variant 'x' (known: b, s, t)"),
-        (["--csv", f"{__file__}/x"], "is no folder that can be written"),
+        (["--csv", f"{__file__}/x"], "is not a folder that can be written"),
         (["--variant", "t,t"], "--variant t,t: a size is given twice"),
         (["--step", "4"], "--step 4: expected 8 to 512"),
         (["--step", "511"], "--step 511: no width"),

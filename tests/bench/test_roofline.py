@@ -133,6 +133,6 @@ def test_gpu_without_a_gpu(capsys):
 def test_a_plot_of_another_kind_is_refused_before_measuring(capsys, monkeypatch, name):
     monkeypatch.setattr(roofline, "measure_peaks", lambda *_: pytest.fail("measured"))
     assert roofline.main(["--model", "nano", "--plot", f"{__file__}/x.svg"]) == 2
-    assert "is no folder that can be written" in capsys.readouterr().err
+    assert "is not a folder that can be written" in capsys.readouterr().err
     assert roofline.main(["--model", "nano", "--input", "32x32", "--plot", name]) == 2
     assert f"--plot {name}: expected a name in .svg" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_where_nothing_can_be_written_is_said_first(words, option, tmp_path, mon
     (tmp_path / "note").touch()
     name = {"export": "x.onnx"}.get(words[0], "x.safetensors")
     assert execute([*words, *([option] if option else []), f"note/{name}"]) == 2
-    said = f"error: {option} note/{name}: {tmp_path / 'note'} is no folder that can be written\n"
+    said = f"error: {option} note/{name}: {tmp_path / 'note'} is not a folder that can be written\n"
     assert capsys.readouterr().err == said.replace("  ", " ")
 
 
@@ -234,7 +234,7 @@ def test_weights_of_other_keypoints_are_refused_first(tmp_path, monkeypatch, cap
 
 
 def test_weights_that_are_read_are_not_replaced(tmp_path, monkeypatch, capsys):
-    from hevitpose.models.checkpoint import locate
+    from hevitpose.models.shipped import locate
 
     monkeypatch.chdir(tmp_path)
     content = locate("hevitpose_nano").read_bytes()

@@ -82,11 +82,11 @@ def test_where_predictions_cannot_go_is_said_before(trained, tmp_path, capsys):
     (tmp_path / "link.npz").symlink_to(weights)
     (tmp_path / "file").write_text("")
     for name, says in (
-        ("folder.npz", "expected a file to write, NAME.npz"),
+        ("folder.npz", "is a folder, expected a file to write"),
         (str(weights), "is an input of this evaluation"),
         ("link.npz", "is an input of this evaluation"),
         ("keypoints.json", "expected a file to write, NAME.npz"),
-        ("file/keypoints.npz", "is no folder that can be written"),
+        ("file/keypoints.npz", "is not a folder that can be written"),
     ):
         words = ["--condition", "fog:3", "--predictions", str(tmp_path / name)]
         assert execute([*trained, *words]) == 2

@@ -109,9 +109,9 @@ def test_files_are_looked_at_first(here, capsys):
 @pytest.mark.parametrize(
     ("folder", "file", "says"),
     [
-        ("o/keypoints.json", "o/note", "keypoints.json is a folder, expected a file"),
-        ("o/s/a.jpg", "o/note", "a.jpg is a folder, expected a file"),
-        ("o", "o/s", "s is no folder that can be written"),
+        ("o/keypoints.json", "o/note", "keypoints.json: is a folder, expected a file"),
+        ("o/s/a.jpg", "o/note", "a.jpg: is a folder, expected a file"),
+        ("o", "o/s", "s is not a folder that can be written"),
     ],
 )
 def test_what_cannot_be_written_is_said_before(here, monkeypatch, folder, file, says):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hevitpose.cli import execute
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, Notice, UsageError
 from hevitpose.models import create_model, register, registry
 from hevitpose.models.build import create_for_input
 from hevitpose.models.imports import import_files
@@ -25,6 +25,8 @@ BROKEN = {
     "narrow": ("downsampling", "x[:, :, ::2, ::2]", "(1, 32, 8, 8) for (1, 32, 16, 16)"),
     "kept": ("upsampler", "self.conv(x)", "(1, 96, 4, 4) for (1, 96, 4, 4)"),
 }
+#: A downsampling that is right for 64x64 images alone.
+POOL = "self.pool = nn.AdaptiveAvgPool2d(8 if in_channels == 32 else 4)"
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +65,27 @@ def test_a_wrong_shape_is_refused(file, case):
     line = str(caught.value)
     assert line.startswith(f"{kind} 'odd' ({kind}_file.py:4, Odd): gives {says}, expected (1, ")
     assert "\n" not in line
-    with pytest.raises(UsageError, match="odd"):  # by the other name, at its own size
+    if case in ("whole", "kept"):  # maps of another size may be right for another image
         create_model("nano", 3, **{kind: "odd"})
+    else:
+        with pytest.raises(UsageError, match="odd"):
+            create_model("nano", 3, **{kind: "odd"})
+
+
+def test_a_part_for_one_size_loads_without_it(file):
+    """A file of weights is read before anyone says what image the network is given."""
+    import_files([file("downsampling", "self.pool(self.conv(x))", POOL)])
+    create_for_input("nano", 3, (64, 64), downsampling="odd")
+    create_model("nano", 3, downsampling="odd")
+    with pytest.raises(UsageError, match="expected"):
+        create_for_input("nano", 3, (128, 128), downsampling="odd")
+
+
+def test_a_part_that_cannot_be_copied_is_said(file):
+    own = "self.kept = self.conv.weight * 2"  # no leaf: deepcopy refuses it
+    import_files([file("attention", "x.mean((2, 3), keepdim=True)", own)])
+    with pytest.warns(Notice, match="shapes of attention 'odd' are not checked"):
+        create_for_input("nano", 3, (64, 64), attention="odd")
 
 
 def test_a_command_says_it(file, capsys):

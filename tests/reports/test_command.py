@@ -72,7 +72,7 @@ def rendered(make, tmp_path_factory) -> Path:
 def test_an_output_folder_that_cannot_be_exits_2(tmp_path, capsys):
     (tmp_path / "note").touch()
     assert main(["--out", str(tmp_path / "note" / "x")]) == 2
-    assert "is no folder that can be written" in capsys.readouterr().err
+    assert "is not a folder that can be written" in capsys.readouterr().err
 
 
 @pytest.fixture

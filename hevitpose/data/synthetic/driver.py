@@ -25,7 +25,7 @@ from hevitpose import json_file
 from hevitpose.data.synthetic import pool, seal
 from hevitpose.data.synthetic.seal import FORMATS
 from hevitpose.errors import DataError, UsageError
-from hevitpose.files import exists, is_dir
+from hevitpose.files import exists, is_dir, require_folder
 from hevitpose.records import provenance
 from hevitpose.records.identity import RENDERED_PEOPLE as VERSION
 
@@ -75,7 +75,8 @@ def generate(
 ) -> SyntheticInfo:
     """Write the synthetic data set below ``root`` unless it is already there.
 
-    The files depend on ``people``, ``size``, ``seed`` and ``VERSION`` alone, not on ``workers``.
+    The files depend on ``people``, ``size``, ``seed`` and ``RENDERED_PEOPLE`` alone, not on
+    ``workers``.
 
     Args:
         root: folder that will hold ``coco``, ``mpii``, ``crowdpose`` and ``ochuman``.
@@ -98,6 +99,7 @@ def generate(
     info, crowds = _plan(people, size, seed)
     if read_marker(root) == info:
         return info
+    require_folder(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _lock(root):

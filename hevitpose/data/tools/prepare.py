@@ -16,7 +16,7 @@ from hevitpose.data.registry import files_of, placed
 from hevitpose.data.tools import coco_small
 from hevitpose.data.tools.prepared import PreparedFile, find_original, read_object, write
 from hevitpose.errors import DataError, UsageError, unknown_name
-from hevitpose.files import exists, is_dir
+from hevitpose.files import exists, is_dir, require_folder
 
 
 def prepare(root: str | Path, dataset: str, source: str | Path) -> list[PreparedFile]:
@@ -46,23 +46,11 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
     if not is_dir(source):
         raise DataError(f"{source}: no such folder, expected the originals from {files.page}")
     folder = root / files.folder
-    _require_place(folder / "annotations")
+    if not is_dir(folder / "annotations"):  # else what is there already may be read-only
+        require_folder(folder / "annotations")
     if files.source in placed():  # photographs of another dataset, chosen one by one
         return _MAKERS[dataset](folder, source)
     return [*_MAKERS[dataset](folder, source), *_images(folder / "images", source)]
-
-
-def _require_place(folder: Path) -> None:
-    """Refuses a destination that no folder can be made at, before anything is read or made.
-
-    Raises:
-        DataError: it, or what is above it, is no folder.
-    """
-    for place in (folder, *folder.parents):
-        if is_dir(place):
-            return
-        if exists(place):
-            raise DataError(f"{place}: is no folder, expected one to write {folder} in")
 
 
 def _images(target: Path, source: Path) -> list[PreparedFile]:

@@ -19,7 +19,7 @@ from hevitpose.data.registry import ROWS
 from hevitpose.data.tools import coco_small
 from hevitpose.data.tools.check import check
 from hevitpose.data.tools.prepare import prepare
-from hevitpose.errors import DataError
+from hevitpose.errors import DataError, UsageError
 from hevitpose.evaluation.prediction_files import evaluate_predictions
 from tests.data import annotation_files as files
 
@@ -256,13 +256,13 @@ def test_check_compares_with_the_list(official, tmp_path, monkeypatch, capsys):
 
 def test_where_nothing_can_be_written(official, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="file: is no folder, expected one to write"):
+    with pytest.raises(UsageError, match="file is not a folder that can be written"):
         prepare(tmp_path / "file", "coco_small", official)
     with pytest.raises(DataError, match="File name too long, expected a folder"):
         prepare(tmp_path / ("a" * 300), "coco_small", official)
     (tmp_path / "data/coco_small").mkdir(parents=True)
     (tmp_path / "data/coco_small/annotations").write_text("")
-    with pytest.raises(DataError, match="annotations: is no folder"):
+    with pytest.raises(UsageError, match="annotations is not a folder that can be written"):
         prepare(tmp_path / "data", "coco_small", official)
     assert [path.name for path in (tmp_path / "data/coco_small").iterdir()] == ["annotations"]
 
