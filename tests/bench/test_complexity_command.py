@@ -23,7 +23,7 @@ def run(tmp_path, capsys):
     """Runs the command in a store of its own: (exit code, standard output, standard error)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = command.main([*arguments, "--out", str(tmp_path)])
+        code = command.main(["--out", str(tmp_path), *arguments])
         return code, *capsys.readouterr()
 
     return call

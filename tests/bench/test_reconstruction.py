@@ -122,12 +122,6 @@ def test_wrong_requests_are_one_line(small, capsys, arguments, said):
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
-def test_a_file_that_cannot_be_written_is_one_line(small, capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    assert r.main(["--step", "64", "--csv", str(tmp_path / "file" / "x.csv")]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
-
-
 def test_the_docs_quote_what_the_command_prints():
     """In a process of its own, as a reader runs it; torch is not needed to count."""
     code = (
