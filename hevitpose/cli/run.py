@@ -30,6 +30,7 @@ from hevitpose.cli.common import (
 from hevitpose.config import Config
 from hevitpose.errors import UsageError
 from hevitpose.files import require_file, require_folder, same, write_atomically
+from hevitpose.models.shipped import locate
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
 
@@ -160,8 +161,6 @@ def _require_destination(path: Path, config: Config) -> None:
     Raises:
         UsageError: a folder, no .npz, below a file, or a file that is read.
     """
-    from hevitpose.models.shipped import locate
-
     read = [locate(config.model.checkpoint), Path(config.data.box_source)]  # type: ignore[attr-defined]
     read += [Path(config.data.dataset), *config.imports]
     if any(same(path, file) for file in read):

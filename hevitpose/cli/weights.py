@@ -10,6 +10,7 @@ import typer
 from hevitpose import files
 from hevitpose.cli.common import Imports, Runtime
 from hevitpose.errors import UsageError, notice_once, on_one_line
+from hevitpose.models.shipped import locate
 from hevitpose.sizes import parse_size
 
 InputSize = Annotated[
@@ -81,7 +82,6 @@ def export_checkpoint(
     """Weights alone, complete in themselves, from a training checkpoint."""
     from hevitpose.models.checkpoint import (
         from_pretrained,
-        locate,
         read_checkpoint,
         save_checkpoint,
     )
@@ -132,7 +132,6 @@ def export(
     from hevitpose.inference.pictures import find_images
     from hevitpose.models.checkpoint import from_pretrained
     from hevitpose.models.imports import import_files
-    from hevitpose.models.shipped import locate
     from hevitpose.records.identity import file_digest
 
     precision = _precision(int8, bf16, calibration)

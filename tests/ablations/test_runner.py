@@ -324,7 +324,7 @@ class TestDryRun:
         assert dry(options)[-1] == "0 of 4 would run"
         more = dataclasses.replace(options, cells=None)
         lines = dry(more)
-        assert [line for line in lines if "trains again: its weights are gone" in line]
+        assert [line for line in lines if "trains again: its weights are missing" in line]
         assert lines[-1].startswith("2 of 5 would run")
         capsys.readouterr()
         assert session(more) == 0

@@ -60,9 +60,8 @@ def test_every_command_explains_itself(command, capsys):
         (["import-weights", "a.pth", "--model", "pose_hrnet_w32"], "--out"),
         (["export", "a.ckpt"], ""),
         (["export-checkpoint", "a.ckpt"], ""),
-        (["data", "synth"], "--root"),
+        (["data", "synth", "--root"], ""),
         (["data", "synth", "--root", "new"], "--sheet"),
-        (["data", "prepare", "mpii", "--source", "new"], "--root"),
     ],
 )
 def test_where_nothing_can_be_written_is_said_first(words, option, tmp_path, monkeypatch, capsys):

@@ -33,7 +33,8 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
         What was made and what was there already.
 
     Raises:
-        UsageError: an unknown dataset, or COCO, which needs no preparation.
+        UsageError: an unknown dataset, COCO, which needs no preparation, or a place that cannot be
+            written.
         DataError: an original is missing (the message says which, and its page) or damaged.
     """
     root, source = Path(root), Path(source)
@@ -43,11 +44,11 @@ def prepare(root: str | Path, dataset: str, source: str | Path) -> list[Prepared
     if dataset not in known:
         raise unknown_name("dataset to prepare", dataset, known)
     files = files_of(dataset)
-    if not is_dir(source):
-        raise DataError(f"{source}: no such folder, expected the originals from {files.page}")
     folder = root / files.folder
     if not is_dir(folder / "annotations"):  # else what is there already may be read-only
         require_folder(folder / "annotations")
+    if not is_dir(source):
+        raise DataError(f"{source}: no such folder, expected the originals from {files.page}")
     if files.source in placed():  # photographs of another dataset, chosen one by one
         return _MAKERS[dataset](folder, source)
     return [*_MAKERS[dataset](folder, source), *_images(folder / "images", source)]
