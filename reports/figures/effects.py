@@ -38,7 +38,7 @@ def effects(grid: GridView, name: str | None = None) -> Plot | None:
     heading = SHOWN.get(grid.primary, grid.primary)
     data = {
         "title": headline(grid) or f"{shorten(grid.name, 30)}: no verdict",
-        "condition": condition(grid.facts),
+        "condition": "\n".join(textwrap.wrap(condition(grid.facts), 100)),
         "metric": heading,
         "relative": relative,
         "dots": dots,
@@ -70,8 +70,9 @@ def draw_effects(data: Any) -> Any:
         if any(dot[column] is not None for dot in dots)
     ]
     title = "\n".join(textwrap.wrap(data["title"], 92))
+    more = title.count("\n") + data["condition"].count("\n")
     figure, panels = style.new_figure(
-        7.6, 1.45 + 0.3 * len(dots) + 0.16 * title.count("\n"), 1, 1 + len(costs),
+        7.6, 1.45 + 0.3 * len(dots) + 0.16 * more, 1, 1 + len(costs),
         widths=[3.4, *([1.0] * len(costs))],
     )  # fmt: skip
     axes, *others = panels if costs else [panels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -97,7 +98,7 @@ def changes_plot(found: Changes, grid: GridView, name: str) -> Plot:
         ]
         panels.append([error, ERRORS[error], dots])
     data = {"title": f"What changed: {plain(grid.name)}", "panels": panels}
-    data |= {"condition": words_of(grid.facts)}
+    data |= {"condition": "\n".join(textwrap.wrap(words_of(grid.facts), 100))}
     alt = (
         f"Ablation {plain(grid.name)}: difference of each cell to the default in the share of "
         "joints with each error type, with simultaneous 95% intervals where there are five seeds"
@@ -119,7 +120,8 @@ def draw_changes(data: Any) -> Any:
     """Dots and intervals around 0, cells in the grid's order from the top."""
     panels = data["panels"]
     count = len(panels[0][2])
-    figure, axes = style.new_figure(9.2, 1.5 + 0.28 * count, 1, len(panels))
+    height = 1.5 + 0.28 * count + 0.16 * data["condition"].count("\n")
+    figure, axes = style.new_figure(9.2, height, 1, len(panels))
     for place, (panel, (error, what, dots)) in enumerate(zip(axes, panels, strict=True)):
         _dots(panel, dots, "points")
         panel.set_title(f"{error}\n{what}", fontsize=8)
