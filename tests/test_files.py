@@ -91,5 +91,5 @@ def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch, name, 
         if may:
             require(tmp_path / name)
             continue
-        with pytest.raises(UsageError, match=r"^--out /.* (is a folder|is not a folder that can be)"):
+        with pytest.raises(UsageError, match=r"^--out /.* is (not )?a folder"):
             require(tmp_path / name, "--out")
