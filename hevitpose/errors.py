@@ -74,6 +74,11 @@ def first_line(text: str | None, otherwise: str = "no reason given") -> str:
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), otherwise)
 
 
+def described(error: Exception) -> str:
+    """``ValueError: what it says``, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def unknown_name(kind: str, value: str, known: Iterable[str]) -> UsageError:
     """An error for a name outside a closed set, with the nearest known name.
 

@@ -254,11 +254,9 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 def write_if_other(path: Path, content: bytes) -> Path:
     """:func:`write_atomically`, unless the file holds just that: then it is left as it is."""
-    try:
+    with contextlib.suppress(OSError):  # absent or unreadable: written
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return path
-    except OSError:
-        pass  # absent or unreadable: written
     return write_atomically(path, content)
 
 

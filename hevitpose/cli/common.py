@@ -184,16 +184,16 @@ def print_record(record: Any, as_json: bool) -> None:
 
 def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:
     """Metrics with what they were taken on, as text or JSON."""
-    from hevitpose.data.registry import labels_of
+    from hevitpose.data.registry import label_of
 
-    labels = labels_of(facts["name"])
+    label = label_of(facts["name"])
     if as_json:
-        said = {"label": ". ".join(labels)} if labels else {}
+        said = {"label": label} if label else {}
         print(json.dumps({**metrics, "dataset": {**facts, **said}}))
         return
     under = f", condition {facts['condition']}" if "condition" in facts else ""
     lines = [f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}"]
-    lines += [f"  {label}" for label in labels]
+    lines += [f"  {label}"] if label else []
     lines += [f"  {name:<18} {value:8.3f}" for name, value in metrics.items()]
     counts = facts["counts"]
     counted = ", ".join(f"{key} {value}" for key, value in counts.items() if value)

@@ -35,7 +35,7 @@ class Files:
     optional: tuple[str, ...] = ()  # splits that few have and nothing here needs
     derived: str = ""  # files that the page lacks, as pose repositories distribute them
     source: str = ""  # "originals" that `hevitpose data prepare` converts, or a dataset's name
-    label: str = ""  # what its numbers are called wherever they stand; see labels_of
+    label: str = ""  # what its numbers are called wherever they stand; see label_of
 
     def image_folder(self, root: Path, split: str) -> Path:
         """Where the photographs of a split are: ``images/val2017``, or COCO's own ``val2017``."""
@@ -283,10 +283,15 @@ def placed() -> dict[str, Declared]:
     return {name: row for name, row in ROWS.items() if row.files is not None}
 
 
+def label_of(dataset: str) -> str:
+    """The sentence that stands wherever numbers on a dataset do; most have none."""
+    row = ROWS.get(dataset)
+    return row.files.label if row and row.files else ""
+
+
 def labels_of(*datasets: str) -> list[str]:
-    """The sentences that stand wherever numbers on these datasets do; most have none."""
-    rows = (ROWS[name] for name in datasets if name in ROWS)
-    return list(dict.fromkeys(row.files.label for row in rows if row.files and row.files.label))
+    """The sentences of several datasets, each once."""
+    return list(dict.fromkeys(filter(None, map(label_of, datasets))))
 
 
 def is_custom(dataset: str | Path) -> bool:

@@ -22,7 +22,7 @@ from hevitpose.data.files import declared
 from hevitpose.data.readers import coco_format, custom
 from hevitpose.data.readers.image_ids import ImageIds
 from hevitpose.data.readers.results import check_results, read_results
-from hevitpose.data.registry import Declared, is_custom, labels_of
+from hevitpose.data.registry import Declared, is_custom, label_of
 from hevitpose.data.table import PoseTable, require_people, require_truth
 from hevitpose.errors import DataError, UsageError, first_line
 from hevitpose.evaluation.score import Predictions, score_pck, score_results
@@ -87,8 +87,8 @@ def evaluate_predictions(
     )
     metrics = score_results(table, results, wanted, max_detections)
     facts: dict[str, Any] = {"boxes": "as given"}
-    if labels := labels_of(said.name):
-        facts["label"] = ". ".join(labels)
+    if label := label_of(said.name):
+        facts["label"] = label
     if max_detections != MAX_DETECTIONS:
         facts["max_detections"] = max_detections
     if wanted is not None:

@@ -327,7 +327,7 @@ def _starts(config: Mapping[str, Any], records: Iterable[Record]) -> Iterator[st
     start = (config.get("training") or {}).get("start_from")
     while start:
         yield _start_data(start, records)
-        start = (known.get(start, {}).get("training") or {}).get("start_from")
+        start = (known.pop(start, {}).get("training") or {}).get("start_from")
 
 
 def _start_data(start: str, records: Iterable[Record]) -> str:

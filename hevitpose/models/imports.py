@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hevitpose.errors import HEViTPoseError, UsageError
+from hevitpose.errors import HEViTPoseError, UsageError, described
 from hevitpose.files import is_file
 from hevitpose.models.spec import PARTS
 from hevitpose.records.imported import own_modules
@@ -50,7 +50,7 @@ def import_files(files: Sequence[Path]) -> None:
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__)
                    if f.filename == str(path)]  # fmt: skip
             line = f"line {own[-1]}: " if own else ""
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}{_advice(error, file)}"
+            reason = f"{described(error)}{_advice(error, file)}"
             raise HEViTPoseError(f"imports: {file}: {line}{reason}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hevitpose.errors import HEViTPoseError, Notice, UsageError
+from hevitpose.errors import HEViTPoseError, Notice, UsageError, described
 from hevitpose.models.registry import Own, own_part, place
 
 #: Side of the trial's image where nobody says what the network will be given.
@@ -74,8 +74,8 @@ def try_own_parts(network: nn.Module, input_size: tuple[int, int] | None = None)
             tried = copy.deepcopy(network).eval()
         except Exception as error:
             names = ", ".join(sorted({f"{found.kind} {found.name!r}" for found in own.values()}))
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            text = f"shapes of {names} are not checked, the network cannot be copied ({reason})"
+            why = f"the network cannot be copied ({described(error)})"
+            text = f"shapes of {names} are not checked, {why}"
             warnings.warn(text, Notice, stacklevel=3)
             return
         for name, found in own.items():
@@ -87,8 +87,7 @@ def try_own_parts(network: nn.Module, input_size: tuple[int, int] | None = None)
         except Exception as error:
             if running and input_size is not None:
                 where = place(running[-1], error)
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                raise HEViTPoseError(f"{where}: {reason}") from error
+                raise HEViTPoseError(f"{where}: {described(error)}") from error
 
 
 def _watch(part: nn.Module, own: Own, running: list[Own], sized: bool) -> None:

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.errors import HEViTPoseError, UsageError, described, unknown_name
 from hevitpose.models import spec
 
 #: What a part can ask for, by kind of part. All map (N, C, H, W) to (N, C', H', W').
@@ -126,8 +126,7 @@ def _made(own: Own, asked: Mapping[str, Any]) -> Any:
     except HEViTPoseError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise HEViTPoseError(f"{place(own, error)}: {reason}") from error
+        raise HEViTPoseError(f"{place(own, error)}: {described(error)}") from error
     if isinstance(made, nn.Module):
         _MADE[made] = own
     elif made is not None or own.kind not in ("attention", "ffn"):

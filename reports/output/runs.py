@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hevitpose.data.registry import labels_of
+from hevitpose.data.registry import label_of
 from hevitpose.records import Record
 from hevitpose.records.schema import is_share
 from reports.build import Book
@@ -164,8 +164,8 @@ def _details(record: Record, parts: Parts) -> dict[str, Any]:
         for key, value in record.to_dict().items()
         if key in _SHOWN and value not in (None, {}, [])
     }
-    if record.dataset and (labels := labels_of(record.dataset.name)):
-        shown["dataset"] |= {"label": ". ".join(labels)}
+    if record.dataset and (label := label_of(record.dataset.name)):
+        shown["dataset"] |= {"label": label}
     config = shown.pop("config", {})
     sections = {key: value for key, value in config.items() if isinstance(value, dict)}
     return {

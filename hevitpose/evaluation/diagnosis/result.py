@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hevitpose.data.registry import labels_of
+from hevitpose.data.registry import label_of
 from hevitpose.evaluation.diagnosis.calibration import Calibration, Rescored
 from hevitpose.evaluation.diagnosis.labels import TYPES
 from hevitpose.evaluation.diagnosis.rescoring import ScoreErrors
@@ -80,7 +80,7 @@ class Diagnosis:
         """Plain json data; -1 stands for "nobody counts", as in COCO's evaluators."""
         return {
             "dataset": self.dataset,
-            **({"label": ". ".join(labels)} if (labels := labels_of(self.dataset)) else {}),
+            **({"label": label} if (label := label_of(self.dataset)) else {}),
             "rules": self.rules,
             "metric": self.metric,
             "names": list(self.layout.names),
