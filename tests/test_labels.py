@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import hevitpose
 from ablations.options import Options
 from hevitpose.cli import execute
 from hevitpose.cli.common import print_record
 from hevitpose.data.registry import labels_of
+from hevitpose.inference.lower_precision import LowerPrecision, People
 from hevitpose.records import Record, RecordStore
 from reports import build
 from reports.load import check
@@ -118,6 +120,19 @@ def of_the_page(folder: Path, said: Callable[[], str]) -> str:
     return page["parts"][page["runs"][0]["details"]["parts"]["dataset"]]["label"]
 
 
+def of_the_list_of_records(folder: Path, said: Callable[[], str]) -> str:
+    RecordStore(folder).add(record())
+    assert execute(["records", "list", "--store", str(folder)]) == 0
+    return said()
+
+
+def of_a_file_in_lower_precision(folder: Path, said: Callable[[], str]) -> str:
+    named = {"dataset": "coco_small", "judged on": "minival"}
+    people = People(torch.zeros(1, 3, 4, 4), named, "PCK", len, len)
+    found = LowerPrecision("bf16", "openvino", "PCK", people.judges, 60.0, 59.9)
+    return "\n".join(found.lines())
+
+
 def of_ablations(folder: Path, said: Callable[[], str]) -> str:
     from ablations.cli import session
 
@@ -161,6 +176,13 @@ WRITERS = {
 def test_every_writer_of_numbers_says_it(writer, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert LABEL in WRITERS[writer](tmp_path, lambda: capsys.readouterr().out)
+
+
+def test_a_record_that_is_shown_says_it_beside_the_json(tmp_path, capsys):
+    RecordStore(tmp_path).add(record())
+    assert execute(["records", "show", record().id, "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["id"] == record().id and said.err.strip() == LABEL
 
 
 def test_what_has_no_label_gets_none(capsys):

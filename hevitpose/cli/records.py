@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hevitpose.data.registry import label_of
 from hevitpose.errors import UsageError, on_one_line, printable_json, unknown_name
 from hevitpose.files import is_dir
 from hevitpose.records import KINDS, ImportReport, Problem, RecordStore
@@ -63,8 +64,11 @@ def show(
     record: Annotated[str, typer.Argument(help="An id or its beginning.")],
     store: Store = RUNS,
 ) -> None:
-    """Print a record as JSON."""
-    print(printable_json(RecordStore(store).find(record).to_json()), end="")
+    """Print a record as JSON, and what has to be said of its dataset to standard error."""
+    found = RecordStore(store).find(record)
+    print(printable_json(found.to_json()), end="")
+    if found.dataset and (label := label_of(found.dataset.name)):
+        typer.echo(label, err=True)
 
 
 @app.command("export")

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hevitpose.cost.latency.timers import WallTimer
+from hevitpose.data.registry import label_of
 from hevitpose.errors import HEViTPoseError
 from hevitpose.inference.defaults import MOST_LOST
 from hevitpose.models.quantize import layer_kinds, write_bfloat16, write_int8
@@ -41,6 +43,16 @@ class People:
     few: Judge  # on some held-out people: the sensitivity of each kind
     all: Judge  # on all of them: what the whole file loses
 
+    @property
+    def judges(self) -> str:
+        """Whom files are judged on, and what has to be said of them."""
+        if "dataset" not in self.named:
+            return "the pictures"
+        label = label_of(self.named["dataset"])
+        return f"{self.named['dataset']} {self.named['judged on']}" + (
+            f" ({label})" if label else ""
+        )
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -60,6 +72,7 @@ class LowerPrecision:
     precision: str
     runtime: str
     metric: str
+    judged_on: str
     full: float  # points in float32
     low: float  # points of the file
     kinds: tuple[Kind, ...] = ()  # of int8
@@ -77,7 +90,8 @@ class LowerPrecision:
         """The table, and what the file loses as a whole."""
         told = [
             f"{self.precision} in {self.runtime}: {self.metric} {self.low:.2f}, "
-            f"{self.full:.2f} in fp32, {self.lost:.2f} points lost"
+            f"{self.full:.2f} in fp32, {self.lost:.2f} points lost",
+            f"judged on {self.judged_on}",
         ]
         if self.kinds:
             told.append(f"{'layer kind':<24}{'layers':>8}{'ms saved':>10}{'lost':>8}  now in")
@@ -115,11 +129,10 @@ def lower(
     """
     whole_run = load_onnx(whole, runtime, threads=1)
     full = people.all(whole_run)
+    made = partial(LowerPrecision, precision, runtime, people.metric, people.judges, full)
     if precision == "bf16":
         write_bfloat16(whole, out)
-        low = people.all(load_onnx(out, runtime, precision, threads=1))
-        found = LowerPrecision(precision, runtime, people.metric, full, low)
-        return _within(found, accept_loss)
+        return _within(made(people.all(load_onnx(out, runtime, precision, threads=1))), accept_loss)
     batches = [part for part in people.crops.split(batch) if len(part) == batch]
     kinds = _sensitivity(whole, whole_run, out, runtime, people, batches)
     chosen = sorted(kinds, key=lambda kind: kind.lost)
@@ -131,7 +144,7 @@ def lower(
             break
         chosen.pop()
     shown = tuple(Kind(k.name, k.layers, k.saved_ms, k.lost, k.name in names) for k in kinds)
-    return _within(LowerPrecision(precision, runtime, people.metric, full, low, shown), accept_loss)
+    return _within(made(low, shown), accept_loss)
 
 
 def _sensitivity(

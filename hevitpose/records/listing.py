@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hevitpose.data.registry import labels_of
 from hevitpose.errors import first_line, on_one_line
 from hevitpose.records.schema import Record
 from hevitpose.text_table import text_table
@@ -29,9 +30,10 @@ def row(record: Record) -> tuple[str, ...]:
 
 
 def render(records: Iterable[Record]) -> str:
-    """A table in plain text, oldest first."""
-    rows = [HEADER, *(row(r) for r in sorted(records, key=lambda r: (r.started_at, r.id)))]
-    return text_table(rows)
+    """A table in plain text, oldest first, and what has to be said of the datasets in it."""
+    shown = sorted(records, key=lambda r: (r.started_at, r.id))
+    table = text_table([HEADER, *map(row, shown)])
+    return "\n".join([table, *labels_of(*(r.dataset.name for r in shown if r.dataset))])
 
 
 def _result(record: Record) -> str:
@@ -45,7 +47,8 @@ def _result(record: Record) -> str:
         return f"{record.train.steps} steps, loss {_number(record.train.loss, '.4g')}"
     known = {k: v for k, v in record.metrics.items() if v is not None}
     shown = [name for name in ("Mean", "AP") if name in known] or list(known)[:2]
-    return " ".join(f"{name} {known[name]:.4g}" for name in shown)
+    on = [f"({record.dataset.name} {record.dataset.split})"] if record.dataset else []
+    return " ".join([*(f"{name} {known[name]:.4g}" for name in shown), *on])
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -143,7 +143,7 @@ def choose(monkeypatch, tmp_path):
 
 def test_the_file_says_what_stayed_in_float32(nano):
     kinds = (Kind("a", 3, 1.0, 0.1, True), Kind("b", 2, 1.0, 0.9, False))
-    found = LowerPrecision("int8", "onnxruntime", "AP", 60.0, 59.9, kinds)
+    found = LowerPrecision("int8", "onnxruntime", "AP", "x", 60.0, 59.9, kinds)
     people = People(torch.zeros(1, 3, 4, 4), {"dataset": "x"}, "AP", len, len)
     said = about_file(nano, Request(precision="int8"), 20, found, people, {})["exported"]
     assert (said["int8"], said["float32"]) == (["a"], ["b"])
@@ -163,7 +163,7 @@ def test_the_kind_that_loses_most_goes_back_to_floats(choose):
     assert written == {"a", "c"}
     assert [kind.int8 for kind in found.kinds] == [True, False, True]
     table = "\n".join(found.lines())
-    assert "0.40 points lost" in table and table.splitlines()[3].split()[-1] == "fp32"
+    assert "0.40 points lost" in table and table.splitlines()[4].split()[-1] == "fp32"
 
 
 def test_what_loses_too_much_is_an_error_unless_accepted(choose):
