@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from ablations import measurements
 from hevitpose.config import Config, load_config
-from hevitpose.errors import DataError, DivergedError, Notice, UsageError
+from hevitpose.errors import DataError, DivergedError, HEViTPoseError, Notice, UsageError
 from hevitpose.evaluation.score import Predictions, score
+from hevitpose.models import create_model
 from hevitpose.models.checkpoint import from_pretrained, read_checkpoint, save_checkpoint
 from hevitpose.models.shipped import SHIPPED, SHIPPED_NAMES, locate
-from hevitpose.records import provenance
+from hevitpose.records import RecordStore, promote, provenance
 from hevitpose.records.identity import file_digest
 from hevitpose.runs import (
     complexity_run,
@@ -119,6 +120,52 @@ def test_weights_are_known_by_their_bytes(config, done, tmp_path):
     assert new and record.training is None  # nobody knows them there
     assert record.inputs["weights"] == f"sha256:{first.training.weights}"
     assert record.metrics == first.evaluation.metrics
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_evaluation_says_how_its_weights_were_trained(config, done, tmp_path, known):
+    runs, first = done
+    runs = runs if known else tmp_path  # where nobody knows whose they are, the file says it
+    asked = {"training.lr": 0.5, "training.selection": "minival", "seed": 7, "training.steps": 9}
+    without_flip = {"evaluation.flip_test": False, "evaluation.nms_threshold": 0.8}
+    record, new = evaluate_and_record(
+        config.with_overrides(asked | without_flip), first.weights, runs=runs
+    )
+    assert new and (record.training is not None) == known
+    assert (record.seed, record.selection) == (config.seed, "last")
+    told = record.config["training"]
+    assert (told["lr"], told["steps"]) == (config.training.lr, 2)
+    assert record.config["evaluation"]["nms_threshold"] == 0.8
+    other, _ = evaluate_and_record(config.with_overrides(without_flip), first.weights, runs=runs)
+    assert other.id == record.id
+
+
+def test_of_weights_that_say_nothing_nobody_knows_how_they_were_trained(config, tmp_path):
+    model = create_model("hevitpose_nano", 16, seed=3)
+    save_checkpoint(model, tmp_path / "a.safetensors")
+    record, _ = evaluate_and_record(config, tmp_path / "a.safetensors", runs=tmp_path)
+    assert record.seed is None and record.selection is None
+    assert record.config["training"].keys() == {"precision", "threads"}
+
+
+def test_seeds_that_valid_scored_are_those_of_one_cell(config, done, tmp_path):
+    runs, first = done
+    shutil.copytree(runs, tmp_path / "runs")
+    plain = config.with_overrides({"evaluation.nms_threshold": 0.7})
+    second = train_and_record(plain.with_overrides({"seed": 1}), runs=tmp_path / "runs")
+    asked = plain.with_overrides({"training.lr": 0.5})
+    record, new = evaluate_and_record(asked, first.weights, runs=tmp_path / "runs")
+    assert new and (record.seed, second.evaluation.seed) == (0, 1)
+    assert record.config_hash == second.evaluation.config_hash
+
+
+def test_an_overfit_proof_is_not_promoted_by_another_evaluation(config, tmp_path):
+    overfit = config.with_overrides({"data.train_split": "val"})
+    weights = train_and_record(overfit, runs=tmp_path).weights
+    plain = config.with_overrides({"evaluation.flip_test": False})
+    record, _ = evaluate_and_record(plain, weights, runs=tmp_path)
+    with pytest.raises(HEViTPoseError, match="trained on val and scored on val"):
+        promote(store_of(tmp_path), [record.id], RecordStore(tmp_path / "kept"))
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -382,7 +429,7 @@ def test_the_evaluation_after_several_processes_joins_its_training(config, tmp_p
 
     ran = []
 
-    def recorded(config, run, store, folder, measure):
+    def recorded(config, run, store, folder, measure, told):
         ran.append(run)
         measure()
 

@@ -338,9 +338,15 @@ def latency_run(
     return _run("latency", inputs, model, config)
 
 
-def config_hash(config: Config) -> str:
-    """Equal for configs that are the same training and evaluation but for the seed and the data."""
-    return digest({**_training_of(config), "evaluation": config.id_inputs("evaluation")})
+def config_hash(config: Config, training: Mapping[str, Any] | None = None) -> str:
+    """Equal for configs that are the same training and evaluation but for the seed and the data.
+
+    Args:
+        config: of the evaluation.
+        training: what the id of the training of its weights has of a config; None: its own.
+    """
+    whole = _training_of(config, training)
+    return digest({**whole, "evaluation": config.id_inputs("evaluation")})
 
 
 def training_hash(config: Config) -> str:
@@ -348,10 +354,10 @@ def training_hash(config: Config) -> str:
     return digest(_training_of(config))
 
 
-def _training_of(config: Config) -> dict[str, Any]:
-    training = config.id_inputs("training")
-    training.pop("seed")
-    if config.training.start_from is not None:
+def _training_of(config: Config, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    training = dict(config.id_inputs("training") if given is None else given)
+    training.pop("seed", None)
+    if given is None and config.training.start_from is not None:
         training["start_from"] = _weights_named(config.training.start_from)
     model = model_inputs(config, config.model.num_keypoints)  # type: ignore[attr-defined]
     return {"model": model, "training": training}

@@ -8,6 +8,7 @@ plan of sixty cells takes well under a second.
 
 from __future__ import annotations
 
+from hevitpose.runs.facts import record_facts
 from hevitpose.runs.folders import (
     RUNS,
     evaluation_folder,
@@ -33,7 +34,6 @@ from hevitpose.runs.record import (
     evaluate_and_record,
     evaluation_fields,
     is_evaluated,
-    record_facts,
     train_and_record,
     train_fields,
     with_start,

@@ -16,15 +16,15 @@ from hevitpose.config.schema import Config
 from hevitpose.errors import DataError, DivergedError, HEViTPoseError, UsageError
 from hevitpose.files import write_atomically
 from hevitpose.leases import is_untouched, owning
-from hevitpose.models.spec import SIMCC, VARIANTS, WEIGHTS, full_name
+from hevitpose.models.spec import WEIGHTS
 from hevitpose.progress import Progress, silent
-from hevitpose.records import Record, RecordStore, Run, provenance
+from hevitpose.records import Record, RecordStore, Run
 from hevitpose.records.identity import file_digest
+from hevitpose.runs.facts import as_trained, record_facts
 from hevitpose.runs.folders import (
     RUNS,
     evaluation_folder,
     measured,
-    portable,
     store_of,
     training_by_weights,
     training_folder,
@@ -96,7 +96,9 @@ def train_and_record(
         done = resume and record is not None and holds(weights, record)
         if not done:
             record = _recorded(
-                config, run, store, folder, lambda: train_fields(started, folder, resume, progress)
+                *(config, run, store, folder),
+                lambda: train_fields(started, folder, resume, progress),
+                {},
             )
         if not is_first_process(config):
             return None
@@ -175,11 +177,18 @@ def evaluate_and_record(
     if known is not None and not again:
         return known, False
     config = config.with_overrides({"model.checkpoint": str(weights)})
-    folder, alone = evaluation_folder(runs, run.id), config
+    folder, alone, told = evaluation_folder(runs, run.id), config, {}
     if training is not None:  # the other processes that trained have ended
         alone = config.with_overrides({"devices": 1, "nodes": 1})
+    else:
+        whose = run.inputs["weights"]
+        known_as = next((r for each in (store, measured()) if (r := each.get(whose))), None)
+        told = as_trained(config, weights, known_as)
+        alone = config.with_overrides({"seed": told["seed"] or 0})  # of the resampling
     record = _recorded(
-        config, run, store, folder, lambda: evaluation_fields(alone, folder, progress, runtime)
+        *(config, run, store, folder),
+        lambda: evaluation_fields(alone, folder, progress, runtime),
+        told,
     )
     return None if record is None else (known or record, known is None)
 
@@ -204,13 +213,27 @@ def _evaluation_of(
 
 
 def _recorded(
-    config: Config, run: Run, store: RecordStore, folder: Path, measure: Any
+    config: Config,
+    run: Run,
+    store: RecordStore,
+    folder: Path,
+    measure: Any,
+    told: Mapping[str, Any],
 ) -> Record | None:
-    """Measure, and store what came out or why nothing did."""
+    """Measure, and store what came out or why nothing did.
+
+    Args:
+        config: of the run.
+        run: what is recorded.
+        store: where.
+        folder: of the files that it leaves.
+        measure: gives the fields that come out.
+        told: fields that are not what the config says.
+    """
     from hevitpose.training.processes import is_first_process
 
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    facts = record_facts(config, run) | {"started_at": started}
+    facts = record_facts(config, run) | {"started_at": started, **told}
     try:
         fields = measure()
     except HEViTPoseError as error:
@@ -257,51 +280,6 @@ def add(store: RecordStore, record: Record, folder: Path) -> bool:
                 "are damaged (remove it to train again; hevitpose train: --no-resume)"
             )
     return False
-
-
-def record_facts(config: Config, run: Run) -> dict[str, Any]:
-    """The fields that every record of a config has, whatever came out."""
-    name = full_name(config.model.name)  # type: ignore[attr-defined]
-    facts: dict[str, Any] = {
-        "id": run.id,
-        "kind": run.kind,
-        "model": name,
-        "variant": name.removeprefix("hevitpose_") if name in VARIANTS else None,
-        "cell_id": run.cell_id,
-        "config": portable(config.dump()),
-        "config_hash": run.config_hash,
-        "inputs": run.inputs,
-        "code": provenance.code(),
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
-    }
-    if run.kind in ("training", "evaluation"):
-        facts |= {"seed": config.seed, "precision": config.training.precision}
-    if run.kind == "training":
-        facts["selection"] = config.training.selection
-    if run.kind == "evaluation":
-        whose = run.inputs["weights"]
-        facts |= {
-            "training": None if whose.startswith("sha256:") else whose,
-            "flip_test": config.evaluation.flip_test,
-            "decoder": "simcc" if name in SIMCC else config.codec.decoder,
-            "selection": config.training.selection,
-            "precision": run.inputs["runtime"]["precision"],
-            "versions": provenance.versions() | _version(run.inputs["runtime"]["name"]),
-            "condition": config.evaluation.condition,
-        }
-    if run.kind != "complexity":
-        facts["threads"] = config.training.threads
-    return facts
-
-
-def _version(runtime: str) -> dict[str, str | None]:
-    """The version of a runtime of exported files; torch's is always recorded."""
-    if runtime == "torch":
-        return {}
-    from hevitpose.models.runtimes import runtime_version
-
-    return {runtime: runtime_version(runtime)}
 
 
 def train_fields(
