@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from hevitpose import json_file
-from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.readers import fields
+from hevitpose.data.readers.categories import Meant, category_id, read_category
 from hevitpose.data.registry import Declared
 from hevitpose.data.table import Problems
 from hevitpose.errors import DataError
-from hevitpose.models.keypoints import KeypointLayout
 
 #: What is read of each record; polygons are most of a file, and nobody's business here.
 _KEYS = {
@@ -107,7 +106,7 @@ def read_file(
         elif key == "annotations" and people:
             collector.add(position, record)
         elif key == "categories":
-            number, name = _read_category(path, position, record, declared)
+            number, name = read_category(path, position, record, declared)
             if categories.setdefault(number, name) != name:
                 raise DataError(
                     f"{path}: category {number} is {categories[number]!r} and {name!r}, "
@@ -124,58 +123,10 @@ def read_file(
             raise DataError(f"{path}: {key} is missing, expected COCO's format")
     category_ids: tuple[int, ...] = (1,)  # of a list of images without categories
     if "categories" in seen:
-        category_ids = tuple(_category_id(path, categories, each) for each in declared.categories)
+        category_ids = tuple(category_id(path, categories, each) for each in declared.categories)
     if has_people:
         collector.settle(category_ids, categories)
     return Content(images.arrays(), collector.arrays(), has_people, category_ids)
-
-
-def _category_id(path: Path, categories: dict[int, str], wanted: str | int) -> int:
-    found = [number for number, name in categories.items() if wanted in (number, name)]
-    if not found and isinstance(wanted, int):
-        return wanted  # an id that annotations may have, although the file does not name it
-    if not found:
-        there = ", ".join(f"{name} ({number})" for number, name in list(categories.items())[:20])
-        more = f" and {len(categories) - 20} more" if len(categories) > 20 else ""
-        raise DataError(
-            f"{path}: categories has no {wanted!r}, it has {there or 'none'}{more}; "
-            "a custom dataset's yaml names its own (category: NAME, or a list of names)"
-        )
-    if len(found) > 1:
-        raise DataError(
-            f"{path}: categories {found} are called {wanted!r}, expected one "
-            f"(a custom dataset's yaml may give the id: category: {found[0]})"
-        )
-    return found[0]
-
-
-def _read_category(path: Path, position: int, record: Any, declared: Declared) -> tuple[int, str]:
-    where = f"{path}: categories[{position}]"
-    if not isinstance(record, dict):
-        raise DataError(f"{where} is not an object, expected id and name")
-    try:
-        number = fields.identity(record, "id", text=declared.derive)
-    except ValueError as error:
-        derive = isinstance(error, fields.MissingError)
-        hint = " (derive: true in a custom dataset's yaml reads it)" if derive else ""
-        raise DataError(f"{where}: {error}{hint}") from None
-    name = record.get("name")
-    if not isinstance(name, str):
-        expected = declared.categories[0]
-        raise DataError(f"{where}: name is not text, expected for instance {expected!r}")
-    wanted = name in declared.categories or number in declared.categories
-    if wanted and record.get("keypoints") not in (None, []):
-        _check_names(where, record["keypoints"], declared.layout)
-    return number, name
-
-
-def _check_names(where: str, names: Any, layout: KeypointLayout) -> None:
-    """The names' order; how many there are says nothing, since Human-Art has 21 for 17 points."""
-    if not isinstance(names, list):
-        raise DataError(
-            f"{where}: no list of keypoint names, expected {len(layout)} ({layout.name})"
-        )
-    require_same_order(where, tuple(map(str, names)), layout)
 
 
 class _ImageCollector:
@@ -231,22 +182,25 @@ class _ImageCollector:
 class _PersonCollector:
     def __init__(self, problems: Problems, declared: Declared) -> None:
         self.problems, self.declared = problems, declared
-        self.ids, self.image_ids, self.categories = array("q"), array("q"), array("q")
+        self.ids, self.image_ids = array("q"), array("q")
+        self.categories: list[int | str] = []  # as the file has them
+        self.texts: dict[str, str] = {}  # of categories, each once
         self.crowd, self.row, self.derived = array("b"), array("q"), array("b")
         self.bboxes, self.areas, self.keypoints = array("d"), array("d"), array("f")
         self.rows = 0
-        self.bad: list[tuple[int | None, str, ValueError]] = []  # category, where, why
+        self.bad: list[tuple[int | str | None, str, ValueError]] = []  # category, where, why
         self.other = np.zeros(0, bool)
         self.dropped = 0  # of other categories
 
     def add(self, position: int, record: Any) -> None:
         where = f"annotations[{position}]"
-        kind, derive = None, self.declared.derive
+        kind: int | str | None = None
+        derive = self.declared.derive
         if not isinstance(record, dict):
             self.bad.append((None, where, ValueError("not an object, expected a person")))
             return
         try:
-            kind = fields.identity(record, "category_id", text=derive)
+            kind = self._kind(record)
             number = -1 - position
             if not derive or record.get("id") is not None:
                 number = fields.identity(record, "id", text=derive)
@@ -271,6 +225,12 @@ class _PersonCollector:
         if points:
             self.keypoints.extend(points)
             self.rows += 1
+
+    def _kind(self, record: dict[str, Any]) -> int | str:
+        """A number or, with ``derive``, a text: what it means is known once categories are read."""
+        number = fields.identity(record, "category_id", text=self.declared.derive)
+        said = record["category_id"]
+        return self.texts.setdefault(said, said) if isinstance(said, str) else number
 
     def _person(self, record: dict[str, Any]) -> tuple[list[float], list[float], float]:
         """Keypoints (nothing where no joint is labelled), box and area."""
@@ -301,15 +261,13 @@ class _PersonCollector:
 
     def settle(self, category_ids: tuple[int, ...], names: dict[int, str]) -> None:
         """Part people from annotations of other categories, and report what is bad."""
-        meant = {number: number for number in names}  # a category's id, or its name as an id
-        if self.declared.derive:
-            named = {name: number for number, name in names.items() if name.strip()}
-            meant |= {fields.number_of(name, "name"): number for name, number in named.items()}
-        kinds = np.array([meant.get(kind, kind) for kind in self.categories], np.int64)
+        meant = Meant(self.problems.path, names)
+        kinds = np.array([meant.of(said) for said in self.categories], np.int64)
         self.other = ~np.isin(kinds, category_ids)
         others = [(int(kinds[i]), f"id {self.ids[i]}") for i in np.flatnonzero(self.other)]
-        for kind, where, why in self.bad:
-            if kind is None or meant.get(kind, kind) in category_ids:
+        for said, where, why in self.bad:
+            kind = None if said is None else meant.of(said)
+            if kind is None or kind in category_ids:
                 derivable = isinstance(why, fields.MissingError)
                 self.problems.add("annotation", where, str(why), derivable)
             else:

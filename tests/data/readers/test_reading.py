@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,9 @@ def annotations(draw):
     )
     categories = [{"id": odd(draw, first, str(first)), "name": "person", "keypoints": names_of}]
     if draw(st.booleans()):
-        categories.append({"id": 5, "name": odd(draw, "dog", "person"), "keypoints": ["p"] * 4})
+        categories.append(
+            {"id": 5, "name": odd(draw, "dog", "person", "1", "0"), "keypoints": ["p"] * 4}
+        )
     people = [
         draw(a_person(100 + n, [7, 8, 9], [int(c["id"]) for c in categories]))
         for n in range(draw(st.integers(1, 7)))
@@ -192,6 +195,23 @@ def by_detections(path: Path, table, **changed) -> tuple[float, float]:
     return round(ours, 12), round(pycocotools_ap(coco_truth(found), found.declared.sigmas), 12)
 
 
+def of_other_categories(content, said) -> set[int]:
+    """People whom their numbers alone, of category and person, say to be of another category."""
+    wanted = said.get("category", "person")
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    listed = content["categories"]
+    meant = {int(c["id"]) for c in listed if c["name"] in wanted or int(c["id"]) in wanted}
+    people = content["annotations"]
+    times = Counter(str(person.get("id")) for person in people)
+    return {
+        person["id"]
+        for person in people
+        if type(person.get("id")) is type(person.get("category_id")) is int
+        and times[str(person["id"])] == 1
+        and person["category_id"] not in meant
+    }
+
+
 def to_the_next_number(table) -> float:
     """AP of the truth rounded otherwise, as a file's own numbers are beside a table's."""
     areas = table.truth.areas[~table.truth.ignored]
@@ -239,6 +259,7 @@ def test_accepted_is_scored_and_refused_in_time(folder, file, detections):
         SEEN["accepted with skip_bad" if skip_bad else "accepted"] += 1
         assert bool(train.skipped) <= skip_bad and (said.get("derive") or derived_nothing(val))
         same_people(train, val)
+        assert not of_other_categories(json.loads(text), said) & set(train.person_ids.tolist())
         assert ap(val) == (1.0, 1.0)
         assert to_the_next_number(val) == 1
         some = val.take(np.arange(0, len(val), 2))
