@@ -120,12 +120,14 @@ def prepare_data(config: Any) -> None:
         DataError: annotations are absent; found before people are rendered to start from.
     """
     from hevitpose import runs
+    from hevitpose.data.apart import require_two_files
     from hevitpose.data.files import locate
     from hevitpose.data.minival import split_of_files
     from hevitpose.data.registry import is_rendered
     from hevitpose.data.unseen import require_scorable
 
     require_scorable(config)
+    require_two_files(config)
     missing = runs.unrendered([config])
     if missing:  # rendering takes minutes: first what would refuse the training after it
         runs.require_machine(config)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hevitpose.config.load import start_config
 from hevitpose.config.schema import Config
+from hevitpose.data.apart import PARTS
 from hevitpose.data.files import declared
 from hevitpose.data.minival import MINIVAL, is_minival, split_of_files
 from hevitpose.data.registry import ROWS
 from hevitpose.errors import UsageError
 from hevitpose.models.trained import Trained
 
-_PARTS = {"trainval": ("train", "val")}
 #: What decides who is held out.
 _SLICE = ("dataset", "folder", "train_split", "minival", "skip_bad", "present_only")
 #: Of people whom a training that is not made yet would hold out.
@@ -102,7 +102,7 @@ def require_unseen(
 def _photographs(dataset: str, split: str) -> list[tuple[str, ...]]:
     """Where a split's photographs are: of a part of another dataset, in that one's split."""
     whole = ROWS[dataset].part_of if dataset in ROWS else None
-    return [(*(whole or ()), dataset, part) for part in _PARTS.get(split, (split,))]
+    return [(*(whole or ()), dataset, part) for part in PARTS.get(split, (split,))]
 
 
 def _overlap(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> bool:

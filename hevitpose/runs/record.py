@@ -73,11 +73,13 @@ def train_and_record(
         HEViTPoseError: it failed; where it had begun, the failure is in the store. Or another
             process works in the folder.
     """
+    from hevitpose.data.apart import require_two_files
     from hevitpose.data.unseen import require_scorable
     from hevitpose.training.outputs import require_apart
     from hevitpose.training.processes import is_first_process
 
     require_scorable(config)
+    require_two_files(config)
     run = training_run(config)
     folder = out or training_folder(runs, run.id)
     whose = start_of(config)

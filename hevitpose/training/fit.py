@@ -21,6 +21,7 @@ from torch import nn
 
 from hevitpose.config import Config
 from hevitpose.config.start import start_kind
+from hevitpose.data.apart import require_two_files
 from hevitpose.data.files import declared
 from hevitpose.data.keypoints import require_same_order
 from hevitpose.data.minival import MINIVAL, held_out_digest, is_minival, split_minival
@@ -49,7 +50,7 @@ from hevitpose.training.callbacks import (
     Report,
 )
 from hevitpose.training.devices import device_of, keep_freed_memory, peak_memory
-from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split
+from hevitpose.training.loaders import PeopleModule, dataset_facts, load_split, tell_seen
 from hevitpose.training.loggers import Examples, logging_to
 from hevitpose.training.module import Origin, PoseModule
 from hevitpose.training.outputs import REMOVED, require_apart
@@ -113,11 +114,13 @@ def _train(
     config: Config, out: Path, loggers: list[Logger], *, resume: bool, progress: Progress
 ) -> TrainResult:
     require_scorable(config)
+    require_two_files(config)
     people = load_split(config, config.data.train_split, training=True)
     if config.training.selection == MINIVAL:
         people, held = split_minival(people, config.data.minival)
     else:  # by ground-truth boxes: the boxes of an evaluation decide no training
         held = load_split(config, config.data.val_split, training=False, boxes="gt")
+    tell_seen(config, people, held)
     if not len(people):
         raise DataError(f"{people.annotation_file}: no people to train on")
     plan, origin = Plan.of(config, len(people)), _origin(config, held)

@@ -11,15 +11,17 @@ from torch.utils.data import DataLoader
 
 from hevitpose.config.schema import AugmentationConfig, Config
 from hevitpose.data import declared, load, verify_images
+from hevitpose.data.apart import overlap_by_name, tell_shared
 from hevitpose.data.decoded import Change, DecodedImages, decoded_images
+from hevitpose.data.files import splits_of
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset
 from hevitpose.data.minival import is_minival, split_minival
-from hevitpose.data.registry import ROWS, is_rendered
+from hevitpose.data.registry import ROWS, is_custom, is_rendered
 from hevitpose.data.sampler import RankSlice, SampleStream
 from hevitpose.data.table import PoseTable, require_truth
 from hevitpose.data.transforms import Augmentation
-from hevitpose.errors import Notice
+from hevitpose.errors import HEViTPoseError, Notice
 from hevitpose.evaluation.conditions import Applied
 from hevitpose.isolated import end_with
 from hevitpose.metrics.crowdpose import require_xtcocotools
@@ -114,6 +116,30 @@ def load_split(
         if table.declared.protocol == "crowdpose":
             require_xtcocotools()
     return table
+
+
+def tell_seen(config: Config, people: PoseTable, held: PoseTable) -> None:
+    """Say which photographs of a custom dataset's val split are trained on, before the first step.
+
+    Args:
+        config: the run.
+        people: to train on.
+        held: to choose by: the val split's, or others.
+
+    Warns:
+        Notice: there are some.
+    """
+    data, val = config.data, config.data.val_split
+    if not is_custom(data.dataset) or is_minival(data, val) or val not in splits_of(data.dataset):
+        return
+    if overlap_by_name(data.train_split, val):  # as it is asked for
+        return
+    if held.split != val:  # minival's, and val is read once the network is trained
+        try:
+            held = load_split(config, val, training=False, scored=False, boxes="gt", look=False)
+        except HEViTPoseError:
+            return  # whoever scores it refuses it
+    tell_shared(people, held)
 
 
 def dataset_facts(config: Config, table: PoseTable) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_a_training_is_scored_by_the_metrics_of_its_data(config, tmp_path):
 
 def test_weights_of_a_training_that_held_nobody_out(config, tmp_path):
     """As they are, and as what a training starts from that does hold them out."""
-    last = {"training.selection": "last", "data.val_split": "val"}
+    last = {"training.selection": "last", "data.val_split": "train"}
     train(config.with_overrides(last), tmp_path / "run")
     path = str(tmp_path / "run" / "model.safetensors")
     with pytest.raises(UsageError, match=r"on data.yaml train, and on people of minival"):

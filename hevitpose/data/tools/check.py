@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hevitpose.data import apart
 from hevitpose.data.files import find
 from hevitpose.data.images import file_sizes, resolved
 from hevitpose.data.readers import coco_format, custom, mpii
@@ -40,6 +41,7 @@ class Row:
     boxes_outside: int | None = None  # people whose box leaves the image; None: sizes not stated
     bad: int = 0  # records that ``skip_bad`` would leave out
     unlike_list: bool = False  # other photographs or people than the dataset's own list has
+    of_train: bool = False  # val of a custom dataset, whose annotations are train's
     note: str = ""  # the first fault, what else is missing, a leak
     page: str = ""  # where to get what is missing
 
@@ -73,8 +75,7 @@ def check(
     rows = []
     for dataset in datasets or placed():
         if dataset in own:
-            name, splits = own[dataset].name, own[dataset].splits
-            rows += [_custom_row(Path(dataset), name, split, progress) for split in splits]
+            rows += _custom_rows(Path(dataset), own[dataset], progress)
             continue
         files = files_of(dataset)
         for split in files.annotations:
@@ -88,7 +89,9 @@ def check(
 
 def faulty(rows: Sequence[Row]) -> bool:
     """Whether something is wrong with what is there; what is missing is not."""
-    return any(row.status == "bad" or row.bad > 0 or row.unlike_list for row in rows)
+    return any(
+        row.status == "bad" or row.bad > 0 or row.unlike_list or row.of_train for row in rows
+    )
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -124,25 +127,63 @@ def _converted(dataset: str) -> str:
     return f", then `hevitpose data prepare`; files that MMPose converted: {files.derived}"
 
 
-def _custom_row(path: Path, name: str, split: str, progress: Progress) -> Row:
-    """One split of a custom dataset: what training reads of it, and what is wrong."""
+def _custom_rows(path: Path, dataset: custom.CustomDataset, progress: Progress) -> list[Row]:
+    """Every split of a custom dataset, with what it shares with those before it."""
+    rows: list[Row] = []
+    photographs: list[list[str]] = []
+    for split in dataset.splits:
+        row, paths = _custom_row(path, dataset.name, split, progress)
+        for earlier, others in zip(rows, photographs, strict=True):
+            if not apart.overlap_by_name(earlier.split, split):
+                row = _with_shared(path, row, paths, earlier, others)
+        rows.append(row)
+        photographs.append(paths)
+    return rows
+
+
+def _with_shared(
+    path: Path, row: Row, paths: Sequence[str], earlier: Row, others: Sequence[str]
+) -> Row:
+    """A split's row with what it has in common with an earlier split."""
+    same = apart.same_annotations(path, earlier.split, row.split)
+    if same:
+        said = f"the annotations are those of {earlier.split}"
+    elif not (said := apart.shared(others, paths, earlier.split)):
+        return row
+    divided = (row.absent_images or earlier.absent_images) and not apart.same_folder(
+        path, earlier.split, row.split
+    )  # by what is in either folder, with data.present_only
+    leak = same and not divided and {earlier.split, row.split} == {"train", "val"}
+    note = "; ".join(filter(None, (row.note, said)))
+    return replace(row, note=note, of_train=row.of_train or leak)
+
+
+def _custom_row(path: Path, name: str, split: str, progress: Progress) -> tuple[Row, list[str]]:
+    """One split of a custom dataset: what training reads of it, and what is wrong.
+
+    Returns:
+        (the row, where the photographs with people really are).
+    """
     annotations, _ = custom.place(path, split)
     if not is_file(annotations):
-        return Row(name, split, "missing", annotations.name)
+        return Row(name, split, "missing", annotations.name), []
     try:
         table = custom.load(path, split, input_size=(256, 256), skip_bad=True)
         table = _with_damage(table, progress)
         notes = _faults(table)
         if any(item.derivable for item in table.skipped):
             notes.append("derive: true in the yaml reads them")
-        absent, note = _absent(table.image_root, _names(table))
+        names = _names(table)
+        absent, note = _absent(table.image_root, names)
         if not len(table):
             notes.append(_NOBODY)
         left = {key: count for key, count in table.counts.items() if key.startswith("dropped")}
         notes += [f"{key} {count}" for key, count in left.items() if count]
     except DataError as error:
-        return Row(name, split, "bad", annotations.name, note=str(error))
-    return _present(name, split, table, absent, [*notes, *([note] if note else [])])
+        return Row(name, split, "bad", annotations.name, note=str(error)), []
+    used = [each for each, needed in zip(names, table.needed_images, strict=True) if needed]
+    row = _present(name, split, table, absent, [*notes, *([note] if note else [])])
+    return row, apart.real_paths(table.image_root, used)
 
 
 def _faults(table: PoseTable) -> list[str]:
