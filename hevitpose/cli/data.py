@@ -78,4 +78,6 @@ def prepare(
     from hevitpose.data.tools.prepare import prepare as convert
 
     for made in convert(root, dataset, source):
-        print(on_one_line(f"{made.path}: {made.status}{f', {made.note}' if made.note else ''}"))
+        origin = f"from {made.source}" if made.source and made.status != "exists" else ""
+        said = filter(None, (made.status, made.note, origin))
+        print(on_one_line(f"{made.path}: {', '.join(said)}"))

@@ -96,7 +96,7 @@ def make(folder: Path, source: Path) -> list[PreparedFile]:
     done = [_link(folder / "images", pictures, wanted)]
     done[0] = replace(done[0], note=f"{done[0].note}{mixed}")
     return done + [
-        write(target, partial(made.__getitem__, split)) for split, target in targets.items()
+        write(target, partial(made.__getitem__, split), path) for split, target in targets.items()
     ]
 
 
@@ -310,7 +310,8 @@ def _link(target: Path, pictures: Path, names: list[str]) -> PreparedFile:
         raise DataError(
             f"{target}: {error.strerror or error}, expected to link to {pictures}"
         ) from None
-    return PreparedFile(target, "linked" if new else "exists", f"{len(names):,} photographs")
+    status = "linked" if new else "exists"
+    return PreparedFile(target, status, f"{len(names):,} photographs", pictures)
 
 
 def _split(

@@ -68,7 +68,7 @@ def _images(target: Path, source: Path) -> list[PreparedFile]:
                 raise DataError(
                     f"{target}: {error.strerror or error}; link or move {source / name} there"
                 ) from None
-            return [PreparedFile(target, "linked")]
+            return [PreparedFile(target, "linked", source=source / name)]
     return []
 
 
@@ -95,7 +95,7 @@ def _mpii(folder: Path, source: Path) -> list[PreparedFile]:
         )
     people = mpii_release.convert(release, truth)
     return [
-        write(target, partial(people.__getitem__, split))
+        write(target, partial(people.__getitem__, split), release)
         for target, split in zip(targets, ("train", "val", "test"), strict=True)
     ]
 
@@ -104,11 +104,12 @@ def _crowdpose(folder: Path, source: Path) -> list[PreparedFile]:
     done = []
     for split, names in files_of("crowdpose").annotations.items():
         target = folder / "annotations" / names[0]
+        if exists(target):
+            done.append(PreparedFile(target, "exists"))
+            continue
         original = find_original(source, *names)
         if original is not None:
-            done.append(write(target, partial(_crowdpose_people, original)))
-        elif exists(target):
-            done.append(PreparedFile(target, "exists"))
+            done.append(write(target, partial(_crowdpose_people, original), original))
         elif split != "trainval":
             raise DataError(
                 f"{source}: no {names[0]}, expected CrowdPose's annotations from "
@@ -135,23 +136,20 @@ def _ochuman(folder: Path, source: Path) -> list[PreparedFile]:
     done = []
     for split, names in files_of("ochuman").annotations.items():
         target = folder / "annotations" / names[0]
-        coco_style, original = (
-            find_original(source, names[1], names[0]),
-            find_original(source, "ochuman.json"),
-        )
+        if exists(target):
+            done.append(PreparedFile(target, "exists"))
+            continue
         make: Callable[[], dict[str, Any]]
-        if coco_style is not None:
-            make = partial(read_object, coco_style, "images", "annotations", "categories")
-        elif original is not None:
+        if original := find_original(source, names[1], names[0]):  # in COCO's format
+            make = partial(read_object, original, "images", "annotations", "categories")
+        elif original := find_original(source, "ochuman.json"):
             make = partial(_ochuman_people, original, split)
-        elif exists(target):
-            make = dict
         else:
             raise DataError(
                 f"{source}: neither {names[1]} nor ochuman.json, expected OCHuman's annotations "
                 f"from {files_of('ochuman').page}"
             )
-        done.append(write(target, make))
+        done.append(write(target, make, original))
     return done
 
 

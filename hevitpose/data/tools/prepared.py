@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from hevitpose import json_file
 from hevitpose.errors import DataError
 from hevitpose.files import exists, is_file, write_atomically
+from hevitpose.records.identity import file_digest
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,10 @@ class PreparedFile:
     path: Path
     status: str  # "written", "linked" or "exists"
     note: str = ""  # how many people
+    source: Path | None = None  # what it was made of, or leads to
 
 
-def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> PreparedFile:
+def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]], source: Path) -> PreparedFile:
     """Makes a json file at once or not at all; what exists stays."""
     if exists(path):
         return PreparedFile(path, "exists")
@@ -30,7 +32,7 @@ def write(path: Path, make: Callable[[], list[Any] | dict[str, Any]]) -> Prepare
     make_folder(path.parent)
     write_atomically(path, json.dumps(content))
     people = content if isinstance(content, list) else content["annotations"]
-    return PreparedFile(path, "written", f"{len(people):,} people")
+    return PreparedFile(path, "written", f"{len(people):,} people", source)
 
 
 def make_folder(path: Path) -> None:
@@ -47,16 +49,34 @@ def make_folder(path: Path) -> None:
 
 
 def find_original(source: Path, *names: str) -> Path | None:
-    """The first of several names: in ``annotations`` or the folder itself, or anywhere below it."""
+    """The first of several names: in ``annotations`` or the folder itself, or anywhere below it.
+
+    Raises:
+        DataError: files of that name differ, and none of them is in the usual place.
+    """
     for name in names:
-        for place in (source / "annotations", source):  # either may be a link, which rglob leaves
-            if is_file(place / name):
-                return place / name
+        usual = (source / "annotations", source)  # either may be a link, which rglob leaves
+        if found := [place / name for place in usual if is_file(place / name)]:
+            return _only(source, found)
     for name in names:
-        found = sorted(path for path in source.rglob(name) if is_file(path))
-        if found:
-            return found[0]
+        if found := sorted(path for path in source.rglob(name) if is_file(path)):
+            return _only(source, found)
     return None
+
+
+def _only(source: Path, found: Sequence[Path]) -> Path:
+    """The first of several copies.
+
+    Raises:
+        DataError: they are no copies.
+    """
+    if len(found) > 1 and len(set(map(file_digest, found))) > 1:
+        listed = ", ".join(map(str, found[:5])) + ", ..." * (len(found) > 5)
+        raise DataError(
+            f"{source}: {len(found)} files called {found[0].name} that differ ({listed}), expected "
+            "one: give the folder of one as --source"
+        )
+    return found[0]
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -16,6 +17,7 @@ from hevitpose.data import load
 from hevitpose.data.keypoints import COCO
 from hevitpose.data.tools.check import as_json, check, render
 from hevitpose.data.tools.prepare import prepare
+from hevitpose.data.tools.prepared import find_original
 from hevitpose.errors import DataError, Notice, UsageError
 from tests.data import annotation_files as files
 from tests.data.feeding_back import custom
@@ -310,6 +312,55 @@ def test_prepare_crowdpose(tmp_path):
     (source / "json/crowdpose_val.json").unlink()
     with pytest.raises(DataError, match=r"no crowdpose_val\.json.*github"):
         prepare(tmp_path / "other", "crowdpose", source)
+
+
+def originals(folder, dataset, release):
+    """The folder of a release's files, and the name of one of them."""
+    if dataset == "mpii":
+        shutil.copytree(release[0], folder)
+        return "mpii_human_pose_v1_u12_1.mat"
+    names = {
+        "crowdpose": [f"crowdpose_{split}.json" for split in ("train", "val", "test")],
+        "ochuman": ["ochuman.json"],
+    }[dataset]
+    for name in names:
+        files.write(
+            folder / name, ochuman_original(4) if dataset == "ochuman" else files.crowdpose()
+        )
+    return names[0]
+
+
+@pytest.mark.parametrize("dataset", ["mpii", "crowdpose", "ochuman"])
+def test_originals_that_differ_are_refused(tmp_path, dataset, release, capsys):
+    """None is taken for the first letter of its folder; copies, and the usual place, are one."""
+    source, root = tmp_path / "source", tmp_path / "data"
+    name = originals(source / "current", dataset, release)
+    shutil.copytree(source / "current", source / "backup")
+    command = ["data", "prepare", dataset, "--source", str(source), "--root", str(root)]
+    assert execute(command) == 0  # copies
+    target = next((root / dataset / "annotations").glob("*.json"))
+    assert f", from {source / 'backup' / name}" in capsys.readouterr().out
+    with (source / "backup" / name).open("ab") as file:
+        file.write(b" ")
+    assert execute(command) == 0 and ", from" not in capsys.readouterr().out  # nothing to make
+    shutil.rmtree(root)
+    assert execute(command) == 1 and not list(root.rglob("*.json"))
+    said = capsys.readouterr().err
+    assert f"2 files called {name} that differ" in said and said.count("\n") == 1
+    assert str(source / "backup" / name) in said and str(source / "current" / name) in said
+    command[4] = str(source / "current")
+    assert execute(command) == 0 and target.exists()
+    assert f", from {source / 'current' / name}" in capsys.readouterr().out
+
+
+def test_an_original_in_the_usual_place_is_meant(tmp_path):
+    for place, byte in (("a", "1"), ("annotations", "2"), ("", "2")):
+        files.write(tmp_path / place / "x.json", byte)
+    assert find_original(tmp_path, "x.json") == tmp_path / "annotations" / "x.json"
+    files.write(tmp_path / "x.json", "3")
+    with pytest.raises(DataError, match=r"2 files called x\.json that differ"):
+        find_original(tmp_path, "x.json")
+    assert find_original(tmp_path, "y.json") is None
 
 
 def ochuman_original(images=2503):
