@@ -192,6 +192,7 @@ def diagnose_results(
         rules="coco-analyze" if reference else "default",
         metric="AP",
         layout=scene.layout,
+        stored_pixels=table.declared.stored_pixels,
         detections=len(scene.scores),
         people=int((~everybody.ignored).sum()),
         matched=len(everybody.labels.detection),
@@ -224,7 +225,7 @@ def _steps(ap_ST: np.ndarray) -> tuple[Step, ...]:
 
 def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person, ...]:
     """People who count, by the OKS of their detection; then those whom nobody found."""
-    names = dict(zip(table.image_ids.tolist(), table.image_names.tolist(), strict=True))
+    place = {number: row for row, number in enumerate(table.image_ids.tolist())}
     labels, letters = found.labels, found.labels.letters()
     rows = [row for row in np.argsort(labels.oks, kind="stable") if not labels.ignored[row]]
     missed = np.setdiff1d(np.flatnonzero(~found.ignored), labels.person)
@@ -232,7 +233,8 @@ def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person
     def person(index: int, quality: float, word: str, points: np.ndarray | None) -> Person:
         image = int(scene.image_ids[scene.people_image[index]])
         return Person(
-            image=names[image].decode(),
+            image=table.image_names[place[image]].decode(),
+            image_size=_size(table, place[image]),
             image_id=image,
             id=int(scene.ids[index]),
             quality=quality,
@@ -252,6 +254,11 @@ def _worst(scene: Scene, table: PoseTable, found: AreaDiagnosis) -> tuple[Person
         for row in rows
     ]
     return (*matched, *(person(int(i), 0.0, "-" * len(scene.layout), None) for i in missed))
+
+
+def _size(table: PoseTable, image: int) -> tuple[int, int]:
+    width, height = table.image_sizes[image].tolist()
+    return width, height
 
 
 def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: bool) -> Diagnosis:
@@ -278,6 +285,7 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
         rules="ours, in head sizes",
         metric="PCKh@0.5",
         layout=table.layout,
+        stored_pixels=said.stored_pixels,
         detections=len(table),
         people=int(counted.any(1).sum()),
         matched=int(counted.any(1).sum()),
@@ -306,6 +314,7 @@ def _worst_heads(
     return tuple(
         Person(
             image=table.image_names[table.image_index[row]].decode(),
+            image_size=_size(table, table.image_index[row]),
             image_id=int(table.image_ids[table.image_index[row]]),
             id=int(table.person_ids[row]),
             quality=float(mean[row]),

@@ -146,14 +146,14 @@ def draw_worst(
         The path, and how many people had no image and are drawn on grey.
 
     Raises:
-        DataError: nobody is there to draw.
+        DataError: nobody is there to draw, or an image is not as annotated.
         UsageError: several folders have a file of an image's name.
         HEViTPoseError: the file cannot be written.
     """
     people = found.worst[:count]
     if not people:
         raise DataError("worst: no person was matched or missed, expected people to draw")
-    images = [_image(person, folders) for person in people]
+    images = [_image(person, folders, found.stored_pixels) for person in people]
     tiles = [_tile(person, image, found) for person, image in zip(people, images, strict=True)]
     columns = min(6, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
@@ -170,7 +170,8 @@ def image_folders(ground_truth: Path) -> list[Path]:
     return [ground_truth.parent, images, *below]
 
 
-def _image(person: Person, folders: Sequence[Path]) -> np.ndarray | None:
+def _image(person: Person, folders: Sequence[Path], stored: bool) -> np.ndarray | None:
+    """RGB, turned as it is for training and scoring; None where no folder has it."""
     found: dict[str, Path] = {}  # by where it lies: a folder may be a link to another
     for folder in folders:
         if is_file(folder / person.image):
@@ -180,7 +181,9 @@ def _image(person: Person, folders: Sequence[Path]) -> np.ndarray | None:
         raise UsageError(
             f"--worst: {person.image} is in {both}; --images FOLDER says which is this split's"
         )
-    return None if not found else read_image(Path(next(iter(found))))[..., ::-1]
+    if not found:
+        return None
+    return read_image(Path(next(iter(found))), person.image_size, stored)[..., ::-1]
 
 
 def _tile(person: Person, image: np.ndarray | None, found: Diagnosis) -> np.ndarray:

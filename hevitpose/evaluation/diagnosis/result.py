@@ -29,6 +29,7 @@ class Person:
     """One annotated person, with what was predicted, for looking at."""
 
     image: str  # file name below the folder of images
+    image_size: tuple[int, int]  # (W, H) by the annotations; 0 where they do not say
     image_id: int
     id: int  # the annotation's, or the position in the file
     quality: float  # OKS, or the mean error in head sizes
@@ -46,6 +47,7 @@ class Diagnosis:
     rules: str  # "default", "coco-analyze", "ours, in head sizes"
     metric: str  # "AP", "PCKh@0.5"
     layout: KeypointLayout
+    stored_pixels: bool  # photographs are read without EXIF's orientation
     detections: int
     people: int  # who count
     matched: int  # detections that belong to somebody

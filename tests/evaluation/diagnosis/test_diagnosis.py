@@ -7,6 +7,7 @@ import re
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -277,6 +278,42 @@ def test_worst_people_of_one_name_in_two_folders(tmp_path):
     assert cv2.imread(str(sheet))[2, 2, 0] > 100
     (tmp_path / "images/train/1.jpg").unlink()  # one picture, by a link as well
     assert draw_worst(found, 1, folders, sheet) == (sheet, 0)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "exif", "corner"),
+    [
+        (6, (640, SIDE), "apply", "stored"),  # it fits the annotations as stored alone
+        (6, (SIDE, 640), "apply", "turned"),
+        (3, (640, SIDE), "apply", "turned"),
+        (3, (640, SIDE), "stored", "stored"),
+        (3, (SIDE, SIDE), "apply", None),  # no form of it is as annotated
+    ],
+)
+def test_worst_people_are_drawn_over_what_was_scored(tmp_path, orientation, size, exif, corner):
+    """A photograph that EXIF turns is drawn as training and scoring read it."""
+    truth = truth_of([person(1, 1, POINTS)])
+    truth["images"][0] |= {"width": size[0], "height": size[1]}
+    pixels = np.full((SIDE, 640, 3), 20, np.uint8)
+    pixels[: SIDE // 2, :320] = 250  # where the person is, unless the photograph is turned
+    tags = PIL.Image.Exif()
+    tags[0x0112] = orientation
+    PIL.Image.fromarray(pixels).save(tmp_path / "1.jpg", exif=tags)
+    dataset = {"name": "own", "keypoints": list(COCO.names), "flip_pairs": [], "exif": exif}
+    dataset |= {
+        "sigmas": list(COCO.sigmas),
+        "splits": {"val": {"annotations": "t.json", "images": "."}},
+    }
+    for name, content in (("own.yaml", dataset), ("t.json", truth), ("p.json", [])):
+        (tmp_path / name).write_text(json.dumps(content))
+    found = diagnose(*(str(tmp_path / name) for name in ("own.yaml", "t.json", "p.json")))
+    if corner is None:
+        with pytest.raises(DataError, match="640x600 pixels, but the annotations say 600x600"):
+            draw_worst(found, 1, [tmp_path], tmp_path / "worst.png")
+        return
+    draw_worst(found, 1, [tmp_path], tmp_path / "worst.png")
+    middle = cv2.imread(str(tmp_path / "worst.png"))[100:180, 100:180].mean()
+    assert (middle > 120) == (corner == "stored")
 
 
 def test_one_person(files, capsys):
