@@ -15,6 +15,7 @@ import typer
 from hevitpose.errors import UsageError, on_one_line
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import is_number
+from hevitpose.text_table import counted, left_out
 
 Cfg = Annotated[
     str, typer.Option("--cfg", help="A shipped config (mpii, coco, ...) or a yaml file.")
@@ -172,8 +173,8 @@ def _render(data: Any) -> None:
         generate(data.folder, people=data.people, size=data.image_size, progress=progress)
 
 
-def print_record(record: Any, as_json: bool) -> None:
-    """An evaluation's metrics with what they were taken on."""
+def print_record(record: Any, as_json: bool, training: Any = None) -> None:
+    """An evaluation's metrics with what they, and its training, were taken on."""
     facts = msgspec.to_builtins(record.dataset)
     metrics = {
         key: float("nan") if value is None else value for key, value in record.metrics.items()
@@ -181,24 +182,30 @@ def print_record(record: Any, as_json: bool) -> None:
     condition = record.inputs["config"].get("evaluation", {}).get("condition")
     if condition is not None:
         facts["condition"] = condition
-    print_metrics(metrics if not as_json else dict(record.metrics), facts, as_json)
+    trained_on = None if training is None else msgspec.to_builtins(training.dataset)
+    print_metrics(metrics if not as_json else dict(record.metrics), facts, as_json, trained_on)
 
 
-def print_metrics(metrics: dict[str, Any], facts: dict[str, Any], as_json: bool) -> None:
+def print_metrics(
+    metrics: dict[str, Any],
+    facts: dict[str, Any],
+    as_json: bool,
+    trained_on: dict[str, Any] | None = None,
+) -> None:
     """Metrics with what they were taken on, as text or JSON."""
     from hevitpose.data.registry import label_of
 
     label = label_of(facts["name"])
     if as_json:
         said = {"label": label} if label else {}
-        print(json.dumps({**metrics, "dataset": {**facts, **said}}))
+        before = {"trained_on": trained_on} if trained_on else {}
+        print(json.dumps({**metrics, "dataset": {**facts, **said}, **before}))
         return
     under = f", condition {facts['condition']}" if "condition" in facts else ""
     lines = [f"{facts['name']} {facts['split']}, boxes {facts['boxes']}{under}"]
     lines += [f"  {label}"] if label else []
     lines += [f"  {name:<18} {value:8.3f}" for name, value in metrics.items()]
-    counts = facts["counts"]
-    counted = ", ".join(f"{key} {value}" for key, value in counts.items() if value)
-    lines += [f"  counted:   {counted}"]
-    lines += [f"  left out:  {item}" for item in facts.get("skipped", ())]
+    lines += [f"  {line}" for line in counted(facts["counts"], facts.get("skipped", ()))]
+    if trained_on:
+        lines += [f"  {line}" for line in left_out(trained_on["skipped"], trained_on["split"])]
     print("\n".join(map(on_one_line, lines)))

@@ -28,11 +28,12 @@ from hevitpose.cli.common import (
     print_record,
 )
 from hevitpose.config import Config
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, on_one_line
 from hevitpose.files import require_file, require_folder, same, write_atomically
 from hevitpose.models.shipped import locate
 from hevitpose.progress import progress_bar
 from hevitpose.sizes import parse_size
+from hevitpose.text_table import counted
 
 Conditions = Annotated[
     list[str] | None,
@@ -99,7 +100,7 @@ def train(
         found = train_and_record(config, out, resume=resume, progress=progress)
     if found is None:  # another rank of the same run
         return
-    print_record(found.evaluation, as_json)
+    print_record(found.evaluation, as_json, found.training)
     if not as_json:
         before = "" if found.trained else ", recorded before"
         print(f"weights    {found.weights}\ntraining   {found.training.id}{before}")
@@ -256,14 +257,15 @@ def infer_testdev(
     if not is_first_process(config):
         return
     rows = table.take(found.index)
+    lines = [on_one_line(line) for line in counted(table.counts, table.skipped)]
     if in_mpii_format:
         path = write_pred_mat(found.keypoints, rows.person_ids, out)
-        print(f"{path}: {len(found.index)} people")
+        print("\n".join((f"{path}: {len(found.index)} people", *lines)))
         return
     results = results_of(rows, found, nms_threshold=config.evaluation.nms_threshold)
     files = write_testdev(results, config.model.name, out, image_ids=table.image_ids.tolist())
     print(f"{files[0]}: {len(results)} people\n{files[1]}: for the evaluation server")
-    print("No AP: test-dev's answers are the server's alone.")
+    print("\n".join((*lines, "No AP: test-dev's answers are the server's alone.")))
 
 
 def _withheld_format(config: Config) -> str:
@@ -285,13 +287,17 @@ def _withheld_format(config: Config) -> str:
         )
     if not in_mpii_format and config.data.box_source == "gt":
         raise UsageError("infer-testdev: test-dev has no ground-truth boxes, give --boxes FILE")
-    if in_mpii_format:
-        for key in ("skip_bad", "present_only"):
-            if getattr(config.data, key):
-                raise UsageError(
-                    f"infer-testdev: data.{key}=true would leave people out, and pred.mat has one "
-                    "row for each person of the test file"
-                )
+    if config.evaluation.condition is not None:
+        raise UsageError(
+            f"infer-testdev: evaluation.condition={config.evaluation.condition} degrades what is "
+            "sent to the server, expected none"
+        )
+    for key in ("skip_bad", "present_only") if in_mpii_format else ("present_only",):
+        if getattr(config.data, key):
+            whole = "the server scores all photographs"
+            if in_mpii_format:
+                whole = "pred.mat has one row for each person of the test file"
+            raise UsageError(f"infer-testdev: data.{key}=true would leave people out, and {whole}")
     return said.format
 
 
@@ -329,5 +335,9 @@ def evaluate_predictions(
         absent = {name: None for name, value in scores.items() if value != value}  # NaN
         print(json.dumps(scores | absent, allow_nan=False))
         return
+    left_out = scores.pop("skipped", ())
+    lines = counted(scores.pop("counts"), left_out) if "counts" in scores else []
     for name, value in scores.items():
         print(f"{name:<10} {value:8.3f}" if isinstance(value, float) else f"{name:<10} {value}")
+    for line in lines:
+        print(on_one_line(line))

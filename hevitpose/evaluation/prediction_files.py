@@ -55,13 +55,14 @@ def evaluate_predictions(
         images: score these only, by ids or file names (not for MPII's ground truth, which has
             neither).
         max_detections: people of an image that count for AP, by descending score.
-        skip_bad: leave bad annotations out instead of refusing them.
+        skip_bad: leave bad annotations out instead of refusing them (not of MPII's ground truth).
 
     Returns:
         MPII: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, Mean@0.1 in percent. Arrays of
         a custom dataset: PCK or PCKh, and AUC, in percent. Else the AP and AR numbers in 0..1,
         ``boxes: "as given"``, the dataset's ``label`` where it has one, and ``max_detections`` and
-        ``images`` where they are not the usual.
+        ``images`` where they are not the usual. All but MPII's with the ``counts`` of the
+        annotation file, and what was left out of it (``skipped``).
 
     Raises:
         UsageError: an unknown dataset, or an option that it does not have.
@@ -71,6 +72,8 @@ def evaluate_predictions(
     if said.protocol.startswith("pckh"):
         if images is not None or max_detections != MAX_DETECTIONS:
             raise UsageError(f"{dataset}: PCKh is of all people, expected neither images nor more")
+        if skip_bad:
+            raise UsageError(f"{dataset}: PCKh is of all people, expected no --skip-bad")
         truth = load_ground_truth(ground_truth)
         keypoints = read_arrays(predictions, num_people=len(truth))
         return dict(pckh(keypoints, truth.keypoints, truth.head_boxes, truth.missing))
@@ -93,7 +96,12 @@ def evaluate_predictions(
         facts["max_detections"] = max_detections
     if wanted is not None:
         facts["images"] = len(wanted)
-    return {**metrics, **facts}
+    return {**metrics, **facts, **_read_facts(table)}
+
+
+def _read_facts(table: PoseTable) -> dict[str, Any]:
+    """Who was read, and what was left out: other people are another score."""
+    return {"counts": dict(table.counts), "skipped": [str(item) for item in table.skipped]}
 
 
 def read_truth(dataset: str, said: Declared, path: Path, skip_bad: bool) -> PoseTable:
@@ -149,7 +157,8 @@ def _pck_of_arrays(table: PoseTable, path: Path, wanted: frozenset[int] | None) 
     if wanted is not None:
         rows = rows[np.isin(table.image_ids[table.image_index], list(wanted))]
     scores = np.ones(points.shape[:2], np.float32)
-    return dict(score_pck(table, Predictions(rows, points[rows], scores[rows])))
+    metrics = score_pck(table, Predictions(rows, points[rows], scores[rows]))
+    return {**metrics, **_read_facts(table)}
 
 
 def read_arrays(path: str | Path, num_people: int, num_keypoints: int = 16) -> np.ndarray:

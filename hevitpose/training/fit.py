@@ -306,7 +306,8 @@ def infer(
     Args:
         config: as it is; :func:`~hevitpose.models.checkpoint_config.checkpoint_config` puts
             the checkpoint's own network, codec and input in.
-        scored: refuse a split that cannot be scored, before predicting.
+        scored: refuse a split that cannot be scored, before predicting; else one that lacks
+            photographs, which are a server's to score.
         runtime: what runs an exported file; weights run in torch.
         progress: told the batches done and those there are.
 
@@ -328,6 +329,11 @@ def infer(
         stored, dataset = read_checkpoint(path), config.data.dataset
         require_keypoints(path, stored, dataset, len(declared(dataset).layout))
         table = load_split(config, config.data.val_split, training=False, scored=scored)
+        if not scored and table.counts.get("absent_images"):
+            raise DataError(
+                f"{table.image_root}: {table.counts['absent_images']} photographs of "
+                f"{table.annotation_file} are absent, expected all: the server scores them all"
+            )
         if scored:
             held_out = held_out_digest(table) if is_minival(config.data, table.split) else ""
             require_unseen(config, path, stored.earlier, stored.trained, held_out)

@@ -73,7 +73,9 @@ def test_thresholds_of_what_a_record_has_beside_scores(monkeypatch, tmp_path):
 
 def test_threshold_of_the_file_for_a_server(monkeypatch, tmp_path, capsys):
     given = []
-    table = SimpleNamespace(take=lambda _: None, image_ids=np.zeros(0, np.int64))
+    table = SimpleNamespace(
+        take=lambda _: None, image_ids=np.zeros(0, np.int64), counts={}, skipped=()
+    )
     monkeypatch.setattr(fit, "infer", lambda *_, **__: (table, NOTHING))
     monkeypatch.setattr(hevitpose.cli.run, "of_checkpoint", lambda config, _: config)
     monkeypatch.setattr(scoring, "results_of", lambda *_, **options: given.append(options) or [])

@@ -102,6 +102,7 @@ class Rescored:
     detections: int  # that it was fitted on
     error: float | None  # expected calibration error after it
     ap: float  # after it; -1 where nobody counts
+    skipped: tuple[str, ...] = ()  # what was left out of that split's annotations
 
 
 def fit_isotonic(scores: np.ndarray, oks: np.ndarray) -> Isotonic:

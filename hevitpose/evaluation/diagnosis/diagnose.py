@@ -145,13 +145,18 @@ class _Fitted:
     function: Isotonic
     name: str
     detections: int
+    skipped: tuple[str, ...]  # what was left out of its people
 
 
 def _fit(table: PoseTable, results: list[dict[str, Any]], name: str) -> _Fitted:
     scene = make_scene(table, results)
     expected, compared = targets(scene, scene.oks(scene.keypoints))
     function = fit_isotonic(scene.scores[compared], expected[compared])
-    return _Fitted(function, name, int(compared.sum()))
+    return _Fitted(function, name, int(compared.sum()), _skipped(table))
+
+
+def _skipped(table: PoseTable) -> tuple[str, ...]:
+    return tuple(map(str, table.skipped))
 
 
 def diagnose_results(
@@ -186,6 +191,7 @@ def diagnose_results(
             detections=fitted.detections,
             error=None if after is None else after.error,
             ap=mean_counted(average_precision(matches)[0]),
+            skipped=fitted.skipped,
         )
     return Diagnosis(
         dataset=table.dataset,
@@ -199,6 +205,8 @@ def diagnose_results(
         joint_counts=everybody.labels.counts(),
         steps=_steps(everybody.ap),
         alone=everybody.alone,
+        people_counts=dict(table.counts),
+        skipped=_skipped(table),
         background=(
             int(everybody.false_positives[0].sum()),
             int(everybody.false_negatives[0].sum()),
@@ -292,6 +300,8 @@ def _diagnose_mpii(dataset: str, path: Path, predictions: str | Path, skip_bad: 
         joint_counts=np.stack([(found.codes == code).sum(0) for code in range(1, 1 + len(TYPES))]),
         steps=_pckh_steps(found.pckh),
         alone={},
+        people_counts=dict(table.counts),
+        skipped=_skipped(table),
         worst=_worst_heads(table, found.codes, found.errors, keypoints),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hevitpose.data.registry import labels_of
+from hevitpose.errors import on_one_line
 from hevitpose.evaluation.diagnosis.labels import TYPES
 from hevitpose.evaluation.diagnosis.result import Diagnosis
+from hevitpose.text_table import counted, left_out
 
 #: What has been corrected after each step.
 STEP_NAMES = {
@@ -23,11 +25,15 @@ STEP_NAMES = {
 
 def render(found: Diagnosis) -> str:
     """The tables of a diagnosis: joints by type, what each type costs, scores."""
+    lines = counted(found.people_counts, found.skipped)
+    if found.rescored is not None:
+        lines += left_out(found.rescored.skipped, of=found.rescored.fitted_on)
     parts = [
         f"{found.dataset} (rules: {found.rules}): {found.detections} detections, "
         f"{found.people} people who count, {found.matched} detections matched, "
         f"{found.keypoints} labelled joints of theirs",
         *labels_of(found.dataset),
+        "\n".join(map(on_one_line, lines)),
         "\n".join(_joints(found)),
         "\n".join(_costs(found)),
     ]

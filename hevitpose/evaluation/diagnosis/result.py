@@ -54,6 +54,8 @@ class Diagnosis:
     joint_counts: np.ndarray  # (5, K) int: joints by type, in the order of TYPES
     steps: tuple[Step, ...]
     alone: dict[str, float]  # the metric after correcting one type alone
+    people_counts: dict[str, int] = field(default_factory=dict)  # of the annotation file
+    skipped: tuple[str, ...] = ()  # what was left out of it
     background: tuple[int, int] | None = None  # false positives, false negatives at OKS 0.5
     scores: ScoreErrors | None = None
     calibration: Calibration | None = None
@@ -89,6 +91,8 @@ class Diagnosis:
             "detections": self.detections,
             "people": self.people,
             "matched": self.matched,
+            "people_counts": self.people_counts,
+            "skipped": self.skipped,
             "keypoints": self.keypoints,
             "counts": self.counts,
             "per_keypoint": self.per_keypoint,
