@@ -71,7 +71,7 @@ def apply_switches(given: dict[str, Any], switches: Mapping[str, bool]) -> dict[
         given[ALIASES["DATASET.FLIP"]] = _FLIP_RATE if flip else 0.0
     if (ground_truth := switches.get("TEST.USE_GT_BBOX")) is not None:
         if ground_truth:  # the authors' code then reads no file, named or not
-            given["data.box_source"] = "gt"
+            given |= {"data.box_source": "gt", "data.box_threshold": 0.0}
         elif given.get("data.box_source", "gt") == "gt":
             raise UsageError(
                 "override TEST.USE_GT_BBOX False: names no boxes, give TEST.COCO_BBOX_FILE FILE too"

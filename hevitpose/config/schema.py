@@ -120,6 +120,11 @@ class DataConfig(Section):
     def _check(self) -> DataConfig:
         if self.dataset not in ROWS and not is_custom(self.dataset):
             raise unknown_name("dataset", self.dataset, ROWS)
+        if self.box_threshold and self.box_source == "gt":  # one number under two ids
+            raise UsageError(
+                f"data.box_threshold: {self.box_threshold:g} has no effect, data.box_source=gt; "
+                "expected 0, or a detector's json (--boxes FILE)"
+            )
         for axis, side in zip("WH", self.input_size, strict=True):
             if side < STRIDE_MULTIPLE or side % STRIDE_MULTIPLE:
                 raise UsageError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hevitpose.config.load import start_config
-from hevitpose.config.schema import Config
+from hevitpose.config.schema import Config, EvaluationConfig
 from hevitpose.data.apart import PARTS
 from hevitpose.data.files import declared
 from hevitpose.data.minival import MINIVAL, is_minival, split_of_files
@@ -25,9 +25,11 @@ def require_scorable(config: Config) -> None:
 
     Raises:
         UsageError: minival that would not be held out, or that the dataset's metrics or boxes do
-            not go with; or a start, ``PRESET:DATASET``, that is trained on the val split.
+            not go with; a setting of AP where there is none; or a start, ``PRESET:DATASET``, that
+            is trained on the val split.
     """
     data, selection = config.data, config.training.selection
+    _require_effect(config)
     if is_minival(data, data.val_split):
         if selection != MINIVAL:
             raise UsageError(
@@ -52,6 +54,24 @@ def require_scorable(config: Config) -> None:
         name, split = Path(start.data.dataset).name, start.data.train_split
         trained = Trained(name, split, _AS_PLANNED if same else "")
         require_unseen(config, str(config.training.start_from), [trained], held_out=_AS_PLANNED)
+
+
+def _require_effect(config: Config) -> None:
+    """Refuse what changes AP alone where there is no AP: one number under two ids.
+
+    Raises:
+        UsageError: such a setting has another value than usual.
+    """
+    said = declared(config.data.dataset)
+    if said.sigmas:  # of OKS
+        return
+    for key in ("nms_threshold", "max_detections"):
+        usual, value = EvaluationConfig.model_fields[key].default, getattr(config.evaluation, key)
+        if value != usual:
+            raise UsageError(
+                f"evaluation.{key}={value:g} has no effect on {config.data.dataset}: it has no AP, "
+                f"expected {usual:g}"
+            )
 
 
 def require_unseen(

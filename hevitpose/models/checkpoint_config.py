@@ -10,7 +10,7 @@ from hevitpose.config import Config, parse_config
 from hevitpose.errors import UsageError
 from hevitpose.models.checkpoint import Stored, read_checkpoint, todays_options
 from hevitpose.models.shipped import locate
-from hevitpose.models.spec import PEERS, full_name
+from hevitpose.models.spec import PEERS, SIMCC, full_name
 
 #: Config keys that a checkpoint brings along, by section: the network, how it reads a crop and how
 #: its output is decoded. ``valid`` and ``infer-testdev`` take them from it, as ``predict`` does.
@@ -63,7 +63,29 @@ def checkpoint_config(
                 )
             brought[key] = theirs.get(key)
         merged[section] = brought if keys is None else {**theirs, **brought}
-    return parse_config(merged, str(path)), tuple(lines)
+    resolved = parse_config(merged, str(path))
+    _require_effect(resolved, given)
+    return resolved, tuple(lines)
+
+
+def _require_effect(config: Config, given: Collection[str]) -> None:
+    """Refuse a given key of the codec that the network does not read: one number under two ids.
+
+    Raises:
+        UsageError: a decoder of heatmaps for SimCC, or SimCC's bins for heatmaps.
+    """
+    name, codec = full_name(config.model.name), config.codec
+    simcc = name in SIMCC
+    if simcc and "codec.decoder" in given and codec.decoder != config.for_selection().codec.decoder:
+        raise UsageError(
+            f"codec.decoder={codec.decoder} has no effect on {name}, which has no heatmaps; "
+            f"expected {config.for_selection().codec.decoder}"
+        )
+    if not simcc and "codec.simcc_split_ratio" in given:
+        raise UsageError(
+            f"codec.simcc_split_ratio={codec.simcc_split_ratio:g} has no effect on {name}, which "
+            "has heatmaps; expected a network with SimCC"
+        )
 
 
 def require_keypoints(path: Path | str, stored: Stored, dataset: str, count: int) -> None:

@@ -155,8 +155,9 @@ def test_identity_ignores_paths_and_display_but_not_the_recipe(tmp_path):
 
 def test_a_resumed_training_may_be_evaluated_otherwise():
     base = load_config("synthetic")
-    for later in ("evaluation.flip_test=false", "codec.decoder=dark", "data.box_threshold=0.5"):
-        assert load_config("synthetic", [later]).digest == base.digest
+    boxes = "data.box_source=b.json data.box_threshold=0.5"
+    for later in ("evaluation.flip_test=false", "codec.decoder=dark", boxes):
+        assert load_config("synthetic", later.split()).digest == base.digest
 
 
 def test_identity_joins_spellings_of_one_model():
@@ -219,6 +220,16 @@ def test_ground_truth_boxes_win_over_a_file_in_either_order():
     assert load_config("coco", [*file, *switch]).data.box_source == "gt"
     assert load_config("coco", [*switch, *file]).data.box_source == "gt"
     assert load_config("coco", [*file, "TEST.USE_GT_BBOX", "False"]).data.box_source == "d.json"
+    threshold = ["TEST.IMAGE_THRE", "0.2"]
+    assert load_config("coco", [*threshold, *file, *switch]).data.box_threshold == 0
+    assert load_config("coco", [*threshold, *file]).data.box_threshold == 0.2
+
+
+def test_a_threshold_is_of_detections():
+    with pytest.raises(UsageError, match=r"data.box_threshold: 0.3 has no effect, .*box_source=gt"):
+        load_config("coco", ["data.box_threshold=0.3"])
+    config = load_config("coco", ["data.box_source=b.json", "data.box_threshold=3"])
+    assert config.data.box_threshold == 3  # scores of any range
 
 
 def test_epochs_that_are_given_win_over_a_presets_steps(tmp_path):

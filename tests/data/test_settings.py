@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from hevitpose.cli import execute
 from hevitpose.config import load_config
 from hevitpose.data import declared
+from hevitpose.data.unseen import require_scorable
 from hevitpose.errors import DataError, Notice, UsageError
 from hevitpose.evaluation.score import results_of, score
 from hevitpose.inference.predictor import PosePredictor
@@ -287,7 +289,8 @@ def test_box_file(tmp_path, monkeypatch):
 def test_box_threshold(monkeypatch):
     from hevitpose.cli.common import make_config
 
-    config = make_config("coco", ["data.box_threshold=0.1"], data__box_threshold=0.5)
+    words = ["data.box_threshold=0.1", "data.box_source=b.json"]
+    config = make_config("coco", words, data__box_threshold=0.5)
     assert config.data.box_threshold == 0.5
 
 
@@ -340,3 +343,37 @@ def test_nothing_reads_the_annotations_again(synthetic_root, tmp_path):
         metrics = score(table, perfect(table))
         assert metrics.get("AP", 1) > 0.99 and metrics.get("Mean", 100) == pytest.approx(100)
         assert np.isfinite(list(metrics.values())).any()
+
+
+@pytest.mark.parametrize("key", ["nms_threshold=0.8", "max_detections=30"])
+def test_what_changes_ap_alone_is_refused_where_there_is_none(key):
+    """It would be one number under two ids."""
+    with pytest.raises(UsageError, match=f"evaluation.{key} has no effect on mpii: it has no AP"):
+        require_scorable(load_config("mpii", [f"evaluation.{key}"]))
+    for dataset in ("synthetic", "coco", "crowdpose"):
+        require_scorable(load_config(dataset, [f"evaluation.{key}"]))
+    require_scorable(load_config("mpii", ["evaluation.nms_threshold=0.9"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        ("rtmpose_nano", ["codec.decoder=dark"], "codec.decoder=dark has no effect on rtmpose_n"),
+        ("rtmpose_nano", ["codec.decoder=default"], None),
+        ("rtmpose_nano", ["codec.method=udp", "codec.decoder=udp"], None),
+        ("rtmpose_nano", ["codec.simcc_split_ratio=3"], None),
+        ("hevitpose_nano", ["codec.decoder=dark"], None),
+        ("hevitpose_nano", ["codec.simcc_split_ratio=3"], "has no effect on hevitpose_nano"),
+    ],
+)
+def test_a_codec_that_the_weights_do_not_have(monkeypatch, tmp_path, name, words, says):
+    stored = SimpleNamespace(config={"model": {"name": name}})
+    monkeypatch.setattr("hevitpose.models.checkpoint_config.read_checkpoint", lambda _: stored)
+    weights = files.write(tmp_path / "w.safetensors", "")
+    config = load_config("coco", [f"model.checkpoint={weights}", *words])
+    given = [word.partition("=")[0] for word in words]
+    if says is None:
+        checkpoint_config(config, given)
+        return
+    with pytest.raises(UsageError, match=says):
+        checkpoint_config(config, given)

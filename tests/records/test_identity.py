@@ -62,7 +62,6 @@ CHANGES = {
     "codec.decoder=dark": {"evaluation"},
     "evaluation.nms_threshold=0.8": {"evaluation"},
     "data.val_split=test": {"evaluation"},
-    "data.box_threshold=0.3": {"evaluation"},
     "evaluation.condition=fog:3": {"evaluation"},
     "evaluation.max_detections=30": {"evaluation"},
     "evaluation.max_detections=20": set(),
@@ -91,6 +90,15 @@ def test_what_changes_an_id(change, changed, tmp_path):
     where = f"data.root={tmp_path}"  # nothing is rendered there: the fingerprint is known
     base, other = load_config("synthetic", [where]), load_config("synthetic", [where, change])
     assert {kind for kind, run in runs(base).items() if run != runs(other)[kind]} == changed
+
+
+def test_the_threshold_of_detections_changes_an_evaluation(tmp_path):
+    (tmp_path / "b.json").write_text("[]")
+    where = [f"data.root={tmp_path}", f"data.box_source={tmp_path / 'b.json'}"]
+    base, other = (
+        load_config("synthetic", [*where, f"data.box_threshold={value}"]) for value in (0, 0.3)
+    )
+    assert {kind for kind, run in runs(base).items() if run != runs(other)[kind]} == {"evaluation"}
 
 
 def runs(config: Config) -> dict[str, str]:
