@@ -33,9 +33,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.grid_file import DEFAULT_CELL, GRIDS, OF, Entry, GridFile, Problem, read_grid_file
+from ablations.grid_file import (
+    DEFAULT_CELL,
+    GRIDS,
+    OF,
+    PRIMARIES,
+    Entry,
+    GridFile,
+    Problem,
+    judged_by,
+    read_grid_file,
+)
 from ablations.refusals import refused, refused_condition, refused_key, without_effect
 from hevitpose.config import Config
+from hevitpose.data.files import declared
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.records.identity import config_hash, training_hash
 
@@ -148,6 +159,7 @@ def _grid(file: GridFile, base: Config) -> Grid:
     """A file's entries as cells, what is wrong with them noted in the file."""
     cells = _trained(file, base)
     cells += _conditions(file, cells)
+    _require_primary(file, cells, base.data.dataset)
     return Grid(
         file.path.stem,
         **file.texts,
@@ -155,6 +167,20 @@ def _grid(file: GridFile, base: Config) -> Grid:
         cells=tuple(cells),
         primary=file.primary,
     )
+
+
+def _require_primary(file: GridFile, cells: Sequence[Cell], dataset: str) -> None:
+    """Note a primary metric that the dataset, or a cell's boxes, will not give."""
+    said = declared(dataset)
+    metric = judged_by(file.primary, said.name, said.primary_metric if not said.sigmas else "")
+    for cell in cells if metric in PRIMARIES else ():  # else it is noted already
+        boxes = cell.config.data.box_source
+        if metric not in (given := said.judging_metrics(boxes)):
+            whose = dataset if boxes == "gt" else f"{dataset} with data.box_source={boxes}"
+            expected = ", ".join(given)
+            message = f"primary: {metric!r} is no metric of {whose}, expected one of {expected}"
+            file.note(file.primary_line, message)
+            return
 
 
 def _trained(file: GridFile, base: Config) -> list[Cell]:

@@ -29,8 +29,12 @@ MATCH_COSTS = {"flops": "FLOPs", "params": "params"}
 #: A width whose cost differs from the default's by a larger share is not a match.
 MATCH_TOLERANCE = 0.05
 MODES = ("one-factor", "product", "zip")
-#: What a grid may be judged by, as tables head it: PCKh at two thresholds, AP and AR.
-PRIMARIES = {"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP", "AR": "AR"}
+#: What a grid may be judged by, as tables head it: PCKh at two thresholds, AP and AR, and what a
+#: custom dataset's ``pck`` declares.
+PRIMARIES = {
+    **{"Mean": "PCKh@0.5", "Mean@0.1": "PCKh@0.1", "AP": "AP", "AR": "AR"},
+    **{"PCK": "PCK", "PCKh": "PCKh"},
+}
 #: In ``primary:``, datasets that are not named.
 OTHER = "other"
 #: What verdicts are about where a grid's file names no primary metric, by dataset.
@@ -84,6 +88,7 @@ class GridFile:
     texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(_TEXTS, ""))
     findings: tuple[str, ...] = ()  # one per setting under which the grid was measured
     primary: dict[str, str] = field(default_factory=lambda: dict(PRIMARY_METRICS))
+    primary_line: int = 1
     cells: list[Entry] = field(default_factory=list)
     conditions: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -96,6 +101,20 @@ class GridFile:
 def matched_name(cell: str, cost: str) -> str:
     """What ``--match`` calls the form of a cell that costs what the default does."""
     return f"{cell} ({MATCH_COSTS[cost]} matched)"
+
+
+def judged_by(primary: Mapping[str, str], dataset: str, pck: str = "") -> str:
+    """The metric of the verdicts on a dataset.
+
+    Args:
+        primary: dataset, or "other", to metric.
+        dataset: its name.
+        pck: the metric of a custom dataset that has no AP, where ``other: AP`` means it.
+    """
+    if dataset in primary:
+        return primary[dataset]
+    named = primary.get(OTHER, "Mean")
+    return pck if pck and named == PRIMARY_METRICS[OTHER] else named
 
 
 def read_grid_file(path: Path) -> GridFile:
@@ -120,6 +139,7 @@ def read_grid_file(path: Path) -> GridFile:
     file.cells = [*_axes(file, entries), *_named(file, entries, "cells")]
     file.conditions = list(_named(file, entries, "evaluate"))
     if "primary" in entries:
+        file.primary_line = entries["primary"][0]
         file.primary = _primary(file, *entries["primary"])
     if not file.cells and "evaluate" not in entries and not file.problems:
         file.note(1, "the grid has no cells")

@@ -31,12 +31,14 @@ from reports.captions import conditions_key, describe_conditions, shared
 from reports.cells import Cells, group, share, split
 from reports.grid_files import Overrides
 from reports.load import METRIC_ALIASES, metric, newest, seed_number
+from reports.pck import primary_of
 from reports.settings import flatten
 
 #: Metrics that a grid's table shows, as their headings say them.
 SHOWN = PRIMARIES
-#: Shown only where a grid is judged by it: beside AP it says the same again.
-_ALONE = ("AR",)
+#: Shown only where a grid is judged by it: AR says the same again beside AP; the others are those
+#: of custom datasets.
+_ALONE = ("AR", "PCK", "PCKh")
 
 #: How the name of a cell ends that ``--match`` gave a width of equal cost: an axis of its own.
 MATCHED = " matched)"
@@ -166,7 +168,7 @@ def build(
     rows, older = _rows(groups, default, listed)
     everything = [r for row in rows for r in (*row.records, *row.failures)]
     facts = shared(everything)
-    judged_by = primary.get(facts["dataset"], primary.get("other", "Mean"))
+    judged_by = primary_of(everything, primary, facts["dataset"])
     families = _families(rows, judged_by)
     return GridView(
         name,

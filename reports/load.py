@@ -26,6 +26,7 @@ from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import HEViTPoseSpec
 from hevitpose.records import Problem, Record, RecordStore
 from hevitpose.records.schema import BASELINE_PREFIX, is_share
+from reports.pck import declared_pck
 from reports.settings import FREE_KEYS, Origin, Section, SharedConfig, flatten, stock_options
 
 #: Percentages, as :func:`hevitpose.metrics.pckh.pckh` gives them.
@@ -102,7 +103,7 @@ def metric(record: Record, name: str) -> float | None:
         name: ``Mean`` (PCKh@0.5), ``Mean@0.1``, a joint, or an AP or AR of the evaluators.
     """
     value = record.metrics.get(name)
-    if value is None:
+    if value is None and not declared_pck(record):  # a custom dataset's PCKh is its own
         for alias, canonical in METRIC_ALIASES.items():
             if canonical == name and record.metrics.get(alias) is not None:
                 value = record.metrics[alias]

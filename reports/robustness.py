@@ -18,6 +18,7 @@ from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean
 from hevitpose.records import Record, identity
 from reports.captions import shared
 from reports.load import Measured, condition_of, metric, seed_number
+from reports.pck import primary_of
 from reports.settings import setting
 
 #: Config keys in which the evaluations of one table differ.
@@ -76,7 +77,8 @@ class Robustness:
 
     def primary(self, named: Mapping[str, str]) -> str:
         """The metric that a grid names for this data set."""
-        return named.get(self.facts["dataset"], named.get("other", "AP"))
+        clean = [run.clean for runs in self.cells.values() for run in runs.values()]
+        return primary_of(clean, named, self.facts["dataset"])
 
     def per_seed(self, value: Callable[[Run], float | None]) -> dict[str, dict[int, float]]:
         """Something of each run, by cell and seed; runs without it are left out."""

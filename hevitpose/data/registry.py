@@ -136,8 +136,18 @@ class Declared:
 
     @property
     def primary_metric(self) -> str:
-        """What comparisons are judged by: mean PCKh@0.5 where there are head boxes, else AP."""
-        return "Mean" if self.protocol.startswith("pckh") else "AP"
+        """What comparisons are judged by: mean PCKh@0.5 by head boxes, else AP, else its PCK."""
+        return self.judging_metrics()[0]
+
+    def judging_metrics(self, boxes: str = "gt") -> tuple[str, ...]:
+        """The metrics that comparisons can be judged by, the usual one first.
+
+        Args:
+            boxes: ``gt``, or a detector's: people who are not found have no PCK.
+        """
+        found: tuple[str, ...] = ("Mean", "Mean@0.1") if self.protocol.startswith("pckh") else ()
+        found += ("AP", "AR") if self.sigmas else ()
+        return (*found, self.pck.name) if self.pck is not None and boxes == "gt" else found
 
     @property
     def _who_counts(self) -> dict[str, Any]:

@@ -271,7 +271,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("primary", "expected"),
         [
-            ("{other: PCKh}", "primary metric"),
+            ("{other: PCKx}", "primary metric"),
+            (
+                "{other: AP, synthetic: PCKh}",
+                "'PCKh' is no metric of synthetic, expected one of Mean",
+            ),
             ("{cocoo: AP, other: AP}", "did you mean 'coco'"),
             ("{synthetic: Mean}", "expected other: METRIC"),
             ("Mean", "expected a mapping"),
@@ -285,6 +289,45 @@ class TestRefusals:
         )
         (problem,) = self.problems(str(path))
         assert problem.startswith("mini.yaml:5: ") and expected in problem
+
+    @pytest.mark.parametrize(
+        ("form", "primary", "given", "says"),
+        [
+            ("mpii", "{other: AP}", [], None),  # as the shipped grids have it
+            ("mpii", "{other: PCK}", [], None),
+            (
+                "mpii",
+                "{other: PCKh}",
+                [],
+                "'PCKh' is no metric of .*own.yaml, expected one of PCK$",
+            ),
+            ("mpii", "{other: Mean}", [], "'Mean' is no metric"),
+            ("coco", "{other: PCK}", [], None),
+            ("coco", "{other: AR}", [], None),
+            ("coco", "{other: Mean}", [], "expected one of AP, AR, PCK$"),
+            ("coco", "{other: PCK}", ["data.box_source=d.json"], "d.json, expected one of AP, AR$"),
+        ],
+    )
+    def test_the_primary_metric_is_one_that_the_dataset_gives(
+        self, tmp_path, form, primary, given, says
+    ):
+        dataset = tmp_path / "own.yaml"
+        dataset.write_text(
+            "name: own\nkeypoints: [a, b]\nsigmas: [0.1, 0.1]\nflip_pairs: []\n"
+            f"format: {form}\npck: {{name: PCK, by: bbox, threshold: 0.2}}\n"
+            "splits: {val: {annotations: v.json, images: .}}\n"
+        )
+        path = tmp_path / "mini.yaml"
+        path.write_text(
+            "question: q\ncommand: c\nexpected: e\nfinding: f\n"
+            f"primary: {primary}\naxes: {{model.peow: [0]}}\n"
+        )
+        of = base().with_overrides([f"data.dataset={dataset}", *given])
+        if says is None:
+            assert grids.load_grids([str(path)], of)
+            return
+        with pytest.raises(UsageError, match=f"mini.yaml:5: primary: .*{says}"):
+            grids.load_grids([str(path)], of)
 
     def test_names(self, tmp_path):
         with pytest.raises(UsageError, match="did you mean 'attention'"):

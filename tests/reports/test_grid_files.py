@@ -100,11 +100,42 @@ def test_a_condition_that_another_grid_scored_is_shown(make, monkeypatch, tmp_pa
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["PCK", "PCKh"])
+def test_a_custom_dataset_without_ap_is_judged_by_its_pck(make, tmp_path, name):
+    """Whatever the grid's file names for other datasets: it is the only metric there is."""
+    declared = {"format": "mpii", "protocol": "pck", "pck": {"name": name}}
+    found = [
+        replace(
+            r,
+            metrics={name: r.metrics["Mean"], "AUC": 50.0},
+            inputs={**r.inputs, "data": {**r.inputs.get("data", {}), "declared": declared}},
+            dataset=replace(r.dataset, name="own"),
+        )
+        if r.kind == "evaluation"
+        else r
+        for r in make.grid()
+    ]
+    grid = ablation.build(found, "attention")
+    assert grid.primary == name and grid.families.keys() == {name, "Mean", "Mean@0.1", "AP"}
+    verdicts = {row.name: row.verdict for row in grid.rows if not row.is_default}
+    assert verdicts == {"mhsa": "worse", "none": "worse"}
+    assert grid.rows[0].scores.keys() == {name}  # no PCKh@0.5 of a custom PCKh
+    text = render_grid(found, "attention", tmp_path, primary={"other": "AP"}).text
+    assert f"Difference in {name}; " in " ".join(text.split())
+
+
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_grid_is_shown_by_any_metric_that_its_file_may_name(make, tmp_path, primary):
     """Else the table would fail after all of the trainings."""
     found = [
-        replace(r, metrics={**r.metrics, "AR": r.metrics["Mean"] / 100 - 0.1})
+        replace(
+            r,
+            metrics={
+                **r.metrics,
+                "AR": r.metrics["Mean"] / 100 - 0.1,
+                **{name: r.metrics["Mean"] for name in ("PCK", "PCKh")},
+            },
+        )
         if r.kind == "evaluation"
         else r
         for r in make.grid()
