@@ -4,7 +4,8 @@ Without arguments from committed records (``results/measured``) into ``results/r
 ``docs/results`` and the README.
 ``--check`` writes nothing and exits with 1 when something is stale or a record is unusable.
 ``--runs DIR`` previews the records of a runs folder (with the committed ones) in ``--out``, and
-touches no tracked file.
+touches no tracked file. A table or picture that is no longer made is removed from the folders that
+are chosen without ``--out``; any other folder may hold files of yours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 # Before numpy is loaded: threads of its matrices of a hundred rows only wait, a tenth of all time.
@@ -71,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError("--runs with --check: only committed records can be checked")
         roots.append(store_folder(options.runs))
     out = options.out or (options.runs / "report" if preview else OUT)
+    owned = options.out is None or out.resolve() == OUT.resolve()
     if not options.check:
         require_folder(out, "--out")
     # Beside the records: results/gallery, or the runs folder's own.
@@ -86,8 +88,8 @@ def _run(options: argparse.Namespace) -> int:
         for line in untrue:
             print(f"warning: {line}", file=sys.stderr)
     if options.check:
-        return _check(book, out, _documents(options.readme), untrue)
-    written = _write(book, out)
+        return _check(book, out, owned, _documents(options.readme), untrue)
+    written = _write(book, out, owned)
     if not preview:
         written += sum(_write_document(book, path) for path in _documents(options.readme))
     if not options.no_site:
@@ -103,20 +105,34 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(book: Book, out: Path) -> int:
-    """Tables and pictures; what is right already is left alone, what has no source is removed."""
+def _write(book: Book, out: Path, owned: bool) -> int:
+    """Tables and pictures; what is right already is left alone.
+
+    What has no source is removed where the folder is ours alone (``owned``).
+    """
     written = 0
     texts = book.texts()
     for name, text in texts.items():
         written += _write_text(out / "tables" / name, text)
-    _remove_others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
     for name, text in book.drawings().items():
         written += _write_text(out / "figures" / name, text)
     for plot in book.plots:
         if not plot.is_fresh(*plot.paths(out / "figures")):
             written += len(plot.save(out / "figures"))
-    _remove_others(out / "figures", _pictures(book), (".svg", ".png"))
+    if owned:
+        for path in (*_old_tables(book, out), *_old_pictures(book, out)):
+            path.unlink()
     return written
+
+
+def _old_tables(book: Book, out: Path) -> list[Path]:
+    """Tables that nothing makes any more, and whatever else looks like one."""
+    return _others(out / "tables", book.texts().keys(), (".md", ".tex", ".csv"))
+
+
+def _old_pictures(book: Book, out: Path) -> list[Path]:
+    """Pictures that nothing makes any more, and whatever else looks like one."""
+    return _others(out / "figures", _pictures(book), (".svg", ".png"))
 
 
 def _pictures(book: Book) -> set[str]:
@@ -132,18 +148,11 @@ def _write_text(path: Path, text: str) -> int:
     return 1
 
 
-def _remove_others(folder: Path, names: object, suffixes: tuple[str, ...]) -> None:
-    for path in _others(folder, names, suffixes):
-        path.unlink()
-
-
-def _others(folder: Path, names: object, suffixes: tuple[str, ...]) -> list[Path]:
+def _others(folder: Path, names: Collection[str], suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in suffixes and path.name not in names  # type: ignore[operator]
+        path for path in folder.iterdir() if path.suffix in suffixes and path.name not in names
     )
 
 
@@ -164,7 +173,9 @@ def _write_document(book: Book, path: Path) -> int:
     return 1
 
 
-def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[str]) -> int:
+def _check(
+    book: Book, out: Path, owned: bool, documents: Sequence[Path], untrue: Sequence[str]
+) -> int:
     """Compares what is there with what the records say; prints the differences."""
     lines: list[str] = []
     texts = book.texts()
@@ -175,18 +186,13 @@ def _check(book: Book, out: Path, documents: Sequence[Path], untrue: Sequence[st
             for path in [out / folder / name]
         }
         lines += readme.stale(expected, current)
-    lines += [
-        f"{p.name}: no table of this name any more"
-        for p in _others(out / "tables", texts.keys(), (".md", ".tex", ".csv"))
-    ]
+    old = (_old_tables(book, out), _old_pictures(book, out)) if owned else ([], [])
+    lines += [f"{path.name}: no table of this name any more" for path in old[0]]
     for plot in book.plots:
         path = out / "figures" / f"{plot.name}.svg"
         if not plot.is_fresh(path):
             lines.append(f"{path.name}: {'stale' if path.exists() else 'absent'}")
-    lines += [
-        f"{p.name}: no plot of this name any more"
-        for p in _others(out / "figures", _pictures(book), (".svg",))
-    ]
+    lines += [f"{path.name}: no plot of this name any more" for path in old[1]]
     for path in documents:
         text = path.read_bytes().decode("utf-8")
         new = readme.render(text, book, path.name)

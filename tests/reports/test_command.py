@@ -158,7 +158,8 @@ def test_a_deleted_record_becomes_not_measured(project, make, capsys):
     assert project.run("--check") == 0
 
 
-def test_stale_tables_and_pictures(project, capsys):
+def test_stale_tables_and_pictures(project, monkeypatch, capsys):
+    monkeypatch.setattr("reports.__main__.OUT", project.out)
     table = project.out / "tables" / "claims.csv"
     table.write_text(table.read_text() + "more\n")
     picture = project.out / "figures" / "bubble.svg"
@@ -177,6 +178,17 @@ def test_stale_tables_and_pictures(project, capsys):
     assert project.run() == 0
     assert project.run("--check") == 0
     assert not (project.out / "tables" / "old.md").exists()
+
+
+def test_files_of_others_stay_in_a_folder_that_was_given(project, capsys):
+    """``--runs runs --out runs`` would take the grids' tables."""
+    texts = ("tables/old.md", "tables/paper.tex", "tables/mine.csv", "tables/note.txt")
+    others = [project.out / name for name in (*texts, "figures/photo.png", "figures/sketch.svg")]
+    for path in others:
+        path.write_text("x")
+    assert project.run() == 0
+    assert all(path.read_text() == "x" for path in others)
+    assert project.run("--check") == 0
 
 
 def test_a_new_matplotlib_is_no_failure(project):

@@ -95,7 +95,8 @@ def test_absent_and_half_there(make, write_gallery, tmp_path):
     assert len(gallery.load(tmp_path / "g", found)[1]) == 1
 
 
-def test_a_bad_gallery_fails_the_check(make, write_gallery, tmp_path, capsys):
+def test_a_bad_gallery_fails_the_check(make, write_gallery, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("reports.__main__.OUT", tmp_path / "out")
     record = make.evaluation()
     RecordStore(tmp_path / "results" / "measured").add(record)
     write_gallery(tmp_path / "results" / "gallery", record)
