@@ -11,7 +11,7 @@ import typer
 from hevitpose.data.registry import label_of
 from hevitpose.errors import UsageError, on_one_line, printable_json, unknown_name
 from hevitpose.files import is_dir
-from hevitpose.records import KINDS, ImportReport, Problem, RecordStore
+from hevitpose.records import KINDS, ImportReport, Problem, RecordStore, whole_id
 
 app = typer.Typer(help="Result records: list, show, move, prune.", no_args_is_help=True)
 
@@ -124,10 +124,10 @@ def prune(
     if runs != Path("runs") and not is_dir(runs):
         raise UsageError(f"--runs {runs}: no such folder, expected one that trainings left")
     kept = kept_weights(runs)
-    unknown = [i for i in ids or () if not any(each.id.startswith(i) for each in kept)]
-    if unknown:
-        raise UsageError(f"{runs}: no weights of a training {', '.join(unknown)}")
-    chosen = [each for each in kept if not ids or each.id.startswith(tuple(ids))]
+    # As one id each: a short or empty beginning must not remove more than it was meant for.
+    absent = f"{runs}: no weights of a training"
+    wanted = {whole_id(prefix, (each.id for each in kept), absent) for prefix in ids or ()}
+    chosen = [each for each in kept if not ids or each.id in wanted]
     for each in chosen:
         record = each.record
         of = "no record here" if record is None else f"{record.model} seed {record.seed}"

@@ -26,6 +26,7 @@ from hevitpose.records.store import (
     RecordStore,
     one_line,
     parse_record,
+    whole_id,
 )
 from hevitpose.records.transfer import ImportReport, export_records, import_records, promote
 
@@ -55,4 +56,5 @@ __all__ = [
     "one_line",
     "parse_record",
     "promote",
+    "whole_id",
 ]

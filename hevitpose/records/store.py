@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,17 +156,11 @@ class RecordStore:
         Raises:
             UsageError: no record, or more than one id, starts with it.
         """
-        if not re.fullmatch(r"[0-9a-f]{1,20}", prefix):
-            raise UsageError(f"record id {prefix!r}: expected up to 20 hexadecimal digits")
-        names = (_FILE.fullmatch(path.name) for path in self.root.glob(f"{prefix}*.json"))
-        ids = sorted({match[1] for match in names if match})
-        if not ids:
-            raise UsageError(f"{self.root}: no record whose id starts with {prefix!r}")
-        if len(ids) > 1:
-            raise UsageError(f"record id {prefix!r} is ambiguous: {', '.join(ids)}")
-        record = self.get(ids[0]) or next(reversed(self.failures(ids[0])), None)
+        names = (_FILE.fullmatch(path.name) for path in self._files())
+        found = whole_id(prefix, (match[1] for match in names if match), f"{self.root}: no record")
+        record = self.get(found) or next(reversed(self.failures(found)), None)
         if record is None:
-            raise DataError(f"{self.root}: the failure records of {ids[0]} cannot be read")
+            raise DataError(f"{self.root}: the failure records of {found} cannot be read")
         return record
 
     def _files(self) -> list[Path]:
@@ -274,6 +268,27 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def whole_id(prefix: str, ids: Iterable[str], absent: str) -> str:
+    """The one id that starts with this.
+
+    Args:
+        prefix: an id or its beginning, as a user gave it.
+        ids: those that there are.
+        absent: the beginning of the message where there is none.
+
+    Raises:
+        UsageError: no id, more than one, or not 1 to 20 hexadecimal digits.
+    """
+    if not re.fullmatch(r"[0-9a-f]{1,20}", prefix):
+        raise UsageError(f"record id {prefix!r}: expected 1 to 20 hexadecimal digits")
+    found = sorted({each for each in ids if each.startswith(prefix)})
+    if not found:
+        raise UsageError(f"{absent} whose id starts with {prefix!r}")
+    if len(found) > 1:
+        raise UsageError(f"record id {prefix!r} is ambiguous: {', '.join(found)}")
+    return found[0]
 
 
 def one_line(error: Exception) -> str:
