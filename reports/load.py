@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from hevitpose.collector import no_garbage_collection
 from hevitpose.config.renamed import with_todays_names
 from hevitpose.models.spec import HEViTPoseSpec
-from hevitpose.records import Problem, Record, RecordStore
+from hevitpose.records import Problem, Record, RecordStore, contradiction
 from hevitpose.records.schema import BASELINE_PREFIX, is_share
 from reports.pck import declared_pck
 from reports.settings import FREE_KEYS, Origin, Section, SharedConfig, flatten, stock_options
@@ -161,7 +161,7 @@ def check(records: Iterable[tuple[str, Record]], problems: Iterable[Problem] = (
             found.append(Problem(file, reason))
         elif record.status != "ok":
             failures.append(record)
-        elif record.id in kept and not _agree(kept[record.id][1], record):
+        elif record.id in kept and contradiction(kept[record.id][1], record):
             found.append(Problem(file, f"contradicts {kept[record.id][0]}: one id, two results"))
             contradictory.add(record.id)
         elif record.id not in kept or record.started_at > kept[record.id][1].started_at:
@@ -200,11 +200,6 @@ def is_conditional(record: Record) -> bool:
     So does an entry of a grid's ``evaluate:``, as another decoder, and a robustness condition.
     """
     return record.condition is not None or condition_of(record) is not None
-
-
-def _agree(one: Record, other: Record) -> bool:
-    """Whether two records of one id say the same: times, machines and dates may differ."""
-    return (one.params, one.flops, one.metrics) == (other.params, other.flops, other.metrics)
 
 
 def _contradicting_counts(kept: Mapping[str, tuple[str, Record]]) -> dict[str, str]:

@@ -56,7 +56,14 @@ def _problems(problems: Sequence[Problem]) -> None:
 
 def _print_report(report: ImportReport) -> None:
     print(f"{len(report.added)} added, {len(report.present)} there already")
-    _problems(report.problems)
+    _left_out(report.problems)
+
+
+def _left_out(problems: Sequence[Problem]) -> None:
+    """What was not taken along, named; the command then ends with 1."""
+    _problems(problems)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -81,7 +88,9 @@ def export_command(
     """Write records to one file, to take them to another machine."""
     from hevitpose.records import export_records
 
-    print(f"{file}: {export_records(_opened(store), file, ids, failures=failed)} records")
+    found = _opened(store)
+    print(f"{file}: {export_records(found, file, ids, failures=failed)} records")
+    _left_out(found.problems)
 
 
 @app.command("import")

@@ -28,7 +28,13 @@ from hevitpose.records.store import (
     parse_record,
     whole_id,
 )
-from hevitpose.records.transfer import ImportReport, export_records, import_records, promote
+from hevitpose.records.transfer import (
+    ImportReport,
+    contradiction,
+    export_records,
+    import_records,
+    promote,
+)
 
 __all__ = [
     "KINDS",
@@ -49,6 +55,7 @@ __all__ = [
     "Run",
     "Train",
     "cell_id",
+    "contradiction",
     "differences",
     "digest",
     "export_records",

@@ -21,8 +21,24 @@ class ImportReport(NamedTuple):
     """What an import did."""
 
     added: list[str]  # ids
-    present: list[str]  # ids that the store had already
-    problems: list[Problem]
+    present: list[str]  # ids that the store had already, with the same result
+    problems: list[Problem]  # what was left out
+
+
+def contradiction(one: Record, other: Record) -> str | None:
+    """Where two records of one id say different things; None where they agree.
+
+    Times, machines and dates may differ.
+    """
+    for name in ("params", "flops"):
+        values = getattr(one, name), getattr(other, name)
+        if values[0] != values[1]:
+            return f"{name} {values[0]} and {values[1]}"
+    for name in sorted(one.metrics.keys() | other.metrics.keys()):
+        values = one.metrics.get(name), other.metrics.get(name)
+        if values[0] != values[1] or (name in one.metrics) != (name in other.metrics):
+            return f"metrics.{name} {values[0]} and {values[1]}"
+    return None
 
 
 def export_records(
@@ -41,7 +57,7 @@ def export_records(
         failures: also failed attempts (of the selected, or of all).
 
     Returns:
-        How many.
+        How many; what cannot be read is left out, and in the store's ``problems``.
 
     Raises:
         UsageError: an unknown id.
@@ -50,10 +66,10 @@ def export_records(
     if ids is None:
         records = store.load(failures=failures)
     else:
+        store.problems = []
         records = [store.find(prefix) for prefix in ids]
         if failures:
-            more = [old for record in records for old in store.failures(record.id)]
-            records = [record for record in records if record.status == "ok"] + more
+            records = list(store.iter(ids={record.id for record in records}))
     header = {
         "format": _EXPORT_FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -71,7 +87,8 @@ def export_records(
 def import_records(store: RecordStore, file: Path | str) -> ImportReport:
     """Import what :func:`export_records` wrote; each record keeps its provenance.
 
-    Importing twice changes nothing. A folder is taken too: a store, or one that holds ``records``.
+    Importing twice changes nothing, and what is there already stays: another result of the same id
+    is a problem. A folder is taken too: a store, or one that holds ``records``.
 
     Raises:
         DataError: the file is absent, not an export, or was cut short.
@@ -83,7 +100,7 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
         folder = path / "records"
         found = RecordStore(folder if is_dir(folder) else path)
         for record in found.load(failures=True):
-            _take_over(store, record, report)
+            _take_over(store, record, report, f"{record.id}.json")
         report.problems.extend(found.problems)
         return report
     try:
@@ -106,18 +123,36 @@ def import_records(store: RecordStore, file: Path | str) -> ImportReport:
         except ValueError as error:
             report.problems.append(Problem(f"{path.name}:{number}", one_line(error)))
             continue
-        _take_over(store, record, report)
+        _take_over(store, record, report, f"{path.name}:{number}")
     return report
 
 
-def _take_over(store: RecordStore, record: Record, report: ImportReport) -> None:
+def _take_over(store: RecordStore, record: Record, report: ImportReport, source: str) -> None:
+    """Adds a record, a failure too; ``source`` says where it was read."""
     if record.status == "ok":
-        new = store.add(record)
-    else:
-        new = record not in store.failures(record.id)
-        if new:
-            store.add_failure(record)
+        _add(store, record, report, source)
+        return
+    new = record not in store.failures(record.id)
+    if new:
+        store.add_failure(record)
     (report.added if new else report.present).append(record.id)
+
+
+def _add(store: RecordStore, record: Record, report: ImportReport, source: str) -> None:
+    if store.add(record):
+        report.added.append(record.id)
+        return
+    try:
+        kept = store.get(record.id)
+    except DataError as error:
+        report.problems.append(Problem(source, f"not added, what is there is no record: {error}"))
+        return
+    found = contradiction(kept, record) if kept is not None else None
+    if found is None:
+        report.present.append(record.id)
+    else:
+        said = f"not added, {store.root} has another result of {record.id}: {found}"
+        report.problems.append(Problem(source, said))
 
 
 def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> ImportReport:
@@ -147,7 +182,7 @@ def promote(store: RecordStore, ids: Iterable[str], target: RecordStore) -> Impo
             )
     report = ImportReport([], [], [])
     for record in records:
-        (report.added if target.add(record) else report.present).append(record.id)
+        _add(target, record, report, f"{record.id}.json")
     return report
 
 
