@@ -40,6 +40,8 @@ def repeat_command(record: Record) -> str:
         lines.append(_valid_command(record))
     elif record.kind in ("training", "evaluation"):
         lines.append(_train_command(record))
+    elif record.kind == "latency" and record.grid is None and record.cell is None:
+        lines.append(_latency_command(record))
     elif record.grid or not is_plain_network(record):
         lines.append(_ablation_command(record))
     elif record.kind == "complexity":
@@ -130,22 +132,48 @@ def _scored_keys() -> frozenset[str]:
     return proxies_of("evaluation") | own | {"training.precision"}
 
 
+#: A condition of a timing, and the option of ``bench/latency.py`` that has it.
+_CONDITIONS = (
+    ("mode", "--modes"), ("batch", "--batch"), ("input", "--input"), ("dtype", "--dtype"),
+    ("layout", "--layout"), ("scope", "--scope"), ("clock", "--clock"), ("threads", "--threads"),
+)  # fmt: skip
+#: What older records call a scope.
+_SCOPES = {"model+decode": "decode", "end-to-end": "e2e"}
+
+
 def _latency_command(record: Record) -> str:
+    """``bench/latency.py`` of one network, or of all that it was measured in turn with."""
     assert record.latency is not None
     conditions: Mapping[str, Any] = record.latency.conditions
-    words = ["python", "bench/latency.py", "--models", record.model]
-    if str(conditions.get("device", "")).startswith("cuda"):
-        words.append("--gpu")
-    scope = {"model+decode": "decode", "end-to-end": "e2e"}
-    for key, option in (
-        ("mode", "--modes"), ("batch", "--batch"), ("input", "--input"), ("dtype", "--dtype"),
-        ("layout", "--layout"), ("scope", "--scope"), ("threads", "--threads"),
-    ):  # fmt: skip
-        if conditions.get(key) is not None:
+    details = record.latency.details
+    gpu = str(conditions.get("device", "")).startswith("cuda")
+    if "ratios" in details:  # its comparisons are made in one process, and have no other command
+        words = ["python", "bench/gpu.py", *([] if gpu else ["--rehearse"]), "--parts", "b"]
+        return shlex.join(words) + "  # one of its interleaved comparisons"
+    words, said = ["python", "bench/latency.py"], set[str]()
+    if contenders := [str(each) for each in details.get("interleaved_with") or ()]:
+        words += ["--vs", ",".join(contenders), "--rounds", str(details.get("rounds"))]
+        own = f"{record.model}:{conditions.get('mode')}:{conditions.get('dtype')}"
+        said = {"mode", "dtype"} if own in contenders else {"mode"}
+    else:
+        words += ["--models", record.model]
+    words += ["--gpu"] * gpu
+    for key, option in _CONDITIONS:
+        if key not in said and conditions.get(key) is not None:
             value = str(conditions[key])
-            words += [option, scope.get(value, value) if key == "scope" else value]
+            words += [option, _SCOPES.get(value, value) if key == "scope" else value]
     words += ["--flip"] * bool(conditions.get("flip_test"))
     words += ["--tf32"] * bool(conditions.get("tf32"))
     words += ["--cold-l2"] * (conditions.get("l2") == "cold")
     keypoints = num_keypoints(record)
-    return shlex.join([*words, *(["--keypoints", str(keypoints)] if keypoints else [])])
+    words += ["--keypoints", str(keypoints)] if keypoints else []
+    words += ["--seed", str(record.seed)] if record.seed else []
+    return shlex.join([*words, *_network_overrides(record)])
+
+
+def _network_overrides(record: Record) -> list[str]:
+    """What the network differs in from that of its name."""
+    keys = {key for key in flatten(record.config) if key.startswith("model.")}
+    keys |= {"imports"} if record.config.get("imports") else set()
+    named = ("model.name", "model.num_keypoints")
+    return list(overrides(record, {}, only=keys, without=named))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections import Counter
 from functools import cache
 from types import SimpleNamespace
 
@@ -15,6 +16,10 @@ from ablations.grid import load_grids, select_cells
 from ablations.grid_file import MATCH_COSTS
 from ablations.options import Options
 from ablations.tune import Tuning
+from bench import gpu, latency
+from bench.gpu_session import FULL, REHEARSAL, Session
+from bench.latency_records import Store
+from bench.worker import Task
 from hevitpose.cli import app as hevitpose_app
 from hevitpose.cli.common import make_config, of_checkpoint
 from hevitpose.models import checkpoint_config
@@ -32,6 +37,19 @@ def test_latency(make):
         "python bench/latency.py --models hevitpose_nano --modes fused --batch 4 "
         "--input 128x128 --dtype fp32 --layout nchw --scope model --threads 2 --flip"
     )
+
+
+def test_a_contender_says_its_dtype_once(make):
+    record = make.latency(cell="default", conditions={"clock": "wall", "dtype": "bf16"})
+    given = replace(record, grid=None, axes={}, seed=7)
+    own = "hevitpose_nano:fused"
+    for label, dtype in ((f"{own}:bf16", ""), (own, " --dtype bf16")):
+        details = {"interleaved_with": [label, "vitpose_s:eager:fp32"], "rounds": 5}
+        changed = replace(given, latency=replace(given.latency, details=details))
+        assert repeat_command(changed).endswith(
+            f"python bench/latency.py --vs {label},vitpose_s:eager:fp32 --rounds 5 --batch 1 "
+            f"--input 128x128{dtype} --layout nchw --scope model --clock wall --threads 2 --seed 7"
+        )
 
 
 def test_cells_and_hostile_words(make):
@@ -195,6 +213,60 @@ def test_the_command_makes_this_record(kind, monkeypatch):
             monkeypatch.undo()
         else:
             assert from_ablation(record, words) == record.id, command
+
+
+def timed(words: list[str]) -> list[Task]:
+    """What the real parser of a timing measures."""
+    if words[1] == "bench/gpu.py":
+        options = gpu.parse(words[2:])
+        assert options.parts == ["b"]
+        scale = REHEARSAL if options.rehearse else FULL
+        of = SimpleNamespace(scale=scale, device="cpu" if options.rehearse else "cuda")
+        names = (*scale.contenders, *scale.peers)
+        return [Session.task(of, name, way) for way in scale.versus for name in names]
+    options = latency.parse(words[2:])
+    return list(latency.versus_tasks(options).values()) if options.vs else options.tasks
+
+
+def timed_as(task: Task, record: Record) -> str:
+    """The id of a timing on the record's machine."""
+    was = record.inputs
+    keys = ("machine", "versions", "attempt")
+    conditions = task.conditions.columns()
+    return identity.latency_run(
+        Store.config(task), task.keypoints, conditions, **{key: was[key] for key in keys}
+    ).id
+
+
+def test_the_command_times_under_the_conditions_of_the_record(tmp_path, monkeypatch):
+    """Every timing but the grids' own: of one network, in turn with others, and of bench/gpu.py."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hevitpose.records.provenance.cores", lambda: 16)  # as that machine's
+    programs = Counter()
+    for record in committed().values():
+        if record.kind != "latency" or record.grid is not None:
+            continue
+        command = repeat_command(record).splitlines()[-1]
+        words = shlex.split(command, comments=True)
+        tasks = timed(words)
+        details = record.latency.details
+        if "--vs" in words:
+            options = latency.parse(words[2:])
+            assert list(latency.versus_tasks(options)) == details["interleaved_with"]
+            assert options.rounds == details["rounds"]
+        elif "ratios" in details:
+            assert set(details["interleaved_with"]) <= {task.model for task in tasks}
+        else:
+            assert len(tasks) == 1 and "interleaved_with" not in details
+        if record.cell is None:
+            assert record.id in {timed_as(task, record) for task in tasks}, command
+        else:  # the suite hashes the same conditions under other names
+            assert tasks[0].conditions.columns() == record.latency.conditions, command
+        assert {task.seed for task in tasks} == {record.seed or 0}
+        programs[words[1], "--vs" in words, "--clock" in words] += 1
+    assert programs["bench/latency.py", True, False] >= 16
+    assert programs["bench/latency.py", False, True] >= 40
+    assert programs["bench/gpu.py", False, False] >= 14
 
 
 def test_weights_in_another_network_are_valid_of_that_network():
