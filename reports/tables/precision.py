@@ -170,9 +170,13 @@ def _on_front(point: Point, others: Iterable[Point]) -> bool:
 
 
 def _on(point: Point) -> Any:
-    """The people that an accuracy was taken on, and how many the weights were trained on."""
+    """The people that an accuracy was taken on, and how many the weights were trained on.
+
+    Where that is not recorded, the weights themselves: no other network was known to train alike.
+    """
     assert point.accuracy is not None
-    return data_key(point.accuracy.record), point.accuracy.trained
+    found = point.accuracy
+    return data_key(found.record), found.trained or (point.model, _weights(found.record))
 
 
 def _place(record: Record) -> Place:
@@ -280,8 +284,9 @@ def precision_table(measured: Measured) -> Table:
             f"Bold: a network's best of any precision that loses at most {MOST_LOST} points "
             "against float32 of the same weights, by the loss itself and not by its interval; a "
             "precision whose accuracy was not measured is never bold. Accuracy is of one training, "
-            "the newest of that network here, also where that is a grid's: its seed and how many "
-            "people it was scored on stand beside it, and another seed scores differently. A loss "
+            "the one here whose weights were scored in most precisions, of several the latest, "
+            "also where that is a grid's: its seed and how many people it was scored on stand "
+            "beside it, and another seed scores differently. A loss "
             "has an interval where both precisions were scored on the same draws of photographs. "
             "Pareto front: no other at the same place, trained for as many steps of as many "
             "people, is faster and as accurate on the same people; others are not compared by "

@@ -136,6 +136,15 @@ def test_networks_that_were_trained_differently_are_not_ranked(timed, scored, ma
         assert {p.model: p.front for p in found} == {"hevitpose_nano": front, "hevitpose_t": True}
 
 
+def test_networks_whose_training_is_not_recorded_are_not_ranked(timed, scored, make):
+    fast = replace(timed("eager", "fp32", 3.0), model="hevitpose_t", id="1" * 20)
+    theirs = make.evaluation(mean=70.0, train=None)
+    theirs = replace(theirs, model="hevitpose_t", weights="b" * 64, id="2" * 20)
+    own = scored(60.0, train=None)
+    found = points(measured([timed("eager", "fp32", 9.0), fast, own, theirs]))
+    assert {p.model: p.front for p in found} == {"hevitpose_nano": True, "hevitpose_t": True}
+
+
 def test_processor_time_and_threads_are_places_of_their_own(timed):
     wall, cpu = timed("eager", "fp32", 9.0), timed("eager", "fp32", 5.0, clock="cpu", threads=1)
     places = [point.place[0] for point in points(measured([wall, cpu]))]
