@@ -55,7 +55,7 @@ def session(options: Options) -> int:
 
     Raises:
         UsageError: anything that is wrong with the options or the grids.
-        HEViTPoseError: data, disk, or cluster.
+        HEViTPoseError: data, disk, or cluster; a training that was to choose (--tune) failed.
     """
     require_finite(options.timeout, "--timeout")
     require_finite(options.gpus_per_run, "--gpus-per-run", zero=True)
@@ -69,6 +69,7 @@ def session(options: Options) -> int:
     if options.match is not None:
         grids = _match(grids, options.match, options.out)
     tuning = Tuning.parse(options.tune, seeds) if options.tune is not None else None
+    chosen = 0  # the exit code of the trainings that choose
     stores = [runs.store_of(options.out), *([runs.measured()] if options.use_committed else [])]
     if tuning is not None:
         if options.dry_run:
@@ -76,14 +77,14 @@ def session(options: Options) -> int:
             print(describe(first, stores, options.out, options.retry_failed))
             print(f"then the seeds {seeds} of each cell at its best {tuning.key}")
             return 0
-        grids = _tune(grids, tuning, options, base, stores)
+        grids, chosen = _tune(grids, tuning, options, base, stores)
     made = plan(grids, seeds)
     if options.dry_run:
         print(describe(made, stores, options.out, options.retry_failed))
         return 0
     summary = _run(made, options, base, stores[1:])
     _show(made, summary, stores, options)
-    return summary.exit_code
+    return max(chosen, summary.exit_code)
 
 
 @app.command("list")
@@ -129,17 +130,23 @@ def _tune(
     options: Options,
     base: Config,
     stores: Sequence[RecordStore],
-) -> list[Grid]:
-    """Each cell at its own best value; says which, and what the others scored on minival."""
+) -> tuple[list[Grid], int]:
+    """Each cell at its own best value, and the exit code of the trainings that chose.
+
+    Says which value that is, and what the others scored on minival.
+    """
     first, candidates = tuning_plan(grids, tuning)
-    print(_run(first, options, base, stores[1:]).text())
+    summary = _run(first, options, base, stores[1:])
+    print(summary.text())
 
     def record(whose: str) -> Record | None:
-        return next((found for store in stores if (found := store.get(whose))), None)
+        done = (store.get(whose) for store in stores)
+        failed = (failure for store in stores for failure in reversed(store.failures(whose)))
+        return next(filter(None, done), None) or next(failed, None)
 
     found, lines = tuned_grids(grids, tuning, candidates, record)
     print("\n".join([f"best {tuning.key} of each cell on minival, seeds {list(SEEDS)}", *lines]))
-    return found
+    return found, summary.exit_code
 
 
 def _prepare_data(shown: Display, jobs: Iterable[Job], jobs_left: float | None) -> None:

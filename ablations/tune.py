@@ -4,6 +4,9 @@ Every cell is trained with every value under seeds of their own, which no report
 value with the best mean on the held-out slice of the training people (``minival``) is taken. Val is
 never looked at. What was tried is in the records of the reported seeds (``tuned``) and in their
 ids, so that tuned results are another setting and share no table with untuned ones.
+
+A value whose training diverged was tried and lost. One that is missing for another reason (memory,
+a time-out) was not tried: nothing is chosen then, as the records would say that it was.
 """
 
 from __future__ import annotations
@@ -136,29 +139,42 @@ def tuned_grids(
         grids: as they were planned.
         tuning: the key and its values.
         candidates: of :func:`tuning_plan`.
-        record: of an id; None where its training failed.
+        record: of an id, the last failure where it never succeeded; None where there is neither.
 
     Raises:
-        HEViTPoseError: none of a cell's values could be trained.
+        HEViTPoseError: none of a cell's values could be trained, or one was lost otherwise than by
+            divergence.
     """
-    lines = []
-    made = []
+    lines, made, untried = [], [], []
     for grid in grids:
         best: dict[str, Any] = {}
         for cell in grid.cells:
             if cell.of is not None:
                 continue
-            scores = {}
+            where = f"{grid.name}/{cell.name}"
+            scores, told = {}, []
             for value, ids in candidates[grid.name, cell.name].items():
-                found = [score for i in ids if (score := _score(record(i))) is not None]
+                records = [record(i) for i in ids]
+                found = [score for each in records if (score := _score(each)) is not None]
                 if len(found) == len(ids):
                     scores[value] = mean(found)
-            if not scores:
-                raise HEViTPoseError(f"{grid.name}/{cell.name}: no value of {tuning.key} trained")
-            best[cell.name] = max(scores, key=lambda value: scores[value])
-            told = ", ".join(f"{value}: {score:.2f}" for value, score in scores.items())
-            lines.append(f"{grid.name}/{cell.name}: {tuning.key} {best[cell.name]} ({told})")
-        made.append(replace(grid, cells=tuple(_at(cell, best, tuning) for cell in grid.cells)))
+                    told.append(f"{value}: {scores[value]:.2f}")
+                elif any(each is not None and each.status == "diverged" for each in records):
+                    told.append(f"{value}: diverged")
+                else:
+                    untried.append(f"{where} {tuning.key}={value}")
+            if scores:
+                best[cell.name] = max(scores, key=lambda value: scores[value])
+                lines.append(f"{where}: {tuning.key} {best[cell.name]} ({', '.join(told)})")
+            elif not untried:
+                raise HEViTPoseError(f"{where}: no value of {tuning.key} trained")
+        if not untried:
+            made.append(replace(grid, cells=tuple(_at(cell, best, tuning) for cell in grid.cells)))
+    if untried:
+        raise HEViTPoseError(
+            f"--tune: no result for {', '.join(untried)}, so nothing is chosen; the same command "
+            "with --retry-failed goes on"
+        )
     return made, lines
 
 
@@ -168,7 +184,7 @@ def _at(cell: Cell, best: Mapping[str, Any], tuning: Tuning) -> Cell:
 
 
 def _score(record: Record | None) -> float | None:
-    """The last value on the held-out slice."""
-    rows = record.curve if record is not None else []
+    """The last value on the held-out slice; None of what failed."""
+    rows = record.curve if record is not None and record.status == "ok" else []
     values = [row[_METRIC] for row in rows if isinstance(row.get(_METRIC), (int, float))]
     return float(values[-1]) if values else None  # type: ignore[arg-type]

@@ -8,11 +8,12 @@ import pytest
 
 from ablations.cli import session
 from ablations.tune import SEEDS, Tuning
-from hevitpose.errors import UsageError
+from hevitpose.errors import HEViTPoseError, UsageError
 from hevitpose.records import RecordStore
 from reports import ablation as views
 from reports.captions import condition
 from reports.settings import setting
+from tests.ablations import stub
 
 AXES = "axes:\n  model.attention: [mhsa, none]\nevaluate:\n  dark: {codec.decoder: dark}\n"
 
@@ -105,3 +106,32 @@ def test_dry_run_says_what_comes_first(grid, options_for, capsys):
     assert session(options) == 0
     out = capsys.readouterr().out
     assert "12 of 12 would run" in out and "at its best training.lr" in out
+
+
+ONE = "cells: {one: {model.attention: none}}"
+
+
+def test_a_value_that_diverged_was_tried(grid, options_for, capsys):
+    options = options_for(grid(ONE), tune=f"training.clip_norm=10,{stub.DIVERGE}")
+    assert session(options) == 1  # as for every training that diverged
+    out = capsys.readouterr().out
+    for cell in ("default", "one"):
+        assert f"mini/{cell}: training.clip_norm 10.0 (10.0: " in out
+    assert out.count(f", {stub.DIVERGE}.0: diverged)") == 2
+    done = [r for r in RecordStore(options.out / "records").load() if r.kind == "evaluation"]
+    assert {r.cell for r in done} == {"default", "one"}
+    assert all(r.tuned == {"training.clip_norm": [10, stub.DIVERGE]} for r in done)
+
+
+def test_nothing_is_chosen_where_a_value_was_not_tried(grid, options_for):
+    options = options_for(grid(ONE), tune=f"training.clip_norm=10,{stub.MEMORY}")
+    with pytest.raises(HEViTPoseError) as error:
+        session(options)
+    lost = [f"mini/{cell} training.clip_norm={stub.MEMORY}.0" for cell in ("default", "one")]
+    assert str(error.value) == (
+        f"--tune: no result for {', '.join(lost)}, so nothing is chosen; the same command with "
+        "--retry-failed goes on"
+    )
+    assert error.value.exit_code == 1
+    records = RecordStore(options.out / "records").load()
+    assert {r.kind for r in records} == {"training"} and {r.seed for r in records} == set(SEEDS)
