@@ -25,12 +25,15 @@ from ablations.workers import check_executor, create_workers
 from hevitpose import runs
 from hevitpose.config import Config, load_config
 from hevitpose.config.load import start_config
-from hevitpose.errors import HEViTPoseError, unknown_name
-from hevitpose.files import require_folder
+from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
+from hevitpose.files import is_dir, require_folder
 from hevitpose.program import ending
 from hevitpose.progress import progress_bar
 from hevitpose.records import Record, RecordStore
 from hevitpose.sizes import require_finite
+
+#: Where runs go unless told otherwise.
+RUNS = Path("runs")
 
 app = typer.Typer(
     help="Ablation grids: run them, list them, explain a record.",
@@ -105,11 +108,13 @@ def list_grids(
 @app.command()
 def explain(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="An id or its beginning.")],
-    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The run folder.")] = RUNS,
     data: Annotated[Path | None, typer.Option(help="The folder of the data.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The inputs that an id is a hash of, and how they differ now."""
+    if out != RUNS and not is_dir(out):  # in the default one nothing may have run yet
+        raise UsageError(f"--out {out}: no such folder, expected one of runs")
     print(explain_record(record_id, out, data))
 
 

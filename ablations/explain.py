@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ablations import display
@@ -14,8 +13,8 @@ from ablations.grid_file import NOTHING_MEASURED
 from ablations.plan import CHANGED, FINGERPRINT, History, Plan, changes, trainings_to_run
 from hevitpose import runs
 from hevitpose.config import Config, parse_config
-from hevitpose.errors import HEViTPoseError, UsageError, on_one_line
-from hevitpose.records import Difference, Record, RecordStore, Run
+from hevitpose.errors import HEViTPoseError, on_one_line
+from hevitpose.records import Difference, Record, RecordStore, Run, find
 
 _WIDTH = 100
 #: Of a line of a dry run.
@@ -163,9 +162,9 @@ def explain_record(record_id: str, out: Path, data: Path | None = None) -> str:
         data: where the data are; a record does not say where they were.
 
     Raises:
-        UsageError: no such record.
+        UsageError: no such record, or more than one in the folder and among the committed ones.
     """
-    record = _find(record_id, [runs.store_of(out), runs.measured()])
+    record = find([runs.store_of(out), runs.measured()], record_id)
     lines = [f"{record.id}  {record.kind}  {record.status}  {record.grid or '-'}/{record.cell}"]
     lines += _tree(record.inputs)
     lines.append(f"commit {record.code.commit}, dirty {record.code.dirty}")
@@ -208,19 +207,6 @@ def _evaluation_now(config: Config, record: Record) -> Run:
         runtime=exported if "exported" in exported else None,
         trained={} if "model" in inputs else None,  # in another network, whichever it was
     )
-
-
-def _find(record_id: str, stores: Sequence[RecordStore]) -> Record:
-    """A record of the first store that has it.
-
-    Raises:
-        UsageError: none has.
-    """
-    *others, last = stores
-    for store in others:
-        with suppress(UsageError):
-            return store.find(record_id)
-    return last.find(record_id)
 
 
 def _tree(value: object, indent: int = 1) -> list[str]:

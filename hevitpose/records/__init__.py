@@ -24,6 +24,7 @@ from hevitpose.records.schema import (
 from hevitpose.records.store import (
     Problem,
     RecordStore,
+    find,
     one_line,
     parse_record,
     whole_id,
@@ -59,6 +60,7 @@ __all__ = [
     "differences",
     "digest",
     "export_records",
+    "find",
     "import_records",
     "one_line",
     "parse_record",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,12 +156,11 @@ class RecordStore:
         Raises:
             UsageError: no record, or more than one id, starts with it.
         """
-        names = (_FILE.fullmatch(path.name) for path in self._files())
-        found = whole_id(prefix, (match[1] for match in names if match), f"{self.root}: no record")
-        record = self.get(found) or next(reversed(self.failures(found)), None)
-        if record is None:
-            raise DataError(f"{self.root}: the failure records of {found} cannot be read")
-        return record
+        return find([self], prefix)
+
+    def ids(self) -> set[str]:
+        """Of all records, failures among them; whether they can be read or not."""
+        return {match[1] for path in self._files() if (match := _FILE.fullmatch(path.name))}
 
     def _files(self) -> list[Path]:
         try:
@@ -289,6 +288,23 @@ def whole_id(prefix: str, ids: Iterable[str], absent: str) -> str:
     if len(found) > 1:
         raise UsageError(f"record id {prefix!r} is ambiguous: {', '.join(found)}")
     return found[0]
+
+
+def find(stores: Sequence[RecordStore], prefix: str) -> Record:
+    """The record whose id starts with this, of the first store that has the id.
+
+    Raises:
+        UsageError: no record, or more than one id of all stores, starts with it.
+        DataError: it cannot be read.
+    """
+    ids = {store: store.ids() for store in stores}
+    where = ", ".join(str(store.root) for store in stores)
+    found = whole_id(prefix, set().union(*ids.values()), f"{where}: no record")
+    store = next(store for store in stores if found in ids[store])
+    record = store.get(found) or next(reversed(store.failures(found)), None)
+    if record is None:
+        raise DataError(f"{store.root}: the failure records of {found} cannot be read")
+    return record
 
 
 def one_line(error: Exception) -> str:

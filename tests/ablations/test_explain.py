@@ -8,10 +8,11 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from ablations.cli import session
+from ablations.cli import main, session
 from ablations.explain import describe, explain_record, most_telling
 from ablations.grid import load_grids
 from ablations.plan import plan
+from hevitpose.errors import UsageError
 from hevitpose.records import Difference, RecordStore, differences
 from hevitpose.runs import measured
 
@@ -117,3 +118,24 @@ def test_a_strangers_record_is_told_without_moving_the_terminal(tmp_path):
     assert text.replace("\n", "").isprintable()
     assert text.splitlines()[0].endswith(r"a\x1b[31m\nb")
     assert text.splitlines()[-2:] == [r"error: first\x1b[2J", "second"]
+
+
+def test_a_beginning_that_two_stores_share_is_ambiguous(tmp_path):
+    kept = measured().find("02599dfd73ca7509ca2e")
+    store = RecordStore(tmp_path / "records")
+    store.add(kept)  # the same id in both is one
+    assert explain_record(kept.id[:12], tmp_path).startswith(kept.id)
+    other = replace(kept, id=f"{kept.id[:12]}00000000", inputs={})
+    store.add(other)
+    with pytest.raises(UsageError, match=f"'{kept.id[:12]}' is ambiguous: {other.id}, {kept.id}"):
+        explain_record(kept.id[:12], tmp_path)
+    (store.root / f"{kept.id}.json").unlink()
+    with pytest.raises(UsageError, match="is ambiguous"):
+        explain_record(kept.id[:12], tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
+    nowhere = tmp_path / "nowhere"
+    assert main(["explain", "02599dfd73ca7509ca2e", "--out", str(nowhere)]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"error: --out {nowhere}: no such folder, expected one of runs\n" and not out
