@@ -70,7 +70,7 @@ def session(options: Options) -> int:
         grids = select_cells(grids, options.cell_names)
     check_executor(options.executor_name, options.workers, options.address, options.gpus_per_run)
     if options.match is not None:
-        grids = _match(grids, options.match, options.out)
+        grids = _match(grids, options)
     tuning = Tuning.parse(options.tune, seeds) if options.tune is not None else None
     chosen = 0  # the exit code of the trainings that choose
     stores = [runs.store_of(options.out), *([runs.measured()] if options.use_committed else [])]
@@ -121,10 +121,11 @@ def explain(
 # The steps of a run ------------------------------------------------------------------------------
 
 
-def _match(grids: Sequence[Grid], by: str, out: Path) -> list[Grid]:
+def _match(grids: Sequence[Grid], options: Options) -> list[Grid]:
     """Grids with matched forms; says what became of each cell."""
+    by = str(options.match)
     with progress_bar("widths of equal cost", "cells") as report:
-        found, lines = match(grids, by, out, report)
+        found, lines = match(grids, by, options.out, report, keep=not options.dry_run)
     print("\n".join([f"widths matched to the default's {by}, by the mmcv rule", *lines]) + "\n")
     return found
 

@@ -115,7 +115,12 @@ class Costs:
 
 
 def match(
-    grids: Sequence[Grid], by: str, out: Path, progress: Progress = silent
+    grids: Sequence[Grid],
+    by: str,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    keep: bool = True,
 ) -> tuple[list[Grid], list[str]]:
     """Grids with the matched form of every cell after it.
 
@@ -124,6 +129,7 @@ def match(
         by: ``flops`` or ``params``.
         out: the run folder.
         progress: told the cells done and the cells there are.
+        keep: write down what was counted; a dry run writes nothing.
 
     Returns:
         The grids, and a line per cell that says what became of it.
@@ -157,7 +163,8 @@ def match(
                 progress(done, total)
             result.append(replace(grid, cells=tuple(cells)))
     finally:
-        costs.keep()
+        if keep:
+            costs.keep()
     return result, lines
 
 

@@ -170,6 +170,18 @@ def test_both_forms_are_rows(options_for, grid, capsys, monkeypatch):
     assert "-> widths" in capsys.readouterr().out
 
 
+def test_a_dry_run_writes_nothing(options_for, grid, capsys, monkeypatch):
+    def count(costs, config):
+        costs.counted += 1
+        return Cost(config.model.spec().ffn_ratio, 1)
+
+    monkeypatch.setattr(Costs, "_count", count)
+    options = options_for(grid("axes: {model.ffn_ratio: [2, 4]}"), match="params", dry_run=True)
+    assert session(options) == 0
+    assert "widths matched" in capsys.readouterr().out
+    assert not options.out.exists()
+
+
 def test_bad_cost_is_a_usage_error(grid, tmp_path, people, capsys):
     arguments = ["run", "ffn", "--match", "time", "--dry-run", "--data", str(people)]
     arguments += ["data.people=20", "data.image_size=64"]
