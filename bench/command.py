@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NoReturn
 
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models.spec import full_name, model_names
+from hevitpose.sizes import LARGEST_COUNT, is_number
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +42,20 @@ def select_models(text: str) -> list[str]:
             raise unknown_name("model", part, model_names())
         chosen.update(found)
     return [name for name in model_names() if name in chosen]
+
+
+def whole(least: int = 1, largest: int = LARGEST_COUNT) -> Callable[[str], int]:
+    """The type of an option that takes a whole number within limits, for ``add_argument``."""
+
+    def parse(text: str) -> int:
+        given = text.strip()
+        digits = len(str(largest))
+        if is_number(given) and len(given) <= digits and least <= int(given) <= largest:
+            return int(given)
+        most = f"at least {least}" if largest == LARGEST_COUNT else f"{least} to {largest}"
+        raise argparse.ArgumentTypeError(f"{text!r:.80}: expected a whole number, {most}")
+
+    return parse
 
 
 def require_distinct(values: Sequence[Hashable], flag: str, given: str) -> None:

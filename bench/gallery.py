@@ -26,13 +26,13 @@ from torch.utils.data import default_collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser
+from bench.command import Parser, whole
 from hevitpose.data import PoseTable
 from hevitpose.data.fingerprint import fingerprint
 from hevitpose.data.loader import PoseDataset, normalise
 from hevitpose.data.registry import is_rendered
 from hevitpose.data.transforms import affine_matrix, transform_points
-from hevitpose.errors import DataError, UsageError
+from hevitpose.errors import DataError
 from hevitpose.evaluation.predict import predict_batch
 from hevitpose.files import require_folder, write_atomically
 from hevitpose.inference.predictor import PosePredictor
@@ -54,12 +54,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="the run's model.safetensors")
     add("--data", type=Path, default=Path("data/synthetic"), help="of the synthetic people")
-    add("--people", type=int, default=6)
+    add("--people", type=whole(1, 12), default=6)
     add("--records", type=Path, default=Path("runs/records"), help="where the run's record is")
     add("--out", type=Path, default=RESULTS / "gallery")
     options = parser.parse_args(arguments)
-    if not 1 <= options.people <= 12:
-        raise UsageError(f"--people: {options.people}, expected 1 to 12")
     require_folder(options.out, "--out")
     return options
 

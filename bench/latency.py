@@ -31,11 +31,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import latency_tables as tables
-from bench.command import Parser, require_distinct, select_models
+from bench.command import Parser, require_distinct, select_models, whole
 from bench.cores import CoreProbe, close_rounds
 from bench.latency_records import Row, Store
 from bench.worker import Task, contenders, run
 from hevitpose.config import network_options
+from hevitpose.config.schema import LARGEST_SEED
 from hevitpose.cost.latency import STANDARD, Budget, Conditions, Ratio, interleave, ratio_of_rounds
 from hevitpose.errors import UsageError
 from hevitpose.files import require_folder
@@ -54,6 +55,7 @@ BRIEF = Budget(
     warmup_cap_s=0.3,
     block_seconds=0.05,
     energy=False,
+    name="quick",
 )
 #: A --quick run is over after this.
 QUICK_SECONDS = 170.0
@@ -97,12 +99,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--tf32", action="store_true", help="fp32 products in TF32 (GPU)")
     add("--cold-l2", action="store_true", help="caches flushed before each call")
     add("--clock", default="wall", help="cpu: processor time, on a busy machine, with --threads 1")
-    add("--threads", type=int, help="of the CPU's operators; default: all this process may use")
-    add("--keypoints", type=int, default=17)
+    add("--threads", type=whole(), help="of the CPU's operators; default: all this process may use")
+    add("--keypoints", type=whole(), default=17)
     add("--quick", action="store_true", help="small, short and everything, within 3 minutes")
     add("--vs", help="MODEL[:MODE[:DTYPE]],MODEL...: interleaved ratios to the last one")
-    add("--rounds", type=int, default=30, help="of --vs")
-    add("--seed", type=int, default=0, help="of weights, inputs and the bootstrap")
+    add("--rounds", type=whole(2), default=30, help="of --vs")
+    add(
+        "--seed",
+        type=whole(0, LARGEST_SEED),
+        default=0,
+        help="of weights, inputs and the bootstrap",
+    )
     add("--timeout", type=float, default=600.0, help="seconds for one measurement")
     add("--out", type=Path, default=Path("runs"), help="records go to OUT/records")
     add("--json", action="store_true", help="one JSON object instead of the table")
@@ -110,8 +117,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="a module of yours that registers an attention; repeatable")  # fmt: skip
     add("overrides", nargs="*", help="options of the networks: model.attention=mhsa")
     options = parser.parse_intermixed_args(arguments)
-    if options.keypoints < 1 or options.rounds < 2:
-        raise UsageError("--keypoints, --rounds: expected at least 1, at least 2")
     require_finite(options.timeout, "--timeout")
     require_folder(options.out, "--out")
     if options.tf32 and not options.gpu:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.command import Parser
+from bench.command import Parser, whole
 from hevitpose.errors import HEViTPoseError, UsageError, unknown_name
 from hevitpose.files import require_file, write_atomically
 from hevitpose.models.spec import VARIANTS
@@ -356,8 +356,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser("bench/reconstruction.py", __doc__)
     add = parser.add_argument
     add("--variant", default="t,s,b", help="the sizes to agree with, by comma: t, s, b")
-    add("--step", type=int, default=STEP, help=f"widths are multiples of it (default {STEP})")
-    add("--top", type=int, default=10, help="rows to print (default 10)")
+    add(
+        "--step",
+        type=whole(8, WIDEST),
+        default=STEP,
+        help=f"widths are multiples of it (default {STEP})",
+    )
+    add("--top", type=whole(), default=10, help="rows to print (default 10)")
     add("--csv", type=Path, metavar="FILE", help="also write every choice here")
     options = parser.parse_args(arguments)
     options.variant = options.variant.split(",")
@@ -366,10 +371,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             raise unknown_name("--variant", size, SIZES)
     if len(set(options.variant)) < len(options.variant):
         raise UsageError(f"--variant {','.join(options.variant)}: a size is given twice")
-    if not 8 <= options.step <= WIDEST:
-        raise UsageError(f"--step {options.step}: expected 8 to {WIDEST}")
-    if options.top < 1:
-        raise UsageError(f"--top {options.top}: expected at least 1")
     if options.csv:
         require_file(options.csv, "--csv")
     return options

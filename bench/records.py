@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser
+from bench.command import Parser, whole
 from hevitpose.errors import UsageError
 from hevitpose.program import exit_code
 from hevitpose.records import digest
@@ -92,12 +92,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         UsageError: a value that cannot be read, or fewer than one record.
     """
     parser = Parser("bench/records.py", __doc__)
-    parser.add_argument("--records", type=int, default=10_000, help="how many (10000)")
+    parser.add_argument("--records", type=whole(), default=10_000, help="how many (10000)")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.records < 1:
-        raise UsageError(f"--records: {options.records}, expected at least 1")
-    return options
+    return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from bench.command import Parser
+from bench.command import Parser, whole
 from bench.operations import (
     CONVOLUTION,
     GROUPED,
@@ -172,11 +172,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--mode", default="eager", choices=("eager", "fused"))
     add("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"), help="of all products")
     add("--input", default="256x256", help="HEIGHTxWIDTH")
-    add("--batch", type=int, default=1)
+    add("--batch", type=whole(), default=1)
     add("--gpu", action="store_true", help="on a CUDA GPU, or not at all")
-    add("--threads", type=int, help="default: all this process may use")
-    add("--depth", type=int, default=4, help="names of a module's path in the table")
-    add("--keypoints", type=int, default=17)
+    add("--threads", type=whole(), help="default: all this process may use")
+    add("--depth", type=whole(), default=4, help="names of a module's path in the table")
+    add("--keypoints", type=whole(), default=17)
     add("--plot", type=Path, help="default: runs/roofline/MODEL-MODE-DTYPE.svg")
     options = parser.parse_args(arguments)
     options.model = full_name(options.model)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from bench.command import Parser, require_distinct
+from bench.command import Parser, require_distinct, whole
 from hevitpose.cost.latency import interleave, ratio_of_rounds
 from hevitpose.errors import UsageError, unknown_name
 from hevitpose.models import create_for_input
@@ -58,10 +58,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser("bench/training_step.py", __doc__)
     add = parser.add_argument
     add("--model", default="b", help="a network that has a training form (default b)")
-    add("--batch", type=int, default=8)
+    add("--batch", type=whole(), default=8)
     add("--input", default="256x256", help="HEIGHTxWIDTH")
-    add("--rounds", type=int, default=10)
-    add("--threads", type=int, default=provenance.cores(), help="default: all this process may use")
+    add("--rounds", type=whole(), default=10)
+    add("--threads", type=whole(), default=provenance.cores(), help="default: all it may use")
     add("--forms", default="plain,train", help="by comma: plain or train, then +tf32, +bf16 ...")
     add("--device", default="cpu", choices=("cpu", "cuda"))
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
@@ -75,8 +75,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {options.device}: no CUDA GPU is available here")
     options.input = parse_size(options.input, "--input")
-    if min(options.batch, options.rounds, options.threads) < 1:
-        raise UsageError("--batch, --rounds, --threads: expected at least 1")
     return options
 
 

@@ -9,9 +9,11 @@ from hevitpose.errors import UsageError
 #: Sides of an input in pixels; a crop of this size has 50 MB.
 LARGEST_SIDE = 4096
 _DIGITS = 9  # of a number that is worth reading
+#: Of anything that is counted.
+LARGEST_COUNT = 10**_DIGITS - 1
 
 
-def parse_count(text: str, flag: str, largest: int = 10**_DIGITS - 1) -> int:
+def parse_count(text: str, flag: str, largest: int = LARGEST_COUNT) -> int:
     """``64`` to a positive number of at most ``largest``.
 
     Raises:

@@ -63,7 +63,7 @@ def on_gpu(record: Record) -> bool:
 
 
 def place_words(record: Record) -> str:
-    """The machine of a timing, a CPU's threads, and the clock where it is not the wall's."""
+    """The machine of a timing, a CPU's threads, and the clock and budget where they are others."""
     assert record.latency is not None
     given = record.latency.conditions
     words = [machine_words(record)]
@@ -71,6 +71,8 @@ def place_words(record: Record) -> str:
         words.append(f"{count} thread{'' if count == 1 else 's'}")
     if given.get("clock", "wall") == "cpu":
         words.append("processor time")
+    if (budget := given.get("budget")) is not None:
+        words.append(f"{budget} timing")
     return ", ".join(words)
 
 

@@ -165,6 +165,7 @@ def _latency_command(record: Record) -> str:
     words += ["--flip"] * bool(conditions.get("flip_test"))
     words += ["--tf32"] * bool(conditions.get("tf32"))
     words += ["--cold-l2"] * (conditions.get("l2") == "cold")
+    words += ["--quick"] * (conditions.get("budget") == "quick")
     keypoints = num_keypoints(record)
     words += ["--keypoints", str(keypoints)] if keypoints else []
     words += ["--seed", str(record.seed)] if record.seed else []

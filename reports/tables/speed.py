@@ -19,6 +19,7 @@ _CONDITION_COLUMNS = (
     ("device", "Device"), ("batch", "Batch"), ("input", "Input (H x W)"), ("dtype", "Dtype"),
     ("tf32", "TF32"), ("layout", "Layout"), ("mode", "Mode"), ("threads", "Threads"),
     ("clock", "Clock"), ("flip_test", "Flip test"), ("scope", "Scope"), ("l2", "L2"),
+    ("budget", "Budget"),
 )  # fmt: skip
 
 

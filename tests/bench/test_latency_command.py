@@ -29,6 +29,7 @@ from hevitpose.cost.latency import (
 from hevitpose.errors import HEViTPoseError, UnavailableError
 from hevitpose.isolated import Outcome
 from hevitpose.records import RecordStore, provenance
+from reports.output.repeat import repeat_command
 
 TINY = Budget(5, 3, 0.02, 0.0, 0.02, 0.005, energy=False)
 SMALL = Conditions(input_size=(64, 64))
@@ -70,7 +71,11 @@ def test_gpu_without_a_gpu_is_one_line_and_exit_2(monkeypatch, capsys):
         (["--batch", "9" * 5000], "expected at most"),
         (["--tf32", "--models", "nano"], "--tf32: only a GPU has it"),
         (["--vs", "t,vitpose_s", "--input", "240x240"], "hevitpose_t:eager: "),
-        (["--threads", "0"], "threads: 0, expected a positive integer"),
+        (["--threads", "0"], "--threads: '0': expected a whole number, at least 1"),
+        (["--keypoints", "9" * 5000], "--keypoints: '99"),
+        (["--vs", "b,t", "--rounds", "1"], "--rounds: '1': expected a whole number, at least 2"),
+        (["--seed", "-1"], f"--seed: '-1': expected a whole number, 0 to {2**64 - 1}"),
+        (["--vs", "b,t", "--seed", f"{2**64}"], f"--seed: '{2**64}': expected a whole number"),
         (["--gpu", "--cpu"], "not allowed with"),
         (["--speed"], "unrecognized arguments: --speed"),
         (["--vs", "b"], "--vs 'b': expected at least two contenders"),
@@ -279,6 +284,20 @@ def test_a_retiming_is_a_new_record(outcomes, tmp_path):
         latency.main(["--models", "nano", "--modes", "eager", "--out", str(tmp_path)])
     records = RecordStore(tmp_path / "records").load()
     assert sorted(record.inputs["attempt"] for record in records) == [1, 2]
+
+
+def test_a_quick_timing_is_no_attempt_at_the_full_one(outcomes, tmp_path):
+    outcomes["hevitpose_nano"] = Outcome("ok", result=result())
+    arguments = ["--models", "nano", "--modes", "eager", "--input", "64x64", "--threads", "1"]
+    for more in ([], ["--quick"], []):
+        latency.main([*arguments, *more, "--out", str(tmp_path)])
+    records = RecordStore(tmp_path / "records").load()
+    found = {(r.latency.conditions.get("budget"), r.inputs["attempt"]) for r in records}
+    assert found == {(None, 1), (None, 2), ("quick", 1)}
+    # The full one names none, so that ids of before stay.
+    plain = next(r for r in records if "budget" not in r.latency.conditions)
+    assert plain.latency.conditions == SMALL.columns() == plain.inputs["conditions"]
+    assert any("--quick" in repeat_command(r) for r in records if r is not plain)
 
 
 def test_json(outcomes, tmp_path, capsys):

@@ -110,9 +110,9 @@ def test_a_width_that_cannot_be_split_is_no_candidate(small):
         (["--variant", "x"], "unknown --variant 'x' (known: b, s, t)"),
         (["--csv", f"{__file__}/x"], "is not a folder that can be written"),
         (["--variant", "t,t"], "--variant t,t: a size is given twice"),
-        (["--step", "4"], "--step 4: expected 8 to 512"),
+        (["--step", "4"], "--step: '4': expected a whole number, 8 to 512"),
         (["--step", "511"], "--step 511: no width"),
-        (["--top", "0"], "--top 0: expected at least 1"),
+        (["--top", "0"], "--top: '0': expected a whole number, at least 1"),
         (["--nothing"], "unrecognized arguments"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_form_computes_in_its_precision(monkeypatch, form, dtype):
         (["--input", "100x96"], "multiples of 32"),
         (["--forms", "fast"], "unknown form 'fast'"),
         (["--forms", "plain+bf16+tf32,plain+tf32+bf16"], "one of them is given twice"),
-        (["--rounds", "0"], "expected at least 1"),
+        (["--rounds", "0"], "--rounds: '0': expected a whole number, at least 1"),
     ],
 )
 def test_bad_usage_is_one_line(capsys, arguments, says):

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from hevitpose.markdown import escape_markdown, plain
 from hevitpose.records import Interval, RecordStore, parse_record
 from reports import ablation, build, grid_files
-from reports.captions import condition
+from reports.captions import condition, place_words
 from reports.claims import claims_table
 from reports.figures.accuracy import tradeoff
 from reports.load import Measured, check, load, out_of_range
@@ -426,6 +426,15 @@ class TestTables:
         shown = {cell_of(table, row, "clock"): cell_of(table, row, "p50") for row in table.rows}
         assert shown == {"wall": "20.60", "processor time": "15.40"}
         assert "stream" not in {column.key for column in table.columns}  # nobody has one
+
+    def test_a_quick_timing_is_a_row_of_its_own(self, make):
+        full = make.latency(p50=20.6)
+        quick = make.latency(p50=15.4, attempt=2, conditions={"budget": "quick"})
+        table = speed_table(measured([full, quick]))
+        shown = {cell_of(table, row, "budget"): cell_of(table, row, "p50") for row in table.rows}
+        assert shown == {"–": "20.60", "quick": "15.40"}
+        assert {cell_of(table, row, "attempt") for row in table.rows} == {"1 of 1"}
+        assert place_words(quick) == f"{place_words(full)}, quick timing"  # of plots, and groups
 
     def test_a_gpu_has_the_time_on_its_stream_too(self, make):
         cpu, gpu = make.latency(p50=20.6), make.latency(p50=21.4, conditions={"device": "cuda"})

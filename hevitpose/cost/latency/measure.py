@@ -36,6 +36,7 @@ class Budget:
     warmup_cap_s: float = 15.0  # at most; a warm-up that ends here is recorded as capped
     block_seconds: float = 0.4  # of a warm-up block and of a round
     energy: bool = True  # measure it where the GPU reports it (5 s more)
+    name: str | None = None  # its condition in records, which old ones lack: None
 
 
 STANDARD = Budget()
