@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.command import Parser, require_distinct, select_models
+from bench.command import Parser, require_distinct, select_models, whole
 from bench.complexity_tables import Cost, Modules, Row, show_costs, show_rows
 from hevitpose.errors import HEViTPoseError, UsageError, first_line, unknown_name
 from hevitpose.files import require_folder
@@ -52,10 +53,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--models", default="all", help="names and wildcards, e.g. b,pose_*; default: all")
     add("--input", default="256x256", help="HEIGHTxWIDTH, several by comma")
-    add("--keypoints", type=int, default=16)
+    add("--keypoints", type=whole(), default=16)
     add("--conventions", default=",".join(CONVENTIONS))
     add("--per-module", action="store_true", help="a table of modules for each model")
-    add("--depth", type=int, default=2, help="levels of that table")
+    add("--depth", type=whole(0), default=2, help="levels of that table")
     add(
         "--sides",
         nargs="?",
@@ -63,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="cost by input side, e.g. 160,960",
     )
     add("--time", action="store_true", help="with --sides: also measure milliseconds (CPU)")
-    add("--threads", type=int, help="with --time: of the CPU's operators")
+    add("--threads", type=whole(), help="with --time: of the CPU's operators")
     add("--json", action="store_true", help="one JSON object instead of tables")
     add("--out", type=Path, default=Path("runs"), help="records go to OUT/records")
     add("--fresh", action="store_true", help="count again what is recorded")
@@ -83,8 +84,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         options.sides = sides
     elif options.time:
         raise UsageError("--time: expected --sides with it")
-    if options.keypoints < 1:
-        raise UsageError(f"--keypoints: {options.keypoints}, expected at least 1")
     require_folder(options.out, "--out")
     return options
 
@@ -216,18 +215,40 @@ class Store:
         return replace(kept, record=record.id)
 
     def add(self, row: Row, started: datetime.datetime, seconds: float) -> Row:
-        """Keep a complete count; the row comes back with the id of its record."""
-        if set(row.gflops) != set(CONVENTIONS) or not self.takes(row):
+        """Keep a complete count; the row comes back with the id of the record that has it.
+
+        A record that is there is not overwritten: the row fails where it says otherwise, and names
+        the conventions that it lacks (a grid's has no fvcore).
+        """
+        if not self.takes(row):
             return row
         from hevitpose.records import Record
         from hevitpose.runs import record_facts
 
         config, run = self.identify(row)
-        measured = {"params": row.params, "flops": row.gflops}
-        taken = {"started_at": started, "seconds": seconds}
-        record = Record.of(record_facts(config, run) | measured | taken)
-        self.records.add(record)
-        return replace(row, record=run.id)
+        if set(row.gflops) == set(CONVENTIONS):
+            measured = {"params": row.params, "flops": row.gflops}
+            taken = {"started_at": started, "seconds": seconds}
+            if self.records.add(Record.of(record_facts(config, run) | measured | taken)):
+                return replace(row, record=run.id)
+        kept = self.records.get(run.id)
+        return row if kept is None else self._compared(row, kept)
+
+    def _compared(self, row: Row, kept: Any) -> Row:
+        """A count beside the record of its id."""
+        known = {name: getattr(kept.flops, name, None) for name in row.gflops}
+        pairs = {"params": (kept.params, row.params)}
+        pairs |= {f"flops.{name}": (known[name], value) for name, value in row.gflops.items()}
+        other = [
+            f"{name} {then}, counted now {now}"
+            for name, (then, now) in pairs.items()
+            if then is not None and now is not None and not math.isclose(then, now, rel_tol=1e-9)
+        ]
+        row = replace(row, record=kept.id, lacks=[n for n, v in known.items() if v is None])
+        if not other:
+            return row
+        path = self.records.root / f"{kept.id}.json"
+        return replace(row, status="failed", error=f"{path} says {'; '.join(other)}")
 
 
 def count_rows(options: argparse.Namespace, store: Store) -> tuple[list[Row], list[Modules]]:

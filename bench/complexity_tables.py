@@ -28,6 +28,7 @@ class Row:
     published: dict[str, str | None] | None = None  # params_m, gflops, source, note
     agreement: str = ""  # reproduced, differs, or empty where nothing is published
     record: str | None = None  # its id in the store
+    lacks: list[str] = field(default_factory=list)  # conventions that this record does not hold
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def show_rows(rows: Sequence[Row], conventions: Sequence[str]) -> str:
         )
         if row.error:
             notes.append(f"{row.model} {row.status}: {row.error}")
+        if row.lacks:
+            lacked = ", ".join(row.lacks)
+            notes.append(f"{row.model}: record {row.record} lacks {lacked}, and stays as it is")
         if printed.get("note"):
             notes.append(f"{row.model}: {printed['note']}")
     operators = sorted({name for row in rows for name in (row.uncounted or {}).get("fvcore", {})})

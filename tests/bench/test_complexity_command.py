@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,31 @@ def test_json_record_and_second_run(run, tmp_path, monkeypatch):
     # A record does not know what had no rule: said, so that nobody reads it as "nothing".
     assert row["uncounted"]["fvcore"] and again["uncounted"] is None
     assert "--fresh counts again" in run("--models", "nano", "--input", "64x32")[1]
+
+
+def test_a_record_that_is_there_is_compared(run, tmp_path, monkeypatch):
+    def count(model, row, conventions):
+        counted = dict.fromkeys(conventions, 0.5)
+        return replace(row, params=10, gflops=counted, uncounted={name: {} for name in counted})
+
+    monkeypatch.setattr(command, "count_row", count)
+    monkeypatch.setattr("hevitpose.models.create_for_input", lambda *_, **__: None)
+    arguments = ("--models", "nano", "--input", "32x32")
+    (row,) = json.loads(run(*arguments, "--json")[1])["rows"]
+    path = tmp_path / "records" / f"{row['record']}.json"
+    record = json.loads(path.read_text())
+    record["flops"]["fvcore"] = None  # as a grid leaves it
+    path.write_text(json.dumps(record))
+    code, out, _ = run(*arguments)
+    assert code == 0 and f"record {row['record']} lacks fvcore, and stays as it is" in out
+    (again,) = json.loads(run(*arguments, "--json")[1])["rows"]
+    assert again["lacks"] == ["fvcore"] and again["gflops"] == row["gflops"]
+    record["params"] += 1
+    path.write_text(json.dumps(record))
+    for conventions in ("mmcv,fvcore,torch", "mmcv"):
+        code, out, _ = run(*arguments, "--fresh", "--conventions", conventions)
+        told = f"{path} says params {row['params'] + 1}, counted now {row['params']}"
+        assert code == 1 and f"hevitpose_nano failed: {told}" in out
 
 
 def test_json_has_the_modules_too(run):
@@ -124,6 +150,8 @@ def test_a_failure_is_a_row_and_no_record(run, tmp_path, monkeypatch):
         (["--input", "0x64"], "HEIGHTxWIDTH"),
         (["--conventions", "mmvc"], "did you mean 'mmcv'"),
         (["--keypoints", "0"], "at least 1"),
+        (["--depth", "-1"], "argument --depth: '-1': expected a whole number, at least 0"),
+        (["--sides", "32", "--time", "--threads", "0"], "argument --threads: '0': expected"),
         (["--sides", "160,x"], "--sides 'x': expected a positive integer"),
         (["--sides", "160,²"], "--sides '²': expected a positive integer"),
         (["--sides", "4097"], "--sides '4097': expected at most 4096"),
