@@ -28,7 +28,7 @@ from hevitpose.models.spec import VARIANTS
 from hevitpose.records import Record
 from hevitpose.records.schema import BASELINE_PREFIX, is_share
 from reports.captions import conditions_key, describe_conditions, shared
-from reports.cells import Cells, group, share, split
+from reports.cells import Cells, group, one_configuration, share, split
 from reports.grid_files import Overrides
 from reports.load import METRIC_ALIASES, metric, newest, seed_number
 from reports.pck import primary_of
@@ -91,6 +91,7 @@ class GridView:
     conditions: str = ""  # of the times
     baseline: dict[str, float] = field(default_factory=dict)  # metrics of the mean pose
     older: tuple[str, ...] = ()  # ids that a newer run of the same cell and seed replaced
+    namesakes: tuple[str, ...] = ()  # of runs of another configuration under a cell's name
     primary: str = "Mean"  # metric of the verdicts
     families: dict[str, Family] = field(default_factory=dict)  # by metric
 
@@ -160,9 +161,11 @@ def build(
         known = next(iter(split(known, name, listed).values()), known)
     listed = listed or {}
     groups = group(known, name, cells, default)
+    namesakes: tuple[str, ...] = ()
     if cells is None:
         groups.setdefault(default, [])
         share(groups, known, name, listed, default)
+        namesakes = one_configuration(groups, name, listed, default)
     for cell in listed:
         groups.setdefault(cell, [])
     rows, older = _rows(groups, default, listed)
@@ -177,6 +180,7 @@ def build(
         describe_conditions([row.latency for row in rows if row.latency]),
         _baseline(everything),
         older,
+        namesakes,
         judged_by,
         families,
     )

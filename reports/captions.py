@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from hevitpose.data.registry import is_rendered, labels_of
+from hevitpose.markdown import plain
 from hevitpose.models.spec import SIMCC
 from hevitpose.records import Record
 from reports.load import h_by_w, input_size
 from reports.output.text import join
-from reports.recipe import departures
+from reports.recipe import base_of, departures, overrides
 
 
 def about_data(dataset: str) -> str:
@@ -230,3 +231,19 @@ def data_words(dataset: str, split: str) -> str:
 
 def _people(dataset: str) -> str:
     return "rendered people" if is_rendered(dataset) else dataset
+
+
+def base_words(default: Record, axes: Collection[str]) -> str:
+    """Options of the network that a grid's default overrides on the axes, which no name says."""
+    _, _, known = base_of(default)
+    model = {axis for axis in axes if axis.startswith("model.")} if known else set()
+    return plain(", ".join(overrides(default, known, only=model)))
+
+
+def not_shown(older: int, namesakes: int) -> list[str]:
+    """Lines on the runs that a grid's rows leave out."""
+    of = {
+        "older runs of the same cell and seed": older,
+        "runs of another configuration under a cell's name": namesakes,
+    }
+    return [f"{count} {what} are not shown." for what, count in of.items() if count]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ def value_of(record: Record, axis: str) -> Any:
     if axis.startswith("model."):
         return getattr(VARIANTS.get(record.model), axis.removeprefix("model."), None)
     return _defaults().get(axis)
+
+
+def configuration(record: Record, axes: Iterable[str]) -> str:
+    """Equal for records of one setting that have the same values on these axes."""
+    values = {axis: _plain(value_of(record, axis)) for axis in axes}
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 @cache

@@ -16,7 +16,7 @@ from hevitpose.evaluation.statistics import (
     Family,
 )
 from reports import ablation, comparisons
-from reports.captions import about_data, condition, mixture
+from reports.captions import about_data, base_words, condition, mixture, not_shown
 from reports.load import METRIC_ALIASES, gflops, p50, params_m
 from reports.output.text import (
     MISSING,
@@ -152,8 +152,10 @@ def _legend(
         )
     if is_rendered(grid.facts.get("dataset", "")) and "AP" in shown:
         legend.append(_SYNTHETIC_AP)
-    if grid.older:
-        legend.append(f"{len(grid.older)} older runs of the same cell and seed are not shown.")
+    axes = {key for row in grid.rows for record in row.records for key in record.axes}
+    for record in grid.default.accuracy[:1] if grid.default else ():
+        legend += [f"The default has {words}." for words in (base_words(record, axes),) if words]
+    legend += not_shown(len(grid.older), len(grid.namesakes))
     return legend
 
 
