@@ -17,6 +17,7 @@ from hevitpose.config.conditions import CORRUPTIONS, LEVELS, SEVERITIES, Conditi
 from hevitpose.evaluation.statistics import Family, Interval, compare_grid, mean_interval
 from hevitpose.records import Record, identity
 from reports.captions import shared
+from reports.grid_files import configuration
 from reports.load import Measured, condition_of, metric, seed_number
 from reports.pck import primary_of
 from reports.settings import setting
@@ -49,7 +50,7 @@ class Robustness:
     grid: str
     conditions: tuple[Condition, ...]
     cells: Mapping[str, Mapping[int, Run]]  # the default first; name -> seed
-    left_out: int = 0  # runs that lack a condition or the clean evaluation
+    left_out: int = 0  # runs without a condition or the clean evaluation, or of another training
     rare: tuple[Condition, ...] = ()  # conditions that fewer than half of the runs have
     _kept: dict[tuple[str, Condition], Family] = field(
         default_factory=dict, compare=False, repr=False
@@ -185,27 +186,45 @@ def _key(record: Record) -> str:
 def _view(
     grid: str, records: Iterable[Record], clean: Mapping[str, Record], trained: Mapping[str, str]
 ) -> Robustness | None:
-    runs: dict[tuple[str, int], dict[Condition, Record]] = defaultdict(dict)
+    # Of one training each: what it keeps is of its own clean score.
+    runs: dict[tuple[str, int, str], dict[Condition, Record]] = defaultdict(dict)
     for record in records:
         condition = parse_condition(condition_of(record) or "")
         if condition is not None:
-            runs[_cell_of(record, trained), seed_number(record)][condition] = record
+            where = _cell_of(record, trained), seed_number(record), _key(record)
+            runs[where][condition] = record
     order = list(LEVELS)
     counts = Counter(condition for under in runs.values() for condition in under)
     conditions = sorted(counts, key=lambda each: (order.index(each.name), each.level))
     common = [each for each in conditions if counts[each] >= len(runs) / 2]
-    cells: dict[str, dict[int, Run]] = {DEFAULT_CELL: {}}
-    left_out = 0
-    for (cell, seed), under in sorted(runs.items()):
-        reference = clean.get(_key(next(iter(under.values()))))
-        if reference is None or not under.keys() >= set(common):
-            left_out += 1
-            continue
-        cells.setdefault(cell, {})[seed] = Run(reference, {each: under[each] for each in common})
-    if not common or not any(cells.values()):
+    if not common:
+        return None
+    whole: dict[str, list[Run]] = {DEFAULT_CELL: []}
+    for (cell, _, key), under in sorted(runs.items(), key=lambda item: item[0]):
+        reference = clean.get(key)
+        if reference is not None and under.keys() >= set(common):
+            run = Run(reference, {each: under[each] for each in common})
+            whole.setdefault(cell, []).append(run)
+    cells = {cell: _one_a_seed(of) for cell, of in whole.items()}
+    left_out = len(runs) - sum(map(len, cells.values()))
+    if not any(cells.values()):
         return None
     rare = tuple(each for each in conditions if each not in common)
     return Robustness(grid, tuple(common), cells, left_out, rare)
+
+
+def _one_a_seed(runs: Sequence[Run]) -> dict[int, Run]:
+    """A cell's runs by seed, all of one configuration, the newest; of two trainings the newer."""
+    found: dict[int, Run] = {}
+    in_order = sorted(runs, key=lambda run: max(r.started_at for r in run.under.values()))
+    for run in in_order:
+        if _configuration(run) == _configuration(in_order[-1]):
+            found[seed_number(run.clean)] = run
+    return dict(sorted(found.items()))
+
+
+def _configuration(run: Run) -> tuple[str, str]:
+    return setting(run.clean), configuration(run.clean, run.clean.tuned)
 
 
 def _cell_of(record: Record, trained: Mapping[str, str]) -> str:

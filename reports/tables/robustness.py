@@ -87,7 +87,9 @@ def _legend(view: Robustness, primary: str) -> tuple[str, ...]:
     ]
     lines += _shares_lines(view, primary)
     if view.left_out:
-        lines.append(f"{view.left_out} runs without all conditions are left out.")
+        lines.append(
+            f"{view.left_out} runs without all conditions or of another training are left out."
+        )
     if view.rare:
         rare = ", ".join(map(str, view.rare))
         lines.append(f"Left out, since fewer than half of the runs have them: {rare}.")

@@ -204,6 +204,40 @@ def test_a_grid_run_under_a_condition_keeps_its_cells_apart(make):
     assert fog == {"default": 45.0, "mhsa": 50.0, "none": 20.0}
 
 
+def test_a_score_is_a_share_of_its_own_training(make):
+    """Another network under the cell's name, later: no condition of one over the other's clean."""
+    stock = make.evaluation().config["model"]
+    first, again = (
+        [evaluation(make, "default", seed, mean) for seed in seeds]
+        + [evaluation(make, "default", seed, mean / 2, "fog:3") for seed in seeds]
+        for mean, seeds in ((60.0, (0, 1)), (20.0, (1,)))
+    )
+    later = []
+    for record in again:
+        inputs = {**record.inputs, "weights": "again"}
+        later.append(
+            replace(
+                record,
+                id=digest(inputs), inputs=inputs, training=digest(["again"]),
+                config={**record.config, "model": {**stock, "ffn_ratio": 6}},
+                started_at=record.started_at + timedelta(days=1),
+            )
+        )  # fmt: skip
+    (view,) = robustness(loaded([*first, *later]))
+    (run,) = view.cells["default"].values()
+    assert (run.clean.metrics["Mean"], run.under[Condition("fog", 3)].metrics["Mean"]) == (20, 10)
+    assert view.left_out == 2
+    text = to_markdown(robustness_table(view, "Mean"))
+    assert "2 runs without all conditions or of another training are left out." in text
+    # One without all conditions takes the place of none that has them.
+    both = [*first, *(evaluation(make, "default", seed, 40.0, "snow:3") for seed in (0, 1))]
+    (view,) = robustness(loaded([*both, *later]))
+    assert {seed: run.clean.metrics["Mean"] for seed, run in view.cells["default"].items()} == {
+        0: 60.0, 1: 60.0,
+    }  # fmt: skip
+    assert view.left_out == 1
+
+
 def test_a_condition_that_few_runs_have_empties_no_table(make):
     some = [*records(make), evaluation(make, "mhsa", 0, 30.0, "grey:1")]
     (view,) = robustness(loaded(some))
