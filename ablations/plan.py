@@ -20,7 +20,7 @@ from ablations.grid_file import DEFAULT_CELL
 from ablations.measurements import conditions_of
 from hevitpose import records, runs
 from hevitpose.config import Config, start_config
-from hevitpose.errors import first_line
+from hevitpose.errors import HEViTPoseError, first_line
 from hevitpose.models.spec import full_name
 from hevitpose.records import Difference, Record, RecordStore, Run
 
@@ -106,7 +106,13 @@ def plan(grids: Sequence[Grid], seeds: Sequence[int]) -> Plan:
         for grid in grids:
             members = result.members.setdefault(grid.name, {})
             for cell in grid.cells:
-                made = list(_jobs(grid, cell, seeds))
+                try:
+                    made = list(_jobs(grid, cell, seeds))
+                except HEViTPoseError as error:
+                    if not cell.is_default:  # whose values are the command's
+                        place = f"grid {grid.name}, line {cell.line}: cell {cell.name!r}"
+                        error.args = (f"{place}: {error}",)
+                    raise
                 members[cell.name] = [job.id for job in made]
                 for job in made:
                     jobs.setdefault(job.id, job)

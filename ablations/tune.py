@@ -114,7 +114,11 @@ def tuning_plan(grids: Sequence[Grid], tuning: Tuning) -> tuple[Plan, Candidates
                     raise UsageError(f"--tune: cell {cell.name!r}: {why}")
                 for value in tuning.values:
                     overrides = {tuning.key: value, _CHOSEN_BY: MINIVAL}
-                    config = cell.config.with_overrides(overrides)
+                    try:
+                        config = cell.config.with_overrides(overrides)
+                    except UsageError as error:
+                        reason = str(error).removeprefix("override: ")
+                        raise UsageError(f"--tune {value}, cell {cell.name!r}: {reason}") from None
                     for seed in SEEDS:
                         seeded = config.model_copy(update={"seed": seed})
                         name = f"{cell.name} {tuning.key}={value}"

@@ -41,6 +41,25 @@ def test_refuses_what_has_no_effect_on_a_cell(grid, options_for, tune):
         session(options_for(grid(AXES), tune=tune, dry_run=True))
 
 
+def test_a_refused_value_names_option_and_cell(grid, options_for):
+    tune = "training.lr=1e-3,nan"
+    with pytest.raises(UsageError, match=r"^--tune nan, cell 'default': training.lr: nan: "):
+        session(options_for(grid(AXES), tune=tune, dry_run=True))
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "reason"),
+    [
+        ("cells: {w: {data.box_source: no.json}}", "line 5: cell 'w'", "no.json: no such box file"),
+        ("cells: {w: {data.val_split: minival}}", "line 5: cell 'w'", "data.val_split=minival"),
+        (f"{AXES}  e: {{data.val_split: minival}}", "line 9: cell 'e'", "data.val_split=minival"),
+    ],
+)
+def test_what_a_plan_refuses_names_grid_line_and_cell(grid, options_for, body, place, reason):
+    with pytest.raises(HEViTPoseError, match=f"^grid mini, {place}: {reason}"):
+        session(options_for(grid(body), dry_run=True))
+
+
 def test_seeds_that_choose_are_not_reported():
     with pytest.raises(UsageError, match="1000"):
         Tuning.parse("training.lr=1e-3,2e-3", [0, SEEDS[0]])
