@@ -237,7 +237,7 @@ class Store:
     def _compared(self, row: Row, kept: Any) -> Row:
         """A count beside the record of its id."""
         known = {name: getattr(kept.flops, name, None) for name in row.gflops}
-        pairs = {"params": (kept.params, row.params)}
+        pairs: dict[str, tuple[float | None, float | None]] = {"params": (kept.params, row.params)}
         pairs |= {f"flops.{name}": (known[name], value) for name, value in row.gflops.items()}
         other = [
             f"{name} {then}, counted now {now}"

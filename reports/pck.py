@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ablations.grid_file import judged_by
 from hevitpose.records import Record
@@ -26,6 +27,6 @@ def primary_of(records: Iterable[Record], primary: Mapping[str, str], dataset: s
     return judged_by(primary, dataset, next(alone, ""))
 
 
-def _declared(record: Record) -> Mapping[str, object]:
+def _declared(record: Record) -> Mapping[str, Any]:
     data = record.inputs.get("data") or {} if record.kind == "evaluation" else {}
     return data.get("declared") or {}
