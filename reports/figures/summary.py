@@ -89,14 +89,15 @@ def draw_main_effects(data: Any) -> Any:
         ).set_in_layout(False)  # fmt: skip
 
     y, places, labels = 0.0, [], []
-    right = max(row[3] for _, _, rows in data["panels"] for row in rows)
+    ends = [0.0, *(end for _, _, rows in data["panels"] for row in rows for end in row[2:4])]
+    right, span = max(ends), max(ends) - min(ends)
     for heading, default, rows in data["panels"]:
         at_left(f"{heading}, against {shorten(default, 24)}", y, fontweight="bold")
         y -= 1
         for name, value, low, high, verdict in rows:
             tip = f"{name}: {value:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {verdict}"
             style.verdict_bar(axes, y, (value, low, high), verdict, tip, lw=1.8)
-            axes.text(1.06 * right, y, signed(value, 2), va="center", fontsize=9)
+            axes.text(right + 0.03 * span, y, signed(value, 2), va="center", fontsize=9)
             places.append(y)
             labels.append(shorten(name, 24))
             y -= 1
@@ -106,7 +107,7 @@ def draw_main_effects(data: Any) -> Any:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(y + 0.9, 1.5)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(right=1.32 * right)
+    axes.set_xlim(min(ends) - 0.04 * span, right + 0.16 * span)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"Δ {data['metric']}, points, simultaneous 95% interval")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

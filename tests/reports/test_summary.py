@@ -8,7 +8,7 @@ import pytest
 
 from ablations.grid_file import MAIN_GRIDS
 from reports import ablation
-from reports.figures.summary import main_effects
+from reports.figures.summary import draw_main_effects, main_effects
 from reports.load import check
 
 
@@ -76,3 +76,21 @@ def test_it_is_absent_while_a_grid_is_or_conditions_differ(views, make):
 def test_it_can_be_drawn(views, tmp_path):
     svg, png = main_effects(views).save(tmp_path)
     assert "95% interval" in svg.read_text() and png.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("shift", [-40, -4, 4])
+def test_zero_every_interval_and_every_number_are_on_the_picture(views, shift):
+    data = main_effects(views).data
+    panels = [
+        [heading, default, [[row[0], *(end + shift for end in row[1:4]), row[4]] for row in rows]]
+        for heading, default, rows in data["panels"]
+    ]
+    figure = draw_main_effects({**data, "panels": panels})
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    frame, (left, right) = axes.get_window_extent(), axes.get_xlim()
+    ends = [end for _, _, rows in panels for row in rows for end in row[2:4]]
+    assert left < min(0, *ends) and max(0, *ends) < right
+    numbers = [text.get_window_extent() for text in axes.texts if text.get_text()[0] in "+−"]
+    assert len(numbers) == len(ends) / 2
+    assert all(frame.x0 < box.x0 and box.x1 < frame.x1 for box in numbers)
