@@ -45,7 +45,8 @@ def repeat_command(record: Record) -> str:
     elif record.grid or not is_plain_network(record):
         lines.append(_ablation_command(record))
     elif record.kind == "complexity":
-        words = ["hevitpose", "info", record.model, "--input", h_by_w(input_size(record))]
+        words = ["python", "bench/complexity.py", "--models", record.model]
+        words += ["--input", h_by_w(input_size(record))]
         lines.append(shlex.join([*words, "--keypoints", str(num_keypoints(record) or 17)]))
     else:
         lines.append(_latency_command(record))

@@ -16,7 +16,7 @@ from ablations.grid import load_grids, select_cells
 from ablations.grid_file import MATCH_COSTS
 from ablations.options import Options
 from ablations.tune import Tuning
-from bench import gpu, latency
+from bench import complexity, gpu, latency
 from bench.gpu_session import FULL, REHEARSAL, Session
 from bench.latency_records import Store
 from bench.worker import Task
@@ -204,8 +204,12 @@ def test_the_command_makes_this_record(kind, monkeypatch):
         foreign = record.inputs.get("weights", "").startswith("sha256:")
         assert (words[:2] == ["hevitpose", "valid"] and record.weights in command) or not foreign
         assert (words[0] == "nox") >= bool(record.tuned)
-        if words[:2] == ["hevitpose", "info"]:
-            parsed(words)
+        if words[:2] == ["python", "bench/complexity.py"]:
+            options = complexity.parse(words[2:])
+            planned = map(
+                complexity.Store(options.out, fresh=False).identify, complexity.plan(options)
+            )
+            assert record.id in {run.id for _, run in planned}, command
         elif words[:2] == ["hevitpose", "train"]:
             assert from_train(record, words) == record.id, command
         elif words[:2] == ["hevitpose", "valid"]:
