@@ -32,9 +32,6 @@ from hevitpose.progress import progress_bar
 from hevitpose.records import Record, RecordStore
 from hevitpose.sizes import require_finite
 
-#: Where runs go unless told otherwise.
-RUNS = Path("runs")
-
 app = typer.Typer(
     help="Ablation grids: run them, list them, explain a record.",
     no_args_is_help=True,
@@ -108,12 +105,12 @@ def list_grids(
 @app.command()
 def explain(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="An id or its beginning.")],
-    out: Annotated[Path, typer.Option(help="The run folder.")] = RUNS,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = runs.RUNS,
     data: Annotated[Path | None, typer.Option(help="The folder of the data.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The inputs that an id is a hash of, and how they differ now."""
-    if out != RUNS and not is_dir(out):  # in the default one nothing may have run yet
+    if out != runs.RUNS and not is_dir(out):  # in the default one nothing may have run yet
         raise UsageError(f"--out {out}: no such folder, expected one of runs")
     print(explain_record(record_id, out, data))
 

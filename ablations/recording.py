@@ -65,6 +65,13 @@ def _circumstances(result: Any) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "fields"}
 
 
+def remove_empty(out: Path) -> None:
+    """Remove the folders below a run folder in which nothing that ran left a file."""
+    for name in ("cells", "evaluate"):
+        with suppress(OSError):
+            (out / name).rmdir()
+
+
 def tidy(folder: Path) -> None:
     """Remove what a run needs only while it goes on; what a user's logger wrote stays.
 

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 from ablations import display
 from ablations.options import WORK
 from ablations.plan import History, Job, Plan, trainings_to_run
-from ablations.recording import failure_of, record_of, tidy
+from ablations.recording import failure_of, record_of, remove_empty, tidy
 from ablations.workers import Workers
 from ablations.workers.job import Payload
 from hevitpose import runs
@@ -131,6 +130,7 @@ class Runner:
         self._require_weights()
         if not self.waiting:
             self.leases.close()
+            remove_empty(self.out)  # of a runner that was killed at its end
             return self.summary
         for label in self.summary.labels:
             self.display.line(label)
@@ -143,9 +143,7 @@ class Runner:
         finally:
             self.workers.close()
             self.leases.close()
-            for name in ("cells", "evaluate"):
-                with suppress(OSError):
-                    (self.out / name).rmdir()  # empty: nothing that ran left a file
+            remove_empty(self.out)
         return self.summary
 
     # Scheduling ------------------------------------------------------------------------------

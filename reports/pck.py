@@ -28,5 +28,6 @@ def primary_of(records: Iterable[Record], primary: Mapping[str, str], dataset: s
 
 
 def _declared(record: Record) -> Mapping[str, Any]:
-    data = record.inputs.get("data") or {} if record.kind == "evaluation" else {}
-    return data.get("declared") or {}
+    data = record.inputs.get("data") if record.kind == "evaluation" else None
+    said = data.get("declared") if isinstance(data, Mapping) else None  # old records have a text
+    return said if isinstance(said, Mapping) else {}

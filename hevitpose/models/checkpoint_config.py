@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hevitpose.config import Config, parse_config
+from hevitpose.config.schema import CodecConfig
 from hevitpose.errors import UsageError
 from hevitpose.models.checkpoint import Stored, read_checkpoint, todays_options
 from hevitpose.models.shipped import locate
@@ -64,11 +65,11 @@ def checkpoint_config(
             brought[key] = theirs.get(key)
         merged[section] = brought if keys is None else {**theirs, **brought}
     resolved = parse_config(merged, str(path))
-    _require_effect(resolved, given)
+    _require_effect(resolved, given, own.get("codec") or CodecConfig().model_dump())
     return resolved, tuple(lines)
 
 
-def _require_effect(config: Config, given: Collection[str]) -> None:
+def _require_effect(config: Config, given: Collection[str], trained: Mapping[str, Any]) -> None:
     """Refuse a given key of the codec that the network does not read: one number under two ids.
 
     Raises:
@@ -81,7 +82,8 @@ def _require_effect(config: Config, given: Collection[str]) -> None:
             f"codec.decoder={codec.decoder} has no effect on {name}, which has no heatmaps; "
             f"expected {config.for_selection().codec.decoder}"
         )
-    if not simcc and "codec.simcc_split_ratio" in given:
+    differs = codec.simcc_split_ratio != trained["simcc_split_ratio"]
+    if not simcc and differs and "codec.simcc_split_ratio" in given:
         raise UsageError(
             f"codec.simcc_split_ratio={codec.simcc_split_ratio:g} has no effect on {name}, which "
             "has heatmaps; expected a network with SimCC"

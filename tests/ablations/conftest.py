@@ -30,7 +30,7 @@ def grid(tmp_path):
         path = tmp_path / f"{name}.yaml"
         path.write_text(
             f"question: q\ncommand: c\nexpected: e\nfinding: f\n{body.rstrip()}\n"
-            "primary: {other: Mean}\n"
+            "primary: {synthetic: Mean, mpii: Mean, other: AP}\n"
         )
         return str(path)
 

@@ -100,8 +100,9 @@ class TestRun:
         weights = options.out / "train" / one.id / one.artifacts["model"].path
         assert file_digest(weights) == one.weights
         before = state(options.out)
+        (options.out / "cells").mkdir()  # as a runner leaves it that is killed at its end
         assert session(options) == 0
-        assert state(options.out) == before
+        assert state(options.out) == before and not (options.out / "cells").exists()
         assert "0 measured, 18 recorded before, 0 failed" in capsys.readouterr().out
         # nothing but records and artifacts is left
         rest = {
@@ -541,7 +542,7 @@ def test_killed_at_random_points_ends_as_if_it_had_not_been(options_for, grid, t
             runner = zygote.ask(line)
             if attempt % 2:  # in the thick of it: soon after the next record or two
                 more = len(recorded) + rng.randint(1, 2)
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 200  # a busy machine is no fault
                 while len(list(options.out.glob("records/*.json"))) < min(more, total):
                     assert time.monotonic() < deadline, "no progress"
                     time.sleep(0.001)
@@ -567,7 +568,7 @@ def test_sigterm_ends_children_and_goes_on_later(options_for, grid):
     seen: list[object] = []
 
     def stop_soon() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 200  # a busy machine is no fault
         while time.monotonic() < deadline and not list(options.out.glob("train/*/last.ckpt")):
             time.sleep(0.02)
         seen.extend(options.out.glob("train/*/last.ckpt"))

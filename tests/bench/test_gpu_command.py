@@ -487,7 +487,7 @@ def _in_turn(task):
     if task.model == "fails":
         raise ValueError("this one")
     if task.model == "hangs":
-        time.sleep(60)
+        time.sleep(600)
     return task.model, os.getpid()
 
 

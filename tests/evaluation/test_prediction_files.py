@@ -63,7 +63,8 @@ def test_result_lists(dataset, samples, tmp_path):
     file = write_results(perfect(truth), tmp_path / "results.json")
     metrics = evaluate_predictions(dataset, truth, file)
     assert metrics["AP"] == pytest.approx(1) and metrics["boxes"] == "as given"
-    assert len(metrics) == (10 if dataset == "crowdpose" else 11)
+    assert len(metrics) == (12 if dataset == "crowdpose" else 13)
+    assert metrics["counts"]["people"] > 0 and metrics["skipped"] == []
     other = "ochuman" if dataset == "coco" else "coco"
     foreign = (
         samples / other / "annotations" / f"{other}_{'val' if other == 'coco' else 'test'}.json"
