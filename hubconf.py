@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import nn
 
-dependencies = ["torch", "timm", "safetensors"]
+dependencies = [
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "numpy",
+    "msgspec",
+    "pydantic",
+    "yaml",
+]
 
 
 def create_model(name: str, num_keypoints: int = 17, **overrides: Any) -> nn.Module:

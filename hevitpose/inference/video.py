@@ -110,11 +110,19 @@ def read_frames(video: Video) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(frame[..., ::-1])
 
 
+def writable_rate(fps: float) -> float:
+    """The nearest frame rate that MPEG-4 part 2 can hold: n / 10^k, n of 16 bits."""
+    digits = 3
+    while round(fps * 10**digits) > 0xFFFF:
+        digits -= 1
+    return round(fps, digits)
+
+
 class VideoWriter:
     """An mp4 file, written frame by frame; see :func:`writing`."""
 
     def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
+        self.path, self.fps = path, writable_rate(fps)
         self.frames = 0
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -134,7 +142,8 @@ class VideoWriter:
         code = cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.fps, self._size)
         if not writer.isOpened():
-            raise HEViTPoseError(f"{self.path}: OpenCV cannot write an mp4 of {width}x{height}")
+            what = f"an mp4 of {width}x{height}, {self.fps:g} frames/s"
+            raise HEViTPoseError(f"{self.path}: OpenCV cannot write {what}")
         return writer
 
     def close(self) -> None:

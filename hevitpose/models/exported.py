@@ -37,7 +37,7 @@ def _onnx(
     try:
         import onnx
     except ImportError:
-        raise HEViTPoseError("onnx is not installed: pip install -e '.[export]'") from None
+        raise HEViTPoseError("onnx is not installed: pip install onnx") from None
     from hevitpose.models.forms import ATTENTION_OPSET, onnx_form
 
     outputs = ["heatmaps"]

@@ -145,7 +145,7 @@ def _load(path: Path) -> Any:
     try:
         import onnx
     except ImportError:
-        raise HEViTPoseError("onnx is not installed: pip install -e '.[export]'") from None
+        raise HEViTPoseError("onnx is not installed: pip install onnx") from None
     return onnx.load(str(path), load_external_data=False)
 
 

@@ -50,7 +50,7 @@ def require_runtime(runtime: str, precision: str | None = None) -> None:
         )
     for package in ("onnx", _NEEDS[runtime]):
         if importlib.util.find_spec(package) is None:
-            raise UnavailableError(f"{package} is not installed: pip install -e '.[export]'")
+            raise UnavailableError(f"{package} is not installed: pip install {package}")
     if runtime == "tensorrt" and "TensorrtExecutionProvider" not in _providers():
         raise UnavailableError("tensorrt: this onnxruntime has no TensorrtExecutionProvider")
     # Its provider has no option for it; CUDA reads the variable when it starts.

@@ -58,6 +58,15 @@ def test_containers(tmp_path, suffix, code):
     assert find_media(names) == ([tmp_path / "photo", tmp_path / "text"], [other])
 
 
+@pytest.mark.parametrize("fps", [1000 / 15, 1000 / 14, 65.5361, 119.8801, 239.7602, 987.654, 0.3])
+def test_any_rate_that_is_read_can_be_written(tmp_path, fps):
+    with writing(tmp_path / "clip.mp4", fps) as film:
+        for number in range(3):
+            film.write(marked(number))
+    found = open_video(tmp_path / "clip.mp4")
+    assert found.frames == 3 and found.fps == pytest.approx(fps, rel=1e-3)
+
+
 def test_folders_of_both(tmp_path):
     for name in ("a.jpg", "b.MP4", "c.txt", "d.webm"):
         (tmp_path / name).touch()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import resource
+import runpy
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,7 @@ from safetensors.torch import save_file
 from hevitpose import PosePredictor, create_model, optimize, save_pretrained
 from hevitpose.cli import execute
 from hevitpose.data.keypoints import MPII
-from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError
+from hevitpose.errors import DataError, HEViTPoseError, Notice, UsageError, notice_once
 from hevitpose.files import replacing
 from hevitpose.models.checkpoint import (
     FORMAT,
@@ -27,6 +32,7 @@ from hevitpose.models.checkpoint import (
     save_checkpoint,
 )
 from hevitpose.models.keypoints import KeypointLayout
+from hevitpose.models.shipped import locate
 from hevitpose.training.callbacks import AtomicCheckpointIO
 
 
@@ -242,3 +248,30 @@ def test_torch_hub_finds_both_entries(nano, tmp_path):
     assert loaded.spec == nano.spec
     fresh = torch.hub.load(repository, "create_model", "nano", source="local", num_keypoints=3)
     assert fresh.num_keypoints == 3
+
+
+def test_torch_hub_checks_for_all_that_its_entries_import():
+    repository = Path(__file__).parents[2]
+    program = (
+        "import sys, hubconf; hubconf.from_pretrained('hevitpose_nano'); "
+        "hubconf.create_model('t'); print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    required = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"\W", each.replace("-", "_"))[0] for each in required}
+    names = {{"pyyaml": "yaml", "pillow": "PIL"}.get(name, name) for name in names}
+    hub = runpy.run_path(str(repository / "hubconf.py"))["dependencies"]
+    # torchvision brings Pillow along.
+    assert names & set(run.stdout.split()) - {"PIL"} == set(hub)
+
+
+def test_a_name_that_ships_is_the_same_network_in_any_folder(nano, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = locate("hevitpose_nano")
+    save_pretrained(nano, "hevitpose_nano")
+    notice_once.cache_clear()
+    with pytest.warns(Notice, match="comes with the package, not hevitpose_nano/model"):
+        assert locate("hevitpose_nano") == shipped
+    assert locate("hevitpose_nano/model.safetensors") != shipped
+    assert PosePredictor().model.num_keypoints == 17
