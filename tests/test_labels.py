@@ -128,8 +128,8 @@ def of_the_list_of_records(folder: Path, said: Callable[[], str]) -> str:
 
 def of_a_file_in_lower_precision(folder: Path, said: Callable[[], str]) -> str:
     named = {"dataset": "coco_small", "judged on": "minival"}
-    people = People(torch.zeros(1, 3, 4, 4), named, "PCK", len, len)
-    found = LowerPrecision("bf16", "openvino", "PCK", people.judges, 60.0, 59.9)
+    people = People(torch.zeros(1, 3, 4, 4), named, "PCK", len, len, "425 people")
+    found = LowerPrecision("bf16", "openvino", "PCK", people.told, 60.0, 59.9)
     return "\n".join(found.lines())
 
 

@@ -146,6 +146,7 @@ def _of_dataset(
         metric="PCK by 5% of the box",
         few=_by_score(config, _of_photographs(held, FEW), wrap),
         all=_by_score(config, held, wrap),
+        judges=f"{len(held):,} people",
     )
 
 
@@ -198,7 +199,8 @@ def _of_pictures(folder: Path, count: int, config: Config, model: nn.Module, wra
 
     named = {"pictures": [path.name for path in paths], "sha256": _digest(paths)}
     metric = f"key points within {STAYED} of float32's"
-    return People(crops, named, metric, judge, judge)
+    judges = f"{len(crops)} pictures, {expected.shape[0] * expected.shape[1]} key points"
+    return People(crops, named, metric, judge, judge, judges)
 
 
 def _digest(paths: Sequence[Path]) -> str:

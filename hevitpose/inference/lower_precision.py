@@ -42,16 +42,16 @@ class People:
     metric: str
     few: Judge  # on some held-out people: the sensitivity of each kind
     all: Judge  # on all of them: what the whole file loses
+    judges: str  # how many those are
 
     @property
-    def judges(self) -> str:
-        """Whom files are judged on, and what has to be said of them."""
-        if "dataset" not in self.named:
-            return "the pictures"
-        label = label_of(self.named["dataset"])
-        return f"{self.named['dataset']} {self.named['judged on']}" + (
-            f" ({label})" if label else ""
-        )
+    def told(self) -> str:
+        """How many are calibrated on, who is judged on, and what has to be said of them."""
+        who = self.judges
+        if dataset := self.named.get("dataset"):
+            label = f" ({label})" if (label := label_of(dataset)) else ""
+            who += f" of {dataset} {self.named['judged on']}{label}"
+        return f"calibrated on {len(self.crops)}, judged on {who}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class LowerPrecision:
     precision: str
     runtime: str
     metric: str
-    judged_on: str
+    people: str  # calibrated and judged on
     full: float  # points in float32
     low: float  # points of the file
     kinds: tuple[Kind, ...] = ()  # of int8
@@ -91,7 +91,7 @@ class LowerPrecision:
         told = [
             f"{self.precision} in {self.runtime}: {self.metric} {self.low:.2f}, "
             f"{self.full:.2f} in fp32, {self.lost:.2f} points lost",
-            f"judged on {self.judged_on}",
+            self.people,
         ]
         if self.kinds:
             told.append(f"{'layer kind':<24}{'layers':>8}{'ms saved':>10}{'lost':>8}  now in")
@@ -129,11 +129,11 @@ def lower(
     """
     whole_run = load_onnx(whole, runtime, threads=1)
     full = people.all(whole_run)
-    made = partial(LowerPrecision, precision, runtime, people.metric, people.judges, full)
+    made = partial(LowerPrecision, precision, runtime, people.metric, people.told, full)
     if precision == "bf16":
         write_bfloat16(whole, out)
         return _within(made(people.all(load_onnx(out, runtime, precision, threads=1))), accept_loss)
-    batches = [part for part in people.crops.split(batch) if len(part) == batch]
+    batches = whole_batches(people.crops, batch)
     kinds = _sensitivity(whole, whole_run, out, runtime, people, batches)
     chosen = sorted(kinds, key=lambda kind: kind.lost)
     while True:
@@ -145,6 +145,12 @@ def lower(
         chosen.pop()
     shown = tuple(Kind(k.name, k.layers, k.saved_ms, k.lost, k.name in names) for k in kinds)
     return _within(made(low, shown), accept_loss)
+
+
+def whole_batches(crops: Tensor, batch: int) -> list[Tensor]:
+    """All crops, so many at a time; the last batch is filled up with the first ones again."""
+    index = torch.arange(-(-len(crops) // batch) * batch) % len(crops)
+    return list(crops[index].split(batch))
 
 
 def _sensitivity(

@@ -133,7 +133,7 @@ def choose(monkeypatch, tmp_path):
         def judge(kinds):
             return 60 - sum(losses[kind] for kind in kinds)
 
-        people = People(torch.zeros(2, 3, 4, 4), {}, "AP", judge, judge)
+        people = People(torch.zeros(2, 3, 4, 4), {}, "AP", judge, judge, "few")
         out = tmp_path / "out"
         found = lower(tmp_path / "in", out, "int8", "onnxruntime", people, 1, **options)
         return found, written[out]
@@ -141,10 +141,19 @@ def choose(monkeypatch, tmp_path):
     return make
 
 
+def test_everybody_who_is_named_is_calibrated_on():
+    crops = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 3, 4, 4)
+    found = lower_precision.whole_batches(crops, 8)
+    assert [len(part) for part in found] == [8, 8]
+    assert torch.cat(found)[:, 0, 0, 0].tolist() == [*range(10), *range(6)]
+    (few,) = lower_precision.whole_batches(crops[:3], 8)
+    assert few[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
 def test_the_file_says_what_stayed_in_float32(nano):
     kinds = (Kind("a", 3, 1.0, 0.1, True), Kind("b", 2, 1.0, 0.9, False))
     found = LowerPrecision("int8", "onnxruntime", "AP", "x", 60.0, 59.9, kinds)
-    people = People(torch.zeros(1, 3, 4, 4), {"dataset": "x"}, "AP", len, len)
+    people = People(torch.zeros(1, 3, 4, 4), {"dataset": "x"}, "AP", len, len, "few")
     said = about_file(nano, Request(precision="int8"), 20, found, people, {})["exported"]
     assert (said["int8"], said["float32"]) == (["a"], ["b"])
 
