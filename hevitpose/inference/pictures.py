@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
+import mimetypes
 import os
 import warnings
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ def find_images(
     Raises:
         DataError: a source names no image.
         UsageError: a source is empty, which would be the working directory.
+
+    Warns:
+        Notice: a folder has images or videos with other suffixes.
     """
     found: dict[str, Path] = {}
     for source in sources:
@@ -68,8 +72,9 @@ def find_images(
         path = Path(source)
         if is_dir(path):
             # ._NAME is what macOS keeps of NAME on a foreign disk, and no picture.
-            listed = (p for p in path.iterdir() if not p.name.startswith("._"))
-            files = sorted(p for p in listed if p.suffix.lower() in suffixes)
+            listed = sorted(p for p in path.iterdir() if not p.name.startswith("._"))
+            files = [p for p in listed if p.suffix.lower() in suffixes]
+            _tell_left_out(source, [p for p in listed if p.suffix.lower() not in suffixes], kind)
         elif is_file(path):
             files = [path]
         else:
@@ -81,6 +86,16 @@ def find_images(
         for file in files:
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (links stay)
     return list(found.values())
+
+
+def _tell_left_out(folder: str, others: Sequence[Path], kind: str) -> None:
+    """Say which files of a folder look like what was asked for, and are not taken."""
+    kinds = tuple(f"{word}/" for word in ("image", "video") if word in kind)
+    alike = [p.name for p in others if (mimetypes.guess_type(p.name)[0] or "").startswith(kinds)]
+    if alike:
+        more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
+        names = ", ".join(alike[:5])
+        notice_once(f"{folder}: left out by their suffix: {names}{more} (give them by name)")
 
 
 def name_images(paths: Sequence[Path], annotations: Path | None = None) -> Pictures:

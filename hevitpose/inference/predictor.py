@@ -252,5 +252,8 @@ def _layout_of(network: nn.Module, named: str, given: KeypointLayout | None) -> 
         return given
     found = assumed(named, count)
     if found is None:
-        raise UsageError(f"{count} keypoints: no known layout has this many, give layout=")
+        raise UsageError(
+            f"{named}: predicts {count} keypoints, and no known layout has this many; expected "
+            "weights that say what they mean (Python: layout= here, or of from_published)"
+        )
     return found

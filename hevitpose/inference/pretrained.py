@@ -20,7 +20,7 @@ from hevitpose.config.start import start_kind
 from hevitpose.cost.complexity import count, meta_copy
 from hevitpose.data.keypoints import LAYOUTS, assumed, require_same_order
 from hevitpose.data.registry import ROWS, labels_of
-from hevitpose.errors import UsageError
+from hevitpose.errors import UsageError, notice_once
 from hevitpose.files import write_atomically
 from hevitpose.markdown import code, escape_markdown
 from hevitpose.models.checkpoint import PretrainedFrom, save_checkpoint
@@ -88,6 +88,10 @@ def _layout_of(found: Foreign, path: Path, given: KeypointLayout | None) -> Keyp
         same = [layout for layout in LAYOUTS.values() if layout.names == names]
         given = LAYOUTS.get(found.dataset) or next(iter(same), None)
         if given is None and all(len(layout) != count for layout in LAYOUTS.values()):
+            notice_once(
+                f"{path}: predicts the {count} keypoints of {found.dataset or 'a dataset'}, which "
+                "no known layout has; Python predicts with from_published(..., layout=...)"
+            )
             return None  # nobody could take them for another's
         if given is None or len(given) != count:
             raise UsageError(

@@ -58,6 +58,13 @@ def test_containers(tmp_path, suffix, code):
     assert find_media(names) == ([tmp_path / "photo", tmp_path / "text"], [other])
 
 
+def test_what_a_folder_has_besides_is_said(tmp_path):
+    for name in ("a.png", "clip.mpg", "p.heic", "notes.txt", "._b.png", "x.json"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.warns(Notice, match=r"left out by their suffix: clip\.mpg, p\.heic \(give"):
+        assert find_media([str(tmp_path)]) == ([tmp_path / "a.png"], [])
+
+
 @pytest.mark.parametrize("fps", [1000 / 15, 1000 / 14, 65.5361, 119.8801, 239.7602, 987.654, 0.3])
 def test_any_rate_that_is_read_can_be_written(tmp_path, fps):
     with writing(tmp_path / "clip.mp4", fps) as film:

@@ -29,10 +29,12 @@ from hevitpose.evaluation.predict import codec_of
 from hevitpose.inference.export import Request, export
 from hevitpose.inference.predictor import PosePredictor
 from hevitpose.inference.pretrained import model_card
+from hevitpose.models.build import create_for_input
 from hevitpose.models.checkpoint import read_checkpoint, save_checkpoint
 from hevitpose.models.checkpoint_config import checkpoint_config
 from hevitpose.models.forms import optimize
 from hevitpose.models.keypoints import KeypointLayout
+from hevitpose.models.keytables import KEY_MAPS
 from hevitpose.models.parity import relative_error
 from hevitpose.models.published import BACKBONES, load_imagenet, start_from
 from hevitpose.models.torchfile import read_content
@@ -664,3 +666,16 @@ def test_a_training_from_imagenet_has_an_id_without_a_file():
     assert (
         run.id != training_run(load_config(None, {"model.name": "pose_resnet50"}), data, "cpu").id
     )
+
+
+def test_keypoints_that_no_layout_has_are_said_at_once(tmp_path):
+    network = create_for_input("rtmpose_s", 26, (192, 256))
+    state = KEY_MAPS["rtmpose_s"][0].to_theirs(network.state_dict())
+    names = {number: f"point {number}" for number in range(26)}
+    said = {"dataset_name": "halpe26", "keypoint_id2name": names}
+    path = tmp_path / "halpe.pth"
+    torch.save({"state_dict": state, "meta": {"dataset_meta": said}}, path)
+    with pytest.warns(Notice, match="26 keypoints of halpe26, which no known layout has"):
+        model = hevitpose.from_published("rtmpose_s", path, input_size=(192, 256), num_keypoints=26)
+    with pytest.raises(UsageError, match="predicts 26 keypoints, and no known layout has"):
+        PosePredictor(model)
