@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,9 @@ from hevitpose.cli.common import Imports, Runtime
 from hevitpose.errors import UsageError, notice_once, on_one_line
 from hevitpose.models.shipped import locate
 from hevitpose.sizes import parse_size
+
+#: Pictures that a file is compared on with its network, at most.
+COMPARED = 64
 
 InputSize = Annotated[
     str | None, typer.Option("--input", help="HEIGHTxWIDTH.", show_default="the checkpoint's")
@@ -129,7 +133,6 @@ def export(
     from hevitpose.inference.export import Request, picture_crops
     from hevitpose.inference.export import export as write
     from hevitpose.inference.export_request import require_suffix
-    from hevitpose.inference.pictures import find_images
     from hevitpose.models.checkpoint import from_pretrained
     from hevitpose.models.imports import import_files
     from hevitpose.records.identity import file_digest
@@ -153,7 +156,7 @@ def export(
         precision=precision,
     )
     fixed = None if dynamic_batch else batch
-    found = find_images(pictures)[: batch + 1] if pictures else []
+    found = _to_compare(pictures, batch) if pictures else []
     model = from_pretrained(weights)
     report = write(
         model,
@@ -188,6 +191,16 @@ def _require_another(out: Path, read: Path) -> None:
     """
     if files.same(out, read):
         raise UsageError(f"{out}: is the file of weights that is read, expected another name")
+
+
+def _to_compare(pictures: Sequence[str], batch: int) -> list[Path]:
+    """The pictures that a file is compared on with its network."""
+    from hevitpose.inference.pictures import find_images
+
+    found, most = find_images(pictures), max(COMPARED, batch + 1)
+    if len(found) > most:
+        notice_once(f"--pictures: the first {most} of {len(found)} are compared")
+    return found[:most]
 
 
 def _precision(int8: bool, bf16: bool, calibration: str | None) -> str:

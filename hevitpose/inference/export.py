@@ -28,7 +28,13 @@ from hevitpose.data.transforms import crop_people
 from hevitpose.errors import HEViTPoseError, UsageError, first_line
 from hevitpose.files import replacing
 from hevitpose.inference.export_request import LOWER, Request, about_file, require_suffix
-from hevitpose.inference.lower_precision import LowerPrecision, People, call_times, lower
+from hevitpose.inference.lower_precision import (
+    LowerPrecision,
+    People,
+    call_times,
+    lower,
+    whole_batches,
+)
 from hevitpose.models.exported import load_exported, write_file
 from hevitpose.models.onnx_file import write_description
 from hevitpose.models.parity import mean_shift
@@ -123,9 +129,7 @@ def export(
     require_suffix(path, request.to)
     network = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     crops = (
-        example_crops(request.batch + 1, request.input_size)
-        if crops is None
-        else crops.cpu().float()
+        example_crops(request.needed, request.input_size) if crops is None else crops.cpu().float()
     )
     if len(crops) < request.needed:
         raise UsageError(
@@ -145,7 +149,8 @@ def export(
                 f"output, expected at most {request.limit:.0e}; not written"
             )
         written, times = temporary.stat().st_size, call_times(run, crops[: request.batch])
-    return _report(path, model, request, opset, written, parity, moved, times, found)
+    compared = len(crops), parity, moved
+    return _report(path, model, request, opset, written, compared, times, found)
 
 
 def _report(
@@ -154,11 +159,11 @@ def _report(
     request: Request,
     opset: int | None,
     size: int,
-    parity: float,
-    moved: float,
+    compared: tuple[int, float, float],
     times: Sequence[float],
     found: LowerPrecision | None,
 ) -> ExportReport:
+    crops, parity, moved = compared
     return ExportReport(
         path=path,
         to=request.to,
@@ -169,7 +174,7 @@ def _report(
         opset=opset,
         bytes=size,
         parity=parity,
-        crops=request.needed,
+        crops=crops,
         latency_ms=statistics.median(times),
         timed_batch=request.batch,
         dynamic_size=request.dynamic_size,
@@ -212,20 +217,21 @@ def _write(
 def _compared(
     run: Callable[[Tensor], Any], network: nn.Module, crops: Tensor, request: Request
 ) -> tuple[float, float]:
-    """The worst error, and the mean distance that key points move."""
-    with torch.inference_mode():
-        reference = network(crops[: request.needed])
-        output = run(crops[: request.batch])
-    parity = _compare(run, crops, reference, request.batch, request.dynamic_batch)
+    """The worst error, and the mean distance that key points move, over all crops."""
+    parity, moved = 0.0, []
+    predicts = hasattr(network, "num_keypoints")
+    codec = make_codec(getattr(network, "codec", "heatmap"), request.input_size)
+    if request.dynamic_batch:
+        parity = _compare(run, network, crops[: request.needed])
+    for part in whole_batches(crops, request.batch):
+        parity = max(parity, _compare(run, network, part))
+        if predicts and math.isfinite(parity):
+            with torch.inference_mode():
+                moved.append(mean_shift(run(part), network(part), codec))
     if request.dynamic_size:
         elsewhere = _compare_elsewhere(run, network, request.batch, request.input_size)
         parity = max(parity, elsewhere)
-    if not math.isfinite(parity) or not hasattr(network, "num_keypoints"):
-        return parity, math.nan
-    several = isinstance(reference, tuple)
-    few = tuple(r[: request.batch] for r in reference) if several else reference[: request.batch]
-    codec = make_codec(getattr(network, "codec", "heatmap"), request.input_size)
-    return parity, mean_shift(output, few, codec)
+    return parity, statistics.fmean(moved) if moved and math.isfinite(parity) else math.nan
 
 
 def _compare_elsewhere(
@@ -241,9 +247,7 @@ def _compare_elsewhere(
     for size in ((input_size[0], input_size[1] + 2 * step), (input_size[0] + step, input_size[1])):
         crops = example_crops(batch, size)
         try:
-            with torch.inference_mode():
-                reference = network(crops)
-            worst = max(worst, _compare(run, crops, reference, batch, False))
+            worst = max(worst, _compare(run, network, crops))
         except Exception as error:  # of torch and of onnxruntime, which share no base class
             why = first_line(str(error), repr(error))
             raise HEViTPoseError(
@@ -295,24 +299,17 @@ def _fused(network: nn.Module) -> nn.Module:
     return optimize(network, mode="fused").eval()
 
 
-def _compare(
-    run: Callable[[Tensor], Any], crops: Tensor, reference: Any, batch: int, dynamic_batch: bool
-) -> float:
-    """The worst error at the exported batch and, where it is free, at another one."""
+def _compare(run: Callable[[Tensor], Any], network: nn.Module, crops: Tensor) -> float:
+    """The worst error in one call."""
     from hevitpose.models.parity import relative_error
 
-    sizes = {batch, batch + 1} if dynamic_batch else {batch}
-    worst = 0.0
-    for size in sizes:
-        references = reference if isinstance(reference, tuple) else (reference,)
-        with torch.inference_mode():
-            outputs = run(crops[:size])
-        expected = tuple(part[:size] for part in references)
-        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        if [part.shape for part in outputs] != [part.shape for part in expected]:
-            return float("inf")
-        worst = max(worst, relative_error(tuple(outputs), expected))
-    return worst
+    with torch.inference_mode():
+        reference, outputs = network(crops), run(crops)
+    expected = reference if isinstance(reference, tuple) else (reference,)
+    outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    if [part.shape for part in outputs] != [part.shape for part in expected]:
+        return float("inf")
+    return relative_error(tuple(outputs), expected)
 
 
 def _several(count: int, noun: str) -> str:

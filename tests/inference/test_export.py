@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -174,6 +175,18 @@ def test_parity_on_real_crops(nano, tmp_path, samples):
         nano, tmp_path / "m.pt", Request("torchscript", input_size=SIZE, batch=4), crops=crops
     )
     assert (report.crops, report.batch) == (4, 4)
+
+
+def test_every_picture_is_compared(nano, tmp_path):
+    crops = example_crops(5, SIZE)
+    request = Request("torchscript", input_size=SIZE, batch=2)
+    report = export(nano, tmp_path / "m.pt", request, crops=crops)
+    assert report.crops == 5 and math.isfinite(report.keypoints_px)
+    broken = crops.clone()
+    broken[4] = math.nan  # the last picture alone: nothing is finite there
+    with pytest.raises(HEViTPoseError, match="differs from the model"):
+        export(nano, tmp_path / "n.pt", request, crops=broken)
+    assert not (tmp_path / "n.pt").exists()
 
 
 def test_crops_of_pictures(samples):
