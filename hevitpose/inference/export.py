@@ -222,12 +222,12 @@ def _compared(
     predicts = hasattr(network, "num_keypoints")
     codec = make_codec(getattr(network, "codec", "heatmap"), request.input_size)
     if request.dynamic_batch:
-        parity = _compare(run, network, crops[: request.needed])
+        parity = _error(*_outputs(run, network, crops[: request.needed]))
     for part in whole_batches(crops, request.batch):
-        parity = max(parity, _compare(run, network, part))
+        output, reference = _outputs(run, network, part)
+        parity = max(parity, _error(output, reference))
         if predicts and math.isfinite(parity):
-            with torch.inference_mode():
-                moved.append(mean_shift(run(part), network(part), codec))
+            moved.append(mean_shift(output, reference, codec))
     if request.dynamic_size:
         elsewhere = _compare_elsewhere(run, network, request.batch, request.input_size)
         parity = max(parity, elsewhere)
@@ -247,7 +247,7 @@ def _compare_elsewhere(
     for size in ((input_size[0], input_size[1] + 2 * step), (input_size[0] + step, input_size[1])):
         crops = example_crops(batch, size)
         try:
-            worst = max(worst, _compare(run, network, crops))
+            worst = max(worst, _error(*_outputs(run, network, crops)))
         except Exception as error:  # of torch and of onnxruntime, which share no base class
             why = first_line(str(error), repr(error))
             raise HEViTPoseError(
@@ -299,17 +299,22 @@ def _fused(network: nn.Module) -> nn.Module:
     return optimize(network, mode="fused").eval()
 
 
-def _compare(run: Callable[[Tensor], Any], network: nn.Module, crops: Tensor) -> float:
-    """The worst error in one call."""
+def _outputs(run: Callable[[Tensor], Any], network: nn.Module, crops: Tensor) -> tuple[Any, Any]:
+    """Of the file and of the network, as tuples where they are several."""
+    with torch.inference_mode():
+        output, reference = run(crops), network(crops)
+    return tuple(output) if isinstance(output, list) else output, reference
+
+
+def _error(output: Any, reference: Any) -> float:
+    """The worst error; inf where the shapes differ."""
     from hevitpose.models.parity import relative_error
 
-    with torch.inference_mode():
-        reference, outputs = network(crops), run(crops)
-    expected = reference if isinstance(reference, tuple) else (reference,)
-    outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    if [part.shape for part in outputs] != [part.shape for part in expected]:
-        return float("inf")
-    return relative_error(tuple(outputs), expected)
+    shapes = [
+        [part.shape for part in (found if isinstance(found, tuple) else (found,))]
+        for found in (output, reference)
+    ]
+    return relative_error(output, reference) if shapes[0] == shapes[1] else math.inf
 
 
 def _several(count: int, noun: str) -> str:

@@ -42,7 +42,7 @@ def locate(path: Path | str) -> Path:
         raise UsageError(f"checkpoint: {path!r:.80}, expected a file, a folder or a name")
     there = [found for found in places(path) if files.is_file(found)]
     if there and ships(str(path)):  # by its name always the same network, wherever one works
-        if there[0] != there[-1]:
+        if not files.same(there[0], there[-1]):
             notice_once(f"{path}: the network that comes with the package, not {there[0]}")
         return there[-1]
     if there:

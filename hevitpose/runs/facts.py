@@ -80,7 +80,8 @@ def as_trained(config: Config, weights: Path, training: Record | None) -> dict[s
     own |= {"seed": theirs.get("seed"), "preset": theirs.get("preset")}
     data, of = config.data, theirs.get("data") or {}
     same = Path(str(of.get("dataset"))).name == Path(data.dataset).name
-    if same and not is_minival(data, data.val_split):  # which is held out of its own train split
+    # Minival is held out of the evaluation's own train split.
+    if same and "train_split" in of and not is_minival(data, data.val_split):
         own["data"]["train_split"] = of["train_split"]
     return {
         "config": portable({key: value for key, value in own.items() if value is not None}),

@@ -40,16 +40,14 @@ def repeat_command(record: Record) -> str:
         lines.append(_valid_command(record))
     elif record.kind in ("training", "evaluation"):
         lines.append(_train_command(record))
-    elif record.kind == "latency" and record.grid is None and record.cell is None:
-        lines.append(_latency_command(record))
-    elif record.grid or not is_plain_network(record):
+    elif record.grid or (record.cell is not None and not is_plain_network(record)):
         lines.append(_ablation_command(record))
-    elif record.kind == "complexity":
+    elif record.kind == "latency":
+        lines.append(_latency_command(record))
+    else:
         words = ["python", "bench/complexity.py", "--models", record.model]
         words += ["--input", h_by_w(input_size(record))]
         lines.append(shlex.join([*words, "--keypoints", str(num_keypoints(record) or 17)]))
-    else:
-        lines.append(_latency_command(record))
     return "\n".join(lines)
 
 
